@@ -1,0 +1,1 @@
+//! The verdict: a measurement against a baseline

@@ -1,0 +1,1 @@
+//! Baselines: find, hash, merge layers, store, load

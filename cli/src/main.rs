@@ -1,0 +1,3 @@
+//! The one command a person types
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! The sources: what the kernel sees being run.
+//!
+//! A source sees and, where it can, holds back; it decides nothing. It asks a [`Judge`]
+//! before it answers the kernel, and tells it what came of it afterwards.
+
+mod source;
+
+pub use source::{
+    Answer, Armed, Block, Judge, Known, KnownFile, Loss, Outcome, SourceError, Target,
+};

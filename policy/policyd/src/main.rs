@@ -1,0 +1,3 @@
+//! The policy server
+
+fn main() {}

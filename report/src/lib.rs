@@ -1,0 +1,1 @@
+//! Records and reports: written once, delivered once, in order

@@ -1,0 +1,1 @@
+//! Raw system calls, fenced: fanotify, perf events, namespaces, freezers
