@@ -29,7 +29,8 @@ const fn shell(id: &'static str, what: &'static str, script: &'static str) -> At
 macro_rules! in_new_namespaces {
     ($rest:literal) => {
         concat!("perl -e 'syscall(272, 0x10020000) == 0 or die \"unshare: $!\"; \
-             open(M, \">/proc/self/uid_map\") and print(M \"0 0 1\") and close(M) or die \"map: $!\"; ", $rest, "'")
+             sub put { open(M, \">/proc/self/$_[0]\") and print(M $_[1]) and close(M) or die \"map: $!\" } \
+             put(\"setgroups\", \"deny\"); put(\"gid_map\", \"0 0 1\"); put(\"uid_map\", \"0 0 1\"); ", $rest, "'")
     };
 }
 
