@@ -208,7 +208,8 @@ impl Demo {
         let path = self.daemon.node().folder().join("lacre/violations.jsonl");
         let text = fs::read_to_string(path).unwrap_or_default();
         let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        Ok(all.into_iter().filter(|record| record["containerID"] == id).collect())
+        let own = |entry: &Value| entry["containerID"] == id && entry["notificate"].is_string();
+        Ok(all.into_iter().filter(own).collect())
     }
 
     fn end(mut self) -> Result<()> {

@@ -152,7 +152,10 @@ impl Field {
 
     fn records(&self) -> Result<Vec<serde_json::Value>> {
         let text = fs::read_to_string(self.path("lacre/violations.jsonl")).unwrap_or_default();
-        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+        let all: Vec<serde_json::Value> =
+            text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        // Outcomes of actions stand in the same file.
+        Ok(all.into_iter().filter(|entry| entry["notificate"].is_string()).collect())
     }
 }
 
