@@ -120,10 +120,11 @@ impl Builder {
         fs::write(folder.join("lacre/config.yaml"), config::lacre(folder, &self.lacre))?;
         let settings = config::containerd(self.version, folder, self.cri);
         fs::write(folder.join("config.toml"), settings)?;
+        let before = Snapshot::default();
         let mut daemon =
-            Containerd { root, builder: self, child: None, before: Snapshot::default(), node };
+            Containerd { root, builder: self, child: None, before, abandoned: false, node };
         daemon.up()?;
-        daemon.before = Snapshot::take(&daemon.node);
+        daemon.rebase();
         Ok(daemon)
     }
 }
@@ -138,6 +139,7 @@ pub struct Containerd {
     builder: Builder,
     child: Option<Child>,
     before: Snapshot,
+    abandoned: bool,
     node: Node,
 }
 
@@ -316,13 +318,23 @@ impl Containerd {
     /// What there is of the node now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.node)
+        Snapshot::take(&self.node, self.pid().as_slice())
     }
 
     /// What is left since `before`, once at rest.
     #[must_use]
     pub fn leaks_since(&self, before: &Snapshot) -> Vec<Leak> {
-        before.settle(&self.node, REST)
+        before.settle(&self.node, self.pid().as_slice(), REST)
+    }
+
+    /// Ends the test's hold of the node without any tidying, as a kill would.
+    pub fn abandon(mut self) {
+        self.abandoned = true;
+    }
+
+    /// Counts what is there now as no leftover.
+    pub(crate) fn rebase(&mut self) {
+        self.before = self.snapshot();
     }
 
     /// Removes every container and says what they leave behind; the daemon runs on.
@@ -332,18 +344,15 @@ impl Containerd {
     pub fn leftovers(&mut self) -> Result<Vec<Leak>> {
         self.up()?;
         self.clear()?;
-        // A daemon that was started again in between is no leak.
-        let pid = self.pid();
-        let left = self.leaks_since(&self.before);
-        Ok(left
-            .into_iter()
-            .filter(|leak| !matches!(leak, Leak::Process(p, _) if Some(*p) == pid))
-            .collect())
+        Ok(self.leaks_since(&self.before))
     }
 }
 
 impl Drop for Containerd {
     fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
         let left = self.leftovers();
         let down = self.down(Signal::SIGTERM);
         if std::thread::panicking() {

@@ -53,11 +53,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at everything that is the node's.
+    /// Looks at everything that is the node's, but for the processes `daemons`: they come
+    /// and go with a restart, and are no leak.
     #[must_use]
-    pub fn take(node: &Node) -> Self {
+    pub fn take(node: &Node, daemons: &[i32]) -> Self {
         let mut found = BTreeSet::new();
         for process in node.processes() {
+            if daemons.contains(&process.pid) {
+                continue;
+            }
             found.insert(Leak::Process(process.pid, process.arguments.join(" ")));
         }
         let mounts = format!("/proc/{}/mountinfo", node.holder());
@@ -106,10 +110,10 @@ impl Snapshot {
 
     /// What is left over against `self`, when the node has come to rest or `limit` is over.
     #[must_use]
-    pub fn settle(&self, node: &Node, limit: Duration) -> Vec<Leak> {
+    pub fn settle(&self, node: &Node, daemons: &[i32], limit: Duration) -> Vec<Leak> {
         let mut left = Vec::new();
         let _ = wait_for("rest", limit, || {
-            left = Self::take(node).since(self);
+            left = Self::take(node, daemons).since(self);
             Ok(left.is_empty().then_some(()))
         });
         left
