@@ -366,9 +366,9 @@ impl Drop for Containerd {
     }
 }
 
-/// The last lines of a log, the telling ones.
+/// The last lines of a log, without the chatter.
 pub(crate) fn tail(log: &str) -> String {
-    let lines: Vec<_> = log.lines().collect();
-    let from = lines.len().saturating_sub(60);
+    let lines: Vec<_> = log.lines().filter(|line| !line.contains("level=debug")).collect();
+    let from = lines.len().saturating_sub(40);
     format!("the end of the daemon's log:\n{}", lines[from..].join("\n"))
 }

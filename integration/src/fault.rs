@@ -1,5 +1,6 @@
 //! Killing what must not be killable without trace, and many containers at once.
 
+use std::fmt;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -120,7 +121,7 @@ pub struct Storm<'a> {
     pub fault: fn(usize) -> Option<Fault>,
 }
 
-/// What a storm leaves.
+/// What a storm leaves; printed, a line for each.
 #[derive(Debug, Default)]
 pub struct Wreck {
     /// What was left behind.
@@ -129,6 +130,14 @@ pub struct Wreck {
     pub errors: Vec<String>,
     /// How many victims were found and killed.
     pub killed: usize,
+}
+
+impl fmt::Display for Wreck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} killed, {} left behind", self.killed, self.leaks.len())?;
+        self.errors.iter().try_for_each(|error| writeln!(f, "{error}"))?;
+        self.leaks.iter().try_for_each(|leak| writeln!(f, "{leak}"))
+    }
 }
 
 impl Storm<'_> {
@@ -175,41 +184,52 @@ impl Storm<'_> {
             self.daemon.remove(&id)?;
             return Ok(false);
         };
-        let hit = self.hit(fault, &id);
+        // So that a stage is not hit at the same point each time.
+        let delay = Duration::from_millis(number as u64 * 7 % 60);
+        let hit = self.hit(fault, &id, delay);
         self.remove_in_the_end(&id)?;
         hit
     }
 
-    fn hit(&self, fault: Fault, id: &str) -> Result<bool> {
+    fn hit(&self, fault: Fault, id: &str, delay: Duration) -> Result<bool> {
         let runs = ["sleep", "1000"];
         if fault.stage == Stage::Starting {
             let mut command =
                 self.daemon.run_command(self.runtime, &["-d", "--null-io"], self.image, id, &runs);
-            return self.hit_during(fault.victim, id, quiet(&mut command).spawn()?);
+            return self.hit_during(fault.victim, id, delay, quiet(&mut command).spawn()?);
         }
         self.daemon.spawn(self.runtime, self.image, id, &runs)?;
         match fault.stage {
             Stage::Executing => {
                 let mut command = self.daemon.ctr_command(self.daemon.namespace());
-                command.args(["tasks", "exec", "--exec-id", "second", id, "sleep", "1000"]);
-                self.hit_during(fault.victim, id, quiet(&mut command).spawn()?)
+                // A ctr whose exec fails forgets its FIFOs; that is no leak of a shim's.
+                let fifos = self.daemon.node().folder().join("fifo");
+                command.args(["tasks", "exec", "--fifo-dir"]).arg(fifos);
+                command.args(["--exec-id", "second", id, "sleep", "2"]);
+                self.hit_during(fault.victim, id, delay, quiet(&mut command).spawn()?)
             }
             Stage::Deleting => {
                 let mut command = self.daemon.ctr_command(self.daemon.namespace());
                 command.args(["tasks", "rm", "--force", id]);
-                self.hit_during(fault.victim, id, quiet(&mut command).spawn()?)
+                self.hit_during(fault.victim, id, delay, quiet(&mut command).spawn()?)
             }
             Stage::Starting | Stage::Running => kill(self.daemon, fault.victim, id),
         }
     }
 
     /// Kills the victim while `client` waits for containerd; the client must then end.
-    fn hit_during(&self, victim: Victim, id: &str, mut client: Child) -> Result<bool> {
+    fn hit_during(
+        &self,
+        victim: Victim,
+        id: &str,
+        delay: Duration,
+        mut client: Child,
+    ) -> Result<bool> {
+        thread::sleep(delay);
         let hit = wait_for("the victim", APPEARS, || {
-            if client.try_wait()?.is_some() {
-                return Ok(Some(kill(self.daemon, victim, id)?));
-            }
-            Ok(kill(self.daemon, victim, id)?.then_some(true))
+            let over = client.try_wait()?.is_some();
+            let hit = kill(self.daemon, victim, id)?;
+            Ok((over || hit).then_some(hit))
         })
         .unwrap_or(false);
         let ended = wait_for("the client's end", STEP, || Ok(client.try_wait()?.map(drop)));

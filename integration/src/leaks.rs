@@ -10,6 +10,9 @@ use std::time::Duration;
 use crate::node::Node;
 use crate::output::wait_for;
 
+/// dockerd's own handle of the host's network: the first container that uses it makes it.
+const DOCKER_OWN: &str = "/docker/exec/netns/default";
+
 /// One thing that a container, its shim or a guard of it may leave behind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leak {
@@ -66,7 +69,9 @@ impl Snapshot {
         }
         let mounts = format!("/proc/{}/mountinfo", node.holder());
         for line in fs::read_to_string(mounts).unwrap_or_default().lines() {
-            if let Some(target) = line.split(' ').nth(4) {
+            if let Some(target) = line.split(' ').nth(4)
+                && !target.ends_with(DOCKER_OWN)
+            {
                 found.insert(Leak::Mount(target.to_owned()));
             }
         }
