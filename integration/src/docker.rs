@@ -175,8 +175,8 @@ impl Drop for Dockerd {
         let stopped = self.stop();
         if std::thread::panicking() {
             eprintln!("{}", tail(&self.log()));
-        } else {
-            stopped.expect("dockerd stops");
+        } else if let Err(error) = stopped {
+            panic!("stopping docker: {error:#}\n{}", tail(&self.log()));
         }
     }
 }

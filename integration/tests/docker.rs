@@ -39,3 +39,9 @@ fn docker(runtime: Runtime) -> anyhow::Result<()> {
 fn runc_by_docker() -> anyhow::Result<()> {
     docker(Runtime::Runc)
 }
+
+#[test]
+#[ignore = "needs the shim"]
+fn lacre_by_docker() -> anyhow::Result<()> {
+    docker(Runtime::Lacre)
+}

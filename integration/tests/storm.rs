@@ -55,3 +55,32 @@ fn runc_leaves_the_sockets_of_killed_shims_and_no_more() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Every fault at every stage in half of the containers, none in the other half.
+fn lacre(version: Version) -> anyhow::Result<()> {
+    let _alone = HEAVY.lock().unwrap_or_else(PoisonError::into_inner);
+    let (wreck, _daemon) = storm(version, Runtime::Lacre, 200, |number| {
+        Fault::all().get(number / 2 % 12).filter(|_| number % 2 == 0).copied()
+    })?;
+    assert!(wreck.errors.is_empty() && wreck.leaks.is_empty(), "{wreck}");
+    assert!(wreck.killed >= 60, "the faults hit nobody: {wreck}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the shim"]
+fn lacre_leaves_nothing_under_1_6() -> anyhow::Result<()> {
+    lacre(Version::V1_6)
+}
+
+#[test]
+#[ignore = "needs the shim"]
+fn lacre_leaves_nothing_under_1_7() -> anyhow::Result<()> {
+    lacre(Version::V1_7)
+}
+
+#[test]
+#[ignore = "needs the shim"]
+fn lacre_leaves_nothing_under_2_1() -> anyhow::Result<()> {
+    lacre(Version::V2_1)
+}
