@@ -31,9 +31,10 @@ fn pod(version: Version, runtime: Runtime) -> anyhow::Result<()> {
         assert_eq!((said.exit_code, said.stdout.as_slice()), (4, &b"pair\n"[..]));
     }
     // One network for both: what one serves, the other reads.
-    let serve = "echo over the loopback | nc -l -p 7777 >/dev/null 2>&1 & sleep 0.3";
+    let serve = "echo over the loopback | nc -l -p 7777 >/dev/null 2>&1 &";
     cri.exec(&ids[0], &["sh", "-c", serve])?;
-    let said = cri.exec(&ids[1], &["sh", "-c", "nc 127.0.0.1 7777 </dev/null"])?;
+    let read = "until nc 127.0.0.1 7777 </dev/null 2>/dev/null; do sleep 0.05; done";
+    let said = cri.exec(&ids[1], &["sh", "-c", read])?;
     assert_eq!(String::from_utf8_lossy(&said.stdout), "over the loopback\n");
 
     daemon.restart()?;
