@@ -15,6 +15,7 @@ use tonic_prost::ProstCodec;
 
 use crate::daemon::Runtime;
 use crate::image::Image;
+use crate::output::wait_for;
 
 /// The containerd namespace of everything that CRI makes.
 pub const NAMESPACE: &str = "k8s.io";
@@ -160,6 +161,12 @@ pub enum State {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct PodList {
+    #[prost(message, repeated, tag = "1")]
+    items: Vec<Id>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct Empty {}
 
 /// A pod that runs.
@@ -187,7 +194,32 @@ impl Cri {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?;
         let channel = runtime.block_on(endpoint.timeout(LIMIT).connect())?;
-        Ok(Self { runtime, grpc: Grpc::new(channel), cgroup: format!("/{cgroup}") })
+        let cgroup = format!("/{cgroup}");
+        let mut cri = Self { runtime, grpc: Grpc::new(channel), cgroup };
+        // The socket answers a while before CRI has read its state back.
+        let mut last = None;
+        wait_for("CRI answering", LIMIT, || match cri.pods() {
+            Ok(_) => Ok(Some(())),
+            Err(error) => {
+                last = Some(error);
+                Ok(None)
+            }
+        })
+        .with_context(|| format!("{last:?}"))?;
+        Ok(cri)
+    }
+
+    fn pods(&mut self) -> Result<Vec<String>> {
+        let list: PodList = self.call("ListPodSandbox", Empty {})?;
+        Ok(list.items.into_iter().map(|pod| pod.id).collect())
+    }
+
+    /// Removes every pod.
+    ///
+    /// # Errors
+    /// As containerd says.
+    pub fn clear(&mut self) -> Result<()> {
+        self.pods()?.iter().try_for_each(|id| self.remove_sandbox(id))
     }
 
     fn call<A, B>(&mut self, method: &str, request: A) -> Result<B>
@@ -311,7 +343,11 @@ impl Cri {
     /// # Errors
     /// As containerd says.
     pub fn remove_pod(&mut self, pod: &Pod) -> Result<()> {
-        self.call::<_, Empty>("StopPodSandbox", Id { id: pod.id.clone() })?;
-        self.call::<_, Empty>("RemovePodSandbox", Id { id: pod.id.clone() }).map(drop)
+        self.remove_sandbox(&pod.id)
+    }
+
+    fn remove_sandbox(&mut self, id: &str) -> Result<()> {
+        self.call::<_, Empty>("StopPodSandbox", Id { id: id.into() })?;
+        self.call::<_, Empty>("RemovePodSandbox", Id { id: id.into() }).map(drop)
     }
 }

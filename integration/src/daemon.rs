@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use crate::config;
+use crate::cri::Cri;
 use crate::image::Image;
 use crate::leaks::{Leak, Snapshot};
 use crate::node::Node;
@@ -298,11 +299,14 @@ impl Containerd {
         said.ok().map(drop).with_context(|| format!("importing {}", image.name()))
     }
 
-    /// Removes every container of every containerd namespace.
+    /// Removes every pod, and every container of every containerd namespace.
     ///
     /// # Errors
     /// When the daemon does not answer.
     pub fn clear(&self) -> Result<()> {
+        if self.builder.cri {
+            Cri::connect(&self.socket(), self.node.tag())?.clear()?;
+        }
         for namespace in self.ctr(&["namespaces", "ls", "-q"])?.ok()?.lines() {
             let ctr = |arguments: &[&str]| self.ctr_in(namespace, arguments);
             for id in ctr(&["tasks", "ls", "-q"])?.ok()?.lines() {
