@@ -69,8 +69,18 @@ impl Excerpt {
     fn of(line: &str, span: Span) -> Self {
         let column = span.column.saturating_sub(1) as usize;
         let from = if column > SHOWN * 2 / 3 { column - SHOWN / 2 } else { 0 };
-        let mut text: String = line.chars().skip(from).take(SHOWN).map(shown).collect();
-        let length = text.chars().count();
+        let mut chars: Vec<char> = line.chars().skip(from).take(SHOWN + 1).map(shown).collect();
+        if chars.len() > SHOWN {
+            chars.truncate(SHOWN - 1);
+            chars.push('…');
+        }
+        if from > 0
+            && let Some(first) = chars.first_mut()
+        {
+            *first = '…';
+        }
+        let length = chars.len();
+        let mut text: String = chars.into_iter().collect();
         text.truncate(text.trim_end().len());
         let indent = (column - from).min(length);
         let width = (span.width as usize).clamp(1, (length - indent).max(1));

@@ -43,12 +43,14 @@ pub(super) fn digest(reader: &mut Reader<'_>, entry: Field<'_>) -> Option<Digest
         Err(error) => error,
     };
     let lower = entry.name.to_ascii_lowercase();
+    let hex = lower.split_once(':').map_or(&*lower, |(_, hex)| hex);
     let text = shown(entry.name);
     let (message, help) = match error {
-        _ if parse_digest(&lower).is_ok() => {
-            ("a digest has no upper-case digits; this matches nothing".into(), shown(&lower))
-        }
-        ParseDigestError::Length { algorithm, got } => (
+        _ if parse_digest(&lower).is_ok() => (
+            "a digest has no upper-case digits; this matches nothing".into(),
+            format!("write {}", shown(&lower)),
+        ),
+        ParseDigestError::Length { algorithm, got } if is_hex(hex) => (
             format!(
                 "{algorithm} has {} hex digits, this has {got}, and matches nothing",
                 algorithm.len() * 2

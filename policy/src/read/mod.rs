@@ -10,7 +10,7 @@ use lacre_types::{Action, ViolationKind};
 
 use crate::policy::{KindRules, Policy};
 use crate::settings::{Backoff, Settings};
-use crate::yaml::{Node, Reader};
+use crate::yaml::{Node, Reader, Value};
 use crate::{Diagnostic, Errors};
 
 /// The keys at the top of the file.
@@ -40,7 +40,7 @@ pub(crate) fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>
             _ => port = values::port(&mut reader, field.value),
         }
     }
-    if kinds.is_none() {
+    if kinds.is_none() && matches!(root.value, Value::Map(_)) {
         reader
             .error(crate::Span { width: 1, ..root.span }, "the policy has no `Actions`")
             .help("without it each violation is denied; write `Actions: {}` to mean that");

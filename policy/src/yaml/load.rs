@@ -32,8 +32,9 @@ enum Open {
 /// The one document of the text; `None` when it is empty.
 pub(super) fn load(text: &str) -> Result<Option<Node>, Refused> {
     let options = granit_parser::options! {
-        strict_indentation: true,
         disallow_directives: true,
+        // An anchor's own place, right behind the node that has it.
+        emit_anchor_events: true,
         // One more than is allowed, so that the refusal is ours, with our words.
         flow_nesting_limit: MAX_DEPTH + 1,
         block_nesting_limit: MAX_DEPTH + 1,
@@ -47,8 +48,8 @@ pub(super) fn load(text: &str) -> Result<Option<Node>, Refused> {
             message: format!("this is not YAML: {}", error.info()),
             help: None,
         })?;
+        refuse_extras(&event, &span)?;
         let span = at(&span.start, Some(&span.end));
-        refuse_extras(&event, span)?;
         match event {
             Event::DocumentStart(..) => {
                 documents += 1;
@@ -89,25 +90,17 @@ pub(super) fn load(text: &str) -> Result<Option<Node>, Refused> {
     Ok(root)
 }
 
-fn refuse_extras(event: &Event<'_>, span: Span) -> Result<(), Refused> {
-    let (anchor, tag) = match event {
-        Event::Alias(_) | Event::UnresolvedAlias(_) | Event::Anchor(..) => (1, false),
-        Event::Scalar(_, _, anchor, tag) => (*anchor, tag.is_some()),
-        Event::SequenceStart(_, anchor, tag) | Event::MappingStart(_, anchor, tag) => {
-            (*anchor, tag.is_some())
-        }
-        _ => (0, false),
-    };
-    if anchor != 0 {
+fn refuse_extras(event: &Event<'_>, span: &granit_parser::Span) -> Result<(), Refused> {
+    if matches!(event, Event::Alias(_) | Event::UnresolvedAlias(_) | Event::Anchor(..)) {
         return Err(Refused::new(
-            first(span),
+            at(&span.start, Some(&span.end)),
             "anchors and aliases (`&`, `*`) are not read here",
             "write the value out; put a text that begins with `*` or `&` in quotes",
         ));
     }
-    if tag {
+    if let Some(tag) = span.tag_span() {
         return Err(Refused::new(
-            first(span),
+            at(&tag.start, Some(&tag.end)),
             "tags (`!`) are not read here",
             "leave the tag out; put a text that begins with `!` in quotes",
         ));
