@@ -8,6 +8,7 @@
 
 mod adopt;
 mod counters;
+mod deliver;
 mod entry;
 mod frame;
 mod json;
@@ -32,6 +33,7 @@ pub use policies::StoredPolicy;
 pub use reader::SpoolReader;
 pub use record::{Became, Origin, Record, Verdict};
 pub use reporter::{Config, Container, Events, Note, Reporter, StartError};
+pub use session::SessionError;
 pub use spool::{Spool, SpoolError};
 pub use time::rfc3339;
 pub use writer::{RecordWriter, Rotation};
