@@ -13,7 +13,7 @@ use crate::frame::{self, MAGIC};
 /// A segment of this size is closed, and the next one begun.
 const SEGMENT: u64 = 1024 * 1024;
 
-/// A segment of this size is closed when all of it was acknowledged, so that it can go.
+/// The segment that is written now goes from this size on, when all of it was acknowledged.
 const SPENT: u64 = 64 * 1024;
 
 /// What a spool keeps free for the record that says that it is full.
@@ -218,10 +218,7 @@ impl Spool {
     /// Writes a whole frame or nothing: what got into the file of a frame that did not get
     /// in whole is cut off again, and if even that fails, the segment is closed there.
     fn write(&mut self, frame: &[u8]) -> Result<(), SpoolError> {
-        let full = self.segments.back().is_none_or(|segment| {
-            segment.bytes >= SEGMENT
-                || (segment.bytes >= SPENT && segment.last <= self.acknowledged)
-        });
+        let full = self.segments.back().is_none_or(|segment| segment.bytes >= SEGMENT);
         if full || self.tail.is_none() {
             self.begin_segment()?;
         }
@@ -265,26 +262,25 @@ impl Spool {
         self.segments.push_back(Segment { path, last: self.next - 1, bytes });
         self.bytes += bytes;
         self.tail = Some(Arc::new(file));
-        self.drop_spent();
         Ok(())
     }
 
     /// Everything up to this number is on the server's disk: segments that hold nothing
-    /// else go.
+    /// else go, the one that is written now when it has grown.
     pub fn acknowledge(&mut self, number: u64) {
         self.acknowledged = self.acknowledged.max(number.min(self.last()));
-        self.drop_spent();
-    }
-
-    fn drop_spent(&mut self) {
-        while self.segments.len() > 1
-            && let Some(segment) = self.segments.front()
-            && segment.last <= self.acknowledged
-        {
+        let spent = |segment: &Segment| segment.last <= self.acknowledged;
+        while let Some(segment) = self.segments.front().filter(|segment| spent(segment)) {
+            if self.segments.len() == 1 && segment.bytes < SPENT.min(self.limit / 2) {
+                break;
+            }
             // A segment that stays is sent again, and known by its numbers.
             let _ = fs::remove_file(&segment.path);
             self.bytes -= segment.bytes;
             self.segments.pop_front();
+        }
+        if self.segments.is_empty() {
+            self.tail = None;
         }
     }
 
@@ -370,7 +366,6 @@ mod tests {
         assert_eq!((open.reason, open.lost), (GapReason::SpoolFull, None));
 
         spool.acknowledge(spool.last());
-        // The tail is spent: the next write begins a new segment, and the old one goes.
         let mut tries = 0;
         let number = loop {
             match spool.append(&mut gap("after")) {

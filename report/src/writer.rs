@@ -312,6 +312,7 @@ mod tests {
         while out.counters().write_failed == 0 {
             std::thread::yield_now();
         }
+        drop(fill);
         fs::remove_file(&ballast).unwrap();
         drop(out);
         let kept: Vec<_> = lines(&path).into_iter().filter(|line| line.len() > 200).collect();
