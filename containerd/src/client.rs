@@ -25,6 +25,7 @@ const ANSWER_MAX: usize = 16 << 20;
 pub struct Client {
     address: Arc<Path>,
     namespace: Arc<str>,
+    lease: Option<Arc<str>>,
     deadline: Duration,
     channel: Arc<OnceCell<Channel>>,
 }
@@ -38,6 +39,7 @@ impl Client {
         Self {
             address: Path::new(path).into(),
             namespace: namespace.into(),
+            lease: None,
             deadline: DEADLINE,
             channel: Arc::default(),
         }
@@ -54,6 +56,12 @@ impl Client {
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Self {
         Self { namespace: namespace.into(), ..self.clone() }
+    }
+
+    /// The same connection; what is made by it belongs to this lease.
+    #[must_use]
+    pub fn under_lease(&self, lease: &str) -> Self {
+        Self { lease: Some(lease.into()), ..self.clone() }
     }
 
     /// containerd's socket.
@@ -82,7 +90,9 @@ impl Client {
         let answer = async {
             let mut grpc = self.ready(call, on).await?;
             let codec = tonic_prost::ProstCodec::<Q, A>::default();
-            grpc.unary(self.request(message), PathAndQuery::from_static(call), codec)
+            let mut request = self.request(message);
+            request.set_timeout(self.deadline);
+            grpc.unary(request, PathAndQuery::from_static(call), codec)
                 .await
                 .map(tonic::Response::into_inner)
                 .map_err(|status| self.failed(call, on, &status))
@@ -90,7 +100,7 @@ impl Client {
         self.in_time(call, on, answer).await
     }
 
-    /// One request, a stream of answers. The deadline is that of the first part.
+    /// One request, a stream of answers. The deadline is that of each part, not of the whole.
     pub(crate) async fn stream<Q, A>(
         &self,
         call: &'static str,
@@ -137,6 +147,12 @@ impl Client {
             tonic::Code::DeadlineExceeded => {
                 Error::Deadline { call, on, address, after: self.deadline }
             }
+            // tonic's own timer, when it fires before ours.
+            _ if std::error::Error::source(status)
+                .is_some_and(|source| source.is::<tonic::TimeoutExpired>()) =>
+            {
+                Error::Deadline { call, on, address, after: self.deadline }
+            }
             code => Error::Refused { call, on, address, code, message },
         }
     }
@@ -176,10 +192,12 @@ impl Client {
 
     fn request<Q>(&self, message: Q) -> tonic::Request<Q> {
         let mut request = tonic::Request::new(message);
-        request.set_timeout(self.deadline);
         // A name that can't be a header is sent as none, which containerd refuses.
         if let Ok(namespace) = self.namespace.parse() {
             request.metadata_mut().insert("containerd-namespace", namespace);
+        }
+        if let Some(Ok(lease)) = self.lease.as_deref().map(str::parse) {
+            request.metadata_mut().insert("containerd-lease", lease);
         }
         request
     }

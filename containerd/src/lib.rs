@@ -11,6 +11,7 @@ mod content;
 mod error;
 mod identity;
 mod images;
+mod leases;
 mod node;
 mod snapshots;
 mod tasks;

@@ -6,6 +6,7 @@ const KILL: &str = "/containerd.services.tasks.v1.Tasks/Kill";
 const DELETE: &str = "/containerd.services.tasks.v1.Tasks/Delete";
 const PAUSE: &str = "/containerd.services.tasks.v1.Tasks/Pause";
 const RESUME: &str = "/containerd.services.tasks.v1.Tasks/Resume";
+const WAIT: &str = "/containerd.services.tasks.v1.Tasks/Wait";
 const PIDS: &str = "/containerd.services.tasks.v1.Tasks/ListPids";
 
 /// What a task does (containerd's `types/task.proto`).
@@ -80,6 +81,16 @@ impl Client {
     /// When there is no task, or it still runs.
     pub async fn delete_task(&self, container: &str) -> Result<u32, Error> {
         let answer: wire::Exited = self.unary(DELETE, container, named(container)).await?;
+        Ok(answer.exit_status)
+    }
+
+    /// Waits until a task has ended, but no longer than the client's deadline, and tells how
+    /// it ended.
+    ///
+    /// # Errors
+    /// When there is no task, or it has not ended by then.
+    pub async fn wait_task(&self, container: &str) -> Result<u32, Error> {
+        let answer: wire::Waited = self.unary(WAIT, container, named(container)).await?;
         Ok(answer.exit_status)
     }
 

@@ -97,6 +97,11 @@ messages! {
         #[prost(bool, tag = "4")] all: bool,
     }
     Exited { #[prost(uint32, tag = "3")] exit_status: u32, }
+    Waited { #[prost(uint32, tag = "1")] exit_status: u32, }
+    NewLease {
+        #[prost(string, tag = "1")] id: String,
+        #[prost(btree_map = "string, string", tag = "3")] labels: BTreeMap<String, String>,
+    }
     Pid { #[prost(uint32, tag = "1")] pid: u32, }
     Pids { #[prost(message, repeated, tag = "1")] processes: Vec<Pid>, }
     ContentInfo {
