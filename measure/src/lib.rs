@@ -5,6 +5,5 @@
 
 mod source;
 
-pub use source::{
-    Answer, Armed, Block, Judge, Known, KnownFile, Loss, Outcome, SourceError, Target,
-};
+pub use lacre_types::{Known, KnownFile};
+pub use source::{Answer, Armed, Block, Judge, Loss, Outcome, SourceError, Target};

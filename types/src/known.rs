@@ -1,0 +1,26 @@
+use crate::{CanonicalPath, Digest, FileId};
+
+/// A file of the image, whose content was hashed while it had this identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownFile {
+    /// The state it was hashed in.
+    pub id: FileId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// What was hashed on this node before, so that nothing is hashed twice. It says what a
+/// file's bytes are, never whether they are allowed.
+pub trait Known: Send + Sync {
+    /// The image's file of that path, on the snapshot's lower directories.
+    fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile>;
+
+    /// The path and digest of the file with that real inode.
+    fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)>;
+
+    /// Every ELF file that the *baseline allows* in its present state. What may be filled
+    /// into a kernel map before the container starts.
+    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_>;
+}
