@@ -4,12 +4,16 @@ use lacre_integration::images::busybox_image;
 use lacre_integration::{Containerd, Runtime, Version};
 
 fn scenario(version: Version, runtime: Runtime) -> anyhow::Result<()> {
-    let mut daemon = Containerd::start(version)?;
+    Containerd::start(version)?.check(|daemon| steps(daemon, runtime))
+}
+
+fn steps(daemon: &mut Containerd, runtime: Runtime) -> anyhow::Result<()> {
     let image = busybox_image()?;
     daemon.import(&image)?;
 
-    assert_eq!(daemon.run(runtime, &image, "ends", &["true"])?.code, 0);
-    assert_eq!(daemon.run(runtime, &image, "fails", &["sh", "-c", "exit 7"])?.code, 7);
+    daemon.run(runtime, &image, "ends", &["true"])?.ok()?;
+    let said = daemon.run(runtime, &image, "fails", &["sh", "-c", "exit 7"])?;
+    assert_eq!(said.code, 7, "{said:?}");
     assert_eq!(daemon.run(runtime, &image, "prints", &["echo", "hello"])?.ok()?, "hello\n");
 
     let events = daemon.events()?;
