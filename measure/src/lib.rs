@@ -3,8 +3,9 @@
 //! A source sees and, where it can, holds back; it decides nothing. It asks a [`Judge`]
 //! before it answers the kernel, and tells it what came of it afterwards.
 
+pub mod fanotify;
 mod source;
 
 pub use source::{
-    Answer, Armed, Block, Judge, Known, KnownFile, Loss, Outcome, SourceError, Target,
+    Answer, Armed, Block, Judge, Known, KnownFile, Listed, Loss, Outcome, SourceError, Target,
 };

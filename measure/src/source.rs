@@ -39,6 +39,13 @@ pub trait Judge: Send + Sync {
     /// Whether this may run. In audit mode the answer is `Allow`.
     fn judge(&self, measurement: &Measurement) -> Answer;
 
+    /// Whether the baseline itself allows this, so that the same file in the same state
+    /// needs no second look. `false` for what is only let through: by audit mode, by a
+    /// rule that says `SKIP`. Under the same conditions as `judge`.
+    fn settled(&self, _measurement: &Measurement) -> bool {
+        false
+    }
+
     /// What was seen and what became of it, after the kernel was answered. Called for
     /// each measurement, allowed ones too.
     fn seen(&self, measurement: Measurement, outcome: Outcome);
@@ -58,11 +65,27 @@ pub struct KnownFile {
     pub digest: Digest,
 }
 
+/// What the baseline has under a path, before a byte is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// Nothing: no content can make it allowed.
+    No,
+    /// A file, of so many bytes where the baseline tells.
+    Yes(Option<u64>),
+}
+
 /// What was hashed on this node before, so that nothing is hashed twice. It says what a
 /// file's bytes are, never whether they are allowed.
 pub trait Known: Send + Sync {
     /// The image's file of that path, on the snapshot's lower directories.
     fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile>;
+
+    /// Whether reading the file of that path can lead to anything but a violation. What
+    /// isn't overridden here has every unknown file read; with [`Block::All`] that is
+    /// every file that is opened.
+    fn listed(&self, path: &CanonicalPath) -> Listed {
+        Listed::Yes(self.by_path(path).map(|file| file.size))
+    }
 
     /// The path and digest of the file with that real inode.
     fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)>;

@@ -173,9 +173,8 @@ impl Group {
     ) -> io::Result<()> {
         let mut buffer = [0_u8; EVENTS_PER_READ * METADATA];
         // SAFETY: the kernel writes at most as many bytes as the buffer has.
-        let got = unsafe {
-            libc::read(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len())
-        };
+        let got =
+            unsafe { libc::read(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
         let Ok(got) = usize::try_from(got) else {
             let error = io::Error::last_os_error();
             let nothing = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR));

@@ -42,7 +42,8 @@ impl Leases {
     pub fn here() -> io::Result<Self> {
         let set = block()?;
         // SAFETY: `set` is initialised and outlives the call.
-        let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let fd =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
