@@ -39,6 +39,12 @@ pub trait Judge: Send + Sync {
     /// Whether this may run. In audit mode the answer is `Allow`.
     fn judge(&self, measurement: &Measurement) -> Answer;
 
+    /// Whether the *baseline* allows this, whatever the mode and the policy: what may be
+    /// put into a kernel map, and is told no more. Only a judge that knows says yes.
+    fn baseline_allows(&self, _measurement: &Measurement) -> bool {
+        false
+    }
+
     /// What was seen and what became of it, after the kernel was answered. Called for
     /// each measurement, allowed ones too.
     fn seen(&self, measurement: Measurement, outcome: Outcome);

@@ -1,1 +1,4 @@
 //! Raw system calls, fenced: fanotify, perf events, namespaces, freezers
+
+pub mod namespace;
+pub mod perf;
