@@ -1,5 +1,7 @@
 //! Raw system calls, fenced: fanotify, perf events, namespaces, freezers
 
-pub mod mmap;
 pub mod fanotify;
 pub mod lease;
+pub mod mmap;
+pub mod namespace;
+pub mod perf;
