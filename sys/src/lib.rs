@@ -1,1 +1,3 @@
 //! Raw system calls, fenced: fanotify, perf events, namespaces, freezers
+
+pub mod inherited;
