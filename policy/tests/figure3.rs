@@ -1,5 +1,7 @@
 //! Sarmento 2023, figure 3, loads as printed and decides as he says.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use lacre_policy::{Policy, Subject};
 use lacre_types::{Action, Digest, ViolationKind};
 
