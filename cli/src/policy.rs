@@ -159,10 +159,9 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool>
         writeln!(err, "{warning}")?;
     }
     let (rules, warned) = (policy.rules(), warnings.len());
-    let s = |n: usize| if n == 1 { "" } else { "s" };
-    write!(out, "{}: good, {rules} rule{}", args.file.display(), s(rules))?;
+    write!(out, "{}: good, {rules} rule{}", args.file.display(), plural(rules))?;
     if warned > 0 {
-        write!(out, ", {warned} warning{}", s(warned))?;
+        write!(out, ", {warned} warning{}", plural(warned))?;
     }
     writeln!(out, "\n\nwhere no rule matches:")?;
     for decision in defaults {
@@ -184,8 +183,10 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<b
             return Ok(false);
         }
     };
-    for warning in &warnings {
-        writeln!(err, "{warning}")?;
+    if !warnings.is_empty() {
+        let (n, s) = (warnings.len(), plural(warnings.len()));
+        let file = args.file.display();
+        writeln!(err, "{file} has {n} warning{s}; `lacre policy check` tells them")?;
     }
     let namespaces: Vec<&str> = args.namespaces.iter().map(String::as_str).collect();
     let subject = Subject {
@@ -214,6 +215,10 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<b
         writeln!(out, "  fallback {fallback}")?;
     }
     Ok(true)
+}
+
+const fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
 }
 
 fn pairs(owned: &[(String, String)]) -> Vec<(&str, &str)> {
