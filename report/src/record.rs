@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use lacre_types::{
-    Action, Content, Digest, Event, Kind, Mode, Source, Violation, ViolationKind, escape,
+    Action, CanonicalPath, Content, Digest, Event, Kind, Mode, Source, Violation, ViolationKind,
+    escape,
 };
 use serde::{Deserialize, Serialize};
 
@@ -177,6 +178,19 @@ impl Record {
             action: verdict.action,
             outcome: verdict.became,
             rule: verdict.rule.as_deref().map(cut),
+        }
+    }
+
+    /// The path within the container, as bytes.
+    #[must_use]
+    pub fn canonical_path(&self) -> Option<CanonicalPath> {
+        match (&self.path_bytes, &self.path) {
+            (Some(bytes), _) => {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(bytes).ok()?;
+                CanonicalPath::new(bytes).ok()
+            }
+            (None, Some(path)) => CanonicalPath::new(path).ok(),
+            (None, None) => None,
         }
     }
 

@@ -397,9 +397,10 @@ async fn watch_policy(
 fn register_request(node: &str, container: &Container) -> RegisterRequest {
     let about = lacre_proto::policy::Container {
         id: container.id.clone(),
-        image_digest: container.image_digest.clone(),
+        image_digests: container.image_digests.clone(),
         image_name: container.image_name.clone(),
         namespace: container.namespace.clone(),
+        pod_namespace: container.pod_namespace.clone().unwrap_or_default(),
         labels: container.labels.clone().into_iter().collect(),
         annotations: container.annotations.clone().into_iter().collect(),
         ..Default::default()
