@@ -9,7 +9,6 @@ use slog::{Drain as _, Logger, o};
 
 /// A logger. The guard writes what waits when it is dropped. When stderr is too slow, lines
 /// are dropped and their number is logged; the server never waits for it.
-#[must_use]
 pub fn logger() -> (Logger, slog_async::AsyncGuard) {
     let json = slog_json::Json::new(std::io::stderr())
         .add_default_keys()

@@ -69,7 +69,7 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
         }
         let signals = signals(log.clone(), tls, tell, stopping.clone())?;
         let following = Arc::clone(&server);
-        tokio::spawn(async move { following.follow(changed).await });
+        let following = tokio::spawn(async move { following.follow(changed).await });
         info!(log, "serving"; "version" => &loaded.version, "instance" => &server.instance,
             "streams" => opened.streams, "reports" => %opened.file.display());
         let mut writer = writer;
@@ -79,6 +79,7 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
             Ok(error) = &mut writer.failed => Err(error.into()),
         };
         signals.abort();
+        following.abort();
         result.map(|()| writer)
     });
     // What was spawned holds the way to the ledger: it ends before the ledger does.

@@ -109,10 +109,8 @@ impl Server {
     pub async fn follow(&self, mut changed: mpsc::Receiver<()>) {
         let mut anyway = interval(reload::ANYWAY);
         anyway.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stop = self.stop.clone();
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
                 _ = anyway.tick() => {}
                 Some(()) = changed.recv() => {
                     sleep(reload::SETTLE).await;
