@@ -239,6 +239,7 @@ impl PolicyService for Session {
             oldest: request.oldest,
             count: request.reports.len() as u64,
         };
+        batch.end().map_err(refused)?;
         let (mut lines, mut violations) = (Vec::with_capacity(request.reports.len()), Vec::new());
         let mut unreadable = Vec::new();
         for (number, report) in (request.first..).zip(&request.reports) {

@@ -1,6 +1,8 @@
 //! 1,000 reports, with the server and the client killed in the middle: each arrives once,
 //! in order.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};

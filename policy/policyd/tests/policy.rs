@@ -1,6 +1,8 @@
 //! The policy on its way to the nodes: at registration, when the file changes, broken
 //! files, answers that overrule, and a server that is away.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use lacre_report::rfc3339;
 use serde::{Deserialize, Serialize};
 
-use super::table::{Batch, StreamId, Table};
+use super::table::{Batch, LAST, StreamId, Table};
 
 /// The version of the ledger's lines.
 const VERSION: u32 = 1;
@@ -168,10 +168,14 @@ fn apply(line: &Line<'_>, table: &mut Table) -> Option<Said> {
     }
     let owner = line.owner.as_deref()?;
     if let Some(known) = &line.known {
-        table.known(known.parse().ok()?, owner, line.last?, line.closed?);
+        let last = line.last.filter(|last| *last <= LAST)?;
+        table.known(known.parse().ok()?, owner, last, line.closed?);
         return Some(Said::Known);
     }
     let stream = line.stream.as_deref()?.parse().ok()?;
+    if line.seq.max(line.to).is_some_and(|number| number > LAST) {
+        return None;
+    }
     match (line.seq, line.to, line.over) {
         (Some(number), None, None) | (None, Some(number), None) => {
             table.known(stream, owner, number, false);

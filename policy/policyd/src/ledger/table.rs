@@ -11,6 +11,9 @@ const STREAMS: usize = 262_144;
 /// The most streams of one principal.
 const OF_ONE: usize = 32_768;
 
+/// The end of all numbers: whoever adds one to a number need not look.
+pub(super) const LAST: u64 = i64::MAX as u64;
+
 /// How long a closed stream is remembered: a call that was on its way when it was closed
 /// must not begin it anew.
 const CLOSED: Duration = Duration::from_secs(3600);
@@ -87,6 +90,18 @@ pub struct Batch {
     pub count: u64,
 }
 
+impl Batch {
+    /// The number after its last.
+    ///
+    /// # Errors
+    /// When its numbers make no sense.
+    pub fn end(&self) -> Result<u64, Refusal> {
+        let end = self.first.checked_add(self.count).filter(|end| *end <= LAST);
+        let sound = self.first > 0 && self.oldest > 0 && self.oldest <= self.first;
+        end.filter(|_| sound).ok_or(Refusal::Numbers)
+    }
+}
+
 /// What is to be written of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -139,11 +154,8 @@ impl Table {
     /// # Errors
     /// When it is not to be taken; then nothing changed.
     pub fn take(&mut self, batch: &Batch) -> Result<Taken, Refusal> {
+        let end = batch.end()?;
         let Batch { stream, owner, first, oldest, count } = batch;
-        let end = first.checked_add(*count).filter(|end| *end <= i64::MAX as u64);
-        let Some(end) = end.filter(|_| *first > 0 && *oldest > 0 && oldest <= first) else {
-            return Err(Refusal::Numbers);
-        };
         let before = self.streams.get(stream);
         if before.is_some_and(|before| before.owner != *owner) {
             return Err(Refusal::NotYours);
