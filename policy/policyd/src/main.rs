@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
-use lacre_policyd::args::Args;
+use lacre_policyd::args::{Args, ArgsError};
 use lacre_policyd::ledger::Ledger;
 use lacre_policyd::logging::{Chain, logger};
 use lacre_policyd::policy::Current;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             crit!(log, "ending"; "error" => %Chain(&*error));
-            ExitCode::FAILURE
+            if error.is::<ArgsError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
