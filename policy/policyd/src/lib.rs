@@ -12,6 +12,7 @@ pub mod policy;
 pub mod reload;
 pub mod server;
 pub mod session;
+pub mod signals;
 
 #[doc(hidden)]
 pub mod fuzz {

@@ -10,9 +10,9 @@ use lacre_policyd::logging::{Chain, logger};
 use lacre_policyd::policy::Current;
 use lacre_policyd::reload;
 use lacre_policyd::server::{Door, Server};
+use lacre_policyd::signals::signals;
 use lacre_proto::{Address, Bound, Limits, ServerTls, serve};
 use slog::{Logger, crit, info, warn};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 /// A command line that cannot be followed (sysexits.h, `EX_USAGE`).
@@ -109,35 +109,4 @@ async fn bind(
         info!(log, "listening"; "address" => %address);
     }
     Ok(bound)
-}
-
-/// SIGHUP reads policy and certificates again; SIGTERM and SIGINT end.
-fn signals(
-    log: Logger,
-    tls: Option<Arc<ServerTls>>,
-    reload: mpsc::Sender<()>,
-    stop: watch::Sender<bool>,
-) -> std::io::Result<tokio::task::JoinHandle<()>> {
-    let [mut hangup, mut terminate, mut interrupt]: [Signal; 3] = [
-        signal(SignalKind::hangup())?,
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    ];
-    Ok(tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => {
-                    let _ = reload.try_send(());
-                    if let Some(Err(error)) = tls.as_ref().map(|tls| tls.reload()) {
-                        warn!(log, "the certificates cannot be read again; those from before stay";
-                            "error" => %Chain(&error));
-                    }
-                }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-            }
-        }
-        info!(log, "asked to end");
-        stop.send_replace(true);
-    }))
 }

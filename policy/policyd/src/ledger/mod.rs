@@ -287,4 +287,28 @@ mod tests {
         writer.join();
         assert_eq!(numbers(dir.path(), stream), [1, 2, 3, 4]);
     }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_and_takes_the_same_numbers_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = |program: &str, args: &[&str]| {
+            let status = std::process::Command::new(program).args(args).arg(dir.path()).status();
+            assert!(status.unwrap().success(), "{program} needs root");
+        };
+        mount("mount", &["-t", "tmpfs", "-o", "size=64k", "tmpfs"]);
+        let stream: StreamId = "00000000000000000000000000000002".parse().unwrap();
+        let (ledger, writer, _) = Ledger::open(&dir.path().join("state"), 1 << 20).unwrap();
+        assert_eq!(ledger.report(report(stream, "a", 1..3, 1)).await, Ok(2));
+        let ballast = dir.path().join("ballast");
+        while std::fs::write(&ballast, vec![0; 64 << 10]).is_ok() {}
+        assert_eq!(ledger.report(report(stream, "a", 3..200, 1)).await, Err(Refusal::Disk));
+        assert_eq!(ledger.report(report(stream, "a", 200..200, 1)).await, Ok(2), "rolled back");
+        std::fs::remove_file(&ballast).unwrap();
+        assert_eq!(ledger.report(report(stream, "a", 3..60, 1)).await, Ok(59));
+        drop(ledger);
+        writer.join();
+        let written = numbers(&dir.path().join("state"), stream);
+        mount("umount", &["-l"]);
+        assert_eq!(written, (1..60).collect::<Vec<_>>());
+    }
 }
