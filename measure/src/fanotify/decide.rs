@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use lacre_sys::fanotify::{Mask, Permission};
-use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode, Process, Source};
+use lacre_types::{CanonicalPath, Content, Digest, Event, Measurement, Mode, Process, Source};
 
 use super::failure::Failure;
 use super::read::{Done, Found, Job, Purpose};
@@ -170,34 +170,43 @@ impl Responder {
             return;
         }
         let until = Instant::now() + self.limits.deadline;
-        self.waiting.insert(id, Waiting { ask, subject, purpose, until, dropped });
+        self.waiting.insert(id, Waiting { ask, subject, until, dropped });
     }
 
     /// A reader is done with a file.
     pub(super) fn complete(&mut self, done: Done) {
         if let Some((mut measurement, outcome)) = self.reports.remove(&done.id) {
-            if let Ok(Found::Digest(digest)) = done.found {
+            if let Ok(Found::Digest { digest, .. }) = done.found {
                 measurement.content = Content::Digest(digest);
             }
             self.shared.judge.seen(measurement, outcome);
             return;
         }
-        let Some(Waiting { ask, mut subject, purpose, .. }) = self.waiting.remove(&done.id) else {
+        let Some(Waiting { ask, mut subject, .. }) = self.waiting.remove(&done.id) else {
             return;
         };
-        match (done.found, purpose) {
-            (Ok(Found::Digest(digest)), _) => {
-                let state = subject.state;
-                let measurement = measurement(subject, Content::Digest(digest));
-                let answer = self.shared.judge.judge(&measurement);
-                self.finish(ask, measurement, answer, state);
-            }
-            (Ok(Found::Code(None)), _) => self.data(ask, &subject),
-            (Ok(Found::Code(Some(event))), _) => {
+        match done.found {
+            Ok(Found::Digest { digest, alone }) => self.was_read(ask, subject, digest, alone),
+            Ok(Found::Code(None)) => self.data(ask, &subject),
+            Ok(Found::Code(Some(event))) => {
                 subject.event = event;
                 self.unlisted(ask, subject);
             }
-            (Err(failure), _) => self.refuse(&ask, subject, failure),
+            Err(failure) => self.refuse(&ask, subject, failure),
+        }
+    }
+
+    /// A wrong digest is told as such; a right one counts only if nobody could write.
+    fn was_read(&mut self, ask: Permission, subject: Subject, digest: Digest, alone: bool) {
+        let (path, state) = (subject.path.clone(), subject.state);
+        let measurement = measurement(subject, Content::Digest(digest));
+        let answer = self.shared.judge.judge(&measurement);
+        let counts = self.mode == Mode::Enforce || self.shared.judge.settled(&measurement);
+        if answer == Answer::Allow && counts && !alone {
+            let Measurement { event, process, .. } = measurement;
+            self.refuse(&ask, Subject { event, path, state, process }, Failure::Writer);
+        } else {
+            self.finish(ask, measurement, answer, state);
         }
     }
 

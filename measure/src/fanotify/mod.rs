@@ -12,9 +12,11 @@
 //!
 //! What it can't see: a memfd, code that is no file, scripts read from a pipe or sourced
 //! by a script that was allowed; what is executed from a mount in a mount namespace
-//! nested in the container's, or from a mount that came a moment ago (`marks.rs`); and
-//! when the last process that holds the group dies, the kernel lets all that wait pass.
-//! `exec-trace` stands behind it.
+//! nested in the container's, or from a mount that came a moment ago (`marks.rs`). Once a
+//! file was allowed, its content is what is kept true and not its name: renamed or
+//! linked, the image's own bytes run under another name (overlayfs then copies the file
+//! up, which `exec-trace` sees). And when the process that holds the group dies, the
+//! kernel lets all that wait pass. `exec-trace` stands behind it.
 
 mod code;
 mod decide;

@@ -19,7 +19,7 @@ use super::failure::{Counters, Failure, Follows};
 use super::limits::Limits;
 use super::marks::Marks;
 use super::opener::Home;
-use super::read::{Purpose, Readers};
+use super::read::Readers;
 use super::recent::{Interpreters, Ran};
 use super::root::Root;
 use super::settled::Settled;
@@ -76,7 +76,6 @@ pub(super) struct Responder {
 pub(super) struct Waiting {
     pub(super) ask: Permission,
     pub(super) subject: Subject,
-    pub(super) purpose: Purpose,
     pub(super) until: Instant,
     pub(super) dropped: Arc<AtomicBool>,
 }
@@ -220,6 +219,9 @@ impl Responder {
         if marks.apply(&self.shared.group, true).is_err() {
             self.shared.note(Failure::Unmarked);
         }
+        // A bind mount gives a file another name.
+        let reset = self.settled.reset();
+        self.note(reset);
     }
 
     /// After the group has closed: nobody waits any more, and all of them ran.

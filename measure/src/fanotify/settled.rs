@@ -76,17 +76,24 @@ impl Settled {
         Ok(())
     }
 
-    /// Forgets every file, and so holds on to no mount.
+    /// Forgets every file: one may be known by another name now.
+    pub(super) fn reset(&mut self) -> Result<(), Failure> {
+        while !self.files.is_empty() {
+            self.forget(0)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets every file for good, and so holds on to no mount.
     pub(super) fn end(&mut self) {
         self.most = 0;
-        while !self.files.is_empty() {
-            let _ = self.forget(0);
-        }
+        let _ = self.reset();
     }
 
     fn forget(&mut self, at: usize) -> Result<(), Failure> {
         let Some(file) = self.files.remove(at) else { return Ok(()) };
         match self.group.heed(file.mask, file.fd.as_fd()) {
+            // NotFound: a write took the mark first.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Unheeded),
             _ => Ok(()),
         }
