@@ -101,6 +101,7 @@ impl Responder {
                 file,
                 path,
                 state,
+                origin: None,
                 pid: measurement.process.pid,
                 purpose: Purpose::Report,
                 dropped: Arc::default(),
@@ -141,7 +142,7 @@ impl Responder {
 
     fn data(&mut self, ask: Permission, subject: &Subject) {
         self.allow(&ask);
-        self.settle(ask, &subject.state, Mask::OPEN);
+        self.settle(ask, subject.path.as_ref(), &subject.state, Mask::OPEN);
     }
 
     fn submit(&mut self, ask: Permission, mut subject: Subject, purpose: Purpose) {
@@ -157,6 +158,7 @@ impl Responder {
             file,
             path: subject.path.clone(),
             state: subject.state,
+            origin: self.origin(subject.path.as_ref()),
             pid: ask.pid(),
             purpose,
             dropped: Arc::clone(&dropped),
@@ -215,7 +217,7 @@ impl Responder {
         let outcome = self.respond(&ask, answer);
         self.ran_now(&ask, outcome, state, measurement.event);
         if outcome == Outcome::Ran && self.shared.judge.settled(&measurement) {
-            self.settle(ask, &state, self.mask);
+            self.settle(ask, measurement.path.as_ref(), &state, self.mask);
         }
         self.shared.judge.seen(measurement, outcome);
     }
@@ -258,14 +260,21 @@ impl Responder {
         }
     }
 
-    fn settle(&mut self, ask: Permission, state: &State, mask: Mask) {
-        if !self.root.lease_holds(state) {
+    fn settle(&mut self, ask: Permission, path: Option<&CanonicalPath>, state: &State, mask: Mask) {
+        // A settled file holds on to its mount: a volume must stay free to be unmounted.
+        if !self.root.has(state) {
             return;
         }
         let Ok(file) = ask.into_file() else { return };
-        if let Err(failure) = self.settled.add(file, state, mask) {
+        let origin = self.origin(path);
+        let alone = || self.root.still(path, state, origin).is_ok();
+        if let Err(failure) = self.settled.add(file, state, mask, alone) {
             self.shared.note(failure);
         }
+    }
+
+    fn origin(&self, path: Option<&CanonicalPath>) -> Option<u64> {
+        path.and_then(|path| self.known.by_path(path)).map(|known| known.id.ino)
     }
 
     fn id(&mut self) -> u64 {

@@ -4,7 +4,8 @@
 //! One group and one thread per container. The group is asked about what is executed,
 //! its `#!` interpreter and its loader included; with [`Block::All`] about everything
 //! that is opened, so that libraries, scripts and what is handed to a loader are seen
-//! too. A file of the image that is still as it was hashed is answered from what is
+//! too (an open to write can't be told from one to read: unlisted code is not even
+//! written to). A file of the image that is still as it was hashed is answered from what is
 //! known; another is read while its opener waits, up to a deadline; what no baseline
 //! lists is answered at once and read afterwards, for the report. What the baseline
 //! allows is then ignored by the kernel until somebody opens it for writing

@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) file: OwnedFd,
     pub(super) path: Option<CanonicalPath>,
     pub(super) state: State,
+    /// The inode of the image's file of that name.
+    pub(super) origin: Option<u64>,
     pub(super) pid: u32,
     pub(super) purpose: Purpose,
     /// Nobody waits for it any more.
@@ -188,7 +190,7 @@ fn verify(job: &Job, root: &Root) -> Result<Found, Failure> {
         // Not every file system has leases; there the state before and after must do.
         Err((_, error)) => (None, error.kind() != std::io::ErrorKind::WouldBlock),
     };
-    let real = root.still(job.path.as_ref(), &job.state);
+    let real = root.still(job.path.as_ref(), &job.state, job.origin);
     alone &= real.is_ok();
     for _ in 0..2 {
         let before = Facts::of(&job.file).map_err(|_| Failure::Unreadable)?.state;

@@ -4,7 +4,9 @@
 //! shared mapping, and overlayfs keeps the inode, mark and all, when it copies a file up.
 //! Either way the file must first be opened for writing, and a lease makes that open
 //! wait, before the copy-up, until the mark is gone. So a mark is only set under a lease,
-//! and only where the lease sees every writer ([`Root::lease_holds`]).
+//! and only when nobody can write who came before the lease (`Root::still`).
+//!
+//! Who opens such a file for writing with `O_NONBLOCK` gets `EWOULDBLOCK` the first time.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -41,8 +43,15 @@ impl Settled {
     }
 
     /// Asks no more about the file while it stays in this state. Where that can't be
-    /// kept true, nothing happens, and every use is asked about.
-    pub(super) fn add(&mut self, file: OwnedFd, state: &State, mask: Mask) -> Result<(), Failure> {
+    /// kept true, nothing happens, and every use is asked about. `alone` tells, under the
+    /// lease, whether all who could write before are gone.
+    pub(super) fn add(
+        &mut self,
+        file: OwnedFd,
+        state: &State,
+        mask: Mask,
+        alone: impl FnOnce() -> bool,
+    ) -> Result<(), Failure> {
         // A new question about a settled file: the kernel dropped the mark, or it holds
         // for less than is asked now.
         if let Some(at) = self.files.iter().position(|old| old.ino == state.ino) {
@@ -51,7 +60,7 @@ impl Settled {
         if self.most == 0 || self.leases.take(file.as_fd()).is_err() {
             return Ok(());
         }
-        if !Facts::of(&file).is_ok_and(|facts| facts.state == *state) {
+        if !alone() || !Facts::of(&file).is_ok_and(|facts| facts.state == *state) {
             return Ok(());
         }
         if self.files.len() >= self.most {

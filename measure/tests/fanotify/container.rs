@@ -1,6 +1,7 @@
 //! A container without a runtime: a root of its own in a mount namespace of its own.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -89,8 +90,19 @@ impl Container {
         std::fs::hard_link(lower.join("bin/busybox"), lower.join("bin/sh")).unwrap();
         std::fs::write(lower.join("data"), "only data\n").unwrap();
         more(&lower);
-        // As a snapshotter does: the container's layer is younger than the image's.
-        std::fs::create_dir(dir.path().join("upper")).unwrap();
+        std::fs::write(lower.join("last"), "").unwrap();
+        // As with a snapshotter, the container's layer is younger than the image's, by
+        // more than one tick of the clock that the kernel stamps files with.
+        let upper = dir.path().join("upper");
+        let image = std::fs::metadata(&lower).unwrap();
+        loop {
+            std::fs::create_dir(&upper).unwrap();
+            let born = std::fs::metadata(&upper).unwrap();
+            if (born.ctime(), born.ctime_nsec()) > (image.ctime(), image.ctime_nsec()) {
+                break;
+            }
+            std::fs::remove_dir(&upper).unwrap();
+        }
         let script = format!(
             "set -e; cd {dir}; {mount}; cd root
              mount -t tmpfs tmpfs dev/shm; mount -t proc proc proc; mount --bind ../volume vol
@@ -136,7 +148,8 @@ impl Container {
 
     /// The status of a command in the container.
     pub fn run(&self, arguments: &[&str]) -> i32 {
-        let status = self.enter(arguments).stderr(Stdio::null()).status().unwrap();
+        let status =
+            self.enter(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
     }
 

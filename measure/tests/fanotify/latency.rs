@@ -81,6 +81,7 @@ fn latency_of_a_first_touch() {
             let _armed = arm_with(&target, baseline.clone(), limits).unwrap();
             let runs = samples(&container, "bench-run", "/bin/good", 1000);
             row(&format!("exec, {name}, {block:?}"), runs);
+            println!("{} measurements", baseline.all().len());
             if block == Block::All {
                 row(&format!("open, {name}"), samples(&container, "bench-open", "/bin/good", 1000));
                 row("open, data", samples(&container, "bench-open", "/data", 1000));

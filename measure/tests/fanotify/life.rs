@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lacre_measure::fanotify::{Limits, arm};
-use lacre_measure::{Block, Outcome};
-use lacre_types::{Content, Mode};
+use lacre_measure::{Answer, Block, Judge, Loss, Outcome};
+use lacre_types::{Content, Measurement, Mode, Source};
 
 use crate::baseline::{path, sha256};
 use crate::container::{Container, programs};
@@ -142,7 +142,7 @@ fn a_file_that_changes_while_it_is_read_is_not_allowed_by_what_it_was() {
     drop(opened);
     // Allowed as what it was, and then either executed or busy (ETXTBSY).
     assert!(matches!(status, Some(8 | 26)), "{status:?}");
-    println!("reading took {reading:?}; the writer waited {waited:?}");
+    assert!(waited < reading * 3 + Duration::from_secs(1), "{waited:?} of {reading:?}");
 }
 
 #[test]
@@ -232,4 +232,34 @@ fn settled_files_are_bounded_and_the_oldest_goes() {
     drop(it.armed);
     let first = |(m, _): &&(lacre_types::Measurement, Outcome)| m.path == Some(path("/bin/g0"));
     assert_eq!(it.baseline.all().iter().filter(first).count(), 2);
+}
+
+/// A judge that breaks down.
+struct Broken(Arc<Baseline>);
+
+impl Judge for Broken {
+    fn judge(&self, _: &Measurement) -> Answer {
+        panic!("on purpose")
+    }
+    fn seen(&self, _: Measurement, _: Outcome) {}
+    fn lost(&self, source: Source, loss: Loss) {
+        self.0.lost(source, loss);
+    }
+}
+
+#[test]
+fn a_responder_that_dies_holds_nobody_and_says_so() {
+    let container = Container::start(|_| ());
+    let baseline = Arc::new(Baseline::of(&container.lower(), Mode::Enforce));
+    let target = target(&container, &baseline, Mode::Enforce, Block::Exec);
+    let _armed = arm(&target, Arc::new(Broken(Arc::clone(&baseline)))).unwrap();
+    // The one that it was asked about is denied; the next meets no group any more.
+    assert_ne!(container.tool(&["run", "/bin/good"]), 0);
+    let until = Instant::now() + Duration::from_secs(10);
+    while baseline.lost_any().is_empty() {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    assert!(matches!(&baseline.lost_any()[..], [Loss::Ended(_)]));
+    assert_eq!(container.tool(&["run", "/bin/good"]), 0);
 }

@@ -1,6 +1,7 @@
 //! The fanotify source against real overlays, real processes and the running kernel.
 //! They need root, cc, busybox, unshare and nsenter.
-
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+#![allow(clippy::print_stdout, reason = "figures are for who runs it")]
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
 mod attacks;
