@@ -268,7 +268,7 @@ impl Responder {
         let Ok(file) = ask.into_file() else { return };
         let origin = self.origin(path);
         let alone = || self.root.still(path, state, origin).is_ok();
-        if let Err(failure) = self.settled.add(file, state, mask, alone) {
+        if let Err(failure) = self.settled.add(file, state, (mask, self.root.owns(state)), alone) {
             self.shared.note(failure);
         }
     }

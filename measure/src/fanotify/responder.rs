@@ -90,7 +90,7 @@ impl Responder {
         (mask, limits): (Mask, Limits),
     ) -> std::io::Result<Self> {
         let root = Arc::new(root);
-        let settled = Settled::new(Leases::here()?, Arc::clone(&shared.group), limits.settled);
+        let settled = Settled::new(Leases::here()?, Arc::clone(&shared.group), &limits);
         Ok(Self {
             known: Arc::clone(&target.known),
             mode: target.mode,
@@ -132,6 +132,8 @@ impl Responder {
                 self.take_events();
             }
             self.expire();
+            let swept = self.settled.sweep();
+            self.note(swept);
             if ready.mounts {
                 self.mark();
             }
@@ -150,7 +152,8 @@ impl Responder {
     }
 
     fn wait(&self) -> rustix::io::Result<Ready> {
-        let until = self.waiting.first_key_value().map(|(_, waiting)| waiting.until);
+        let deadline = self.waiting.first_key_value().map(|(_, waiting)| waiting.until);
+        let until = deadline.into_iter().chain(self.settled.next_sweep()).min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             // Rounded up, so that a deadline has passed when poll returns.

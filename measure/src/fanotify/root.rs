@@ -112,6 +112,11 @@ impl Root {
         Still::new(real).map(Some).map_err(|_| Failure::Writer)
     }
 
+    /// Whether deleting the file frees its space: the layers of an image stay.
+    pub(super) fn owns(&self, state: &State) -> bool {
+        !(matches!(self.kind, Kind::Overlay(_)) && self.lease_holds(state))
+    }
+
     /// Whether the file is on the root file system, and not on one that is mounted in it.
     pub(super) fn has(&self, state: &State) -> bool {
         state.dev == self.dev

@@ -11,11 +11,13 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lacre_sys::fanotify::{Group, Mask};
 use lacre_sys::lease::{Broken, Leases, is_breaking};
 
 use super::failure::Failure;
+use super::limits::Limits;
 use super::subject::{Facts, State};
 
 pub(super) struct Settled {
@@ -24,17 +26,22 @@ pub(super) struct Settled {
     /// The oldest first.
     files: VecDeque<File>,
     most: usize,
+    sweep: Duration,
+    swept: Instant,
 }
 
 struct File {
     fd: OwnedFd,
     ino: u64,
     mask: Mask,
+    /// Deleting it would free its space, if we let go.
+    owned: bool,
 }
 
 impl Settled {
-    pub(super) fn new(leases: Leases, group: Arc<Group>, most: usize) -> Self {
-        Self { leases, group, files: VecDeque::new(), most }
+    pub(super) fn new(leases: Leases, group: Arc<Group>, limits: &Limits) -> Self {
+        let Limits { settled: most, sweep, .. } = *limits;
+        Self { leases, group, files: VecDeque::new(), most, sweep, swept: Instant::now() }
     }
 
     /// Readable when a writer waits.
@@ -49,7 +56,7 @@ impl Settled {
         &mut self,
         file: OwnedFd,
         state: &State,
-        mask: Mask,
+        (mask, owned): (Mask, bool),
         alone: impl FnOnce() -> bool,
     ) -> Result<(), Failure> {
         // A new question about a settled file: the kernel dropped the mark, or it holds
@@ -67,7 +74,7 @@ impl Settled {
             self.forget(0)?;
         }
         if self.group.ignore(mask, file.as_fd()).is_ok() {
-            self.files.push_back(File { fd: file, ino: state.ino, mask });
+            self.files.push_back(File { fd: file, ino: state.ino, mask, owned });
         }
         Ok(())
     }
@@ -80,6 +87,25 @@ impl Settled {
             Broken::Unknown => is_breaking(file.fd.as_fd()),
         };
         while let Some(at) = self.files.iter().position(breaks) {
+            self.forget(at)?;
+        }
+        Ok(())
+    }
+
+    /// When to look for deleted files, if one of them can be.
+    pub(super) fn next_sweep(&self) -> Option<Instant> {
+        self.files.iter().any(|file| file.owned).then(|| self.swept + self.sweep)
+    }
+
+    /// Forgets the files that were deleted.
+    pub(super) fn sweep(&mut self) -> Result<(), Failure> {
+        if self.next_sweep().is_none_or(|at| at > Instant::now()) {
+            return Ok(());
+        }
+        self.swept = Instant::now();
+        let gone =
+            |file: &File| file.owned && !Facts::of(&file.fd).is_ok_and(|facts| !facts.nameless);
+        while let Some(at) = self.files.iter().position(gone) {
             self.forget(at)?;
         }
         Ok(())

@@ -197,18 +197,41 @@ fn the_end_of_the_init_lets_go_of_its_mounts() {
     let mut it = Guarded::new(Mode::Enforce, Block::All);
     assert_eq!(it.container.tool(&["run", "/bin/good"]), 0);
     it.baseline.wait("/bin/good");
+    assert!(holds(it.container.dev, None) > 0);
     it.container.kill();
-    let holds = || {
-        std::fs::read_dir("/proc/self/fd").unwrap().flatten().any(|entry| {
-            // Another test's containers have these names too: by device.
-            std::fs::metadata(entry.path()).is_ok_and(|meta| {
-                use std::os::unix::fs::MetadataExt;
-                meta.is_file() && meta.dev() == it.container.dev
-            })
-        })
+    lets_go(it.container.dev, None);
+}
+
+#[test]
+fn a_deleted_file_does_not_keep_its_space() {
+    let container = Container::start(|_| ());
+    let baseline = Baseline::of(&container.lower(), Mode::Enforce);
+    let limits = Limits { sweep: Duration::from_millis(50), ..Limits::default() };
+    let it = Guarded::arm(container, baseline, Mode::Enforce, Block::All, limits);
+    assert_eq!(it.container.tool(&["write", "/tmp/d", "data"]), 0);
+    assert_eq!(it.container.run(&["/bin/busybox", "true"]), 0);
+    it.baseline.wait("/bin/busybox");
+    assert_eq!(it.container.tool(&["read", "/tmp/d"]), 0);
+    // Of it and nothing else: the image's files are settled too.
+    let held = holds(it.container.dev, Some(4));
+    assert!(held > 0);
+    assert_eq!(it.container.run(&["/bin/busybox", "rm", "/tmp/d"]), 0);
+    lets_go(it.container.dev, Some(4));
+}
+
+/// How many files of that device, and of that size if one is given, this process has open.
+fn holds(dev: u64, size: Option<u64>) -> usize {
+    use std::os::unix::fs::MetadataExt;
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let of = |meta: &std::fs::Metadata| {
+        meta.is_file() && meta.dev() == dev && size.is_none_or(|size| meta.len() == size)
     };
+    open.filter(|entry| std::fs::metadata(entry.path()).is_ok_and(|meta| of(&meta))).count()
+}
+
+fn lets_go(dev: u64, size: Option<u64>) {
     let until = Instant::now() + Duration::from_secs(10);
-    while holds() {
+    while holds(dev, size) > 0 {
         assert!(Instant::now() < until, "a settled file is still open");
         std::thread::yield_now();
     }
