@@ -1,7 +1,8 @@
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lacre_types::{CanonicalPath, Digest, FileId, Measurement, Mode, Source};
+use lacre_types::{Known, Measurement, Mode, Source};
 
 /// What may be done with the file in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,53 +47,18 @@ pub trait Judge: Send + Sync {
         false
     }
 
+    /// A file that was just judged and may run, while its user still waits: whoever stands
+    /// behind this source, and knows files by their identity, can be told of it in time.
+    /// Under the same conditions as `judge`, but for system calls that no file system
+    /// of the container can hold up.
+    fn passes(&self, _file: BorrowedFd<'_>, _measurement: &Measurement) {}
+
     /// What was seen and what became of it, after the kernel was answered. Called for
     /// each measurement, allowed ones too.
     fn seen(&self, measurement: Measurement, outcome: Outcome);
 
     /// The source lost events.
     fn lost(&self, source: Source, loss: Loss);
-}
-
-/// A file of the image, whose content was hashed while it had this identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownFile {
-    /// The state it was hashed in.
-    pub id: FileId,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its digest.
-    pub digest: Digest,
-}
-
-/// What the baseline has under a path, before a byte is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listed {
-    /// Nothing: no content can make it allowed.
-    No,
-    /// A file, of so many bytes where the baseline tells.
-    Yes(Option<u64>),
-}
-
-/// What was hashed on this node before, so that nothing is hashed twice. It says what a
-/// file's bytes are, never whether they are allowed.
-pub trait Known: Send + Sync {
-    /// The image's file of that path, on the snapshot's lower directories.
-    fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile>;
-
-    /// Whether reading the file of that path can lead to anything but a violation. What
-    /// isn't overridden here has every unknown file read; with [`Block::All`] that is
-    /// every file that is opened.
-    fn listed(&self, path: &CanonicalPath) -> Listed {
-        Listed::Yes(self.by_path(path).map(|file| file.size))
-    }
-
-    /// The path and digest of the file with that real inode.
-    fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)>;
-
-    /// Every ELF file that the *baseline allows* in its present state: path, identity and digest.
-    /// What may be filled into a kernel map before the container starts.
-    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_>;
 }
 
 /// What fanotify holds back (DESIGN 5.4).

@@ -12,7 +12,7 @@ use super::read::{Done, Found, Job, Purpose};
 use super::responder::{Responder, Waiting};
 use super::subject::{Facts, State, Subject, names};
 use super::{code, opener, raw, read, root};
-use crate::{Answer, Block, KnownFile, Listed, Outcome};
+use crate::{Answer, Block, KnownFile, Listing, Outcome};
 
 /// What to do with an open that no baseline lists.
 enum Quick {
@@ -49,12 +49,12 @@ impl Responder {
             self.known(ask, subject, &known);
             return;
         }
-        let listed = subject.path.as_ref().map_or(Listed::No, |path| self.known.listed(path));
+        let listed = subject.path.as_ref().map_or(Listing::No, |path| self.known.listed(path));
         match listed {
-            Listed::No if exec => self.unlisted(ask, subject),
-            Listed::No => self.opened(ask, subject),
-            Listed::Yes(Some(size)) if size != facts.state.size => self.unlisted(ask, subject),
-            Listed::Yes(_) => self.submit(ask, subject, Purpose::Verdict),
+            Listing::No if exec => self.unlisted(ask, subject),
+            Listing::No => self.opened(ask, subject),
+            Listing::Yes(Some(size)) if size != facts.state.size => self.unlisted(ask, subject),
+            Listing::Yes(_) => self.submit(ask, subject, Purpose::Verdict),
         }
     }
 
@@ -90,7 +90,7 @@ impl Responder {
         let path = subject.path.clone();
         let measurement = measurement(subject, Content::Size(state.size));
         let answer = self.shared.judge.judge(&measurement);
-        let outcome = self.respond(&ask, answer);
+        let outcome = self.answer(&ask, answer, &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
         let id = self.id();
         let job = (state.size <= self.limits.report_bytes)
@@ -214,7 +214,7 @@ impl Responder {
 
     /// Answers by a digest, and asks no more about a file that the baseline allows.
     fn finish(&mut self, ask: Permission, measurement: Measurement, answer: Answer, state: State) {
-        let outcome = self.respond(&ask, answer);
+        let outcome = self.answer(&ask, answer, &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
         if outcome == Outcome::Ran && self.shared.judge.settled(&measurement) {
             self.settle(ask, measurement.path.as_ref(), &state, self.mask);
@@ -232,6 +232,14 @@ impl Responder {
 
     fn allow(&self, ask: &Permission) {
         self.respond(ask, Answer::Allow);
+    }
+
+    /// Answers, and before it lets something run, says so.
+    fn answer(&self, ask: &Permission, answer: Answer, measurement: &Measurement) -> Outcome {
+        if answer == Answer::Allow && ask.mask().has(Mask::EXEC) {
+            self.shared.judge.passes(ask.file(), measurement);
+        }
+        self.respond(ask, answer)
     }
 
     fn respond(&self, ask: &Permission, answer: Answer) -> Outcome {
