@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use lacre_measure::{Answer, Judge, Known, KnownFile, Listed, Loss, Outcome};
+use lacre_measure::{Answer, Judge, Known, KnownFile, Listing, Loss, Outcome};
 use lacre_types::{CanonicalPath, Content, Digest, FileId, Measurement, Mode, Source};
 use sha2::Digest as _;
 
@@ -142,10 +142,10 @@ impl Known for Baseline {
         self.files.get(path).cloned()
     }
 
-    fn listed(&self, path: &CanonicalPath) -> Listed {
+    fn listed(&self, path: &CanonicalPath) -> Listing {
         let known = self.files.get(path).map(|known| known.size);
         let size = known.or_else(|| self.unhashed.get(path).map(|(size, _)| *size));
-        size.map_or(Listed::No, |size| Listed::Yes(Some(size)))
+        size.map_or(Listing::No, |size| Listing::Yes(Some(size)))
     }
 
     fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
