@@ -102,9 +102,17 @@ enum Ask {
     Resume(oneshot::Sender<Result<bool, FreezeError>>),
 }
 
+/// What the first who asked for an action gave it on its way.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    pub(crate) cause: String,
+    /// Whether the container stood still before.
+    pub(crate) was_frozen: bool,
+}
+
 #[derive(Debug)]
 struct Waiter {
-    cause: String,
+    asked: Asked,
     since: Instant,
     reply: oneshot::Sender<Outcome>,
 }
@@ -139,7 +147,8 @@ impl Executor {
         }
         let cause = cause[..end].to_owned();
         let (reply, answer) = oneshot::channel();
-        let waiter = Waiter { cause: cause.clone(), since, reply };
+        let asked = Asked { cause: cause.clone(), was_frozen: self.stop_the_bleeding(action) };
+        let waiter = Waiter { asked, since, reply };
         let sent = self.requests.send(Ask::Act(action, waiter)).await.is_ok();
         let answer = if sent { answer.await.ok() } else { None };
         answer.unwrap_or_else(|| Outcome {
@@ -149,6 +158,16 @@ impl Executor {
             took: since.elapsed(),
             cause,
         })
+    }
+
+    /// Freezes it before anybody is woken to do the action. Says whether it was frozen.
+    fn stop_the_bleeding(&self, action: Action) -> bool {
+        let stands = action == Action::Pause || action.ends() && action != Action::Stop;
+        let Some(freezer) = self.freezer().filter(|_| stands) else { return false };
+        let was = freezer.is_frozen().unwrap_or(false);
+        // The action itself asks again, and says what went wrong.
+        let _ = freezer.ask();
+        was
     }
 
     /// A client's Resume: thaws the container, also when lacre froze it, and says whether
@@ -219,9 +238,9 @@ impl Actor {
             if self.running.is_none()
                 && let Some(action) = self.order.next()
             {
-                let cause = self.waiting.get(&action).and_then(|waiters| waiters.first());
-                let cause = cause.map(|waiter| waiter.cause.clone()).unwrap_or_default();
-                let running = perform(Arc::clone(&self.held), action, cause);
+                let first = self.waiting.get(&action).and_then(|waiters| waiters.first());
+                let asked = first.map(|waiter| waiter.asked.clone()).unwrap_or_default();
+                let running = perform(Arc::clone(&self.held), action, asked);
                 self.running = Some((action, Box::pin(running)));
             }
         }
@@ -275,7 +294,7 @@ impl Actor {
 }
 
 fn reply(action: Action, waiter: Waiter, done: bool, detail: &str) {
-    let Waiter { cause, since, reply } = waiter;
+    let Waiter { asked: Asked { cause, .. }, since, reply } = waiter;
     let outcome = Outcome { action, done, detail: detail.into(), took: since.elapsed(), cause };
     // A caller that went away does not want it.
     let _ = reply.send(outcome);
