@@ -85,6 +85,12 @@ pub(crate) async fn restart(request: &Request) -> Did {
             return Ok((false, format!("stopped instead: it was restarted {count} times already")));
         }
     };
+    if wants_terminal(&record) {
+        return Ok((
+            false,
+            "killed; it was started with a terminal, which nobody could give it again".into(),
+        ));
+    }
     let key = clean_snapshot(&client, &record, count).await?;
     drop(lock);
     tokio::time::sleep(wait).await;
@@ -114,6 +120,11 @@ pub(crate) async fn restart(request: &Request) -> Did {
     give_back(&client, &record).await?;
     let waited = if wait.is_zero() { String::new() } else { format!(" after {wait:?}") };
     Ok((true, format!("restart {count} from a clean snapshot ({key}){waited}")))
+}
+
+fn wants_terminal(record: &Container) -> bool {
+    let spec: serde_json::Value = serde_json::from_slice(&record.spec).unwrap_or_default();
+    spec.pointer("/process/terminal").and_then(serde_json::Value::as_bool).unwrap_or(false)
 }
 
 /// Swaps the container's snapshot for a new one on the same parent.

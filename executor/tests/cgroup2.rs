@@ -1,5 +1,7 @@
 //! The freezer and `cgroup.kill` of cgroup v2, on a cgroup made for it.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 mod common;
 
 use std::fs;

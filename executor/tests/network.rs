@@ -1,6 +1,8 @@
 //! ISOLATE on real network namespaces: each test is run again by itself in one of its own,
 //! which plays the node.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,7 @@
 //! DELETE and RESTART against real daemons.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 mod common;
 
 use std::time::{Duration, Instant};
