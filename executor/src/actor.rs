@@ -88,6 +88,8 @@ pub(crate) struct Held {
     pub(crate) cgroup: Result<Arc<Cgroup>, CgroupError>,
     /// Whether the last who froze it was lacre, and nobody resumed it since.
     pub(crate) paused: AtomicBool,
+    /// Whether a thread watches over its cut network.
+    pub(crate) watched: AtomicBool,
 }
 
 impl std::fmt::Debug for Held {
@@ -131,8 +133,8 @@ impl Executor {
     ) -> io::Result<Self> {
         let init = Init::hold(container.init_pid)?;
         let cgroup = Cgroup::of(container.init_pid).map(Arc::new);
-        let paused = AtomicBool::new(false);
-        let held = Arc::new(Held { container, settings, runtime, init, cgroup, paused });
+        let (paused, watched) = (AtomicBool::new(false), AtomicBool::new(false));
+        let held = Arc::new(Held { container, settings, runtime, init, cgroup, paused, watched });
         let (requests, inbox) = mpsc::channel(CHANNEL);
         tokio::spawn(Actor::new(Arc::clone(&held)).run(inbox));
         Ok(Self { requests, held })

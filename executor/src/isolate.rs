@@ -75,11 +75,16 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 /// # Errors
 /// When it is the node's own namespace, or a call fails; what was cut by then stays cut.
 pub fn isolate(pid: u32) -> Result<Cut, IsolateError> {
-    isolate_while(pid, || true)
+    isolate_except(pid, &[], || true)
 }
 
-/// The same, unless `alive` says that the number has come to mean another process.
-pub(crate) fn isolate_while(pid: u32, alive: impl Fn() -> bool) -> Result<Cut, IsolateError> {
+/// The same, unless `alive` says that the number has come to mean another process, and
+/// without those links.
+pub(crate) fn isolate_except(
+    pid: u32,
+    except: &[u32],
+    alive: impl Fn() -> bool,
+) -> Result<Cut, IsolateError> {
     let mut sides = Sides::of(pid)?;
     if !alive() {
         return Err(IsolateError::Ended);
@@ -88,7 +93,8 @@ pub(crate) fn isolate_while(pid: u32, alive: impl Fn() -> bool) -> Result<Cut, I
     let mut named = String::new();
     // A link that is made or switched on meanwhile is found by looking again.
     for _ in 0..4 {
-        let open = sides.open()?;
+        let mut open = sides.open()?;
+        open.retain(|(link, _)| !except.contains(&link.index));
         let Some((first, _)) = open.first() else {
             cut.weak = cut.links.iter().any(|link| link.peer.is_none()) && net_admin(pid);
             return Ok(cut);
@@ -135,6 +141,13 @@ impl Cut {
     }
 }
 
+/// A socket on which the kernel tells of each change of a link in the namespace that a
+/// process is in.
+pub(crate) fn changes(pid: u32) -> Result<OwnedFd, IsolateError> {
+    let path = format!("/proc/{pid}/ns/net");
+    enter(&path, namespace(&path)?, crate::netlink::changes_here)
+}
+
 /// Undoes [`isolate`]: links on, addresses and routes as they were.
 ///
 /// # Errors
@@ -178,15 +191,7 @@ impl Sides {
             return Err(IsolateError::Host);
         }
         let entered = inside.try_clone().map_err(failed(format!("holding {path}")))?;
-        // A socket stays in the namespace it was made in: only a thread of its own enters,
-        // and ends there.
-        let socket = std::thread::spawn(move || {
-            let kind = rustix::thread::LinkNameSpaceType::Network;
-            rustix::thread::move_into_link_name_space(entered.as_fd(), Some(kind))?;
-            Route::here()
-        });
-        let socket = socket.join().unwrap_or_else(|_| Err(io::Error::other("a panic")));
-        let mut inside_route = socket.map_err(failed(format!("entering {path}")))?;
+        let mut inside_route = enter(&path, entered, Route::here)?;
         let mut node = Route::here().map_err(failed("opening a route socket".into()))?;
         // The kernel numbers another namespace when it first tells of a link into it.
         let number = |route: &mut Route, of| {
@@ -237,6 +242,22 @@ impl Sides {
         let routes = routes.into_iter().filter(|m| m.kind == NEWROUTE && own_route(&m.body));
         Ok(addresses.chain(routes).map(|message| (message.kind, message.body)).collect())
     }
+}
+
+/// Makes a socket in another network namespace. It stays in the one it was made in: only a
+/// thread of its own enters, and ends there.
+fn enter<T: Send + 'static>(
+    path: &str,
+    namespace: OwnedFd,
+    make: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, IsolateError> {
+    let made = std::thread::spawn(move || {
+        let kind = rustix::thread::LinkNameSpaceType::Network;
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))?;
+        make()
+    });
+    let made = made.join().unwrap_or_else(|_| Err(io::Error::other("a panic")));
+    made.map_err(failed(format!("entering {path}")))
 }
 
 /// `struct rtmsg`: not of the local table (255), not the kernel's own (protocol 2), not a

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::actor::{Asked, Held};
 use crate::detached::{self, Request};
 use crate::freezer::{FreezeError, Freezer};
-use crate::isolate::{Cut, IsolateError, isolate_while};
+use crate::isolate::{IsolateError, isolate_except};
 use crate::manager::Manager;
 use crate::outcome::chain;
 
@@ -90,9 +90,9 @@ fn pause(held: &Held, was: bool) -> (bool, String) {
     }
 }
 
-fn isolate(held: &Held) -> (bool, String) {
+fn isolate(held: &Arc<Held>) -> (bool, String) {
     let alive = || !held.init.ended().unwrap_or(false);
-    let cut = match isolate_while(held.init.pid(), alive) {
+    let cut = match isolate_except(held.init.pid(), &[], alive) {
         Ok(cut) => cut,
         Err(error @ IsolateError::Ended) => return (true, error.to_string()),
         Err(error) if !alive() => return (true, chain(&error)),
@@ -106,20 +106,21 @@ fn isolate(held: &Held) -> (bool, String) {
     };
     if cut.weak {
         detail.push_str(
-            "; a process with CAP_NET_ADMIN in the container could undo it, since no end of it is on the node",
+            "; a process with CAP_NET_ADMIN in the container can switch it on for a moment, since no end of it is on the node",
         );
     }
-    if !names.is_empty()
-        && let Err(error) = remember(held, cut)
-    {
-        detail.push_str(&format!("; what it takes to undo it is not kept: {}", chain(&error)));
+    let crate::Container { namespace, id, .. } = &held.container;
+    match crate::undo::remember(&held.settings.run, namespace, id, cut) {
+        Ok(()) => {
+            if let Err(error) = crate::watch::watch(held) {
+                detail.push_str(&format!("; links that come later are not cut: {}", chain(&error)));
+            }
+        }
+        Err(error) => {
+            detail.push_str(&format!("; what it takes to undo it is not kept: {}", chain(&error)));
+        }
     }
     (true, detail)
-}
-
-fn remember(held: &Held, cut: Cut) -> Result<(), crate::DetachedError> {
-    let crate::Container { namespace, id, .. } = &held.container;
-    crate::undo::remember(&held.settings.run, namespace, id, cut)
 }
 
 async fn stop(held: Arc<Held>) -> (bool, String) {

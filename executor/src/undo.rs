@@ -30,6 +30,32 @@ pub fn forget(run: &Path, namespace: &str, container: &str) -> Result<(), Detach
     }
 }
 
+/// Undoes the ISOLATE of a container, by the pid of a process in it.
+///
+/// # Errors
+/// When nothing was kept, or a call fails; what was kept is then still there.
+pub fn undo(run: &Path, namespace: &str, container: &str, pid: u32) -> Result<(), UndoError> {
+    let cut = recall(run, namespace, container)?;
+    // First, so that who watches over it does not cut it again.
+    forget(run, namespace, container)?;
+    if let Err(error) = crate::restore(pid, &cut) {
+        remember(run, namespace, container, cut)?;
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+/// Why an ISOLATE is not undone.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// What it takes is not there.
+    #[error("undoing ISOLATE: what was cut is not known")]
+    Kept(#[from] DetachedError),
+    /// The network.
+    #[error("undoing ISOLATE")]
+    Network(#[from] crate::IsolateError),
+}
+
 /// Keeps it, together with what was kept before.
 pub(crate) fn remember(
     run: &Path,

@@ -3,13 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lacre_executor::{IsolateError, isolate, isolated, restore};
+use lacre_executor::{
+    Container, Executor, IsolateError, Manager, Settings, isolate, isolated, restore, undo,
+};
+use lacre_integration::output::wait_for;
+use lacre_types::Action;
 
 /// Runs the calling test in a network namespace of its own, and says whether this is there.
 fn on_own_node(test: &str) -> bool {
@@ -210,6 +217,53 @@ fn a_link_without_an_end_here_is_cut_inside_and_comes_back() -> Result<()> {
         assert_eq!(wanted(&before, word), wanted(&after, word), "{word}: {before:#?} {after:#?}");
     }
     Ok(())
+}
+
+/// The executor keeps it cut: a link that is switched on or plugged in later goes off again.
+#[test]
+fn what_comes_later_is_cut_too_until_it_is_undone() -> Result<()> {
+    if !on_own_node("what_comes_later_is_cut_too_until_it_is_undone") {
+        return Ok(());
+    }
+    let (inside, router) = (Inside::start()?, Inside::start()?);
+    let plug = |number: u32| {
+        let pid = router.pid();
+        inside.ip(&format!("link add eth{number} type veth peer name r{number} netns {pid}"))?;
+        router.ip(&format!("addr add 10.8.{number}.1/24 dev r{number}"))?;
+        router.ip(&format!("link set r{number} up"))?;
+        inside.ip(&format!("addr add 10.8.{number}.2/24 dev eth{number}"))?;
+        inside.ip(&format!("link set eth{number} up"))
+    };
+    plug(0)?;
+    assert!(inside.reaches("10.8.0.1"));
+    let run = tempfile::tempdir()?;
+    let settings = Settings { run: run.path().into(), ..Settings::default() };
+    let container = Container {
+        namespace: "test".into(),
+        id: "one".into(),
+        init_pid: inside.pid(),
+        address: "/nonexistent".into(),
+        manager: Manager::Containerd,
+    };
+    common::runtime().block_on(async {
+        let executor = Executor::start(container, settings, Arc::new(common::Hangs))?;
+        let outcome = executor.act(Action::Isolate, "").await;
+        assert!(outcome.done && outcome.detail.contains("CAP_NET_ADMIN"), "{outcome:?}");
+        assert!(!inside.reaches("10.8.0.1"));
+        let again = executor.act(Action::Isolate, "").await;
+        assert!(again.done && again.detail.contains("nothing to cut"), "{again:?}");
+
+        inside.ip("link set eth0 up")?;
+        plug(1)?;
+        let soon = Duration::from_secs(5);
+        wait_for("both being cut", soon, || Ok(isolated(inside.pid())?.then_some(())))?;
+        assert!(!inside.reaches("10.8.0.1") && !inside.reaches("10.8.1.1"));
+
+        undo(run.path(), "test", "one", inside.pid())?;
+        assert!(inside.reaches_soon("10.8.0.1") && inside.reaches_soon("10.8.1.1"));
+        assert!(undo(run.path(), "test", "one", inside.pid()).is_err(), "nothing is left to undo");
+        Ok(())
+    })
 }
 
 #[test]
