@@ -5,11 +5,14 @@ use std::os::unix::fs::MetadataExt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kill;
 use crate::netlink::{GETADDR, GETROUTE, Link, NEWADDR, NEWROUTE, Route, u32_at};
 
 /// What was cut, and what it takes to undo it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
+    /// The inode of the network namespace: containers of a pod share one.
+    pub netns: u64,
     /// The links.
     pub links: Vec<CutLink>,
     /// Whether who is in the container may have the right to undo it in part.
@@ -57,6 +60,7 @@ pub enum IsolateError {
 
 /// Both sides of a container's network.
 struct Sides {
+    netns: u64,
     inside: Route,
     node: Route,
     /// The node's number in the container's network namespace, if any link leads there.
@@ -89,7 +93,7 @@ pub(crate) fn isolate_except(
     if !alive() {
         return Err(IsolateError::Ended);
     }
-    let mut cut = Cut { links: Vec::new(), weak: false, saved: Vec::new() };
+    let mut cut = Cut { netns: sides.netns, links: Vec::new(), weak: false, saved: Vec::new() };
     let mut named = String::new();
     // A link that is made or switched on meanwhile is found by looking again.
     for _ in 0..4 {
@@ -155,11 +159,16 @@ pub(crate) fn changes(pid: u32) -> Result<OwnedFd, IsolateError> {
 pub fn restore(pid: u32, cut: &Cut) -> Result<(), IsolateError> {
     let mut sides = Sides::of(pid)?;
     for link in &cut.links {
-        match link.peer {
+        let switched = match link.peer {
             Some(peer) => sides.node.set_up(peer, true),
             None => sides.inside.set_up(link.index, true),
+        };
+        match switched {
+            // Unplugged since.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => {
+            }
+            other => other.map_err(failed(format!("switching on {}", link.name)))?,
         }
-        .map_err(failed(format!("switching on {}", link.name)))?;
     }
     // A route may stand on another of the list: those that can't be put back at once get a
     // second chance.
@@ -200,7 +209,8 @@ impl Sides {
         };
         let node_number = number(&mut inside_route, &own)?;
         let inside_number = number(&mut node, &inside)?;
-        Ok(Self { inside: inside_route, node, node_number, inside_number })
+        let netns = kill::namespace(pid, "net").unwrap_or(0);
+        Ok(Self { netns, inside: inside_route, node, node_number, inside_number })
     }
 
     /// Links that lead out, each with its other end on the node if that may be cut instead.

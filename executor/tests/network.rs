@@ -238,7 +238,7 @@ fn what_comes_later_is_cut_too_until_it_is_undone() -> Result<()> {
     assert!(inside.reaches("10.8.0.1"));
     let run = tempfile::tempdir()?;
     let settings = Settings { run: run.path().into(), ..Settings::default() };
-    let container = Container {
+    let mut container = Container {
         namespace: "test".into(),
         id: "one".into(),
         init_pid: inside.pid(),
@@ -246,7 +246,8 @@ fn what_comes_later_is_cut_too_until_it_is_undone() -> Result<()> {
         manager: Manager::Containerd,
     };
     common::runtime().block_on(async {
-        let executor = Executor::start(container, settings, Arc::new(common::Hangs))?;
+        let executor =
+            Executor::start(container.clone(), settings.clone(), Arc::new(common::Hangs))?;
         let outcome = executor.act(Action::Isolate, "").await;
         assert!(outcome.done && outcome.detail.contains("CAP_NET_ADMIN"), "{outcome:?}");
         assert!(!inside.reaches("10.8.0.1"));
@@ -259,9 +260,22 @@ fn what_comes_later_is_cut_too_until_it_is_undone() -> Result<()> {
         wait_for("both being cut", soon, || Ok(isolated(inside.pid())?.then_some(())))?;
         assert!(!inside.reaches("10.8.0.1") && !inside.reaches("10.8.1.1"));
 
-        undo(run.path(), "test", "one", inside.pid())?;
+        // Another container of the pod: there is nothing left to cut, and one undo for both.
+        let mut other = inside.command("sleep").arg("1000").spawn()?;
+        container.id = "two".into();
+        container.init_pid = other.id();
+        wait_for("nsenter", soon, || {
+            let same = |pid| std::fs::read_link(format!("/proc/{pid}/ns/net"));
+            Ok((same(other.id())? == same(inside.pid())?).then_some(()))
+        })?;
+        let second = Executor::start(container, settings, Arc::new(common::Hangs))?;
+        let outcome = second.act(Action::Isolate, "").await;
+        assert!(outcome.done && outcome.detail.contains("nothing to cut"), "{outcome:?}");
+        undo(run.path(), "test", "two", other.id())?;
         assert!(inside.reaches_soon("10.8.0.1") && inside.reaches_soon("10.8.1.1"));
         assert!(undo(run.path(), "test", "one", inside.pid()).is_err(), "nothing is left to undo");
+        other.kill()?;
+        other.wait()?;
         Ok(())
     })
 }
