@@ -210,3 +210,37 @@ fn a_daemon_that_talks_nonsense_is_refused() -> Result<()> {
     peer.join().unwrap()?;
     Ok(())
 }
+
+/// It is linked into every shim, whose memory is counted (DESIGN 7).
+#[test]
+fn asking_costs_little_memory() -> Result<()> {
+    if std::env::var_os("LACRE_TEST_ALONE").is_none() {
+        // Other tests of this process would be counted too.
+        let output = std::process::Command::new(std::env::current_exe()?)
+            .args(["--exact", "asking_costs_little_memory", "--nocapture"])
+            .env("LACRE_TEST_ALONE", "1")
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        println!("{said}");
+        return Ok(());
+    }
+    let anonymous = || -> Result<usize> {
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    };
+    let daemon = Containerd::start(Version::V1_6)?;
+    let image = image()?;
+    daemon.import(&image)?;
+    daemon.spawn(Runtime::Runc, &image, "one", &["sleep", "1000"])?;
+    let rt = runtime();
+    let before = anonymous()?;
+    let client = Client::new(&daemon.socket().display().to_string(), daemon.namespace());
+    rt.block_on(client.identity("one"))?;
+    let connected = anonymous()? - before;
+    drop(client);
+    println!("RssAnon: +{connected} KiB connected");
+    assert!(connected < 1024, "{connected} KiB");
+    Ok(())
+}

@@ -15,6 +15,7 @@ use crate::freezer::{FreezeError, Freezer};
 use crate::isolate::{IsolateError, isolate_except};
 use crate::manager::Manager;
 use crate::outcome::chain;
+use crate::runtime::{RuntimeError, State};
 
 /// How long the inner shim is asked for what the kernel could not do.
 const INNER: Duration = Duration::from_secs(2);
@@ -161,7 +162,17 @@ async fn term(held: &Arc<Held>) -> io::Result<bool> {
         let ended = ends_within(&holder, &cancel, holder.settings.grace);
         let _ = tell.send(ended);
     })?;
-    told.await.unwrap_or(Ok(false))
+    // A runtime whose processes are not the kernel's to see tells of their end itself; one
+    // that can't tell leaves it to the kernel.
+    let by_inner = async {
+        if held.runtime.wait_exit().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = told => ended.unwrap_or(Ok(false)),
+        () = by_inner => Ok(true),
+    }
 }
 
 struct Cancel(Arc<OwnedFd>);
@@ -198,16 +209,20 @@ async fn kill(held: Arc<Held>) -> (bool, String) {
     if by_kernel.0 {
         return by_kernel;
     }
-    // What the kernel could not do, the inner shim may.
+    // What the kernel could not do, or not vouch for, the inner shim may.
     let inner = async {
         held.runtime.kill(9, true).await?;
-        held.runtime.pids().await
+        Ok::<_, RuntimeError>((held.runtime.pids().await?, held.runtime.state().await?))
     };
-    match tokio::time::timeout(INNER, inner).await {
-        Ok(Ok(pids)) => blocking(move || directly(&held, &pids)).await,
-        Ok(Err(error)) => (false, format!("{}; the inner shim: {}", by_kernel.1, chain(&error))),
-        Err(_) => (false, format!("{}; the inner shim hangs", by_kernel.1)),
-    }
+    let why = match tokio::time::timeout(INNER, inner).await {
+        Ok(Ok((pids, State::Stopped))) if pids.is_empty() => {
+            return (true, "killed, by the inner shim".into());
+        }
+        Ok(Ok((pids, _))) => return blocking(move || directly(&held, &pids)).await,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "it hangs".into(),
+    };
+    (false, format!("{}; the inner shim: {why}", by_kernel.1))
 }
 
 fn directly(held: &Held, known: &[u32]) -> (bool, String) {

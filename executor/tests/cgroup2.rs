@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use common::{Hangs, runs, runtime};
-use lacre_executor::{Cgroup, Container, Executor, Manager, Settings};
+use lacre_executor::{Cgroup, Container, Executor, Later, Manager, Runtime, Settings, State};
+use lacre_integration::output::wait_for;
 use lacre_types::Action;
 
 /// A cgroup with processes in it and in one beneath it.
@@ -38,6 +39,8 @@ impl Group {
             drop(child.stdin.take());
             group.children.push(child);
         }
+        let forked = || Ok((group.pids()?.len() >= 4).then_some(()));
+        wait_for("the scripts forking", Duration::from_secs(10), forked)?;
         Ok(group)
     }
 
@@ -88,11 +91,12 @@ fn pause_resume_kill() -> Result<()> {
         assert!(outcome.done && outcome.detail == "frozen", "{outcome:?}");
         assert!(events()?.contains("frozen 1") && executor.is_paused());
         assert!(executor.resume().await?);
-        assert!(events()?.contains("frozen 0") && !executor.is_paused());
+        assert!(!executor.is_paused());
+        let thawed = || Ok(events()?.contains("frozen 0").then_some(()));
+        wait_for("the kernel thawing it", Duration::from_secs(5), thawed)?;
 
         executor.act(Action::Pause, "").await;
         let pids = group.pids()?;
-        assert!(pids.len() >= 4, "{pids:?}");
         let outcome = executor.act(Action::Kill, "").await;
         assert!(outcome.done && outcome.detail == "killed", "{outcome:?}");
         assert!(pids.iter().all(|&pid| !runs(pid)), "{pids:?}");
@@ -145,4 +149,57 @@ fn a_process_of_the_nodes_own_cgroup_is_refused() -> Result<()> {
     child.wait()?;
     assert!(refused.is_err_and(|error| error.to_string().contains("cgroup of its own")));
     Ok(())
+}
+
+/// Kills by another way than the kernel's, and says so.
+struct Kills(u32);
+
+impl Runtime for Kills {
+    fn kill(&self, signal: u32, all: bool) -> Later<'_, ()> {
+        assert_eq!((signal, all), (9, true));
+        let _ = Command::new("kill").args(["-9", &self.0.to_string()]).status();
+        Box::pin(async { Ok(()) })
+    }
+    fn pids(&self) -> Later<'_, Vec<u32>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn state(&self) -> Later<'_, State> {
+        Box::pin(async { Ok(State::Stopped) })
+    }
+    fn wait_exit(&self) -> Later<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A container in the node's own cgroup and pid namespace: of its processes the kernel can
+/// only tell the init, so its death alone is not "killed".
+#[test]
+fn what_the_kernel_cannot_vouch_for_the_inner_shim_must() -> Result<()> {
+    let start = |runtime: fn(u32) -> Arc<dyn Runtime>| {
+        let child = Command::new("sleep").arg("1000").spawn()?;
+        let container = Container {
+            namespace: "test".into(),
+            id: "bare".into(),
+            init_pid: child.id(),
+            address: "/nonexistent".into(),
+            manager: Manager::Containerd,
+        };
+        let runtime = runtime(child.id());
+        anyhow::Ok((child, Executor::start(container, Settings::default(), runtime)?))
+    };
+    runtime().block_on(async {
+        let (mut child, executor) = start(|pid| Arc::new(Kills(pid)))?;
+        let outcome = executor.act(Action::Pause, "").await;
+        assert!(!outcome.done && outcome.detail.contains("cgroup of its own"), "{outcome:?}");
+        let outcome = executor.act(Action::Kill, "").await;
+        assert!(outcome.done && outcome.detail == "killed, by the inner shim", "{outcome:?}");
+        child.wait()?;
+
+        let (mut child, executor) = start(|_| Arc::new(Hangs))?;
+        let outcome = executor.act(Action::Kill, "").await;
+        assert!(!outcome.done && outcome.detail.contains("others may live"), "{outcome:?}");
+        assert!(outcome.detail.contains("it hangs"), "{outcome:?}");
+        child.wait()?;
+        Ok(())
+    })
 }
