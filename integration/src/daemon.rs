@@ -344,6 +344,20 @@ impl Containerd {
         Ok(())
     }
 
+    /// Runs a test's `steps`. If they fail, that is what is told, with the log, and not what
+    /// the half-done test left behind.
+    ///
+    /// # Errors
+    /// As `steps`.
+    pub fn check(mut self, steps: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let outcome = steps(&mut self);
+        if outcome.is_err() {
+            eprintln!("{}", tail(&self.log()));
+            self.abandon();
+        }
+        outcome
+    }
+
     /// Ends the test's hold of the node without any tidying, as a kill would.
     pub fn abandon(mut self) {
         self.abandoned = true;
@@ -390,7 +404,9 @@ impl Drop for Containerd {
 
 /// The last lines of a log, without the chatter.
 pub(crate) fn tail(log: &str) -> String {
-    let lines: Vec<_> = log.lines().filter(|line| !line.contains("level=debug")).collect();
+    let chatter = ["level=debug", "loading plugin"];
+    let telling = |line: &&str| !chatter.iter().any(|word| line.contains(word));
+    let lines: Vec<_> = log.lines().filter(telling).collect();
     let from = lines.len().saturating_sub(40);
     format!("the end of the daemon's log:\n{}", lines[from..].join("\n"))
 }

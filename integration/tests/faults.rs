@@ -58,7 +58,7 @@ fn containerd_dies(version: Version, runtime: Runtime) -> anyhow::Result<()> {
     daemon.up()?;
     end(client)?;
     assert_eq!(daemon.task_pid("stays")?, Some(pid));
-    assert_eq!(daemon.exec("stays", &["echo", "still"])?.ok()?, "still\n");
+    assert_eq!(daemon.exec_prints("stays", &["echo", "still"])?, "still\n");
 
     let mut command = daemon.ctr_command(daemon.namespace());
     command.args(["tasks", "rm", "--force", "stays"]);

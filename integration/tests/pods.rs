@@ -6,7 +6,10 @@ use lacre_integration::images::{busybox_image, pause_image};
 use lacre_integration::{Containerd, Runtime, Version};
 
 fn pod(version: Version, runtime: Runtime) -> anyhow::Result<()> {
-    let mut daemon = Containerd::builder(version).cri().start()?;
+    Containerd::builder(version).cri().start()?.check(|daemon| steps(daemon, runtime))
+}
+
+fn steps(daemon: &mut Containerd, runtime: Runtime) -> anyhow::Result<()> {
     let image = busybox_image()?;
     daemon.import_in(cri::NAMESPACE, &pause_image()?)?;
     daemon.import_in(cri::NAMESPACE, &image)?;
