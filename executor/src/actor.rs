@@ -140,33 +140,39 @@ impl Executor {
         Ok(Self { requests, held })
     }
 
-    /// Does it, and says what became of it. `cause` is for the record.
-    pub async fn act(&self, action: Action, cause: &str) -> Outcome {
+    /// Does it, and says what became of it. `cause` is for the record. Calling it already
+    /// freezes the container, on the caller's own thread, for what begins with that; the
+    /// future, awaited anywhere, does the rest.
+    pub fn act(&self, action: Action, cause: &str) -> impl Future<Output = Outcome> + Send + use<> {
         let since = Instant::now();
+        let was_frozen = self.stop_the_bleeding(action);
         let mut end = cause.len().min(CAUSE_MAX);
         while !cause.is_char_boundary(end) {
             end -= 1;
         }
         let cause = cause[..end].to_owned();
         let (reply, answer) = oneshot::channel();
-        let asked = Asked { cause: cause.clone(), was_frozen: self.stop_the_bleeding(action) };
-        let waiter = Waiter { asked, since, reply };
-        let sent = self.requests.send(Ask::Act(action, waiter)).await.is_ok();
-        let answer = if sent { answer.await.ok() } else { None };
-        answer.unwrap_or_else(|| Outcome {
-            action,
-            done: false,
-            detail: "lacre is shutting down".into(),
-            took: since.elapsed(),
-            cause,
-        })
+        let asked = Asked { cause: cause.clone(), was_frozen };
+        let ask = Ask::Act(action, Waiter { asked, since, reply });
+        let requests = self.requests.clone();
+        async move {
+            let sent = requests.send(ask).await.is_ok();
+            let answer = if sent { answer.await.ok() } else { None };
+            answer.unwrap_or_else(|| Outcome {
+                action,
+                done: false,
+                detail: "lacre is shutting down".into(),
+                took: since.elapsed(),
+                cause,
+            })
+        }
     }
 
     /// Freezes it before anybody is woken to do the action. Says whether it was frozen.
     fn stop_the_bleeding(&self, action: Action) -> bool {
         let stands = action == Action::Pause || action.ends() && action != Action::Stop;
         let Some(freezer) = self.freezer().filter(|_| stands) else { return false };
-        let was = freezer.is_frozen().unwrap_or(false);
+        let was = freezer.is_asked().unwrap_or(false);
         // The action itself asks again, and says what went wrong.
         let _ = freezer.ask();
         was
@@ -186,11 +192,11 @@ impl Executor {
         answer.await.unwrap_or(Ok(false))
     }
 
-    /// Whether lacre has frozen it, and it still is.
+    /// Whether lacre has frozen it, and nobody has thawed it since.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.held.paused.load(Ordering::Acquire)
-            && self.freezer().is_some_and(|freezer| freezer.is_frozen().unwrap_or(false))
+            && self.freezer().is_some_and(|freezer| freezer.is_asked().unwrap_or(false))
     }
 
     /// Its freezer, for who can't wait for its turn.
@@ -282,7 +288,7 @@ impl Actor {
         let thaw = match (&self.held.cgroup, &self.running) {
             (Ok(cgroup), None) => {
                 let freezer = Freezer::new(Arc::clone(cgroup));
-                let frozen = freezer.is_frozen();
+                let frozen = freezer.is_asked();
                 frozen.and_then(|frozen| freezer.thaw().map(|()| frozen))
             }
             // An action under way leaves it as it must be.

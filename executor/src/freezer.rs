@@ -96,6 +96,19 @@ impl Freezer {
         }
     }
 
+    /// Whether somebody has asked for it and nobody has thawed it since. Steady where
+    /// [`Self::is_frozen`] is not: a signal to a frozen task takes it out of the freezer and
+    /// in again, without running it.
+    ///
+    /// # Errors
+    /// When the cgroup can't be read.
+    pub fn is_asked(&self) -> Result<bool, FreezeError> {
+        match self.0.version {
+            Version::One => Ok(self.read("freezer.state")?.trim() != "THAWED"),
+            Version::Two => Ok(self.read("cgroup.freeze")?.trim() == "1"),
+        }
+    }
+
     fn freeze_v1(&self) -> Result<(), FreezeError> {
         self.write("freezer.state", "FROZEN")?;
         let start = Instant::now();

@@ -128,7 +128,7 @@ async fn stop(held: Arc<Held>) -> (bool, String) {
     let frozen = held
         .cgroup
         .as_ref()
-        .is_ok_and(|cgroup| Freezer::new(Arc::clone(cgroup)).is_frozen().unwrap_or(false));
+        .is_ok_and(|cgroup| Freezer::new(Arc::clone(cgroup)).is_asked().unwrap_or(false));
     if frozen {
         let (done, detail) = kill(held).await;
         return (done, format!("frozen, so SIGTERM could not be heard; {detail}"));

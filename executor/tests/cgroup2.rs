@@ -89,7 +89,10 @@ fn pause_resume_kill() -> Result<()> {
         let events = || fs::read_to_string(group.path.join("cgroup.events"));
         let outcome = executor.act(Action::Pause, "").await;
         assert!(outcome.done && outcome.detail == "frozen", "{outcome:?}");
-        assert!(events()?.contains("frozen 1") && executor.is_paused());
+        // A signal that was under way takes a task out of the freezer for a moment.
+        let frozen = || Ok(events()?.contains("frozen 1").then_some(()));
+        wait_for("the kernel holding it", Duration::from_secs(5), frozen)?;
+        assert!(executor.is_paused());
         assert!(executor.resume().await?);
         assert!(!executor.is_paused());
         let thawed = || Ok(events()?.contains("frozen 0").then_some(()));

@@ -74,6 +74,21 @@ fn pause_resume_pause_kill_under_2_1() -> Result<()> {
 }
 
 #[test]
+fn it_is_frozen_before_the_future_is_awaited() -> Result<()> {
+    let host = Host::start(Version::V1_6)?;
+    host.run("one", &[], COUNTS)?;
+    counts(&host, "one")?;
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        let outcome = executor.act(Action::Pause, "");
+        let freezer = executor.freezer().unwrap();
+        wait_for("the freezer", SOON, || Ok(freezer.is_frozen()?.then_some(())))?;
+        assert!(outcome.await.done);
+        anyhow::Ok(())
+    })
+}
+
+#[test]
 fn a_client_that_paused_before_is_no_obstacle() -> Result<()> {
     let host = Host::start(Version::V1_6)?;
     host.run("one", &[], COUNTS)?;
@@ -223,7 +238,8 @@ fn stop_gives_grace_then_kills() -> Result<()> {
         let (heeds, deaf) = (host.guard("heeds")?, host.guard("deaf")?);
         let outcome = heeds.act(Action::Stop, "").await;
         assert!(outcome.done && outcome.detail.contains("after SIGTERM"), "{outcome:?}");
-        assert_eq!(host.daemon.printed("heeds"), "up\nbye\n");
+        let said = || Ok((host.daemon.printed("heeds") == "up\nbye\n").then_some(()));
+        wait_for("its last words", SOON, said)?;
         let outcome = deaf.act(Action::Stop, "").await;
         assert!(outcome.done && outcome.detail.contains("not heeded"), "{outcome:?}");
         assert!(outcome.took >= Duration::from_millis(600), "{outcome:?}");
