@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::detached::{DetachedError, failed, file_name, folder};
 use crate::isolate::Cut;
 
-/// What it takes to undo an ISOLATE, kept by [`remember`] under lacre's run directory.
+/// What it takes to undo an ISOLATE, kept under lacre's run directory.
 ///
 /// # Errors
 /// When nothing was kept, or it can't be read.
