@@ -25,8 +25,23 @@ const MOST_HASHED: u64 = 1 << 30;
 /// `mountinfo` has. What a server or a process answers for (FUSE, NFS, 9P, virtiofs) may
 /// differ at each read, and may never come.
 const STEADY: &[&[u8]] = &[
-    b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"bcachefs", b"f2fs", b"zfs", b"tmpfs",
-    b"ramfs", b"rootfs", b"devtmpfs", b"overlay", b"erofs", b"squashfs", b"iso9660", b"vfat",
+    b"ext2",
+    b"ext3",
+    b"ext4",
+    b"xfs",
+    b"btrfs",
+    b"bcachefs",
+    b"f2fs",
+    b"zfs",
+    b"tmpfs",
+    b"ramfs",
+    b"rootfs",
+    b"devtmpfs",
+    b"overlay",
+    b"erofs",
+    b"squashfs",
+    b"iso9660",
+    b"vfat",
 ];
 
 /// The two halves of a root file system: where the files of an overlay really lie.
@@ -49,7 +64,9 @@ pub(crate) struct Real {
 impl Layers {
     /// Of an overlay, topmost first; none for a root that is no overlay.
     pub(crate) fn new(upper: Option<&Path>, lower: &[PathBuf]) -> Self {
-        Self { dirs: upper.into_iter().map(Path::to_path_buf).chain(lower.iter().cloned()).collect() }
+        Self {
+            dirs: upper.into_iter().map(Path::to_path_buf).chain(lower.iter().cloned()).collect(),
+        }
     }
 
     /// Whether `stat` and the kernel number their devices alike: btrfs and bcachefs give
@@ -141,7 +158,9 @@ impl Digests {
     const MOST: usize = 1024;
 
     pub(crate) fn of(&mut self, real: &mut Real) -> Result<Digest, String> {
-        if real.exact && let Some(digest) = self.0.get(&real.id) {
+        if real.exact
+            && let Some(digest) = self.0.get(&real.id)
+        {
             return Ok(*digest);
         }
         let digest = real.digest()?;
@@ -190,7 +209,8 @@ const S_IFREG: u32 = 0o100_000;
 /// Opens `path` as a process sees it whose root is `root`: symbolic links stay within,
 /// those of /proc are not followed, and nothing is opened that is not a regular file.
 pub(crate) fn open_in(root: &Path, path: &[u8]) -> io::Result<OwnedFd> {
-    let root = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let root =
+        rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let found = rustix::fs::openat2(
         &root,
         std::ffi::OsStr::from_bytes(path),
@@ -220,7 +240,8 @@ pub(crate) fn open_magic(link: &Path) -> io::Result<OwnedFd> {
 }
 
 fn beneath(dir: &Path, relative: &[u8]) -> io::Result<OwnedFd> {
-    let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let dir =
+        rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let found = rustix::fs::openat2(
         &dir,
         std::ffi::OsStr::from_bytes(relative),
@@ -249,9 +270,9 @@ fn file_system(fd: BorrowedFd<'_>) -> io::Result<u64> {
 pub(crate) fn unsteady(pid: u32, dev: u32) -> Option<String> {
     let mounts = std::fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
     let wanted = format!("{}:{}", dev >> 20, dev & 0xf_ffff);
-    let line = mounts.split(|byte| *byte == b'\n').find(|line| {
-        line.split(|byte| *byte == b' ').nth(2) == Some(wanted.as_bytes())
-    })?;
+    let line = mounts
+        .split(|byte| *byte == b'\n')
+        .find(|line| line.split(|byte| *byte == b' ').nth(2) == Some(wanted.as_bytes()))?;
     let at = line.windows(3).position(|three| three == b" - ")?;
     let kind = line[at + 3..].split(|byte| *byte == b' ').next()?;
     (!STEADY.contains(&kind)).then(|| lacre_types::escape(kind))

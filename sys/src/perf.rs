@@ -96,7 +96,8 @@ impl Mappings {
                 flags | FLAG_FD_CLOEXEC,
             )
         };
-        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+        let fd =
+            i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the kernel just gave this descriptor to us, and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let page = rustix::param::page_size();
@@ -163,11 +164,7 @@ impl Mappings {
         unsafe {
             let ring = self.base.as_ptr().add(self.page);
             std::ptr::copy_nonoverlapping(ring.add(start), to.as_mut_ptr(), first);
-            std::ptr::copy_nonoverlapping(
-                ring,
-                to.as_mut_ptr().add(first),
-                rest.min(self.data),
-            );
+            std::ptr::copy_nonoverlapping(ring, to.as_mut_ptr().add(first), rest.min(self.data));
         }
     }
 }

@@ -85,11 +85,7 @@ impl Entry {
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            slot: u64_at(bytes, 0)?,
-            ns_id: u64_at(bytes, 8)?,
-            inum: u32_at(bytes, 16)?,
-        })
+        Some(Self { slot: u64_at(bytes, 0)?, ns_id: u64_at(bytes, 8)?, inum: u32_at(bytes, 16)? })
     }
 
     /// `struct container`.

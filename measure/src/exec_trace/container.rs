@@ -59,7 +59,9 @@ impl Verdicts {
             let keys: Vec<u8> = batch.iter().flat_map(|(id, _)| abi::key(id)).collect();
             let values: Vec<u8> = batch.iter().flat_map(|(_, flags)| flags.to_ne_bytes()).collect();
             map.update_batch(&keys, &values, batch.len() as u32, MapFlags::ANY, MapFlags::ANY)
-                .map_err(|why| bpf_failed(format!("filling a map with {} files", files.len()), why))?;
+                .map_err(|why| {
+                    bpf_failed(format!("filling a map with {} files", files.len()), why)
+                })?;
         }
         Ok(Self(Arc::new(map)))
     }
@@ -79,9 +81,7 @@ impl Verdicts {
 
 /// The mount namespace of a process, unless the host's processes share it.
 fn own_namespace(pid: u32) -> Result<Option<(u32, u64)>, SourceError> {
-    let open = |path: &str| {
-        File::open(path).map_err(|why| failed(format!("opening {path}"), why))
-    };
+    let open = |path: &str| File::open(path).map_err(|why| failed(format!("opening {path}"), why));
     let file = open(&format!("/proc/{pid}/ns/mnt"))?;
     let inode = |file: &File| {
         file.metadata()
@@ -91,7 +91,9 @@ fn own_namespace(pid: u32) -> Result<Option<(u32, u64)>, SourceError> {
     let inum = inode(&file)?;
     for host in ["/proc/self/ns/mnt", "/proc/1/ns/mnt"] {
         // pid 1's may be out of reach where lacre itself runs in a container
-        if let Ok(host) = File::open(host) && inode(&host)? == inum {
+        if let Ok(host) = File::open(host)
+            && inode(&host)? == inum
+        {
             return Ok(None);
         }
     }
@@ -117,8 +119,9 @@ pub(super) fn register(
     let own = own_namespace(pid)?;
     let (inum, ns_id) = own.unwrap_or((0, 0));
     let put = |map: &MapHandle, key: &[u8], value: &[u8]| {
-        map.update(key, value, MapFlags::ANY)
-            .map_err(|why| bpf_failed(format!("registering {container} in {}", map.name().display()), why))
+        map.update(key, value, MapFlags::ANY).map_err(|why| {
+            bpf_failed(format!("registering {container} in {}", map.name().display()), why)
+        })
     };
     let left = entry(&programs, container);
     if let Some(left) = left

@@ -312,10 +312,8 @@ fn follow(
         .map_err(io::Error::other)?;
     let events = builder.build().map_err(io::Error::other)?;
     let mut told_lost = 0;
-    let every = rustix::time::Timespec {
-        tv_sec: COUNTERS_EVERY.as_secs().cast_signed(),
-        tv_nsec: 0,
-    };
+    let every =
+        rustix::time::Timespec { tv_sec: COUNTERS_EVERY.as_secs().cast_signed(), tv_nsec: 0 };
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN),

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use libbpf_rs::{ErrorKind, MapCore, MapHandle, ObjectBuilder};
 use lacre_types::Source;
+use libbpf_rs::{ErrorKind, MapCore, MapHandle, ObjectBuilder};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::SourceError;
@@ -51,11 +51,9 @@ fn unavailable(needs: String, source: Option<io::Error>) -> SourceError {
 /// is shared, and programs with the fetch hook are others than those without.
 fn version(fetch: bool) -> String {
     // FNV-1a: it tells builds apart, it protects nothing.
-    let hash = OBJECT
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let hash = OBJECT.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("{hash:016x}{}", if fetch { "-fetch" } else { "" })
 }
 
@@ -75,7 +73,10 @@ pub(super) fn prepare(folder: &Path) -> Result<(), SourceError> {
             c"mode=700",
         )
         .map_err(|why| {
-            unavailable("a bpffs: `mount -t bpf bpf /sys/fs/bpf` as root".to_owned(), Some(why.into()))
+            unavailable(
+                "a bpffs: `mount -t bpf bpf /sys/fs/bpf` as root".to_owned(),
+                Some(why.into()),
+            )
         })?;
     }
     std::fs::create_dir_all(folder)
@@ -124,8 +125,9 @@ impl Programs {
 
     fn open(dir: PathBuf) -> Result<Self, SourceError> {
         let map = |name: &str| {
-            MapHandle::from_pinned_path(dir.join(name))
-                .map_err(|why| bpf_failed(format!("opening the map {name} in {}", dir.display()), why))
+            MapHandle::from_pinned_path(dir.join(name)).map_err(|why| {
+                bpf_failed(format!("opening the map {name} in {}", dir.display()), why)
+            })
         };
         Ok(Self {
             containers: map("containers")?,
@@ -200,8 +202,7 @@ pub(super) fn unpin_all(folder: &Path) -> Result<(), SourceError> {
     for entry in entries.flatten() {
         unpin_dir(&entry.path());
     }
-    std::fs::remove_dir(folder)
-        .map_err(|why| failed(format!("removing {}", folder.display()), why))
+    std::fs::remove_dir(folder).map_err(|why| failed(format!("removing {}", folder.display()), why))
 }
 
 fn unpin_dir(dir: &Path) {

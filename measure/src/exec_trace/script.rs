@@ -78,8 +78,14 @@ impl Family {
             Self::Shell => &[b"--rcfile", b"--init-file"],
             Self::Python => &[b"--check-hash-based-pycs"],
             Self::Node => &[
-                b"--require", b"--import", b"--loader", b"--experimental-loader",
-                b"--conditions", b"--env-file", b"--title", b"--icu-data-dir",
+                b"--require",
+                b"--import",
+                b"--loader",
+                b"--experimental-loader",
+                b"--conditions",
+                b"--env-file",
+                b"--title",
+                b"--icu-data-dir",
             ],
             Self::Php => &[b"--define", b"--php-ini"],
             Self::Awk => &[b"--assign", b"--field-separator"],
@@ -206,7 +212,10 @@ fn cluster(family: Family, letters: &[u8]) -> Cluster<'_> {
             return Cluster::Options;
         }
         // Perl and Ruby: the rest of these is their value.
-        if matches!(family, Family::Perl | Family::Ruby) && b"IMmxiF0lCDK".contains(letter) && !rest.is_empty() {
+        if matches!(family, Family::Perl | Family::Ruby)
+            && b"IMmxiF0lCDK".contains(letter)
+            && !rest.is_empty()
+        {
             return Cluster::Options;
         }
     }

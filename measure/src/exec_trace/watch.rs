@@ -123,9 +123,8 @@ impl Watch {
         let exe = process
             .filter(|_| told.kind == Kind::Exec)
             .and_then(|process| files::open_magic(&process.proc("exe")).ok());
-        let by_root = self.roots(process).filter_map(|root| {
-            files::open_in(&root, path?.as_bytes()).ok()
-        });
+        let by_root =
+            self.roots(process).filter_map(|root| files::open_in(&root, path?.as_bytes()).ok());
         exe.into_iter()
             .chain(by_root)
             .filter_map(|file| self.layers.real(file.as_fd()).ok())
@@ -172,7 +171,9 @@ impl Watch {
             return Content::Digest(known.digest);
         }
         if let Some(kind) = self.unsteady(process, real.id.dev) {
-            return Content::Unread(format!("it lies on {kind}, which may answer each reader differently"));
+            return Content::Unread(format!(
+                "it lies on {kind}, which may answer each reader differently"
+            ));
         }
         self.digests.of(real).map_or_else(Content::Unread, Content::Digest)
     }
@@ -201,7 +202,8 @@ impl Watch {
         };
         folders.iter().find_map(|folder| {
             let path = CanonicalPath::new([folder, &b"/"[..], argument].concat()).ok()?;
-            let found = self.roots(process).find_map(|root| files::open_in(&root, path.as_bytes()).ok())?;
+            let found =
+                self.roots(process).find_map(|root| files::open_in(&root, path.as_bytes()).ok())?;
             Some((Some(path), found))
         })
     }
@@ -209,9 +211,7 @@ impl Watch {
     /// The kernel could not look the address up: the mappings are read instead.
     fn unchecked(&mut self, told: &Told, process: Option<&Held>) {
         let found = process.and_then(|process| mapping_at(process, told.address));
-        let real = found
-            .as_ref()
-            .and_then(|(file, _)| self.layers.real(file.as_fd()).ok());
+        let real = found.as_ref().and_then(|(file, _)| self.layers.real(file.as_fd()).ok());
         let path = found.and_then(|(_, name)| CanonicalPath::new(name).ok());
         match real {
             Some(real) if real.exact && self.verdicts.allows(&real.id) => {}
@@ -249,7 +249,8 @@ impl Watch {
             && files::settled(&id)
             && self.judge.baseline_allows(&measurement)
         {
-            let name = measurement.path.as_ref().map_or(&b""[..], |path| base_name(path.as_bytes()));
+            let name =
+                measurement.path.as_ref().map_or(&b""[..], |path| base_name(path.as_bytes()));
             // A full map costs only that the file is told again.
             let _ = self.verdicts.allow(&id, interpreters::flags(name));
         }
