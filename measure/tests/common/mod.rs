@@ -320,6 +320,19 @@ impl Container {
         self.line().parse().unwrap()
     }
 
+    /// Enters from outside, and waits for [`Entering::go`] before it is in.
+    pub fn enter_when_told(&self, line: &str) -> Entering {
+        let mut child = Command::new(&self.helper)
+            .arg("enter-when-told")
+            .arg(self.init_pid.to_string())
+            .args(line.split(' '))
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take();
+        Entering { child, stdin }
+    }
+
     /// Enters from outside, as `runc exec` does.
     pub fn enter(&self, line: &str) -> i32 {
         let status = Command::new(&self.helper)
@@ -341,6 +354,24 @@ impl Drop for Container {
             }
             let _ = self.shell.wait();
         }
+    }
+}
+
+/// A process that waits to enter a container.
+pub struct Entering {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Entering {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it enter; the status of what it ran.
+    pub fn go(&mut self) -> i32 {
+        self.stdin = None;
+        self.child.wait().unwrap().code().unwrap()
     }
 }
 
