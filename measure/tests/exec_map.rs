@@ -111,8 +111,7 @@ fn a_full_ring_is_a_loss() {
     let judge = Recorder::new(Mode::Enforce, &image);
     let target = container.target(&image, Mode::Enforce);
     let options = Options { ring_pages: 1 };
-    let _armed =
-        exec_map::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &options).unwrap();
+    let _armed = exec_map::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &options).unwrap();
     container.start("/bin/t each");
     // The reader stands in its judge meanwhile.
     let held = judge.baseline.lock().unwrap();

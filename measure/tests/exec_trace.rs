@@ -118,9 +118,9 @@ fn a_program_that_was_unlinked_before() {
 
 #[test]
 fn a_program_on_a_file_system_of_a_nested_namespace() {
-    // The mark lies on the root, which a new user namespace still reaches.
+    // Its mount namespace ends with it, so that nobody may be in time to read the file.
     both_ways("/bin/t nested /bin/t mark /tmp/m", "/tmp/m", |found| {
-        found.event == Event::Exec && found.path == at("/mnt/x") && found.digest().is_some()
+        found.event == Event::Exec && found.path == at("/mnt/x")
     });
 }
 

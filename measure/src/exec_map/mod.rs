@@ -12,13 +12,13 @@ mod record;
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use lacre_sys::perf::{Mappings, Scope};
-use lacre_types::{CanonicalPath, Content, Event, Measurement, Process, Source};
+use lacre_types::{CanonicalPath, Content, Digest, Event, Measurement, Process, Source};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::files::{self, Digests, Layers, Real};
@@ -60,7 +60,8 @@ fn failed(doing: String, source: impl Into<io::Error>) -> SourceError {
 
 /// One event for each processor: a ring can't be mapped for a task on all of them.
 fn attach(scope: Scope<'_>, options: &Options) -> Result<Vec<Mappings>, SourceError> {
-    let processors = processors().map_err(|why| failed("counting the processors".to_owned(), why))?;
+    let processors =
+        processors().map_err(|why| failed("counting the processors".to_owned(), why))?;
     processors
         .into_iter()
         .map(|cpu| {
@@ -246,33 +247,32 @@ impl Watch {
             Err(why) => Content::Unread(why),
             Ok(None) if mapping.name.ends_with(b" (deleted)") => Content::Fileless,
             Ok(None) => Content::Unread("it was gone before it could be read".to_owned()),
-            Ok(Some(mut real)) => {
-                let known = self.known.by_inode(real.id.dev, real.id.ino);
-                match known {
-                    Some((_, known)) if real.exact && known.id == real.id => {
-                        Content::Digest(known.digest)
+            Ok(Some(mut real)) => match self.known.by_inode(real.id.dev, real.id.ino) {
+                Some((_, known)) if real.exact && known.id == real.id => {
+                    if self.allowed(mapping, path.as_ref(), known.digest) {
+                        return;
                     }
-                    _ => self.digests.of(&mut real).map_or_else(Content::Unread, Content::Digest),
+                    Content::Digest(known.digest)
                 }
-            }
+                _ => self.digests.of(&mut real).map_or_else(Content::Unread, Content::Digest),
+            },
         };
         let path = path.filter(|_| content != Content::Fileless);
         self.pass(mapping, Event::Mmap, path, content);
     }
 
     /// Whether a lower directory's file is what was mapped: known, so nothing is read.
-    /// The record names the real inode where overlayfs maps it, which no container writes.
+    /// Some kernels name the real inode where overlayfs maps it, which no container
+    /// writes; others the overlay's, which stays the same when the file is replaced.
     fn in_present_state(&self, mapping: &Mapping, path: &CanonicalPath) -> bool {
-        let Some((_, known)) = self.known.by_inode(mapping.dev, mapping.ino) else { return false };
-        if !mapping.is(&known.id) {
-            return false;
-        }
-        let measurement = self.measurement(
-            mapping,
-            Event::Mmap,
-            Some(path.clone()),
-            Content::Digest(known.digest),
-        );
+        self.known
+            .by_inode(mapping.dev, mapping.ino)
+            .is_some_and(|(_, known)| self.allowed(mapping, Some(path), known.digest))
+    }
+
+    fn allowed(&self, mapping: &Mapping, path: Option<&CanonicalPath>, digest: Digest) -> bool {
+        let content = Content::Digest(digest);
+        let measurement = self.measurement(mapping, Event::Mmap, path.cloned(), content);
         self.judge.baseline_allows(&measurement)
     }
 
@@ -289,9 +289,10 @@ impl Watch {
         let mapped = process.and_then(|process| {
             files::open_magic(&process.proc("map_files").join(mapping.range())).ok()
         });
-        let by_root = held.iter().filter(|one| one.lives()).filter_map(|one| {
-            files::open_in(&one.proc("root"), path?.as_bytes()).ok()
-        });
+        let by_root = held
+            .iter()
+            .filter(|one| one.lives())
+            .filter_map(|one| files::open_in(&one.proc("root"), path?.as_bytes()).ok());
         Ok(mapped
             .into_iter()
             .chain(by_root)

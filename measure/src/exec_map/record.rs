@@ -61,11 +61,6 @@ impl Mapping {
     pub(super) fn range(&self) -> String {
         format!("{:x}-{:x}", self.start, self.start.saturating_add(self.length))
     }
-
-    /// Whether the file is the one of that identity, as far as a record tells.
-    pub(super) const fn is(&self, id: &FileId) -> bool {
-        self.ino == id.ino && self.dev == id.dev
-    }
 }
 
 /// Reads a record; one that is cut short is a loss.
