@@ -59,9 +59,9 @@ fn once(image: &Image, with: With, command: &str) -> u64 {
 fn cost() {
     let image = Image::new();
     for (what, command) in [
-        ("fork and exec of a dynamic program", "/bin/t loop 400 /bin/t"),
-        ("fork and exec of sh -c :", "/bin/t loop 300 /bin/sh -c :"),
-        ("page fault", "/bin/t fault 400000"),
+        ("fork and exec of a dynamic program", "/bin/t loop 250 /bin/t"),
+        ("fork and exec of sh -c :", "/bin/t loop 200 /bin/sh -c :"),
+        ("page fault", "/bin/t fault 200000"),
     ] {
         let mut figures = vec![Vec::new(); ALL.len()];
         for round in 0..ROUNDS {

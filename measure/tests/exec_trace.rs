@@ -401,7 +401,8 @@ fn a_node_is_probed_and_left_clean() {
 fn armer() {
     let var = |name: &str| std::env::var(name).unwrap();
     let image = Image::new();
-    let options = exec_trace::Options { folder: var("FOLDER").into(), ..Default::default() };
+    let options =
+        exec_trace::Options { folder: var("FOLDER").into(), fetch: true, ..Default::default() };
     let mut container = Container::new(&image);
     let judge = Recorder::new(Mode::Enforce, &image);
     let target = container.target(&image, Mode::Enforce);

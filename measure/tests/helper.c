@@ -11,10 +11,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CHECK(expression)                                                        \
@@ -124,6 +124,17 @@ static int enter(char **argv)
 	if (!pid)
 		run(argv + 1);
 	return status_of(pid);
+}
+
+// Processor time, so that what else the machine does counts little.
+static long used(void)
+{
+	struct rusage own, children;
+
+	CHECK(getrusage(RUSAGE_SELF, &own));
+	CHECK(getrusage(RUSAGE_CHILDREN, &children));
+#define NS(time) ((time).tv_sec * 1000000000L + (time).tv_usec * 1000L)
+	return NS(own.ru_utime) + NS(own.ru_stime) + NS(children.ru_utime) + NS(children.ru_stime);
 }
 
 static void call(void *library)
@@ -269,10 +280,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (IS("loop", 2)) { // COUNT PROGRAM…: nanoseconds per fork, exec and wait
-		struct timespec from, to;
 		long count = atol(argv[2]);
 
-		clock_gettime(CLOCK_MONOTONIC, &from);
 		for (long i = 0; i < count; i++) {
 			CHECK(pid = fork());
 			if (!pid)
@@ -280,16 +289,12 @@ int main(int argc, char **argv)
 			if (status_of(pid))
 				return 95;
 		}
-		clock_gettime(CLOCK_MONOTONIC, &to);
-		printf("%ld\n", ((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec) /
-					count);
+		printf("%ld\n", used() / count);
 		return 0;
 	}
 	if (IS("fault", 1)) { // COUNT: nanoseconds per page fault
-		struct timespec from, to;
 		long count = atol(argv[2]);
 
-		clock_gettime(CLOCK_MONOTONIC, &from);
 		for (long i = 0; i < count; i += 4096) {
 			volatile char *pages = mmap(0, 4096 * 4096, PROT_READ | PROT_WRITE,
 						    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -299,9 +304,7 @@ int main(int argc, char **argv)
 				pages[page * 4096] = 1;
 			munmap((void *)pages, 4096 * 4096);
 		}
-		clock_gettime(CLOCK_MONOTONIC, &to);
-		printf("%ld\n", ((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec) /
-					count);
+		printf("%ld\n", used() / count);
 		return 0;
 	}
 	return argc > 1 ? 94 : 0;

@@ -38,7 +38,7 @@ impl Node {
     }
 
     pub fn options(&self) -> Options {
-        Options { folder: self.folder(), ..Options::default() }
+        Options { folder: self.folder(), fetch: cfg!(target_arch = "x86_64"), ..Options::default() }
     }
 }
 
