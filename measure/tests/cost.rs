@@ -1,6 +1,13 @@
 //! What the sources cost, interleaved against nothing at all. By hand:
 //! `cargo test --release -p lacre-measure --test cost -- --ignored --nocapture`
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails where it must"
+)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,12 @@
 //! `exec-trace` against real processes in real namespaces. Needs root and BPF.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails where it must"
+)]
+
 mod common;
 
 use std::sync::Arc;
