@@ -144,9 +144,8 @@ impl Baseline {
         if all.get(..8) != Some(MAGIC) {
             return Err(FormatError::Magic);
         }
-        let header: &[u8; HEADER] = all
-            .first_chunk()
-            .ok_or(FormatError::Length { expected: HEADER as u64, got })?;
+        let header: &[u8; HEADER] =
+            all.first_chunk().ok_or(FormatError::Length { expected: HEADER as u64, got })?;
         let field = |at| u32_at(header, at).unwrap_or_default();
         if field(8) != VERSION {
             return Err(FormatError::Version(field(8)));
@@ -212,6 +211,12 @@ impl Baseline {
     #[must_use]
     pub fn canonical_bytes(&self) -> &[u8] {
         self.bytes.get().get(..self.canonical).unwrap_or_default()
+    }
+
+    /// All its bytes, as [`Baseline::write`] writes them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get()
     }
 
     /// Which layer each file came from, where that is recorded.
@@ -287,8 +292,7 @@ impl Baseline {
 
     /// The target of the symbolic link of exactly that path.
     pub(crate) fn target(&self, path: &[u8]) -> Option<&[u8]> {
-        let index =
-            search(self.links.count, path, |index| self.link(index).map(|link| link.path))?;
+        let index = search(self.links.count, path, |index| self.link(index).map(|link| link.path))?;
         self.link(index).map(|link| link.target)
     }
 
@@ -316,11 +320,7 @@ impl Table {
 }
 
 /// Binary search that a broken table can only make miss.
-fn search<'a>(
-    count: usize,
-    path: &[u8],
-    at: impl Fn(usize) -> Option<&'a [u8]>,
-) -> Option<usize> {
+fn search<'a>(count: usize, path: &[u8], at: impl Fn(usize) -> Option<&'a [u8]>) -> Option<usize> {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;

@@ -44,20 +44,30 @@ pub fn compare<'a>(a: &'a Baseline, b: &'a Baseline) -> Result<Vec<Difference<'a
     b.verify()?;
     let mut differences = Vec::new();
     // Verified: every row can be read.
-    merge_join(a.files().flatten(), b.files().flatten(), |entry| entry.path, |pair| match pair {
-        (Some(a), Some(b)) if same(&a, &b) => {}
-        (Some(a), Some(b)) => differences.push(Difference::Changed(a, b)),
-        (Some(a), None) => differences.push(Difference::Removed(a)),
-        (None, Some(b)) => differences.push(Difference::Added(b)),
-        (None, None) => {}
-    });
-    merge_join(a.links().flatten(), b.links().flatten(), |link| link.path, |pair| match pair {
-        (Some(a), Some(b)) if a.target == b.target => {}
-        (Some(a), Some(b)) => differences.push(Difference::LinkChanged(a, b)),
-        (Some(a), None) => differences.push(Difference::LinkRemoved(a)),
-        (None, Some(b)) => differences.push(Difference::LinkAdded(b)),
-        (None, None) => {}
-    });
+    merge_join(
+        a.files().flatten(),
+        b.files().flatten(),
+        |entry| entry.path,
+        |pair| match pair {
+            (Some(a), Some(b)) if same(&a, &b) => {}
+            (Some(a), Some(b)) => differences.push(Difference::Changed(a, b)),
+            (Some(a), None) => differences.push(Difference::Removed(a)),
+            (None, Some(b)) => differences.push(Difference::Added(b)),
+            (None, None) => {}
+        },
+    );
+    merge_join(
+        a.links().flatten(),
+        b.links().flatten(),
+        |link| link.path,
+        |pair| match pair {
+            (Some(a), Some(b)) if a.target == b.target => {}
+            (Some(a), Some(b)) => differences.push(Difference::LinkChanged(a, b)),
+            (Some(a), None) => differences.push(Difference::LinkRemoved(a)),
+            (None, Some(b)) => differences.push(Difference::LinkAdded(b)),
+            (None, None) => {}
+        },
+    );
     Ok(differences)
 }
 

@@ -211,7 +211,11 @@ pub enum BlobError {
 }
 
 impl Error {
-    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
         Self::Io { doing, path: path.into(), source: source.into() }
     }
 

@@ -18,7 +18,8 @@ pub fn fuzz_baseline(data: &[u8]) {
             let _ = baseline.entry(&path);
         }
     }
-    let _ = baseline.entry(&CanonicalPath::new("/bin/../bin/sh").unwrap_or_else(|_| unreachable!()));
+    let _ =
+        baseline.entry(&CanonicalPath::new("/bin/../bin/sh").unwrap_or_else(|_| unreachable!()));
 }
 
 /// A layer in the cache.

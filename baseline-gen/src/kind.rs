@@ -27,9 +27,9 @@ pub(crate) struct Nature {
 }
 
 const SCRIPTS: &[&[u8]] = &[
-    b"ash", b"awk", b"bash", b"cjs", b"csh", b"dash", b"exs", b"fish", b"groovy", b"jl",
-    b"js", b"jsx", b"ksh", b"lua", b"mjs", b"mts", b"php", b"phtml", b"pl", b"pm", b"ps1", b"py",
-    b"pyw", b"r", b"rb", b"sed", b"sh", b"tcl", b"tcsh", b"ts", b"tsx", b"zsh",
+    b"ash", b"awk", b"bash", b"cjs", b"csh", b"dash", b"exs", b"fish", b"groovy", b"jl", b"js",
+    b"jsx", b"ksh", b"lua", b"mjs", b"mts", b"php", b"phtml", b"pl", b"pm", b"ps1", b"py", b"pyw",
+    b"r", b"rb", b"sed", b"sh", b"tcl", b"tcsh", b"ts", b"tsx", b"zsh",
 ];
 
 const BYTECODE: &[&[u8]] =

@@ -187,9 +187,8 @@ mod tests {
 
     fn layer() -> Layer {
         let id = FileId { dev: 8 << 20, ino: 7, ctime_sec: -1, ctime_nsec: 5 };
-        let file = |id| {
-            Node::File(FileNode { kind: Kind::Elf, size: 3, digests: [7; 32].into(), id })
-        };
+        let file =
+            |id| Node::File(FileNode { kind: Kind::Elf, size: 3, digests: [7; 32].into(), id });
         let nodes = [
             ("", Node::Dir { opaque: false }),
             ("/a", Node::Dir { opaque: true }),

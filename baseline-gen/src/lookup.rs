@@ -19,9 +19,7 @@ impl Baseline {
     /// (`/bin/sh` → `/usr/bin/dash`), never the host's.
     #[must_use]
     pub fn entry(&self, path: &CanonicalPath) -> Lookup<'_> {
-        self.resolve(path)
-            .and_then(|index| self.get(index))
-            .map_or(Lookup::Missing, Lookup::Found)
+        self.resolve(path).and_then(|index| self.get(index)).map_or(Lookup::Missing, Lookup::Found)
     }
 
     /// The place of the file that a path leads to.

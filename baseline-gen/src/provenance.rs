@@ -64,9 +64,9 @@ impl<'a> Provenance<'a> {
 
     /// The layers from the bottom up: the diff ID of each, where it is known.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = Option<Digest>> + 'a {
-        self.layers.chunks_exact(LAYER).map(|row| {
-            (row[0] == 1).then(|| Digest::sha256(array(row, 1).unwrap_or_default()))
-        })
+        self.layers
+            .chunks_exact(LAYER)
+            .map(|row| (row[0] == 1).then(|| Digest::sha256(array(row, 1).unwrap_or_default())))
     }
 
     /// The index of the layer that the file at that place came from.

@@ -149,9 +149,9 @@ impl Store {
         }
         let mut layers = Vec::with_capacity(dirs.len());
         for (path, dir, key) in dirs.iter().rev() {
-            layers.push(self.layer(*key, options.algorithms, || {
-                scan_dir(path, dir, options, progress)
-            })?);
+            layers.push(
+                self.layer(*key, options.algorithms, || scan_dir(path, dir, options, progress))?,
+            );
         }
         let unknown = vec![None; layers.len()];
         let merged = merge(layers);

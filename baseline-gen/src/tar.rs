@@ -9,8 +9,8 @@ use std::io::Read;
 use lacre_types::{CanonicalPath, PathError, escape};
 use tar::EntryType;
 
-pub(crate) use member::{Fault, Members};
 use member::Member;
+pub(crate) use member::{Fault, Members};
 pub(crate) use tree::remove_beneath;
 use tree::{Kept, Tree};
 

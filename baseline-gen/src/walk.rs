@@ -69,13 +69,8 @@ pub(crate) fn scan_dir(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Layer, Error> {
-    let scan = Scan {
-        root,
-        options,
-        progress,
-        stop: AtomicBool::new(false),
-        links: Mutex::default(),
-    };
+    let scan =
+        Scan { root, options, progress, stop: AtomicBool::new(false), links: Mutex::default() };
     let (batches, queue) = sync_channel(QUEUE);
     let queue = Mutex::new(queue);
     let mut nodes = Vec::new();
@@ -165,7 +160,10 @@ impl Scan<'_> {
                 entries += 1;
                 if entries > self.options.limits.entries {
                     let limit = self.options.limits.entries;
-                    return Err(Error::TooManyEntries { what: crate::error::shown(self.root), limit });
+                    return Err(Error::TooManyEntries {
+                        what: crate::error::shown(self.root),
+                        limit,
+                    });
                 }
                 let path = self.join(&at, name.to_bytes())?;
                 match self.file_type(&dir, &path, name, entry.file_type())? {

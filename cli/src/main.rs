@@ -1,3 +1,39 @@
-//! The one command a person types
+//! `lacre`: the one command a person types.
 
-fn main() {}
+mod baseline;
+mod exit;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Exit;
+
+/// Keeps containers honest: what came with the image runs, nothing else unnoticed.
+#[derive(Debug, Parser)]
+#[command(name = "lacre", version, about, max_term_width = 100, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Baseline(baseline::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Good }.into();
+        }
+    };
+    let done = match cli.command {
+        Command::Baseline(args) => baseline::run(args),
+    };
+    done.unwrap_or_else(|error| exit::tell(&error)).into()
+}

@@ -110,7 +110,5 @@ pub(crate) fn cni(folder: &Path) -> String {
 /// lacre's: defaults, but every file in the node's folder.
 pub(crate) fn lacre(folder: &Path, extra: &str) -> String {
     let f = folder.display();
-    format!(
-        "records: {f}/lacre/violations.jsonl\nstate: {f}/lacre/state\nrun: /run/lacre\n{extra}"
-    )
+    format!("records: {f}/lacre/violations.jsonl\nstate: {f}/lacre/state\nrun: /run/lacre\n{extra}")
 }

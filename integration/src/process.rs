@@ -32,8 +32,7 @@ impl Process {
     pub fn by_pid(pid: i32) -> Option<Self> {
         let raw = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let text = String::from_utf8_lossy(&raw);
-        let arguments: Vec<_> =
-            text.trim_end_matches('\0').split('\0').map(String::from).collect();
+        let arguments: Vec<_> = text.trim_end_matches('\0').split('\0').map(String::from).collect();
         (!raw.is_empty()).then_some(Self { pid, arguments })
     }
 

@@ -35,9 +35,8 @@ impl Mmap {
             return Ok(Self { start: NonNull::dangling(), len });
         }
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
-        let start = unsafe {
-            mmap(ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, file, 0)?
-        };
+        let start =
+            unsafe { mmap(ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, file, 0)? };
         NonNull::new(start.cast())
             .map(|start| Self { start, len })
             .ok_or_else(|| io::Error::other("mmap gave address 0"))

@@ -156,7 +156,9 @@ impl Blobs {
                     Err(error) => Err(Error::io("open", path, error)),
                 }
             }
-            Self::Archive(archive) => Ok(archive.window(inside).map(|window| Box::new(window) as _)),
+            Self::Archive(archive) => {
+                Ok(archive.window(inside).map(|window| Box::new(window) as _))
+            }
         }
     }
 }
@@ -167,13 +169,15 @@ impl Archive {
         let mut magic = [0; 4];
         let _ = file.read_at(&mut magic, 0).map_err(|e| Error::io("read", path, e))?;
         if magic[..2] == [0x1f, 0x8b] || magic == [0x28, 0xb5, 0x2f, 0xfd] {
-            return Err(problem("is compressed as a whole; unpack it first (gunzip, unzstd)".into()));
+            return Err(problem(
+                "is compressed as a whole; unpack it first (gunzip, unzstd)".into(),
+            ));
         }
         let fault = |fault| match fault {
             Fault::Read(source) => Error::io("read", path, source),
-            Fault::Tar { at, fault } => problem(format!(
-                "is not a usable tar at byte {at}: {fault}; save the image again"
-            )),
+            Fault::Tar { at, fault } => {
+                problem(format!("is not a usable tar at byte {at}: {fault}; save the image again"))
+            }
         };
         let mut members = Members::seeking(BufReader::new(&file));
         let mut places = HashMap::new();

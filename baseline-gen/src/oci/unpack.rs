@@ -148,7 +148,10 @@ fn pass(
 ) -> Result<Scanned, Error> {
     let hasher = blob.map(|(digest, _)| BlobHasher::new(digest.algorithm(), what)).transpose()?;
     let raw = Rc::new(RefCell::new(Hashed { from, hasher, count: 0 }));
-    let at = { let raw = Rc::clone(&raw); move || raw.borrow().count };
+    let at = {
+        let raw = Rc::clone(&raw);
+        move || raw.borrow().count
+    };
     let passed = Rc::new(RefCell::new(None));
     let wrong = |error| Error::blob(what, error);
 

@@ -182,7 +182,10 @@ impl Tree {
                     found.truncate(if target.starts_with(b"/") { 0 } else { len });
                 }
                 Some(_) => {
-                    return Err(format!("{} is a file, and yet has something in it", escape(&found)));
+                    return Err(format!(
+                        "{} is a file, and yet has something in it",
+                        escape(&found)
+                    ));
                 }
             }
         }

@@ -143,9 +143,9 @@ fn file_id(stat: &Statx) -> FileId {
 
 /// Lets the tick of the file's last change pass, so that any later change shows.
 fn settle(stat: &Statx) {
-    let changed = u64::try_from(stat.stx_ctime.tv_sec)
-        .ok()
-        .and_then(|sec| SystemTime::UNIX_EPOCH.checked_add(Duration::new(sec, stat.stx_ctime.tv_nsec)));
+    let changed = u64::try_from(stat.stx_ctime.tv_sec).ok().and_then(|sec| {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::new(sec, stat.stx_ctime.tv_nsec))
+    });
     if let Some(Ok(age)) = changed.map(|changed| SystemTime::now().duration_since(changed))
         && let Some(rest) = TICK.checked_sub(age)
     {
