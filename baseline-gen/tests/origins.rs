@@ -41,7 +41,7 @@ fn assert_same(what: &str, a: &Baseline, b: &Baseline) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn the_origin_leaves_no_trace(
