@@ -104,6 +104,20 @@ impl Containerd {
         self.ctr(&all)
     }
 
+    /// What a command prints that must succeed and prints something.
+    ///
+    /// `ctr` of 1.x now and then loses the output of a very short command, so one that said
+    /// nothing is asked again.
+    ///
+    /// # Errors
+    /// When it fails, or still says nothing.
+    pub fn exec_prints(&self, id: &str, arguments: &[&str]) -> Result<String> {
+        wait_for(format!("{arguments:?} printing"), SOON, || {
+            let said = self.exec(id, arguments)?.ok()?;
+            Ok((!said.is_empty()).then_some(said))
+        })
+    }
+
     /// The state of a task as containerd tells it (`RUNNING`, `PAUSED`, `STOPPED`), if
     /// there is one.
     ///

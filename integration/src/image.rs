@@ -230,6 +230,14 @@ impl Image {
         self
     }
 
+    /// The lowest layer as an uncompressed tar.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn lowest_tar(&self) -> Result<Vec<u8>> {
+        self.layers.first().map_or_else(|| Layer::new().tar(), Layer::tar)
+    }
+
     /// Writes the image as a tar that is both an OCI layout and a docker archive.
     ///
     /// # Errors

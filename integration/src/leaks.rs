@@ -10,6 +10,9 @@ use std::time::Duration;
 use crate::node::Node;
 use crate::output::wait_for;
 
+/// dockerd's own handle of the host's network: the first container that uses it makes it.
+const DOCKER_OWN: &str = "/docker/exec/netns/default";
+
 /// One thing that a container, its shim or a guard of it may leave behind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leak {
@@ -53,16 +56,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at everything that is the node's.
+    /// Looks at everything that is the node's, but for the processes `daemons`: they come
+    /// and go with a restart, and are no leak.
     #[must_use]
-    pub fn take(node: &Node) -> Self {
+    pub fn take(node: &Node, daemons: &[i32]) -> Self {
         let mut found = BTreeSet::new();
         for process in node.processes() {
+            if daemons.contains(&process.pid) {
+                continue;
+            }
             found.insert(Leak::Process(process.pid, process.arguments.join(" ")));
         }
         let mounts = format!("/proc/{}/mountinfo", node.holder());
         for line in fs::read_to_string(mounts).unwrap_or_default().lines() {
-            if let Some(target) = line.split(' ').nth(4) {
+            if let Some(target) = line.split(' ').nth(4)
+                && !target.ends_with(DOCKER_OWN)
+            {
                 found.insert(Leak::Mount(target.to_owned()));
             }
         }
@@ -106,10 +115,10 @@ impl Snapshot {
 
     /// What is left over against `self`, when the node has come to rest or `limit` is over.
     #[must_use]
-    pub fn settle(&self, node: &Node, limit: Duration) -> Vec<Leak> {
+    pub fn settle(&self, node: &Node, daemons: &[i32], limit: Duration) -> Vec<Leak> {
         let mut left = Vec::new();
         let _ = wait_for("rest", limit, || {
-            left = Self::take(node).since(self);
+            left = Self::take(node, daemons).since(self);
             Ok(left.is_empty().then_some(()))
         });
         left

@@ -7,7 +7,10 @@
 
 mod config;
 pub mod container;
+pub mod cri;
 pub mod daemon;
+pub mod docker;
+pub mod fault;
 pub mod image;
 pub mod images;
 pub mod leaks;
@@ -17,6 +20,7 @@ pub mod paths;
 pub mod process;
 
 pub use daemon::{Containerd, Runtime, Version};
+pub use docker::Dockerd;
 pub use image::{Image, Layer};
 pub use node::Node;
 pub use output::Output;

@@ -14,13 +14,18 @@ cat >/dev/null
 # The test is over, or was interrupted. What is ours has our mount namespace, or runs in
 # a cgroup beneath our tag: nothing else is touched.
 cd /
-own=$(readlink /proc/self/ns/mnt)
+in_tag() {
+    while read -r line; do
+        case $line in *"/$tag"/*) return 0 ;; esac
+    done 2>/dev/null <"$1/cgroup"
+    return 1
+}
+# Starts no process but its own subshell: there may be many to look at.
 ours() {
     for process in /proc/[0-9]*; do
         pid=${process#/proc/}
         [ "$pid" != $$ ] || continue
-        if [ "$(readlink "$process/ns/mnt" 2>/dev/null)" = "$own" ] ||
-            grep -q "/$tag" "$process/cgroup" 2>/dev/null; then
+        if [ "$process/ns/mnt" -ef "/proc/$$/ns/mnt" ] || in_tag "$process"; then
             echo "$pid"
         fi
     done

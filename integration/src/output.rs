@@ -1,14 +1,22 @@
 //! What a command said, and waiting with a deadline.
 
 use std::fmt::Display;
-use std::process::Command;
-use std::thread::sleep;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+use crate::process::Process;
 
 /// Between two looks at something that is waited for.
 const POLL: Duration = Duration::from_millis(15);
+
+/// No command of the tests takes longer, or it hangs.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Exit code and text of a finished command.
 #[derive(Debug, Clone)]
@@ -25,10 +33,20 @@ impl Output {
     /// Runs `command` to its end.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When it cannot be started, or does not end within two minutes.
     pub fn of(command: &mut Command) -> Result<Self> {
-        use std::os::unix::process::ExitStatusExt;
-        let output = command.output().with_context(|| format!("starting {command:?}"))?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+        let pid = i32::try_from(child.id())?;
+        let (sender, receiver) = mpsc::sync_channel(1);
+        thread::spawn(move || sender.send(child.wait_with_output()));
+        let Ok(output) = receiver.recv_timeout(LIMIT) else {
+            if let Some(process) = Process::by_pid(pid) {
+                process.signal(Signal::SIGKILL);
+            }
+            bail!("{command:?} does not end");
+        };
+        let output = output?;
         let status = output.status;
         Ok(Self {
             code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),

@@ -4,12 +4,16 @@ use lacre_integration::images::busybox_image;
 use lacre_integration::{Containerd, Runtime, Version};
 
 fn scenario(version: Version, runtime: Runtime) -> anyhow::Result<()> {
-    let mut daemon = Containerd::start(version)?;
+    Containerd::start(version)?.check(|daemon| steps(daemon, runtime))
+}
+
+fn steps(daemon: &mut Containerd, runtime: Runtime) -> anyhow::Result<()> {
     let image = busybox_image()?;
     daemon.import(&image)?;
 
-    assert_eq!(daemon.run(runtime, &image, "ends", &["true"])?.code, 0);
-    assert_eq!(daemon.run(runtime, &image, "fails", &["sh", "-c", "exit 7"])?.code, 7);
+    daemon.run(runtime, &image, "ends", &["true"])?.ok()?;
+    let said = daemon.run(runtime, &image, "fails", &["sh", "-c", "exit 7"])?;
+    assert_eq!(said.code, 7, "{said:?}");
     assert_eq!(daemon.run(runtime, &image, "prints", &["echo", "hello"])?.ok()?, "hello\n");
 
     let events = daemon.events()?;
@@ -18,7 +22,7 @@ fn scenario(version: Version, runtime: Runtime) -> anyhow::Result<()> {
     for id in ["one", "two"] {
         events.expect(&["/tasks/start", &format!("\"{id}\"")])?;
     }
-    assert_eq!(daemon.exec("one", &["echo", "from within"])?.ok()?, "from within\n");
+    assert_eq!(daemon.exec_prints("one", &["echo", "from within"])?, "from within\n");
     assert_eq!(daemon.exec("one", &["sh", "-c", "exit 3"])?.code, 3);
     assert_eq!(daemon.printed("one"), "up\n");
 
@@ -34,12 +38,12 @@ fn scenario(version: Version, runtime: Runtime) -> anyhow::Result<()> {
     let before = daemon.task_pid("one")?;
     daemon.restart()?;
     assert_eq!(daemon.task_pid("one")?, before);
-    assert_eq!(daemon.exec("one", &["echo", "still"])?.ok()?, "still\n");
+    assert_eq!(daemon.exec_prints("one", &["echo", "still"])?, "still\n");
     daemon.signal("one", "SIGKILL")?;
     daemon.await_status("one", Some("STOPPED"))?;
     daemon.remove("one")?;
     assert_eq!(daemon.status("one")?, None);
-    assert_eq!(daemon.exec("two", &["echo", "alone"])?.ok()?, "alone\n");
+    assert_eq!(daemon.exec_prints("two", &["echo", "alone"])?, "alone\n");
 
     let left = daemon.leftovers()?;
     assert!(left.is_empty(), "{left:?}");
@@ -59,4 +63,22 @@ fn runc_under_1_7() -> anyhow::Result<()> {
 #[test]
 fn runc_under_2_1() -> anyhow::Result<()> {
     scenario(Version::V2_1, Runtime::Runc)
+}
+
+#[test]
+#[ignore = "needs the shim"]
+fn lacre_under_1_6() -> anyhow::Result<()> {
+    scenario(Version::V1_6, Runtime::Lacre)
+}
+
+#[test]
+#[ignore = "needs the shim"]
+fn lacre_under_1_7() -> anyhow::Result<()> {
+    scenario(Version::V1_7, Runtime::Lacre)
+}
+
+#[test]
+#[ignore = "needs the shim"]
+fn lacre_under_2_1() -> anyhow::Result<()> {
+    scenario(Version::V2_1, Runtime::Lacre)
 }

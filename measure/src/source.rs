@@ -39,6 +39,13 @@ pub trait Judge: Send + Sync {
     /// Whether this may run. In audit mode the answer is `Allow`.
     fn judge(&self, measurement: &Measurement) -> Answer;
 
+    /// Whether the baseline itself allows this, so that the same file in the same state
+    /// needs no second look. `false` for what is only let through: by audit mode, by a
+    /// rule that says `SKIP`. Under the same conditions as `judge`.
+    fn settled(&self, _measurement: &Measurement) -> bool {
+        false
+    }
+
     /// What was seen and what became of it, after the kernel was answered. Called for
     /// each measurement, allowed ones too.
     fn seen(&self, measurement: Measurement, outcome: Outcome);

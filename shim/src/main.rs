@@ -1,3 +1,72 @@
-//! The shim: wraps the ordinary one, and guards what runs in it
+//! `containerd-shim-lacre-v1`: what containerd runs for `io.containerd.lacre.v1`.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use lacre_shim::args::{Action, Args, USAGE};
+use lacre_shim::inner::Output;
+use lacre_shim::log::chain;
+use lacre_shim::start::StartError;
+use lacre_shim::{delete, info, serve, start};
+
+/// A command line that makes no sense (sysexits.h, `EX_USAGE`).
+const USAGE_ERROR: u8 = 64;
+
+fn main() -> ExitCode {
+    let (args, action) = match Args::parse(std::env::args_os().skip(1)) {
+        Ok(Some(parsed)) => parsed,
+        Ok(None) => return print(USAGE.as_bytes()),
+        Err(error) => {
+            complain(&error);
+            return USAGE_ERROR.into();
+        }
+    };
+    // What a parent leaked must not be held open by daemons. Kernels before 5.11 can't, and
+    // containerd leaks nothing.
+    let _ = lacre_sys::inherited::keep_from_children(3);
+    match action {
+        Action::Version => print(info::version().as_bytes()),
+        Action::Info => {
+            info::run(&args).map_or_else(|error| fail(&error), |output| pass_on(&output))
+        }
+        Action::Delete => {
+            delete::run(&args).map_or_else(|error| fail(&error), |output| pass_on(&output))
+        }
+        Action::Serve => serve::main(&args),
+        Action::Start => match start::run(&args) {
+            Ok(answer) => print(&answer),
+            Err(StartError::Failed(output)) => pass_on(&output),
+            Err(error) => fail(&error),
+        },
+    }
+}
+
+fn print(bytes: &[u8]) -> ExitCode {
+    let mut stdout = io::stdout();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The inner shim's own words and exit status.
+fn pass_on(output: &Output) -> ExitCode {
+    // Whoever closed our standard error does not want it.
+    let _ = io::stderr().write_all(&output.stderr);
+    let printed = print(&output.stdout);
+    match output.status.code() {
+        Some(0) => printed,
+        Some(code) => u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from),
+        None => ExitCode::FAILURE,
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    complain(error);
+    ExitCode::FAILURE
+}
+
+fn complain(error: &dyn std::error::Error) {
+    // There is nowhere else to say it.
+    let _ = writeln!(io::stderr(), "containerd-shim-lacre-v1: {}", chain(error));
+}

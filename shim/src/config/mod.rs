@@ -1,0 +1,152 @@
+//! The shim's configuration file. `docs/configuration.md` is its reference.
+
+mod load;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lacre_types::{Mode, Source};
+use serde::Deserialize;
+
+pub(crate) use load::nearest;
+pub use load::{ConfigError, ENVIRONMENT, STANDARD_PATH, locate};
+pub use values::{Server, Span};
+
+/// How this node guards its containers: whole, and checked, before anything is started.
+///
+/// ```yaml
+/// mode: enforce
+/// policy: /etc/lacre/policy.yaml
+/// server: tls://policy.example:50051
+/// tls: {ca: /etc/lacre/ca.pem, cert: /etc/lacre/node.pem, key: /etc/lacre/node.key}
+/// sources: [fanotify, exec-trace]
+/// inner:
+///   options: {SystemdCgroup: true}
+/// exempt:
+///   namespaces: [kube-system]
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `audit` sees and reports, and never touches; `enforce` acts. Default `audit`.
+    pub mode: Mode,
+    /// The policy. Default `/etc/lacre/policy.yaml`; absent is no error.
+    pub policy: PathBuf,
+    /// The policy server: `unix:///PATH` or `tls://HOST:PORT`. Default none: the policy
+    /// file alone decides.
+    pub server: Option<Server>,
+    /// The certificates for a `tls://` server.
+    pub tls: Option<Tls>,
+    /// Where measurements come from. Default `auto`: the best that the node offers.
+    pub sources: Sources,
+    /// What is held back until it was looked at. Default `exec`.
+    pub block: Block,
+    /// The shim that does the work.
+    pub inner: Inner,
+    /// What is forwarded and not guarded.
+    pub exempt: Exemptions,
+    /// Where violations are recorded, one JSON line each. Default
+    /// `/var/log/lacre/violations.jsonl`.
+    pub records: PathBuf,
+    /// Baselines, the spool, the last policy. Default `/var/lib/lacre`.
+    pub state: PathBuf,
+    /// Sockets and what is known of running containers. Default `/run/lacre`; at most 60
+    /// bytes, since the names of sockets are limited.
+    pub run: PathBuf,
+    /// Between SIGTERM and SIGKILL when a container is stopped. Default `10s`.
+    pub grace: Span,
+}
+
+/// The certificates of a node, PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Who signs the server's certificate.
+    pub ca: PathBuf,
+    /// This node's certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Which sources to use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Sources {
+    /// The best that the node offers.
+    #[default]
+    Auto,
+    /// These, all of them: if one can't be had, nothing starts.
+    Only(Vec<Source>),
+}
+
+/// What is held back until it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Block {
+    /// Programs, and the interpreters of what is executed.
+    #[default]
+    Exec,
+    /// Libraries and scripts too: a first look at every file opened.
+    All,
+}
+
+/// The shim that lacre wraps.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inner {
+    /// A runtime's name (`io.containerd.runc.v2`), or the absolute path of a shim. Default
+    /// `io.containerd.runc.v2`.
+    pub shim: String,
+    /// Options for runc's shim (`SystemdCgroup`, `BinaryName`…), by the names that
+    /// containerd's configuration has for them. What a client sets itself goes before.
+    pub options: BTreeMap<String, RuncValue>,
+    /// For a shim other than runc's: the configuration file that it is told of
+    /// (`runtimeoptions.v1.Options`, `ConfigPath`).
+    pub config: Option<PathBuf>,
+}
+
+/// The value of a runc option.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum RuncValue {
+    /// A switch.
+    Bool(bool),
+    /// A number.
+    Number(u32),
+    /// A text.
+    Text(String),
+}
+
+/// What is forwarded and not guarded.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exemptions {
+    /// Namespaces, of containerd or (for pods) of Kubernetes.
+    pub namespaces: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            policy: "/etc/lacre/policy.yaml".into(),
+            server: None,
+            tls: None,
+            sources: Sources::default(),
+            block: Block::default(),
+            inner: Inner::default(),
+            exempt: Exemptions::default(),
+            records: "/var/log/lacre/violations.jsonl".into(),
+            state: "/var/lib/lacre".into(),
+            run: "/run/lacre".into(),
+            grace: Span::from_secs(10),
+        }
+    }
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { shim: crate::inner::RUNC.to_owned(), options: BTreeMap::new(), config: None }
+    }
+}

@@ -1,0 +1,189 @@
+//! `delete`: what containerd runs when a container has gone, in good order or not.
+//!
+//! It knows the bundle and nothing else. It runs the inner shim's own `delete`, which kills
+//! the container if it still runs, and sees to it that neither guard nor inner shim is left
+//! without containers, nor a container without its guard.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::config::{self, Config};
+use crate::inner::{self, InnerError, Output, Run};
+use crate::messages::ProcessId;
+use crate::process;
+use crate::rundir::{Bundle, Container, Place, RunDirError, State};
+use crate::serve;
+use crate::task::Inner;
+
+/// How long a process that was asked to go, or killed, may take. containerd gives `delete`
+/// five seconds in all.
+const GOING: Duration = Duration::from_secs(1);
+
+/// Why `delete` has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// The bundle can't be told.
+    #[error("finding out the current directory, which containerd makes the bundle")]
+    Bundle(#[source] io::Error),
+    /// The inner shim's `delete` does not run.
+    #[error(transparent)]
+    Inner(#[from] InnerError),
+    /// What is known of the container can't be read.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+}
+
+/// Cleans up, and gives what the inner shim's `delete` gave.
+///
+/// # Errors
+/// When the inner shim's `delete` can't be run.
+pub fn run(args: &Args) -> Result<Output, DeleteError> {
+    let bundle = bundle(args)?;
+    let note = Bundle::read(&bundle)?;
+    let program = match &note {
+        Some(note) => note.inner.clone(),
+        None => program(args)?,
+    };
+    match note.and_then(|note| note.socket) {
+        Some(socket) => guarded(args, &program, &bundle, Place::at(socket)),
+        None => unguarded(args, &program, &bundle),
+    }
+}
+
+fn bundle(args: &Args) -> Result<PathBuf, DeleteError> {
+    if args.bundle.as_os_str().is_empty() {
+        return env::current_dir().map_err(DeleteError::Bundle);
+    }
+    Ok(args.bundle.clone())
+}
+
+/// The inner shim, when no `start` has noted it down: then nothing runs, and a
+/// configuration that can't be read is no reason not to clean up.
+fn program(args: &Args) -> Result<PathBuf, InnerError> {
+    let (path, required) = config::locate(None, env::var_os(config::ENVIRONMENT).as_deref());
+    let config = Config::load(&path, required).unwrap_or_default();
+    inner::find(&config.inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)
+}
+
+fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
+    Run::spawn(program, env::args_os().skip(1), bundle, b"")
+}
+
+/// `start` did not get as far as a guard: an inner shim may be there, and nothing says where.
+fn unguarded(args: &Args, program: &Path, bundle: &Path) -> Result<Output, DeleteError> {
+    for process in process::find(program, &[["-namespace", &args.namespace], ["-id", &args.id]]) {
+        let _ = process.kill(GOING);
+    }
+    let output = inner_delete(program, bundle)?.finish()?;
+    // Where containerd 1.x finds it; the shim has been killed, and removes nothing itself.
+    if let Ok(address) = fs::read_to_string(bundle.join("address"))
+        && let Some(socket) = address.trim().strip_prefix("unix://")
+        && std::os::unix::net::UnixStream::connect(socket).is_err()
+    {
+        let _ = fs::remove_file(socket);
+    }
+    Ok(output)
+}
+
+fn guarded(
+    args: &Args,
+    program: &Path,
+    bundle: &Path,
+    place: Place,
+) -> Result<Output, DeleteError> {
+    let Some(state) = place.state()? else {
+        // The guard has left in good order.
+        place.clear();
+        return Ok(inner_delete(program, bundle)?.finish()?);
+    };
+    if !state.guard.is_alive() {
+        return orphaned(args, program, bundle, &place, &state);
+    }
+    let output = inner_delete(program, bundle)?.finish()?;
+    let state = place.state()?.unwrap_or(state);
+    if state.containers.iter().all(|container| container.id == args.id) {
+        end(args, &place, &state);
+    }
+    Ok(output)
+}
+
+/// The guard has died: nothing of it may run on. The inner shim goes first, so that nothing
+/// new starts; then every container that it had, of which containerd 2.x tells us only one.
+fn orphaned(
+    args: &Args,
+    program: &Path,
+    bundle: &Path,
+    place: &Place,
+    state: &State,
+) -> Result<Output, DeleteError> {
+    // Of a pod, containerd 1.x runs one of us for each container, at the same time.
+    let lock = place.lock()?;
+    if let Some(inner) = state.inner {
+        let _ = inner.kill(GOING);
+    }
+    let own = inner_delete(program, bundle)?;
+    let others: Vec<_> = match &lock {
+        None => Vec::new(),
+        Some(_) => state
+            .containers
+            .iter()
+            .filter(|container| container.id != args.id && container.bundle.is_dir())
+            .filter_map(|container| delete_other(args, program, container).ok())
+            .collect(),
+    };
+    let output = own.finish();
+    for other in others {
+        // Its own `delete`, if containerd runs one, tells containerd how it went.
+        let _ = other.finish();
+    }
+    serve::clear(place, &state.inner_socket);
+    Ok(output?)
+}
+
+fn delete_other(args: &Args, program: &Path, container: &Container) -> Result<Run, InnerError> {
+    let mut arguments: Vec<OsString> = vec!["-namespace".into(), args.namespace.clone().into()];
+    arguments.extend(["-address".into(), args.address.clone().into()]);
+    arguments.extend(["-publish-binary".into(), args.publish_binary.clone().into()]);
+    arguments.extend(["-id".into(), container.id.clone().into()]);
+    arguments.extend(["-bundle".into(), container.bundle.clone().into(), "delete".into()]);
+    Run::spawn(program, arguments, &container.bundle, b"")
+}
+
+/// The last container has gone: so must the inner shim, and with it the guard.
+fn end(args: &Args, place: &Place, state: &State) {
+    // In good order it is going already.
+    if let Some(inner) = state.inner.filter(|inner| inner.is_alive()) {
+        ask_to_end(args, state);
+        if !inner.wait(GOING) {
+            let _ = inner.kill(GOING);
+        }
+    }
+    if !state.guard.wait(GOING * 2) {
+        let _ = state.guard.kill(GOING);
+        serve::clear(place, &state.inner_socket);
+    }
+}
+
+/// It holds a container whose Delete it was never told of, and would not end with it.
+fn ask_to_end(args: &Args, state: &State) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    runtime.block_on(async {
+        // Which version it speaks is not known here; one of them it does not answer, and
+        // whatever it does, it is killed if it stays.
+        for version in [3, 2] {
+            let inner = Inner::new(state.inner_socket.clone(), version, &args.namespace);
+            let _ = tokio::time::timeout(GOING / 2, async {
+                let _ = inner.delete(&ProcessId::init(&args.id)).await;
+                let _ = inner.shutdown(&args.id).await;
+            })
+            .await;
+        }
+    });
+}

@@ -1,0 +1,51 @@
+use async_trait::async_trait;
+
+use super::{Created, Exempt, Guard, Handling, Permit, Refusal};
+use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
+
+/// Guards nothing: forwards everything, for exempt containers.
+#[derive(Debug)]
+pub struct NoGuard(Exempt);
+
+impl NoGuard {
+    /// For what the configuration exempts.
+    #[must_use]
+    pub const fn new(exempt: Exempt) -> Self {
+        Self(exempt)
+    }
+}
+
+#[async_trait]
+impl Guard for NoGuard {
+    async fn create(&self, _: CreateRequest, _: Created) {}
+
+    async fn start(&self, process: &ProcessId) -> Result<Permit, Refusal> {
+        Ok(Permit::exempt(&self.0, process.clone()))
+    }
+
+    async fn started(&self, _: &ProcessId, _: u32) {}
+
+    async fn exec(&self, _: &ExecRequest) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    async fn deleted(&self, _: &ProcessId) {}
+
+    async fn pause(&self, _: &str) -> Handling {
+        Handling::Forward
+    }
+
+    async fn resume(&self, _: &str) -> Handling {
+        Handling::Forward
+    }
+
+    async fn kill(&self, _: &KillRequest) -> Handling {
+        Handling::Forward
+    }
+
+    fn status(&self, _: &ProcessId, status: Status) -> Status {
+        status
+    }
+
+    async fn shutdown(&self) {}
+}

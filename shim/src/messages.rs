@@ -1,0 +1,399 @@
+//! The messages that the shim reads or makes: the fields that it needs of
+//! `containerd.task.v2` and `v3` (which number them alike), and of ttrpc itself.
+
+use crate::wire::{WireError, fields, put_bytes, put_text, put_uint};
+
+/// `google.protobuf.Any`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Any {
+    /// The name of the type; containerd writes it without a host.
+    pub type_url: String,
+    /// The message.
+    pub value: Vec<u8>,
+}
+
+impl Any {
+    /// # Errors
+    /// When it is not such a message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut any = Self::default();
+        for field in fields(bytes) {
+            let field = field?;
+            match field.number {
+                1 => any.type_url = field.text()?.to_owned(),
+                2 => any.value = field.bytes()?.to_vec(),
+                _ => {}
+            }
+        }
+        Ok(any)
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.type_url.len() + self.value.len() + 8);
+        put_text(&mut out, 1, &self.type_url);
+        if !self.value.is_empty() {
+            put_bytes(&mut out, 2, &self.value);
+        }
+        out
+    }
+
+    /// The name of the type, without the host that some write before it.
+    #[must_use]
+    pub fn type_name(&self) -> &str {
+        self.type_url.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// `containerd.types.Mount`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mount {
+    /// `overlay`, `bind`…
+    pub kind: String,
+    /// What is mounted.
+    pub source: String,
+    /// Where, within the root.
+    pub target: String,
+    /// Its options, `lowerdir=…` among them.
+    pub options: Vec<String>,
+}
+
+impl Mount {
+    fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut mount = Self::default();
+        for field in fields(bytes) {
+            let field = field?;
+            match field.number {
+                1 => mount.kind = field.text()?.to_owned(),
+                2 => mount.source = field.text()?.to_owned(),
+                3 => mount.target = field.text()?.to_owned(),
+                4 => mount.options.push(field.text()?.to_owned()),
+                _ => {}
+            }
+        }
+        Ok(mount)
+    }
+}
+
+/// `CreateTaskRequest`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CreateRequest {
+    /// The container.
+    pub id: String,
+    /// Its bundle, which holds `config.json`.
+    pub bundle: String,
+    /// What the inner shim mounts on `rootfs` in the bundle; empty when whoever asks has
+    /// mounted the root already (Docker).
+    pub rootfs: Vec<Mount>,
+    /// Where its standard input comes from.
+    pub stdin: String,
+    /// Where its standard output goes.
+    pub stdout: String,
+    /// Where its standard error goes.
+    pub stderr: String,
+    /// The checkpoint that it is restored from, or empty.
+    pub checkpoint: String,
+    /// The runtime options, as the caller gave them.
+    pub options: Option<Any>,
+}
+
+/// The field of [`CreateRequest`] that holds its options.
+pub(crate) const CREATE_OPTIONS: u32 = 10;
+
+impl CreateRequest {
+    /// # Errors
+    /// When it is not such a message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut request = Self::default();
+        for field in fields(bytes) {
+            let field = field?;
+            match field.number {
+                1 => request.id = field.text()?.to_owned(),
+                2 => request.bundle = field.text()?.to_owned(),
+                3 => request.rootfs.push(Mount::decode(field.bytes()?)?),
+                5 => request.stdin = field.text()?.to_owned(),
+                6 => request.stdout = field.text()?.to_owned(),
+                7 => request.stderr = field.text()?.to_owned(),
+                8 => request.checkpoint = field.text()?.to_owned(),
+                CREATE_OPTIONS => request.options = Some(Any::decode(field.bytes()?)?),
+                _ => {}
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// A process of a container: the init, or one that came by exec. `StartRequest`,
+/// `DeleteRequest`, `StateRequest` and `WaitRequest` are this.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ProcessId {
+    /// The container.
+    pub id: String,
+    /// The exec, or empty for the container's init.
+    pub exec_id: String,
+}
+
+impl ProcessId {
+    /// The init of a container.
+    #[must_use]
+    pub fn init(id: impl Into<String>) -> Self {
+        Self { id: id.into(), exec_id: String::new() }
+    }
+
+    /// Whether it is the container's init.
+    #[must_use]
+    pub fn is_init(&self) -> bool {
+        self.exec_id.is_empty()
+    }
+
+    /// # Errors
+    /// When it is not such a message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut process = Self::default();
+        for field in fields(bytes) {
+            let field = field?;
+            match field.number {
+                1 => process.id = field.text()?.to_owned(),
+                2 => process.exec_id = field.text()?.to_owned(),
+                _ => {}
+            }
+        }
+        Ok(process)
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_text(&mut out, 1, &self.id);
+        put_text(&mut out, 2, &self.exec_id);
+        out
+    }
+}
+
+impl std::fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.id)?;
+        if self.is_init() { Ok(()) } else { write!(f, " (exec {})", self.exec_id) }
+    }
+}
+
+/// `ExecProcessRequest`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExecRequest {
+    /// What it will be.
+    pub process: ProcessId,
+    /// The type of `spec`: `types.containerd.io/opencontainers/runtime-spec/1/Process`.
+    pub spec_type: String,
+    /// The OCI process, JSON.
+    pub spec: Vec<u8>,
+}
+
+impl ExecRequest {
+    /// # Errors
+    /// When it is not such a message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut request = Self { process: ProcessId::decode(bytes)?, ..Self::default() };
+        for field in fields(bytes) {
+            let field = field?;
+            if field.number == 7 {
+                let any = Any::decode(field.bytes()?)?;
+                (request.spec_type, request.spec) = (any.type_url, any.value);
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// `KillRequest`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KillRequest {
+    /// Which process.
+    pub process: ProcessId,
+    /// The signal's number.
+    pub signal: u32,
+    /// Every process of the container.
+    pub all: bool,
+}
+
+impl KillRequest {
+    /// # Errors
+    /// When it is not such a message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut request = Self { process: ProcessId::decode(bytes)?, ..Self::default() };
+        for field in fields(bytes) {
+            let field = field?;
+            match field.number {
+                3 => request.signal = field.uint32()?,
+                4 => request.all = field.uint()? != 0,
+                _ => {}
+            }
+        }
+        Ok(request)
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.process.encode();
+        put_uint(&mut out, 3, u64::from(self.signal));
+        put_uint(&mut out, 4, u64::from(self.all));
+        out
+    }
+}
+
+/// The field of `StateResponse` that holds the status.
+pub(crate) const STATE_STATUS: u32 = 4;
+
+/// `containerd.v1.types.Status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Created, and not started.
+    Created,
+    /// It runs.
+    Running,
+    /// It has ended.
+    Stopped,
+    /// It is frozen.
+    Paused,
+    /// It is being frozen.
+    Pausing,
+    /// Another number.
+    Unknown(u32),
+}
+
+impl From<u32> for Status {
+    fn from(number: u32) -> Self {
+        match number {
+            1 => Self::Created,
+            2 => Self::Running,
+            3 => Self::Stopped,
+            4 => Self::Paused,
+            5 => Self::Pausing,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl From<Status> for u32 {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Created => 1,
+            Status::Running => 2,
+            Status::Stopped => 3,
+            Status::Paused => 4,
+            Status::Pausing => 5,
+            Status::Unknown(other) => other,
+        }
+    }
+}
+
+/// `StateResponse`, as far as it is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The bundle.
+    pub bundle: String,
+    /// The process id, 0 when there is none.
+    pub pid: u32,
+    /// What it does.
+    pub status: Status,
+    /// How it ended.
+    pub exit_status: u32,
+}
+
+impl State {
+    /// # Errors
+    /// When it is not such a message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut state =
+            Self { bundle: String::new(), pid: 0, status: Status::Unknown(0), exit_status: 0 };
+        for field in fields(bytes) {
+            let field = field?;
+            match field.number {
+                2 => state.bundle = field.text()?.to_owned(),
+                3 => state.pid = field.uint32()?,
+                STATE_STATUS => state.status = field.uint32()?.into(),
+                9 => state.exit_status = field.uint32()?,
+                _ => {}
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// The number in field `number` of a message, 0 when absent: `CreateTaskResponse.pid`,
+/// `StartResponse.pid`, `ConnectResponse.shim_pid`, `WaitResponse.exit_status` are field 1.
+///
+/// # Errors
+/// When it is not a message, or holds something else there.
+pub fn uint_at(bytes: &[u8], number: u32) -> Result<u32, WireError> {
+    let mut found = 0;
+    for field in fields(bytes) {
+        let field = field?;
+        if field.number == number {
+            found = field.uint32()?;
+        }
+    }
+    Ok(found)
+}
+
+/// The process ids of a `PidsResponse`.
+///
+/// # Errors
+/// When it is not such a message.
+pub fn pids(bytes: &[u8]) -> Result<Vec<u32>, WireError> {
+    fields(bytes)
+        .filter(|field| !matches!(field, Ok(field) if field.number != 1))
+        .map(|field| uint_at(field?.bytes()?, 1))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_create_request_reads_as_containerd_writes_it() {
+        let mut mount = Vec::new();
+        put_text(&mut mount, 1, "overlay");
+        put_text(&mut mount, 2, "overlay");
+        put_text(&mut mount, 4, "upperdir=/u");
+        put_text(&mut mount, 4, "lowerdir=/a:/b");
+        let mut bytes = Vec::new();
+        put_text(&mut bytes, 1, "web");
+        put_text(&mut bytes, 2, "/run/b");
+        put_bytes(&mut bytes, 3, &mount);
+        put_uint(&mut bytes, 4, 1);
+        put_text(&mut bytes, 99, "from the future");
+        let request = CreateRequest::decode(&bytes).unwrap();
+        assert_eq!((request.id.as_str(), request.bundle.as_str()), ("web", "/run/b"));
+        assert_eq!(request.rootfs[0].options, ["upperdir=/u", "lowerdir=/a:/b"]);
+        assert_eq!(request.options, None);
+    }
+
+    #[test]
+    fn a_list_of_processes_reads_as_runc_writes_it() {
+        let mut bytes = Vec::new();
+        for pid in [7, 8] {
+            let mut process = Vec::new();
+            put_uint(&mut process, 1, pid);
+            put_bytes(&mut bytes, 1, &process);
+        }
+        assert_eq!(pids(&bytes), Ok(vec![7, 8]));
+        assert_eq!(pids(&[0x0a, 9]), Err(WireError::Truncated));
+    }
+
+    #[test]
+    fn a_kill_reads_back() {
+        let kill = KillRequest { process: ProcessId::init("a"), signal: 9, all: true };
+        assert_eq!(KillRequest::decode(&kill.encode()), Ok(kill));
+    }
+
+    #[test]
+    fn every_status_reads_back() {
+        for number in 0..9 {
+            assert_eq!(u32::from(Status::from(number)), number);
+        }
+    }
+}

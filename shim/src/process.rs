@@ -1,0 +1,175 @@
+//! Other processes, told apart from those that later get the same number.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process: its number, and when it began, which together nobody else ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Clock ticks after boot (proc(5), `starttime`).
+    pub began: u64,
+}
+
+impl Process {
+    /// The process that has this number now.
+    #[must_use]
+    pub fn by_pid(pid: u32) -> Option<Self> {
+        began(pid).map(|began| Self { pid, began })
+    }
+
+    /// This process.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        Self::by_pid(std::process::id())
+    }
+
+    /// A descriptor that stands for it; `None` when it has gone.
+    fn open(self) -> Option<std::os::fd::OwnedFd> {
+        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
+        let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Looked at after the descriptor was had: what has begun then is what it stands for.
+        (began(self.pid) == Some(self.began)).then_some(fd)
+    }
+
+    /// Whether it is there, and not merely waiting to be reaped.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        self.open().is_some_and(|fd| !ended(&fd, Duration::ZERO))
+    }
+
+    /// Kills it, and waits until it has gone; whether it has.
+    #[must_use]
+    pub fn kill(self, limit: Duration) -> bool {
+        let Some(fd) = self.open() else { return true };
+        // Failing means that it has gone.
+        let _ = pidfd_send_signal(&fd, Signal::KILL);
+        ended(&fd, limit)
+    }
+
+    /// Waits until it has gone; whether it has.
+    #[must_use]
+    pub fn wait(self, limit: Duration) -> bool {
+        self.open().is_none_or(|fd| ended(&fd, limit))
+    }
+}
+
+fn ended(fd: &std::os::fd::OwnedFd, limit: Duration) -> bool {
+    let limit = Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, Some(&limit)) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`, if the process is no zombie.
+fn began(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&stat)
+}
+
+/// The name, in brackets, may itself hold spaces and brackets: what follows the last one
+/// begins with field 3.
+fn parse_stat(stat: &[u8]) -> Option<u64> {
+    let after = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&stat[after + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// Every process whose program is `program` and whose arguments hold each of `pairs`, one
+/// after the other.
+#[must_use]
+pub fn find(program: &Path, pairs: &[[&str; 2]]) -> Vec<Process> {
+    let Ok(program) = fs::canonicalize(program) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            *pid != std::process::id()
+                && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)
+                && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| holds(&line, pairs))
+        })
+        .filter_map(Process::by_pid)
+        .collect()
+}
+
+fn holds(line: &[u8], pairs: &[[&str; 2]]) -> bool {
+    let arguments: Vec<_> = line.split(|byte| *byte == 0).collect();
+    pairs.iter().all(|[flag, value]| {
+        arguments.windows(2).any(|two| two == [flag.as_bytes(), value.as_bytes()])
+    })
+}
+
+/// Makes the kernel prefer this process over containerd, which it was born from, and its
+/// containers over it, when memory is short: as containerd's own shims do.
+///
+/// # Errors
+/// When `/proc` does not let it.
+pub fn give_way_to_parent() -> io::Result<()> {
+    let path = "/proc/self/oom_score_adj";
+    let score: i32 = fs::read_to_string(path)?.trim().parse().map_err(io::Error::other)?;
+    if score < 1000 { fs::write(path, (score + 1).to_string()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_name_cannot_deceive() {
+        let line = b"7 (a) Z 1) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
+        assert_eq!(parse_stat(line), Some(4242));
+        assert_eq!(parse_stat(b"7 (a) Z 1 7"), None);
+        assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn the_one_who_later_has_the_number_is_not_killed() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let process = Process::by_pid(child.id()).unwrap();
+        let earlier = Process { began: process.began - 1, ..process };
+        assert!(earlier.kill(Duration::ZERO), "gone long since");
+        assert!(process.is_alive());
+        assert!(!process.wait(Duration::ZERO));
+        assert!(process.kill(Duration::from_secs(10)));
+        assert!(!process.is_alive());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn finds_by_program_and_arguments() {
+        let mut child = Command::new("/usr/bin/sleep").args(["1000", "1001"]).spawn().unwrap();
+        let sleep = Path::new("/usr/bin/sleep");
+        // Until the child has executed it, its program is still this one.
+        let pids = |pairs: &[[&str; 2]]| -> Vec<u32> {
+            find(sleep, pairs).iter().map(|p| p.pid).collect()
+        };
+        while fs::read_link(format!("/proc/{}/exe", child.id())).unwrap()
+            != fs::canonicalize(sleep).unwrap()
+        {}
+        assert!(pids(&[["1000", "1001"]]).contains(&child.id()));
+        assert!(!pids(&[["1001", "1000"]]).contains(&child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,207 @@
+use std::sync::Arc;
+
+use slog::{debug, info};
+use tokio::sync::oneshot;
+
+use super::connection::{Connection, RequestFrame, Response};
+use crate::guard::{Created, Handling, Permit, Refusal};
+use crate::messages::{self, CREATE_OPTIONS, CreateRequest, ExecRequest, KillRequest, ProcessId};
+use crate::messages::{STATE_STATUS, State};
+use crate::options;
+use crate::ttrpc::{Code, Request, response};
+use crate::wire::{WireError, replace_bytes, replace_uint};
+
+/// The calls that are read. All others pass, also those that nobody knows today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Create,
+    Start,
+    Exec,
+    Delete,
+    Kill,
+    Pause,
+    Resume,
+    State,
+}
+
+impl Method {
+    /// Which one a request frame calls, if it is one of these, in whichever version.
+    pub(super) fn of(frame: &[u8]) -> Result<Option<Self>, WireError> {
+        let request = Request::decode(frame)?;
+        let task = request.service.starts_with(b"containerd.task.");
+        if !task || !request.service.ends_with(b".Task") {
+            return Ok(None);
+        }
+        Ok(match request.method {
+            b"Create" => Some(Self::Create),
+            b"Start" => Some(Self::Start),
+            b"Exec" => Some(Self::Exec),
+            b"Delete" => Some(Self::Delete),
+            b"Kill" => Some(Self::Kill),
+            b"Pause" => Some(Self::Pause),
+            b"Resume" => Some(Self::Resume),
+            b"State" => Some(Self::State),
+            _ => None,
+        })
+    }
+}
+
+/// Why a call was not handed on, or its answer not.
+enum Stop {
+    /// The client is told this.
+    Refused(Refusal),
+    /// The connection has ended, and nobody can be told.
+    Ended,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<WireError> for Stop {
+    fn from(error: WireError) -> Self {
+        let message = format!("the request is not what the protocol says: {error}");
+        Self::Refused(Refusal::new(Code::InvalidArgument, &message))
+    }
+}
+
+pub(super) async fn handle(connection: Arc<Connection>, method: Method, frame: RequestFrame) {
+    let header = frame.header;
+    let outcome = match method {
+        Method::Create => create(&connection, frame).await,
+        Method::Start => start(&connection, frame).await,
+        Method::Exec => exec(&connection, frame).await,
+        Method::Delete => delete(&connection, frame).await,
+        Method::State => state(&connection, frame).await,
+        Method::Kill | Method::Pause | Method::Resume => steer(&connection, method, frame).await,
+    };
+    match outcome {
+        Ok(Some(response)) => connection.answer(&response).await,
+        // Gone clients are seen by whoever reads from them.
+        Ok(None) => drop(connection.reply(header, Ok(b"")).await),
+        Err(Stop::Refused(refusal)) => {
+            info!(connection.proxy.log, "refusing a call";
+                "method" => format!("{method:?}"), "why" => refusal.to_string());
+            let _ = connection.reply(header, Err(&refusal.into_status())).await;
+        }
+        Err(Stop::Ended) => debug!(connection.proxy.log, "a connection ended within a call"),
+    }
+}
+
+/// The inner shim's answer, or `None` where lacre has answered for it.
+type Outcome = Result<Option<Response>, Stop>;
+
+async fn ask(connection: &Connection, frame: &RequestFrame) -> Result<Response, Stop> {
+    connection.ask(frame).await.ok_or(Stop::Ended)
+}
+
+/// The message of a successful answer.
+fn succeeded(answer: &Response) -> Option<&[u8]> {
+    response::decode(&answer.payload).ok()?.ok()
+}
+
+async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
+    let proxy = &connection.proxy;
+    let request = Request::decode(&frame.payload)?;
+    let create = CreateRequest::decode(request.payload)?;
+    let options = options::for_inner(create.options.as_ref(), &proxy.inner_config)
+        .map_err(|error| Refusal::new(Code::InvalidArgument, &error.to_string()))?;
+    if options != create.options {
+        let options = options.map(|any| any.encode());
+        let message = replace_bytes(request.payload, CREATE_OPTIONS, options.as_deref())?;
+        frame.payload = request.with_payload(&message)?;
+    }
+    let id = create.id.clone();
+    let prepared = proxy.containers.begin(&proxy.inner, &id, create.bundle.as_ref()).await?;
+    let (pid, created) = oneshot::channel();
+    let guard = Arc::clone(&proxy.guard);
+    tokio::spawn(async move {
+        guard.create(create, Created(created)).await;
+        drop(prepared);
+    });
+    let answer = ask(connection, &frame).await?;
+    match succeeded(&answer) {
+        // A guard that gave up meanwhile does not wait for it.
+        Some(message) => drop(pid.send(messages::uint_at(message, 1)?)),
+        None => {
+            drop(pid);
+            proxy.containers.end(&id);
+        }
+    }
+    Ok(Some(answer))
+}
+
+async fn start(connection: &Connection, frame: RequestFrame) -> Outcome {
+    let proxy = &connection.proxy;
+    let process = ProcessId::decode(Request::decode(&frame.payload)?.payload)?;
+    proxy.containers.prepared(&process.id).await;
+    let permit = proxy.guard.start(&process).await?;
+    let answer = forward_start(connection, &frame, &process, permit).await?;
+    if let Some(message) = succeeded(&answer) {
+        proxy.guard.started(&process, messages::uint_at(message, 1)?).await;
+    }
+    Ok(Some(answer))
+}
+
+/// The only place that hands a `Start` on.
+async fn forward_start(
+    connection: &Connection,
+    frame: &RequestFrame,
+    process: &ProcessId,
+    permit: Permit,
+) -> Result<Response, Stop> {
+    if permit.process() != process {
+        let message = format!("the guard gave leave to start {}, not {process}", permit.process());
+        return Err(Refusal::new(Code::Internal, &message).into());
+    }
+    ask(connection, frame).await
+}
+
+async fn exec(connection: &Connection, frame: RequestFrame) -> Outcome {
+    let request = ExecRequest::decode(Request::decode(&frame.payload)?.payload)?;
+    connection.proxy.guard.exec(&request).await?;
+    ask(connection, &frame).await.map(Some)
+}
+
+async fn delete(connection: &Connection, frame: RequestFrame) -> Outcome {
+    let proxy = &connection.proxy;
+    let process = ProcessId::decode(Request::decode(&frame.payload)?.payload)?;
+    let answer = ask(connection, &frame).await?;
+    if succeeded(&answer).is_some() {
+        proxy.guard.deleted(&process).await;
+        if process.is_init() {
+            proxy.containers.end(&process.id);
+        }
+    }
+    Ok(Some(answer))
+}
+
+async fn state(connection: &Connection, frame: RequestFrame) -> Outcome {
+    let process = ProcessId::decode(Request::decode(&frame.payload)?.payload)?;
+    let mut answer = ask(connection, &frame).await?;
+    let Some(message) = succeeded(&answer) else { return Ok(Some(answer)) };
+    let status = State::decode(message)?.status;
+    let told = connection.proxy.guard.status(&process, status);
+    if told != status {
+        let message = replace_uint(message, STATE_STATUS, u64::from(u32::from(told)))?;
+        answer.payload = response::with_payload(&answer.payload, &message)?;
+    }
+    Ok(Some(answer))
+}
+
+async fn steer(connection: &Connection, method: Method, frame: RequestFrame) -> Outcome {
+    let guard = &connection.proxy.guard;
+    let payload = Request::decode(&frame.payload)?.payload;
+    let handling = match method {
+        Method::Pause => guard.pause(&ProcessId::decode(payload)?.id).await,
+        Method::Resume => guard.resume(&ProcessId::decode(payload)?.id).await,
+        _ => guard.kill(&KillRequest::decode(payload)?).await,
+    };
+    match handling {
+        Handling::Forward => ask(connection, &frame).await.map(Some),
+        Handling::Done => Ok(None),
+        Handling::Refuse(refusal) => Err(refusal.into()),
+    }
+}

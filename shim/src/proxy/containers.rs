@@ -1,0 +1,106 @@
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::guard::Refusal;
+use crate::log::chain;
+use crate::messages::ProcessId;
+use crate::rundir::{Container, Place, RunDirError, State};
+use crate::task::Inner;
+use crate::ttrpc::Code;
+
+/// The containers of one inner shim, here and in the run directory: what a `delete` must
+/// know when this process has been killed.
+#[derive(Debug)]
+pub struct Containers {
+    place: Place,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    state: State,
+    /// By id; closed once the guard has prepared the container.
+    preparing: HashMap<String, watch::Receiver<()>>,
+}
+
+/// Held while the guard prepares a container; dropping it lets a `Start` through to it.
+#[derive(Debug)]
+pub(super) struct Preparing(
+    #[expect(dead_code, reason = "its drop is the message")] watch::Sender<()>,
+);
+
+impl Containers {
+    /// Keeps `state`, which has no containers yet.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn new(place: Place, state: State) -> Result<Self, RunDirError> {
+        place.keep(&state)?;
+        Ok(Self { place, held: Mutex::new(Held { state, preparing: HashMap::new() }) })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A container is about to be created.
+    pub(super) async fn begin(
+        &self,
+        inner: &Inner,
+        id: &str,
+        bundle: &Path,
+    ) -> Result<Preparing, Refusal> {
+        if self.held().preparing.contains_key(id) {
+            // It may have gone without our being told, when the answer to its Delete was
+            // lost with a connection.
+            match inner.state(&ProcessId::init(id)).await {
+                Err(error) if not_found(&error) => self.end(id),
+                _ => {
+                    let message = format!("there is a container {id} already");
+                    return Err(Refusal::new(Code::AlreadyExists, &message));
+                }
+            }
+        }
+        let (sender, receiver) = watch::channel(());
+        let mut held = self.held();
+        held.preparing.insert(id.to_owned(), receiver);
+        held.state.containers.push(Container { id: id.to_owned(), bundle: bundle.to_owned() });
+        if let Err(error) = self.place.keep(&held.state) {
+            drop(held);
+            self.end(id);
+            let message = format!(
+                "the container can't be noted down, so that it could not be ended if lacre is \
+                 killed: {}",
+                chain(&error)
+            );
+            return Err(Refusal::new(Code::Internal, &message));
+        }
+        Ok(Preparing(sender))
+    }
+
+    /// Waits until the guard has prepared a container; at once for one that it does not know.
+    pub(super) async fn prepared(&self, id: &str) {
+        let preparing = self.held().preparing.get(id).cloned();
+        if let Some(mut preparing) = preparing {
+            // Nothing is ever sent: the error is that the other end was dropped.
+            let _ = preparing.changed().await;
+        }
+    }
+
+    /// A container is no more.
+    pub(super) fn end(&self, id: &str) {
+        let mut held = self.held();
+        held.preparing.remove(id);
+        held.state.containers.retain(|container| container.id != id);
+        // One too many there is harmless: deleting it once more does nothing.
+        let _ = self.place.keep(&held.state);
+    }
+}
+
+fn not_found(error: &crate::task::InnerCallError) -> bool {
+    use crate::task::InnerCallError::Call;
+    matches!(error, Call(call) if call.status().is_some_and(|s| s.code == Code::NotFound as u32))
+}

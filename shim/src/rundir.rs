@@ -1,0 +1,293 @@
+//! What outlives a process: the socket, who serves it, and which containers it has.
+//!
+//! `RUN/s/NAME` is the socket of one guard and `RUN/s/NAME.json` what is known of it, where
+//! NAME comes from the inner shim's socket: the same pod finds the same guard, and a shim
+//! that takes the place of an older one does not. `lacre.json` in a bundle says which
+//! guard's the bundle is, for a `delete` that knows nothing else.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::process::Process;
+
+/// A state is a few hundred bytes a container.
+const SIZE_MAX: u64 = 4 << 20;
+/// The file in a bundle.
+const IN_BUNDLE: &str = "lacre.json";
+
+/// Why the run directory can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}", .path.display())]
+pub struct RunDirError {
+    doing: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RunDirError + 'a {
+    move |source| RunDirError { doing, path: path.to_owned(), source }
+}
+
+/// The place of one guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    socket: PathBuf,
+}
+
+/// A container that a guard has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+}
+
+/// What is known of one guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The guard.
+    pub guard: Process,
+    /// The inner shim, if it said who it is.
+    pub inner: Option<Process>,
+    /// The inner shim's socket.
+    pub inner_socket: PathBuf,
+    /// The containers: created, and not yet deleted.
+    pub containers: Vec<Container>,
+}
+
+/// What a bundle says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The inner shim's program.
+    pub inner: PathBuf,
+    /// The guard's socket, once there is one.
+    pub socket: Option<PathBuf>,
+}
+
+impl Place {
+    /// The place of the guard of the inner shim that listens on `inner`, beneath `run`.
+    ///
+    /// # Errors
+    /// When there is no such socket, or the directory can't be made or is open to others.
+    pub fn of(run: &Path, inner: &Path) -> Result<Self, RunDirError> {
+        let sockets = run.join("s");
+        for dir in [run, &sockets] {
+            make_dir(dir)?;
+        }
+        let found =
+            fs::metadata(inner).map_err(failed("looking at the inner shim's socket", inner))?;
+        let mut hash = Sha256::new();
+        hash.update(inner.as_os_str().as_encoded_bytes());
+        for part in [found.dev(), found.ino(), found.mtime() as u64, found.mtime_nsec() as u64] {
+            hash.update(part.to_le_bytes());
+        }
+        let name: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { socket: sockets.join(name) })
+    }
+
+    /// The place of the guard that listens on `socket`.
+    #[must_use]
+    pub const fn at(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// The guard's socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The guard's address, as containerd takes it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.socket.with_extension("json")
+    }
+
+    /// Listens; `None` when somebody else has the place.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub fn listen(&self) -> Result<Option<UnixListener>, RunDirError> {
+        // The socket has this mode from the first, so that there is no moment in which
+        // others may connect.
+        let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(&self.socket);
+        rustix::process::umask(before);
+        match bound {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            other => other.map(Some).map_err(failed("listening on", &self.socket)),
+        }
+    }
+
+    /// What is known of the guard; nothing when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn state(&self) -> Result<Option<State>, RunDirError> {
+        read_json(&self.state_path())
+    }
+
+    /// Keeps what is known.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn keep(&self, state: &State) -> Result<(), RunDirError> {
+        write_json(&self.state_path(), state)
+    }
+
+    /// Removes all that is in the place.
+    pub fn clear(&self) {
+        for path in [&self.socket, &self.state_path()] {
+            // Absent is as it should be, and of the rest nobody could do more.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Holds off others who would clean up here, for as long as the result lives. `None`
+    /// when there is nothing left to clean up.
+    ///
+    /// # Errors
+    /// When it can't be locked.
+    pub fn lock(&self) -> Result<Option<File>, RunDirError> {
+        let path = self.state_path();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("opening", &path)(error)),
+        };
+        file.lock().map_err(failed("locking", &path))?;
+        Ok(path.exists().then_some(file))
+    }
+}
+
+impl Bundle {
+    /// What the bundle says; nothing when `start` did not get that far.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn read(bundle: &Path) -> Result<Option<Self>, RunDirError> {
+        read_json(&bundle.join(IN_BUNDLE))
+    }
+
+    /// Says it.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write(&self, bundle: &Path) -> Result<(), RunDirError> {
+        write_json(&bundle.join(IN_BUNDLE), self)
+    }
+}
+
+/// 0711: anyone may pass, nobody else may look or write.
+fn make_dir(dir: &Path) -> Result<(), RunDirError> {
+    match DirBuilder::new().recursive(true).mode(0o711).create(dir) {
+        Ok(()) => {}
+        Err(error) => return Err(failed("creating", dir)(error)),
+    }
+    let found = fs::symlink_metadata(dir).map_err(failed("looking at", dir))?;
+    let own = rustix::process::geteuid().as_raw();
+    if !found.is_dir() || found.uid() != own || found.mode() & 0o022 != 0 {
+        let others = io::Error::other("it is not a directory, or others own it or may write in it");
+        return Err(failed("using", dir)(others));
+    }
+    if found.mode() & 0o777 != 0o711 {
+        fs::set_permissions(dir, Permissions::from_mode(0o711)).map_err(failed("closing", dir))?;
+    }
+    Ok(())
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, RunDirError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("opening", path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX).read_to_end(&mut bytes).map_err(failed("reading", path))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| failed("reading", path)(error.into()))
+}
+
+/// Whole or not at all: a reader never sees half of it.
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunDirError> {
+    let new = path.with_extension("new");
+    let bytes = serde_json::to_vec(value).map_err(|error| failed("writing", path)(error.into()))?;
+    let mut file = File::create(&new).map_err(failed("creating", &new))?;
+    file.write_all(&bytes).map_err(failed("writing", &new))?;
+    fs::rename(&new, path).map_err(failed("writing", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_place_belongs_to_one_inner_shim() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, inner) = (dir.path().join("run"), dir.path().join("inner"));
+        let first = UnixListener::bind(&inner).unwrap();
+        let place = Place::of(&run, &inner).unwrap();
+        assert_eq!(Place::of(&run, &inner).unwrap(), place);
+
+        let listener = place.listen().unwrap().unwrap();
+        assert!(place.listen().unwrap().is_none(), "taken");
+        assert_eq!(fs::metadata(place.socket()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(run.join("s")).unwrap().mode() & 0o777, 0o711);
+        UnixStream::connect(place.socket()).unwrap();
+
+        drop((first, listener));
+        // Held, so that its inode is not the next one's.
+        let old = fs::hard_link(&inner, dir.path().join("old"));
+        old.unwrap();
+        fs::remove_file(&inner).unwrap();
+        let _second = UnixListener::bind(&inner).unwrap();
+        assert_ne!(Place::of(&run, &inner).unwrap(), place, "another shim under the same name");
+        place.clear();
+        assert!(!place.socket().exists());
+    }
+
+    #[test]
+    fn a_state_reads_back_and_a_lock_holds_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().join("0a"));
+        assert_eq!(place.state().unwrap(), None);
+        assert!(place.lock().unwrap().is_none());
+        let state = State {
+            guard: Process { pid: 1, began: 2 },
+            inner: None,
+            inner_socket: "/i".into(),
+            containers: vec![Container { id: "a".into(), bundle: "/b".into() }],
+        };
+        place.keep(&state).unwrap();
+        assert_eq!(place.state().unwrap(), Some(state));
+        let lock = place.lock().unwrap().unwrap();
+        let second = File::open(place.state_path()).unwrap();
+        assert!(second.try_lock().is_err());
+        drop(lock);
+        assert!(second.try_lock().is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_in_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        fs::create_dir(&run).unwrap();
+        fs::set_permissions(&run, Permissions::from_mode(0o777)).unwrap();
+        let inner = dir.path().join("inner");
+        let _listener = UnixListener::bind(&inner).unwrap();
+        assert!(Place::of(&run, &inner).is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The guard's process: one for each inner shim, from `start` until the inner shim ends.
+
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use slog::{Logger, info, o, warn};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::args::Args;
+use crate::config::{Config, ConfigError};
+use crate::events::Events;
+use crate::guard::{self, GuardError};
+use crate::log::{chain, to_bundle};
+use crate::process::{self, Process};
+use crate::proxy::{Connections, Containers, Proxy};
+use crate::rundir::{Place, RunDirError, State};
+use crate::task::Inner;
+
+/// What `serve` says to `start` when it is ready; anything else is why it is not.
+pub const READY: &str = "ready\n";
+
+/// Answers that are under way when the inner shim ends: its last to Shutdown.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// What the guard has for its end ([`guard::Guard::shutdown`]).
+const LAST_WORK: Duration = Duration::from_secs(2);
+
+/// Why the guard does not come up.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("taking over the socket and becoming a daemon")]
+    Daemon(#[source] io::Error),
+    #[error("the configuration")]
+    Config(#[from] ConfigError),
+    #[error("connecting to the inner shim at {}", .0.display())]
+    Inner(PathBuf, #[source] io::Error),
+    #[error("noting down who serves")]
+    RunDir(#[from] RunDirError),
+    #[error("making the guard")]
+    Guard(#[from] GuardError),
+}
+
+/// Serves; returns when the inner shim has ended.
+#[must_use]
+pub fn main(args: &Args) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.map_err(ServeError::Daemon).and_then(|runtime| {
+        let result = runtime.block_on(serve(args));
+        // Threads that a guard left behind must not keep the process.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error is the pipe to `start` until the guard is ready.
+            let _ = write!(io::stderr(), "{}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: &Args) -> Result<(), ServeError> {
+    let _ignored = ignore_signals().map_err(ServeError::Daemon)?;
+    let listener = take_listener().map_err(ServeError::Daemon)?;
+    let log = to_bundle(&args.bundle, args.debug).new(o!("id" => args.id.clone()));
+    if let Err(error) = process::give_way_to_parent() {
+        warn!(log, "adjusting the score for the out-of-memory killer"; "error" => error.to_string());
+    }
+    let config = match args.serve.config.as_os_str().is_empty() {
+        true => Config::default(),
+        false => Config::load(&args.serve.config, true)?,
+    };
+    let inner_socket = args.serve.inner.clone();
+    let lifeline = UnixStream::connect(&inner_socket)
+        .await
+        .map_err(|error| ServeError::Inner(inner_socket.clone(), error))?;
+    let inner = Inner::new(inner_socket.clone(), args.serve.version, &args.namespace);
+    let place = Place::at(args.serve.socket.clone());
+    let containers = Containers::new(place.clone(), state(&inner, args, &log).await?)?;
+    let inner_config = config.inner.clone();
+    let context = guard::Context {
+        config: Arc::new(config),
+        namespace: args.namespace.clone(),
+        id: args.id.clone(),
+        bundle: args.bundle.clone(),
+        containerd: args.address.clone(),
+        inner: inner.clone(),
+        events: events(&args.namespace, &log),
+        log: log.clone(),
+    };
+    let guard = guard::compose(context).await?;
+    let proxy = Arc::new(Proxy {
+        guard: Arc::clone(&guard),
+        inner_socket: inner_socket.clone(),
+        inner,
+        inner_config,
+        containers: Arc::new(containers),
+        log: log.clone(),
+    });
+    report_ready().map_err(ServeError::Daemon)?;
+    info!(log, "guarding"; "inner" => inner_socket.display().to_string());
+
+    let open = Connections::default();
+    tokio::select! {
+        () = proxy.serve(&listener, &open) => {}
+        () = ended(lifeline) => {}
+    }
+    // First of all, before containerd is back to start another container of this name. Those
+    // who are connected see the end of their own connections.
+    drop(listener);
+    clear(&place, &inner_socket);
+    let _ = timeout(LAST_ANSWERS, open.ended()).await;
+    if timeout(LAST_WORK, guard.shutdown()).await.is_err() {
+        warn!(log, "the guard did not end in time");
+    }
+    Ok(())
+}
+
+/// A guard does not leave while its containers live: it ends with the inner shim, which
+/// does heed these signals.
+fn ignore_signals() -> io::Result<[Signal; 3]> {
+    Ok([
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    ])
+}
+
+fn take_listener() -> io::Result<UnixListener> {
+    // No controlling terminal, and no signals meant for containerd's group.
+    rustix::process::setsid()?;
+    std::env::set_current_dir("/")?;
+    let listener =
+        std::os::unix::net::UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+fn report_ready() -> io::Result<()> {
+    let mut stdout = io::stdout();
+    stdout.write_all(READY.as_bytes())?;
+    stdout.flush()?;
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    Ok(())
+}
+
+async fn state(inner: &Inner, args: &Args, log: &Logger) -> Result<State, ServeError> {
+    let unknown = || ServeError::Daemon(io::Error::other("/proc does not show this process"));
+    let guard = Process::own().ok_or_else(unknown)?;
+    let pid = match inner.shim_pid(&args.id).await {
+        Ok(pid) => Some(pid),
+        Err(error) => {
+            warn!(log, "the inner shim does not say who it is"; "error" => chain(&error));
+            None
+        }
+    };
+    Ok(State {
+        guard,
+        inner: pid.and_then(Process::by_pid),
+        inner_socket: args.serve.inner.clone(),
+        containers: Vec::new(),
+    })
+}
+
+/// containerd's socket for events (its `start` puts it in the environment).
+fn events(namespace: &str, log: &Logger) -> Events {
+    let socket = std::env::var_os("TTRPC_ADDRESS").filter(|path| !path.is_empty());
+    Events::to_containerd(socket.map(PathBuf::from), namespace, log.clone())
+}
+
+/// Returns when the other end has closed: nothing is ever sent over this connection.
+async fn ended(mut lifeline: UnixStream) {
+    let mut byte = [0];
+    while matches!(lifeline.read(&mut byte).await, Ok(1..)) {}
+}
+
+/// Removes what is ours, and the inner shim's socket: it removes only the one that the
+/// bundle's `address` names, which is ours (containerd 1.x), and none when it was killed.
+pub(crate) fn clear(place: &Place, inner_socket: &Path) {
+    let gone = std::os::unix::net::UnixStream::connect(inner_socket)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if gone {
+        // Somebody else may have been quicker.
+        let _ = std::fs::remove_file(inner_socket);
+    }
+    place.clear();
+}

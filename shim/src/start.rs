@@ -1,0 +1,264 @@
+//! `start`: runs the inner shim's `start`, puts a guard before it, and answers in its words.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, PipeReader, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::args::Args;
+use crate::bootstrap::{Answer, AnswerError, Input};
+use crate::config::{self, Config, ConfigError};
+use crate::inner::{self, InnerError, Output};
+use crate::options::OptionsError;
+use crate::process;
+use crate::rundir::{Bundle, Place, RunDirError};
+use crate::serve::READY;
+use crate::wire::WireError;
+
+/// What containerd may write on standard input, in bytes: its own limit.
+const INPUT_MAX: u64 = 10 << 20;
+/// How long the guard has to come up; containerd itself gives `start` longer.
+const COMING_UP: Duration = Duration::from_secs(20);
+/// How long another `start` of the same pod may take between making the socket and
+/// listening on it: two system calls.
+const LISTENING: Duration = Duration::from_secs(2);
+/// How long a killed process may take to go.
+const GOING: Duration = Duration::from_secs(5);
+
+/// Why nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The bundle can't be told.
+    #[error("finding out the current directory, which containerd makes the bundle")]
+    Bundle(#[source] io::Error),
+    /// Standard input can't be read.
+    #[error("reading what containerd writes on standard input")]
+    Input(#[source] io::Error),
+    /// Standard input is not what containerd writes.
+    #[error("what containerd wrote on standard input is no message")]
+    Message(#[from] WireError),
+    /// The runtime options are wrong.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The inner shim does not run.
+    #[error(transparent)]
+    Inner(#[from] InnerError),
+    /// The inner shim failed; what it printed is its own.
+    #[error("the inner shim's start failed")]
+    Failed(Box<Output>),
+    /// The inner shim's answer can't be used.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The run directory can't be used.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The guard of the pod has died.
+    #[error(
+        "nobody serves {}: the guard of this pod has died; remove the pod and create it anew",
+        .0.display()
+    )]
+    Orphaned(PathBuf),
+    /// The guard can't be started.
+    #[error("starting the guard")]
+    Spawn(#[source] io::Error),
+    /// The guard did not come up.
+    #[error("the guard did not come up: {0}")]
+    Guard(String),
+    /// The bundle's address file can't be written.
+    #[error("writing the guard's address into {}", .0.display())]
+    Address(PathBuf, #[source] io::Error),
+}
+
+/// Starts, and gives what is to be printed. When it fails, nothing is left.
+///
+/// # Errors
+/// When the container can't be guarded, or the inner shim does not start.
+pub fn run(args: &Args) -> Result<Vec<u8>, StartError> {
+    let bundle = env::current_dir().map_err(StartError::Bundle)?;
+    let input = Input::decode(read_input()?, &args.namespace, &args.id)?;
+    let environment = env::var_os(config::ENVIRONMENT);
+    let (path, required) = config::locate(input.own()?.config_path, environment.as_deref());
+    let config = Config::load(&path, required)?;
+    let program =
+        inner::find(&config.inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)?;
+    // Before there is anything to clean up: `delete` is told nothing but the bundle.
+    let mut note = Bundle { inner: program.clone(), socket: None };
+    note.write(&bundle)?;
+
+    let stdin = input.for_inner(&config.inner)?;
+    let arguments = env::args_os().skip(1);
+    let output = inner::Run::spawn(&program, arguments, &bundle, &stdin)?.finish()?;
+    if !output.status.success() {
+        return Err(StartError::Failed(Box::new(output)));
+    }
+    let answer = Answer::decode(&output.stdout);
+    let socket = answer.as_ref().ok().and_then(|answer| answer.socket().ok()).map(Path::to_owned);
+    let guarded = answer.map_err(StartError::from).and_then(|answer| {
+        let place = Place::of(&config.run, answer.socket()?)?;
+        note.socket = Some(place.socket().to_owned());
+        note.write(&bundle)?;
+        let config = if required || path.exists() { path.as_path() } else { Path::new("") };
+        guard(args, &place, &answer, config, &bundle, input.ttrpc_address())?;
+        point_to(&bundle.join("address"), &place)?;
+        Ok(answer.with_address(&place.address()))
+    });
+    if guarded.is_err() {
+        end_own(&program, args, socket.as_deref());
+    }
+    guarded
+}
+
+fn read_input() -> Result<Vec<u8>, StartError> {
+    let mut bytes = Vec::new();
+    let stdin = io::stdin();
+    // Run by a person, there is nobody to close it.
+    if rustix::termios::isatty(&stdin) {
+        return Ok(bytes);
+    }
+    stdin.lock().take(INPUT_MAX).read_to_end(&mut bytes).map_err(StartError::Input)?;
+    Ok(bytes)
+}
+
+/// Sees to it that somebody serves the place.
+fn guard(
+    args: &Args,
+    place: &Place,
+    answer: &Answer,
+    config: &Path,
+    bundle: &Path,
+    ttrpc_address: Option<String>,
+) -> Result<(), StartError> {
+    let Some(listener) = place.listen()? else { return join(place) };
+    let socket = answer.socket()?;
+    match spawn(args, place, listener, socket, answer.version, config, bundle, ttrpc_address) {
+        Ok(mut pipe) => {
+            let said = listen_to(&mut pipe).map_err(StartError::Spawn)?;
+            if said == READY { Ok(()) } else { Err(StartError::Guard(said)) }
+        }
+        Err(error) => Err(StartError::Spawn(error)),
+    }
+    .inspect_err(|_| {
+        let flags = [["-namespace", &args.namespace], ["-id", &args.id]];
+        for process in process::find(Path::new("/proc/self/exe"), &flags) {
+            let _ = process.kill(GOING);
+        }
+        place.clear();
+    })
+}
+
+/// Another `start` has made the guard: that of the pod's first container.
+fn join(place: &Place) -> Result<(), StartError> {
+    let until = Instant::now() + LISTENING;
+    while UnixStream::connect(place.socket()).is_err() {
+        if Instant::now() > until {
+            return Err(StartError::Orphaned(place.socket().to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "they are the arguments of the program it runs")]
+fn spawn(
+    args: &Args,
+    place: &Place,
+    listener: UnixListener,
+    inner: &Path,
+    version: u32,
+    config: &Path,
+    bundle: &Path,
+    ttrpc_address: Option<String>,
+) -> io::Result<PipeReader> {
+    let (reader, writer) = io::pipe()?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0(env::args_os().next().unwrap_or_else(|| OsString::from("containerd-shim-lacre-v1")))
+        .args(["-namespace", &args.namespace, "-id", &args.id, "-address"])
+        .arg(&args.address)
+        .arg("-publish-binary")
+        .arg(&args.publish_binary)
+        .arg("-bundle")
+        .arg(bundle)
+        .arg("-socket")
+        .arg(place.socket())
+        .arg("-inner-socket")
+        .arg(inner)
+        .args(["-task-version", &version.to_string(), "-config"])
+        .arg(config);
+    if args.debug {
+        command.arg("-debug");
+    }
+    if let Some(address) = ttrpc_address {
+        command.env("TTRPC_ADDRESS", address);
+    }
+    command
+        .arg("serve")
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()?;
+    // The writers go with the command; it is not waited for: it outlives us.
+    drop(command);
+    Ok(reader)
+}
+
+/// All that the guard says until it closes the pipe.
+fn listen_to(pipe: &mut PipeReader) -> io::Result<String> {
+    let until = Instant::now() + COMING_UP;
+    let (mut said, mut chunk) = (Vec::new(), [0; 512]);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let limit = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(0),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut fds = [PollFd::new(&*pipe, PollFlags::IN)];
+        match poll(&mut fds, Some(&limit)) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "it says nothing")),
+            Err(rustix::io::Errno::INTR) => continue,
+            other => other?,
+        };
+        match pipe.read(&mut chunk)? {
+            0 => return Ok(String::from_utf8_lossy(&said).into_owned()),
+            count if said.len() < 4096 => said.extend_from_slice(&chunk[..count]),
+            _ => {}
+        }
+    }
+}
+
+/// containerd 1.x reads the address of a shim back from here when it is restarted; the
+/// inner shim has written its own.
+fn point_to(file: &Path, place: &Place) -> Result<(), StartError> {
+    let failed = |error| StartError::Address(file.to_owned(), error);
+    if !file.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let new = file.with_extension("lacre");
+    fs::write(&new, place.address()).map_err(failed)?;
+    fs::rename(&new, file).map_err(failed)
+}
+
+/// Ends the inner shim that this very `start` started; that of a pod, which an earlier one
+/// started, goes by another id.
+fn end_own(program: &Path, args: &Args, socket: Option<&Path>) {
+    let flags = [["-namespace", &args.namespace], ["-id", &args.id]];
+    let own = process::find(program, &flags);
+    for process in &own {
+        let _ = process.kill(GOING);
+    }
+    if let Some(socket) = socket.filter(|_| !own.is_empty()) {
+        // With the shim gone, nobody else would.
+        let _ = fs::remove_file(socket);
+    }
+}

@@ -1,0 +1,169 @@
+//! The guard's own calls to the inner shim.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use crate::messages::{self, KillRequest, ProcessId, State};
+use crate::ttrpc::{Call, CallError, Client, Metadata};
+
+/// How long the inner shim has for one call. runc freezes a container of thousands of
+/// tasks in well under a second; on a machine out of memory it may take several.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A handle to the inner shim, with a connection of its own, which is made when first
+/// needed, and again when it was lost.
+#[derive(Debug, Clone)]
+pub struct Inner(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    socket: PathBuf,
+    service: String,
+    metadata: Vec<Metadata>,
+    client: Mutex<Option<Arc<Client>>>,
+}
+
+/// Why the inner shim did not do what the guard asked.
+#[derive(Debug, thiserror::Error)]
+pub enum InnerCallError {
+    /// It is not there.
+    #[error("connecting to the inner shim at {}", .socket.display())]
+    Connect {
+        /// Where it listens.
+        socket: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It refused, or did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Its answer makes no sense.
+    #[error("the inner shim's answer to {method}")]
+    Answer {
+        /// What was called.
+        method: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: crate::wire::WireError,
+    },
+}
+
+impl Inner {
+    /// The inner shim that listens on `socket` and speaks this version of the Task API.
+    #[must_use]
+    pub fn new(socket: PathBuf, version: u32, namespace: &str) -> Self {
+        let version = if version >= 3 { version } else { 2 };
+        Self(Arc::new(Shared {
+            socket,
+            service: format!("containerd.task.v{version}.Task"),
+            metadata: vec![("containerd-namespace-ttrpc".to_owned(), namespace.to_owned())],
+            client: Mutex::new(None),
+        }))
+    }
+
+    async fn client(&self) -> Result<Arc<Client>, InnerCallError> {
+        let mut held = self.0.client.lock().await;
+        if let Some(client) = held.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(Arc::clone(client));
+        }
+        let client = Client::connect(&self.0.socket, self.0.metadata.clone()).await;
+        let client = client
+            .map_err(|source| InnerCallError::Connect { socket: self.0.socket.clone(), source })?;
+        let client = Arc::new(client);
+        *held = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    async fn call(
+        &self,
+        method: &'static str,
+        payload: &[u8],
+        limit: Option<Duration>,
+    ) -> Result<Vec<u8>, InnerCallError> {
+        let client = self.client().await?;
+        let call = Call { service: &self.0.service, method, payload };
+        Ok(client.call(call, limit).await?)
+    }
+
+    /// Sends a signal, also to a frozen container: SIGKILL ends it as it stands.
+    ///
+    /// # Errors
+    /// When it is not sent.
+    pub async fn kill(&self, request: &KillRequest) -> Result<(), InnerCallError> {
+        self.call("Kill", &request.encode(), Some(LIMIT)).await.map(drop)
+    }
+
+    /// Freezes a container.
+    ///
+    /// # Errors
+    /// When it is not frozen.
+    pub async fn pause(&self, id: &str) -> Result<(), InnerCallError> {
+        self.call("Pause", &ProcessId::init(id).encode(), Some(LIMIT)).await.map(drop)
+    }
+
+    /// Thaws a container.
+    ///
+    /// # Errors
+    /// When it is not thawed.
+    pub async fn resume(&self, id: &str) -> Result<(), InnerCallError> {
+        self.call("Resume", &ProcessId::init(id).encode(), Some(LIMIT)).await.map(drop)
+    }
+
+    /// What a process does.
+    ///
+    /// # Errors
+    /// When it can't be told.
+    pub async fn state(&self, process: &ProcessId) -> Result<State, InnerCallError> {
+        let answer = self.call("State", &process.encode(), Some(LIMIT)).await?;
+        State::decode(&answer).map_err(|source| InnerCallError::Answer { method: "State", source })
+    }
+
+    /// The processes of a container, as the host numbers them.
+    ///
+    /// # Errors
+    /// When they can't be told.
+    pub async fn pids(&self, id: &str) -> Result<Vec<u32>, InnerCallError> {
+        let answer = self.call("Pids", &ProcessId::init(id).encode(), Some(LIMIT)).await?;
+        messages::pids(&answer).map_err(|source| InnerCallError::Answer { method: "Pids", source })
+    }
+
+    /// Waits, without a limit, for the end of a process, and gives its exit status.
+    ///
+    /// # Errors
+    /// When it can't be waited for.
+    pub async fn wait(&self, process: &ProcessId) -> Result<u32, InnerCallError> {
+        let answer = self.call("Wait", &process.encode(), None).await?;
+        messages::uint_at(&answer, 1)
+            .map_err(|source| InnerCallError::Answer { method: "Wait", source })
+    }
+
+    /// Deletes a process that has ended.
+    ///
+    /// # Errors
+    /// When it is not deleted.
+    pub async fn delete(&self, process: &ProcessId) -> Result<(), InnerCallError> {
+        self.call("Delete", &process.encode(), Some(LIMIT)).await.map(drop)
+    }
+
+    /// Asks the inner shim to end, which it does if it has no container.
+    ///
+    /// # Errors
+    /// When it does not answer; it may have ended before it could.
+    pub async fn shutdown(&self, id: &str) -> Result<(), InnerCallError> {
+        self.call("Shutdown", &ProcessId::init(id).encode(), Some(LIMIT)).await.map(drop)
+    }
+
+    /// The inner shim's own process id.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn shim_pid(&self, id: &str) -> Result<u32, InnerCallError> {
+        let answer = self.call("Connect", &ProcessId::init(id).encode(), Some(LIMIT)).await?;
+        messages::uint_at(&answer, 1)
+            .map_err(|source| InnerCallError::Answer { method: "Connect", source })
+    }
+}
