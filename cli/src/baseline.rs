@@ -27,7 +27,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Generate(Generate),
+    Generate(Box<Generate>),
     Show(Show),
     Diff(Diff),
     Verify(Verify),
@@ -35,17 +35,9 @@ enum Command {
 
 /// Make the baseline of an image, or of a root file system
 #[derive(Debug, ClapArgs)]
-#[group(id = "origin", required = true, multiple = false, args = ["rootfs", "oci", "image"])]
 struct Generate {
-    /// A root file system, as it stands; what is mounted in it is left out
-    #[arg(long, value_name = "DIR")]
-    rootfs: Option<PathBuf>,
-    /// An OCI layout (a directory or a tar of one), or what `docker save` wrote
-    #[arg(long, value_name = "DIR_OR_TAR")]
-    oci: Option<PathBuf>,
-    /// An image that containerd has
-    #[arg(long, value_name = "REF")]
-    image: Option<String>,
+    #[command(flatten)]
+    origin: Origin,
     /// Which image of the layout or the archive, where there are several
     #[arg(long, value_name = "NAME", requires = "oci")]
     name: Option<String>,
@@ -62,7 +54,7 @@ struct Generate {
         requires = "image",
         default_value = "/run/containerd/containerd.sock"
     )]
-    address: PathBuf,
+    address: String,
     /// Where to write it; without, to stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -75,6 +67,21 @@ struct Generate {
     /// Tell what was made as JSON
     #[arg(long, requires = "output")]
     json: bool,
+}
+
+/// What it is made from
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false)]
+struct Origin {
+    /// A root file system, as it stands; what is mounted in it is left out
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    /// An OCI layout (a directory or a tar of one), or what `docker save` wrote
+    #[arg(long, value_name = "DIR_OR_TAR")]
+    oci: Option<PathBuf>,
+    /// An image that containerd has
+    #[arg(long, value_name = "REF")]
+    image: Option<String>,
 }
 
 /// Check a baseline file and list what is in it
@@ -157,13 +164,13 @@ fn generate(args: &Generate) -> anyhow::Result<Exit> {
     let platform = args.platform.clone().unwrap_or_default();
     let cache = args.cache.as_deref().map(Store::open).transpose()?;
     let bar = Bar::new();
-    let baseline = if let Some(dir) = &args.rootfs {
+    let baseline = if let Some(dir) = &args.origin.rootfs {
         from_rootfs(dir, &options, &bar)?
-    } else if let Some(path) = &args.oci {
+    } else if let Some(path) = &args.origin.oci {
         let image = Reference { name: args.name.clone(), platform };
         from_oci(path, &image, cache.as_ref(), &options, &bar)?
     } else {
-        let name = args.image.as_deref().unwrap_or_default();
+        let name = args.origin.image.as_deref().unwrap_or_default();
         let image = image::resolve(name, &args.namespace, &args.address)?;
         let cache = cache.as_ref();
         from_content_store(&image.content, &image.target, &platform, cache, &options, &bar)?

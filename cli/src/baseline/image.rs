@@ -1,8 +1,10 @@
 //! Where containerd keeps an image's content.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use lacre_types::Digest;
+use anyhow::Context as _;
+use lacre_containerd::Client;
+use lacre_types::{Digest, escape};
 
 /// What `--image` needs to know of containerd.
 #[derive(Debug)]
@@ -14,10 +16,13 @@ pub(crate) struct Resolved {
 }
 
 /// Asks containerd.
-pub(crate) fn resolve(name: &str, namespace: &str, address: &Path) -> anyhow::Result<Resolved> {
-    anyhow::bail!(
-        "cannot ask containerd at {} for {name} in namespace {namespace}: this build has no \
-         client of it; use --oci with an exported image",
-        address.display()
-    )
+pub(crate) fn resolve(name: &str, namespace: &str, address: &str) -> anyhow::Result<Resolved> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = Client::new(address, namespace);
+        let image = client.image(name).await.with_context(|| {
+            format!("cannot find the image {} of namespace {namespace}", escape(name.as_bytes()))
+        })?;
+        Ok(Resolved { target: image.target, content: client.content_root().await? })
+    })
 }
