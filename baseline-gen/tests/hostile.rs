@@ -191,6 +191,17 @@ fn broken_tars_are_told_from_whole_ones() {
 }
 
 #[test]
+fn a_tar_may_end_with_its_last_content_but_not_within_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let whole = file(b"x.sh");
+    layout(temp.path(), &[(whole[..512 + 10].to_vec(), Pack::Plain)]);
+    assert_eq!(paths(&read(temp.path()).unwrap()), ["/x.sh"], "umoci 0.4 writes such layers");
+    layout(temp.path(), &[(whole[..512 + 9].to_vec(), Pack::Plain)]);
+    let error = text(&read(temp.path()).unwrap_err());
+    assert!(error.contains("it ends within a member"), "{error}");
+}
+
+#[test]
 fn a_long_name_is_not_taken_into_memory_without_bound() {
     let huge = member(EntryType::GNULongName, b"././@LongLink", b"", &vec![b'a'; 2 << 20]);
     let error = text(&of_tar(&[huge, file(b"x")]).unwrap_err());

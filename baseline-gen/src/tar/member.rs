@@ -195,13 +195,24 @@ impl<R: Read> Members<R> {
     }
 
     fn skip(&mut self) -> Result<(), Fault> {
-        let mut sink = [0; 16 << 10];
-        self.left += std::mem::take(&mut self.padding);
+        let padding = std::mem::take(&mut self.padding);
         if let Some(seek) = self.seek {
-            seek(&mut self.from, self.left.cast_signed()).map_err(Fault::Read)?;
-            self.at += std::mem::take(&mut self.left);
+            let len = self.left + padding;
+            seek(&mut self.from, len.cast_signed()).map_err(Fault::Read)?;
+            self.at += len;
+            self.left = 0;
+            return Ok(());
         }
+        let mut sink = [0; 16 << 10];
         while self.read(&mut sink)? > 0 {}
+        // Some builders leave the last padding and the end mark out; Go reads such a tar.
+        let mut missing = usize::try_from(padding).unwrap_or_default();
+        while missing > 0 {
+            match self.some(missing, &mut sink)? {
+                0 => return Ok(()),
+                len => missing -= len,
+            }
+        }
         Ok(())
     }
 
