@@ -3,6 +3,7 @@
 mod baseline;
 mod exit;
 mod output;
+mod policy;
 mod progress;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Baseline(baseline::Args),
+    /// Check and explain policy files
+    Policy(policy::PolicyArgs),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Baseline(args) => baseline::run(args),
+        Command::Policy(args) => return policy::run(&args),
     };
     done.unwrap_or_else(|error| exit::tell(&error)).into()
 }
