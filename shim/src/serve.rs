@@ -27,8 +27,8 @@ use crate::task::Inner;
 /// What `serve` says to `start` when it is ready; anything else is why it is not.
 pub const READY: &str = "ready\n";
 
-/// Answers that are under way when the inner shim ends: its last to Shutdown.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Answers that are under way when the inner shim ends; a connection gives them half of it.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What the guard has for its end ([`guard::Guard::shutdown`]).
 const LAST_WORK: Duration = Duration::from_secs(2);
 

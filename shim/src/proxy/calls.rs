@@ -44,6 +44,10 @@ impl Method {
             _ => None,
         })
     }
+
+    pub(super) const fn waits_for_guard(self) -> bool {
+        matches!(self, Self::Create | Self::Start | Self::Exec)
+    }
 }
 
 /// Why a call was not handed on, or its answer not.

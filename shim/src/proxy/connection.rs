@@ -1,28 +1,37 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Proxy;
 use super::calls::{self, Method};
 use crate::ttrpc::{Code, FLAG_NONE, FRAME_MAX, FrameError, FrameReader, Header, Kind, Status};
 use crate::ttrpc::{response, write_frame};
 
-/// Calls of one connection that the guard may be busy with at once. Beyond them a call is
-/// refused rather than queued, so that a Kill never stands behind them.
-const CALLS_MAX: usize = 64;
+/// Calls of one connection that may be under way at once: such as wait for the guard, and
+/// all that are read. Beyond them a call is refused rather than queued, so that a Kill
+/// never stands behind a Start.
+const CALLS_MAX: (usize, usize) = (64, 128);
+
+/// What the calls whose answers have come have left to do, when the inner shim is gone.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A client's connection, and its own one to the inner shim.
 pub(super) struct Connection {
     pub(super) proxy: Arc<Proxy>,
     to_client: AsyncMutex<OwnedWriteHalf>,
     to_inner: AsyncMutex<OwnedWriteHalf>,
-    /// Answers of the inner shim that are looked at before they are handed on, by stream.
-    waiting: Mutex<HashMap<u32, oneshot::Sender<Response>>>,
+    waiting: Mutex<Option<Waiting>>,
 }
+
+/// Who looks at an answer of the inner shim before it is handed on, by stream; none any more
+/// once the inner shim has gone.
+type Waiting = HashMap<u32, oneshot::Sender<Response>>;
 
 /// A response frame.
 #[derive(Debug)]
@@ -50,18 +59,27 @@ pub(super) async fn relay(
         proxy,
         to_client: AsyncMutex::new(to_client),
         to_inner: AsyncMutex::new(to_inner),
-        waiting: Mutex::default(),
+        waiting: Mutex::new(Some(HashMap::new())),
     });
-    tokio::select! {
-        ended = requests(&connection, from_client) => ended,
-        ended = connection.responses(from_inner) => ended,
-    }
-}
-
-async fn requests(connection: &Arc<Connection>, from: OwnedReadHalf) -> Result<(), FrameError> {
-    let mut from = FrameReader::new(from);
     // Dropped, and with it what it runs, when the connection ends.
     let mut calls = JoinSet::new();
+    let ended = tokio::select! {
+        ended = requests(&connection, from_client, &mut calls) => return ended,
+        ended = connection.responses(from_inner) => ended,
+    };
+    connection.waiting().take();
+    let rest = async { while calls.join_next().await.is_some() {} };
+    // Who has not finished by then waits for something else than an answer.
+    let _ = timeout(LAST_ANSWERS, rest).await;
+    ended
+}
+
+async fn requests(
+    connection: &Arc<Connection>,
+    from: OwnedReadHalf,
+    calls: &mut JoinSet<()>,
+) -> Result<(), FrameError> {
+    let mut from = FrameReader::new(from);
     while let Some(header) = from.header().await? {
         while calls.try_join_next().is_some() {}
         if header.kind != Kind::Request {
@@ -80,8 +98,8 @@ async fn requests(connection: &Arc<Connection>, from: OwnedReadHalf) -> Result<(
             Ok(None) => {
                 write_frame(&mut *connection.to_inner.lock().await, header, &payload).await?;
             }
-            Ok(Some(_)) if calls.len() >= CALLS_MAX => {
-                let message = format!("{CALLS_MAX} calls are being looked at already; try again");
+            Ok(Some(method)) if calls.len() >= limit(method) => {
+                let message = format!("{} calls are under way already; try again", calls.len());
                 connection.refuse(header, Code::ResourceExhausted, message).await?;
             }
             Ok(Some(method)) => {
@@ -98,12 +116,16 @@ async fn requests(connection: &Arc<Connection>, from: OwnedReadHalf) -> Result<(
     Ok(())
 }
 
+const fn limit(method: Method) -> usize {
+    if method.waits_for_guard() { CALLS_MAX.0 } else { CALLS_MAX.1 }
+}
+
 impl Connection {
     async fn responses(&self, from: OwnedReadHalf) -> Result<(), FrameError> {
         let mut from = FrameReader::new(from);
         while let Some(header) = from.header().await? {
             let waiter = match header.kind {
-                Kind::Response => self.waiting().remove(&header.stream),
+                Kind::Response => self.waiting().as_mut().and_then(|w| w.remove(&header.stream)),
                 _ => None,
             };
             match waiter {
@@ -119,19 +141,19 @@ impl Connection {
         Ok(())
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u32, oneshot::Sender<Response>>> {
+    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the inner shim, and waits for its answer; `None` when the connection ends first.
     pub(super) async fn ask(&self, frame: &RequestFrame) -> Option<Response> {
         let (sender, answer) = oneshot::channel();
-        self.waiting().insert(frame.header.stream, sender);
+        self.waiting().as_mut()?.insert(frame.header.stream, sender);
         let mut to = self.to_inner.lock().await;
         let written = write_frame(&mut *to, frame.header, &frame.payload).await;
         drop(to);
         if written.is_err() {
-            self.waiting().remove(&frame.header.stream);
+            self.waiting().as_mut()?.remove(&frame.header.stream);
             return None;
         }
         answer.await.ok()
