@@ -3,8 +3,11 @@
 //! A source sees and, where it can, holds back; it decides nothing. It asks a [`Judge`]
 //! before it answers the kernel, and tells it what came of it afterwards.
 
+pub mod exec_trace;
+pub mod fanotify;
+mod files;
+mod process;
 mod source;
 
-pub use source::{
-    Answer, Armed, Block, Judge, Known, KnownFile, Loss, Outcome, SourceError, Target,
-};
+pub use lacre_types::{Known, KnownFile, Listing};
+pub use source::{Answer, Armed, Block, Judge, Loss, Outcome, SourceError, Target};

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lacre_types::{CanonicalPath, Digest, FileId, Measurement, Mode, Source};
+use lacre_types::{Known, Measurement, Mode, Source};
 
 /// What may be done with the file in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,37 +39,19 @@ pub trait Judge: Send + Sync {
     /// Whether this may run. In audit mode the answer is `Allow`.
     fn judge(&self, measurement: &Measurement) -> Answer;
 
+    /// Whether the baseline itself allows this, so that the same file in the same state
+    /// needs no second look. `false` for what is only let through: by audit mode, by a
+    /// rule that says `SKIP`. Under the same conditions as `judge`.
+    fn settled(&self, _measurement: &Measurement) -> bool {
+        false
+    }
+
     /// What was seen and what became of it, after the kernel was answered. Called for
     /// each measurement, allowed ones too.
     fn seen(&self, measurement: Measurement, outcome: Outcome);
 
     /// The source lost events.
     fn lost(&self, source: Source, loss: Loss);
-}
-
-/// A file of the image, whose content was hashed while it had this identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownFile {
-    /// The state it was hashed in.
-    pub id: FileId,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its digest.
-    pub digest: Digest,
-}
-
-/// What was hashed on this node before, so that nothing is hashed twice. It says what a
-/// file's bytes are, never whether they are allowed.
-pub trait Known: Send + Sync {
-    /// The image's file of that path, on the snapshot's lower directories.
-    fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile>;
-
-    /// The path and digest of the file with that real inode.
-    fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)>;
-
-    /// Every ELF file that the *baseline allows* in its present state: path, identity and digest.
-    /// What may be filled into a kernel map before the container starts.
-    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_>;
 }
 
 /// What fanotify holds back (DESIGN 5.4).

@@ -1,1 +1,35 @@
-//! Rules and decisions: what a violation deserves
+//! Rules and decisions: what a violation deserves.
+//!
+//! A pure library, the same in the shim and in the policy server: [`Policy::parse`] reads
+//! the file (that of Sarmento 2023, figure 3, is valid as it stands), [`Policy::decide`]
+//! answers for one container and one violation, [`Policy::effective`] is what a server
+//! sends to a node for one container, and [`resolve`] says what is done in this mode and
+//! with this source. `docs/policy.md` explains the file.
+//!
+//! [`yaml`] and [`Diagnostic`] serve any file of this project that a person writes.
+
+pub mod yaml;
+
+mod decision;
+mod diagnostic;
+mod effective;
+#[doc(hidden)]
+pub mod fuzz;
+mod glob;
+mod image;
+mod nearest;
+mod patterns;
+mod policy;
+mod read;
+mod rule;
+mod schema;
+mod settings;
+
+pub use decision::{Because, Decision, Resolved, deniable, resolve};
+pub use diagnostic::{Diagnostic, Errors, Severity, Span, Warning};
+pub use effective::{Effective, EffectiveError};
+pub use glob::GlobError;
+pub use policy::{Policy, Subject, parse_digest};
+pub use rule::{Rule, Selector};
+pub use schema::schema;
+pub use settings::{Backoff, Fallbacks};

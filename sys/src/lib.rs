@@ -1,3 +1,8 @@
 //! Raw system calls, fenced: fanotify, perf events, namespaces, freezers
 
+pub mod fanotify;
 pub mod inherited;
+pub mod lease;
+pub mod mmap;
+pub mod namespace;
+pub mod perf;

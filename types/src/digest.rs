@@ -20,6 +20,7 @@ words!(Algorithm, "a digest algorithm", {
     Sha1 => "sha1", Sha256 => "sha256", Sha384 => "sha384", Sha512 => "sha512",
 });
 
+#[expect(clippy::len_without_is_empty, reason = "no digest is empty")]
 impl Algorithm {
     /// The length of a digest, in bytes.
     #[must_use]

@@ -7,17 +7,21 @@ mod action;
 mod digest;
 mod file;
 mod kind;
+mod known;
 mod measurement;
 mod path;
 mod violation;
+mod whitelist;
 
 pub use action::{Action, Mode};
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use file::FileId;
 pub use kind::Kind;
+pub use known::{Known, KnownFile, Listing};
 pub use measurement::{Content, Event, Measurement, Process, Source};
 pub use path::{CanonicalPath, PathError, escape};
 pub use violation::{Violation, ViolationKind};
+pub use whitelist::{Digests, Listed, Whitelist};
 
 /// A word that was read from outside and is not one of those that exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -41,11 +41,14 @@ pub enum Event {
     Open,
     /// A memfd executed or mapped.
     Memfd,
+    /// Nothing ran: the watching itself, when a source stops or its log does not hold.
+    Watch,
 }
 
 words!(Event, "an event", {
     Exec => "exec", Interpreter => "interpreter", Mmap => "mmap", Mprotect => "mprotect",
     Script => "script", Open => "open", Memfd => "memfd",
+    Watch => "watch",
 });
 
 /// What is known of the bytes that would run.

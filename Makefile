@@ -1,0 +1,59 @@
+# Every entry point a person needs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+target := $(or $(CARGO_TARGET_DIR),target)
+release := $(target)/release
+debug := $(target)/debug
+programs := containerd-shim-lacre-v1 lacre lacre-policyd
+
+.PHONY: help setup build release demo test check bench attacks install uninstall clean
+
+help: ## list the entry points
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what the build and the tests need (apt), and unpack the test daemons
+	@integration/setup.sh
+
+build: setup ## build everything, unoptimised
+	@$(CARGO) build --workspace
+
+release: setup ## build the three programs as they are installed
+	@$(CARGO) build --release $(foreach p,$(programs),--bin $(p))
+
+demo: release ## see it at work: a private containerd, four containers, a table
+	@$(CARGO) build --release -p lacre-integration --bin lacre-demo
+	@LACRE_BIN_DIR=$(abspath $(release)) $(release)/lacre-demo
+
+test: build ## every test, end-to-end ones included
+	@integration/test.sh
+
+check: setup ## format, lints, licences and advisories, documentation
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@integration/licences.sh
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+bench: release ## measure against plain runc, and write docs/benchmarks.md
+	@$(CARGO) build --release -p lacre-integration --bin lacre-bench
+	@LACRE_BIN_DIR=$(abspath $(release)) $(release)/lacre-bench docs/benchmarks.md
+
+attacks: build ## run the attack suite, and write docs/attacks.md
+	@LACRE_BIN_DIR=$(abspath $(debug)) LACRE_ATTACKS_OUT=docs/attacks.md \
+		$(CARGO) test -p lacre-integration --test attacks -- --test-threads=1 --nocapture
+
+install: release ## install the programs, and examples of their files
+	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/lacre
+	@install -m 0755 $(foreach p,$(programs),$(release)/$(p)) $(DESTDIR)$(PREFIX)/bin/
+	@for f in config policy; do \
+		[ -e $(DESTDIR)/etc/lacre/$$f.yaml ] || install -m 0644 deploy/$$f.yaml $(DESTDIR)/etc/lacre/; done
+	@echo "installed in $(DESTDIR)$(PREFIX)/bin; next: deploy/README.md"
+
+uninstall: ## remove the programs; /etc/lacre and /var/lib/lacre stay
+	@rm -f $(foreach p,$(programs),$(DESTDIR)$(PREFIX)/bin/$(p))
+	@echo "removed; /etc/lacre, /var/lib/lacre and /var/log/lacre are left as they are"
+
+clean: ## remove what was built
+	@$(CARGO) clean

@@ -1,0 +1,196 @@
+//! What a file is to the one who would run it, from its first bytes, its name and its
+//! execute bits.
+
+use lacre_types::Kind;
+
+/// How many bytes one look takes: the same for a directory and a tar, or the same file
+/// would differ in kind.
+pub(crate) const SNIFF: usize = 4096;
+
+/// What the first bytes alone say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Magic {
+    Elf,
+    Library,
+    Shebang,
+    Bytecode,
+    /// A zip: bytecode when the name says so.
+    Zip,
+    Plain,
+}
+
+/// What decides a file's kind, its name apart: a hard link shares it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Nature {
+    magic: Magic,
+    executable: bool,
+}
+
+const SCRIPTS: &[&[u8]] = &[
+    b"ash", b"awk", b"bash", b"cjs", b"csh", b"dash", b"exs", b"fish", b"groovy", b"jl", b"js",
+    b"jsx", b"ksh", b"lua", b"mjs", b"mts", b"php", b"phtml", b"pl", b"pm", b"ps1", b"py", b"pyw",
+    b"r", b"rb", b"sed", b"sh", b"tcl", b"tcsh", b"ts", b"tsx", b"zsh",
+];
+
+const BYTECODE: &[&[u8]] =
+    &[b"beam", b"class", b"dex", b"elc", b"luac", b"pyc", b"pyo", b"rbc", b"wasm"];
+
+const ZIPS: &[&[u8]] =
+    &[b"aar", b"apk", b"ear", b"egg", b"jar", b"jmod", b"phar", b"pyz", b"war", b"whl"];
+
+impl Nature {
+    /// `head` is the file's beginning, up to [`SNIFF`] bytes.
+    pub(crate) fn of(head: &[u8], mode: u32) -> Self {
+        Self { magic: magic(&head[..head.len().min(SNIFF)]), executable: mode & 0o111 != 0 }
+    }
+
+    /// The kind of a file of this nature under that name (the last part of its path);
+    /// `None` for plain data.
+    pub(crate) fn kind(self, name: &[u8]) -> Option<Kind> {
+        match self.magic {
+            Magic::Elf => return Some(Kind::Elf),
+            Magic::Library => return Some(Kind::Library),
+            Magic::Shebang => return Some(Kind::Script),
+            Magic::Bytecode => return Some(Kind::Bytecode),
+            Magic::Zip | Magic::Plain => {}
+        }
+        if let Some(dot) = name.iter().rposition(|byte| *byte == b'.') {
+            let extension = name[dot + 1..].to_ascii_lowercase();
+            let among = |list: &[&[u8]]| list.contains(&extension.as_slice());
+            if among(BYTECODE) || self.magic == Magic::Zip && among(ZIPS) {
+                return Some(Kind::Bytecode);
+            }
+            if among(SCRIPTS) {
+                return Some(Kind::Script);
+            }
+        }
+        self.executable.then_some(Kind::Executable)
+    }
+}
+
+fn magic(head: &[u8]) -> Magic {
+    match head {
+        [0x7f, b'E', b'L', b'F', ..] => elf(head),
+        [b'#', b'!', ..] => Magic::Shebang,
+        // Java: the major version is 45 or more; below it is a Mach-O of many architectures.
+        [0xca, 0xfe, 0xba, 0xbe, _, _, major_high, major_low, ..]
+            if u16::from_be_bytes([*major_high, *major_low]) >= 45 =>
+        {
+            Magic::Bytecode
+        }
+        [0, b'a', b's', b'm', ..]
+        | [0x1b, b'L', b'u' | b'J', ..]
+        | [b'd', b'e', b'x', b'\n', ..]
+        | [b';', b'E', b'L', b'C', ..]
+        | [b'F', b'O', b'R', b'1', _, _, _, _, b'B', b'E', b'A', b'M', ..]
+        // .NET assemblies, which binfmt_misc or `dotnet` runs.
+        | [b'M', b'Z', ..] => Magic::Bytecode,
+        [b'P', b'K', 3, 4, ..] => Magic::Zip,
+        _ => Magic::Plain,
+    }
+}
+
+/// `ET_EXEC`, or `ET_DYN` with an interpreter or an entry point, is a program (the loader
+/// itself and static-pie among them); every other ELF file is a library (elf(5)).
+fn elf(head: &[u8]) -> Magic {
+    elf_is_program(head).filter(|program| *program).map_or(Magic::Library, |_| Magic::Elf)
+}
+
+fn elf_is_program(head: &[u8]) -> Option<bool> {
+    const ET_EXEC: u64 = 2;
+    const ET_DYN: u64 = 3;
+    const PT_INTERP: u64 = 3;
+    let wide = *head.get(4)? == 2;
+    let big = *head.get(5)? == 2;
+    let read = |at: usize, len: usize| -> Option<u64> {
+        let bytes = head.get(at..at.checked_add(len)?)?;
+        let fold = |all: u64, byte: &u8| all << 8 | u64::from(*byte);
+        Some(if big { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) })
+    };
+    match read(16, 2)? {
+        ET_EXEC => return Some(true),
+        ET_DYN => {}
+        _ => return Some(false),
+    }
+    let (entry, table, size, count) = if wide {
+        (read(24, 8)?, read(32, 8)?, read(54, 2)?, read(56, 2)?)
+    } else {
+        (read(24, 4)?, read(28, 4)?, read(42, 2)?, read(44, 2)?)
+    };
+    if entry != 0 {
+        return Some(true);
+    }
+    let interpreted = (0..count).any(|index| {
+        let at = table.checked_add(index * size).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| read(at, 4)) == Some(PT_INTERP)
+    });
+    Some(interpreted)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kind(head: &[u8], name: &str, mode: u32) -> Option<Kind> {
+        Nature::of(head, mode).kind(name.as_bytes())
+    }
+
+    fn elf64(kind: u8, entry: u8, first_segment: u8) -> Vec<u8> {
+        let mut head = vec![0; 120];
+        head[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1]);
+        head[16] = kind;
+        head[24] = entry;
+        head[32] = 64;
+        head[54] = 56;
+        head[56] = 1;
+        head[64] = first_segment;
+        head
+    }
+
+    #[test]
+    fn elf_is_told_by_its_header() {
+        assert_eq!(kind(&elf64(2, 0, 1), "x", 0o644), Some(Kind::Elf), "ET_EXEC");
+        assert_eq!(kind(&elf64(3, 0, 3), "x", 0o644), Some(Kind::Elf), "PT_INTERP");
+        assert_eq!(kind(&elf64(3, 9, 1), "ld.so", 0o644), Some(Kind::Elf), "an entry point");
+        assert_eq!(kind(&elf64(3, 0, 1), "x", 0o755), Some(Kind::Library));
+        assert_eq!(kind(&elf64(1, 0, 1), "x.ko", 0o644), Some(Kind::Library), "ET_REL");
+        assert_eq!(kind(b"\x7fELF", "cut", 0o644), Some(Kind::Library));
+    }
+
+    #[test]
+    fn real_files_of_this_machine() {
+        let of = |path: &str| {
+            let bytes = std::fs::read(path).unwrap();
+            kind(&bytes, path, 0o644)
+        };
+        assert_eq!(of("/bin/sh"), Some(Kind::Elf));
+        assert_eq!(of("/lib64/ld-linux-x86-64.so.2"), Some(Kind::Elf));
+        assert_eq!(of("/lib/x86_64-linux-gnu/libz.so.1"), Some(Kind::Library));
+        assert_eq!(of("/usr/bin/ldd"), Some(Kind::Script));
+        assert_eq!(of("/etc/passwd"), None);
+    }
+
+    #[test]
+    fn content_comes_before_the_name_and_the_name_before_the_mode() {
+        assert_eq!(kind(b"#!/bin/sh\n", "README", 0o644), Some(Kind::Script));
+        assert_eq!(kind(b"import os\n", "site.PY", 0o644), Some(Kind::Script));
+        assert_eq!(kind(b"", "__init__.py", 0o644), Some(Kind::Script));
+        assert_eq!(kind(b"\x6f\r\r\n", "a.cpython-311.pyc", 0o644), Some(Kind::Bytecode));
+        assert_eq!(kind(b"\xca\xfe\xba\xbe\0\0\0\x3d", "A", 0o644), Some(Kind::Bytecode));
+        assert_eq!(kind(b"\xca\xfe\xba\xbe\0\0\0\x02", "fat", 0o644), None);
+        assert_eq!(kind(b"PK\x03\x04", "app.jar", 0o644), Some(Kind::Bytecode));
+        assert_eq!(kind(b"PK\x03\x04", "data.zip", 0o644), None);
+        assert_eq!(kind(b"text", "notes", 0o755), Some(Kind::Executable));
+        assert_eq!(kind(b"text", "notes.txt", 0o644), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_elf_makes_it_panic(mut head in proptest::collection::vec(any::<u8>(), 0..200)) {
+            head.splice(0..head.len().min(4), *b"\x7fELF");
+            prop_assert!(kind(&head, "x", 0).is_some());
+        }
+    }
+}

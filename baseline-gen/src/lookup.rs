@@ -1,0 +1,65 @@
+use lacre_types::CanonicalPath;
+
+use crate::baseline::{Baseline, Entry};
+
+/// Symbolic links followed for one path, as in the kernel (path_resolution(7)).
+const HOPS: u32 = 40;
+
+/// What the baseline has under a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// This file.
+    Found(Entry<'a>),
+    /// No file that may run.
+    Missing,
+}
+
+impl Baseline {
+    /// What the image has under that path, through the image's own symbolic links
+    /// (`/bin/sh` → `/usr/bin/dash`), never the host's.
+    #[must_use]
+    pub fn entry(&self, path: &CanonicalPath) -> Lookup<'_> {
+        self.resolve(path).and_then(|index| self.get(index)).map_or(Lookup::Missing, Lookup::Found)
+    }
+
+    /// The place of the file that a path leads to.
+    pub(crate) fn resolve(&self, path: &CanonicalPath) -> Option<usize> {
+        // No part of a file's own path is a link, so an exact match needs no walk.
+        self.position(path.as_bytes()).or_else(|| self.position(&self.follow(path)?))
+    }
+
+    /// The path with every link followed; `None` when a link leads nowhere that a process
+    /// could name, or when there is none.
+    fn follow(&self, path: &CanonicalPath) -> Option<Vec<u8>> {
+        let mut hops = 0;
+        let mut found: Vec<u8> = Vec::with_capacity(path.as_bytes().len());
+        let mut todo: Vec<&[u8]> = Vec::new();
+        push_parts(&mut todo, path.as_bytes());
+        while let Some(part) = todo.pop() {
+            if part == b".." {
+                found.truncate(found.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+                continue;
+            }
+            let len = found.len();
+            found.push(b'/');
+            found.extend_from_slice(part);
+            if found.len() > CanonicalPath::MAX {
+                return None;
+            }
+            if let Some(target) = self.target(&found) {
+                hops += 1;
+                if hops > HOPS {
+                    return None;
+                }
+                found.truncate(if target.starts_with(b"/") { 0 } else { len });
+                push_parts(&mut todo, target);
+            }
+        }
+        (hops > 0).then_some(found)
+    }
+}
+
+fn push_parts<'a>(todo: &mut Vec<&'a [u8]>, path: &'a [u8]) {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    todo.extend(parts.rev());
+}

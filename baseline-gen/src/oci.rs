@@ -1,0 +1,293 @@
+//! An image as content-addressed blobs: an OCI layout, a docker-archive, containerd's
+//! content store.
+
+mod blobs;
+mod document;
+mod unpack;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lacre_types::{Digest, escape};
+
+use crate::baseline::Baseline;
+use crate::error::{BlobError, Error};
+use crate::layer::Layer;
+use crate::merge::merge;
+use crate::store::Store;
+use crate::{Options, Progress};
+
+use blobs::{Blobs, Name};
+use document::{Config, Descriptor, Document, Saved};
+pub(crate) use unpack::scan_blob;
+
+/// Indices within indices (OCI image-spec allows it; nobody needs more than two).
+const DEPTH: u32 = 4;
+
+/// `OS/ARCHITECTURE[/VARIANT]`, as OCI names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl Default for Platform {
+    /// This machine's.
+    fn default() -> Self {
+        // Go's names (go.dev/doc/install/source, GOARCH).
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            other => other,
+        };
+        Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}
+
+impl FromStr for Platform {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let platform = (parts.next(), parts.next(), parts.next(), parts.next());
+        match platform {
+            (Some(os), Some(architecture), variant, None)
+                if !os.is_empty() && !architecture.is_empty() =>
+            {
+                Ok(Self { os, architecture, variant })
+            }
+            _ => Err("a platform reads OS/ARCHITECTURE[/VARIANT], such as linux/arm64".to_owned()),
+        }
+    }
+}
+
+/// Which image of an archive or a layout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reference {
+    /// Its name there; needed when there are several.
+    pub name: Option<String>,
+    /// Its platform.
+    pub platform: Platform,
+}
+
+/// An image whose layers are known, and not yet read.
+pub(crate) struct Content {
+    blobs: Blobs,
+    /// From the bottom up.
+    layers: Vec<Part>,
+}
+
+struct Part {
+    name: Name,
+    /// What its descriptor says, where there is one.
+    blob: Option<(Digest, u64)>,
+    diff_id: Digest,
+}
+
+impl Content {
+    pub(crate) fn open(path: &Path, image: &Reference) -> Result<Self, Error> {
+        let blobs = Blobs::open(path)?;
+        let problem = |problem: String| Error::Image { path: path.to_owned(), problem };
+        if let Some(bytes) = blobs.file("index.json")? {
+            let index: Document = document::parse("index.json", &bytes)?;
+            let manifests = index.manifests.unwrap_or_default();
+            let chosen = choose(&manifests, image.name.as_deref(), &image.platform);
+            return Self::resolve(blobs, chosen.map_err(problem)?, &image.platform);
+        }
+        if let Some(bytes) = blobs.file("manifest.json")? {
+            let saved: Vec<Saved> = document::parse("manifest.json", &bytes)?;
+            let saved = choose_saved(saved, image.name.as_deref()).map_err(problem)?;
+            return Self::saved(blobs, saved);
+        }
+        Err(problem(
+            "has neither an index.json (OCI layout) nor a manifest.json (docker save)".to_owned(),
+        ))
+    }
+
+    pub(crate) fn store(
+        root: &Path,
+        manifest: &Digest,
+        platform: &Platform,
+    ) -> Result<Self, Error> {
+        let descriptor = Descriptor::of(*manifest);
+        Self::resolve(Blobs::directory(root), &descriptor, platform)
+    }
+
+    fn resolve(blobs: Blobs, from: &Descriptor, platform: &Platform) -> Result<Self, Error> {
+        let mut descriptor = from.clone();
+        for _ in 0..DEPTH {
+            let name = descriptor.digest.to_string();
+            let document: Document = document::parse(&name, &blobs.verified(&descriptor)?)?;
+            let unusable = |why: String| Error::blob(&name, BlobError::Unusable(why));
+            match (document.manifests, document.config, document.layers) {
+                (Some(manifests), None, None) => {
+                    let chosen = choose(&manifests, None, platform);
+                    descriptor = chosen.map_err(|why| unusable(format!("it {why}")))?.clone();
+                }
+                (None, Some(config), Some(layers)) => {
+                    return Self::manifest(blobs, &config, layers);
+                }
+                // An index that is a manifest too would be read differently by others
+                // (CVE-2021-41190).
+                _ => return Err(unusable(
+                    "it is neither an image manifest nor an index of manifests (schema 1 is not \
+                     supported)"
+                        .to_owned(),
+                )),
+            }
+        }
+        let why = format!("it nests indices more than {DEPTH} deep");
+        Err(Error::blob(from.digest.to_string(), BlobError::Unusable(why)))
+    }
+
+    fn manifest(blobs: Blobs, config: &Descriptor, layers: Vec<Descriptor>) -> Result<Self, Error> {
+        let what = config.digest.to_string();
+        let parsed: Config = document::parse(&what, &blobs.verified(config)?)?;
+        let diff_ids = parsed.diff_ids(&what, layers.len())?;
+        let layers = layers.into_iter().zip(diff_ids).map(|(layer, diff_id)| {
+            if layer.media_type.ends_with("+encrypted") {
+                let why = "it is encrypted; decrypt the image first".to_owned();
+                return Err(Error::blob(layer.digest.to_string(), BlobError::Unusable(why)));
+            }
+            let size = layer.known_size().ok_or_else(|| {
+                let why = "its descriptor tells no size".to_owned();
+                Error::blob(layer.digest.to_string(), BlobError::Unusable(why))
+            })?;
+            let blob = Some((layer.digest, size));
+            Ok(Part { name: Name::Blob(layer.digest), blob, diff_id })
+        });
+        Ok(Self { layers: layers.collect::<Result<_, _>>()?, blobs })
+    }
+
+    fn saved(blobs: Blobs, saved: Saved) -> Result<Self, Error> {
+        let bytes = blobs.file(&saved.config)?.ok_or_else(|| blobs.missing(&saved.config))?;
+        let parsed: Config = document::parse(&saved.config, &bytes)?;
+        document::check_config_name(&saved.config, &bytes)?;
+        let diff_ids = parsed.diff_ids(&saved.config, saved.layers.len())?;
+        let layers = saved.layers.into_iter().zip(diff_ids);
+        let part = |(layer, diff_id)| Part { name: Name::File(layer), blob: None, diff_id };
+        Ok(Self { layers: layers.map(part).collect(), blobs })
+    }
+
+    /// Reads the layers, several at once.
+    pub(crate) fn baseline(
+        &self,
+        cache: Option<&Store>,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Baseline, Error> {
+        let next = AtomicUsize::new(0);
+        let layers: Vec<Mutex<Option<Result<Layer, Error>>>> =
+            self.layers.iter().map(|_| Mutex::default()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..options.threads().min(self.layers.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let (Some(part), Some(slot)) = (self.layers.get(index), layers.get(index))
+                        else {
+                            return;
+                        };
+                        let layer = self.layer(part, cache, options, progress);
+                        if layer.is_err() {
+                            next.store(self.layers.len(), Ordering::Relaxed);
+                        }
+                        if let Ok(mut slot) = slot.lock() {
+                            *slot = Some(layer);
+                        }
+                    }
+                });
+            }
+        });
+        let mut done = Vec::with_capacity(layers.len());
+        let mut stopped = false;
+        for slot in layers {
+            match slot.into_inner().ok().flatten() {
+                Some(layer) => done.push(layer?),
+                None => stopped = true,
+            }
+        }
+        if stopped {
+            // A later layer's failure left it out, and was returned above.
+            let why = "a layer was not read".to_owned();
+            return Err(Error::blob("the image", BlobError::Unusable(why)));
+        }
+        let diff_ids: Vec<_> = self.layers.iter().map(|part| Some(part.diff_id)).collect();
+        Baseline::from_merged(options.algorithms, &merge(done), &diff_ids)
+    }
+
+    fn layer(
+        &self,
+        part: &Part,
+        cache: Option<&Store>,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Layer, Error> {
+        let scan = || {
+            progress.stage(&part.name.to_string());
+            let open = || self.blobs.open_blob(&part.name);
+            let what = part.name.to_string();
+            scan_blob(&what, &open, part.blob.as_ref(), &part.diff_id, options, progress)
+        };
+        match cache {
+            Some(store) => store.blob_layer(&part.diff_id, options.algorithms, scan),
+            None => scan(),
+        }
+    }
+}
+
+/// The manifest of that name and platform; the error says what is the matter with "it".
+fn choose<'a>(
+    manifests: &'a [Descriptor],
+    name: Option<&str>,
+    platform: &Platform,
+) -> Result<&'a Descriptor, String> {
+    let images: Vec<_> = manifests.iter().filter(|one| !one.is_attestation()).collect();
+    let named: Vec<_> =
+        images.iter().filter(|one| name.is_none_or(|name| one.is_named(name))).collect();
+    let fitting: Vec<_> = named.iter().filter(|one| one.fits(platform)).collect();
+    let list = |all: &[&Descriptor]| {
+        let names: Vec<_> = all.iter().take(20).map(|one| one.shown()).collect();
+        names.join(", ")
+    };
+    match (fitting.as_slice(), name) {
+        ([one], _) => Ok(one),
+        ([], Some(name)) => Err(format!(
+            "holds no image named {} for {platform}; it holds: {}",
+            escape(name.as_bytes()),
+            list(&images)
+        )),
+        ([], None) => Err(format!("holds no image for {platform}; it holds: {}", list(&images))),
+        // Variants of one architecture: without a wish, the first is the best (OCI image-spec).
+        ([first, rest @ ..], _) if rest.iter().all(|other| other.is_variant_of(first)) => Ok(first),
+        _ => Err(format!("holds several images, name one of them: {}", list(&images))),
+    }
+}
+
+fn choose_saved(mut all: Vec<Saved>, name: Option<&str>) -> Result<Saved, String> {
+    let fits = |one: &Saved| name.is_none_or(|name| one.tags().iter().any(|tag| tag == name));
+    let found: Vec<usize> =
+        all.iter().enumerate().filter(|(_, one)| fits(one)).map(|(index, _)| index).collect();
+    match found.as_slice() {
+        [one] => Ok(all.swap_remove(*one)),
+        _ => {
+            let tags: Vec<_> =
+                all.iter().flat_map(Saved::tags).map(|tag| escape(tag.as_bytes())).collect();
+            let many = if found.is_empty() { "no image of that name" } else { "several images" };
+            Err(format!("holds {many}, name one of them: {}", tags.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! One layer's blob: read, hashed, inflated, hashed again, and scanned, in one pass.
+
+use std::cell::RefCell;
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::rc::Rc;
+
+use lacre_types::{Algorithm, Digest};
+use sha2::Digest as _;
+
+use crate::error::{BlobError, Error};
+use crate::layer::Layer;
+use crate::options::Limits;
+use crate::tar::{Fault, Scanned, Wanted, scan_tar};
+use crate::{Options, Progress};
+
+/// Inflaters read this much at once.
+const BUFFER: usize = 128 << 10;
+
+/// The most that a zstd frame may ask for as its window, as a power of 2 (128 MiB).
+const ZSTD_WINDOW: u32 = 27;
+
+/// Hashes with the algorithm of a descriptor.
+pub(super) enum BlobHasher {
+    Sha256(sha2::Sha256),
+    Sha384(sha2::Sha384),
+    Sha512(sha2::Sha512),
+}
+
+impl BlobHasher {
+    pub(super) fn new(algorithm: Algorithm, what: &str) -> Result<Self, Error> {
+        Ok(match algorithm {
+            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha384 => Self::Sha384(sha2::Sha384::new()),
+            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+            Algorithm::Sha1 => {
+                let why = "SHA-1 vouches for nothing; build the image again".to_owned();
+                return Err(Error::blob(what, BlobError::Unusable(why)));
+            }
+        })
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Sha384(hasher) => hasher.update(bytes),
+            Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        let (algorithm, bytes): (_, &[u8]) = match self {
+            Self::Sha256(hasher) => return Digest::sha256(hasher.finalize().into()),
+            Self::Sha384(hasher) => (Algorithm::Sha384, &hasher.finalize()),
+            Self::Sha512(hasher) => (Algorithm::Sha512, &hasher.finalize()),
+        };
+        Digest::new(algorithm, bytes).unwrap_or_else(|| Digest::sha256([0; 32]))
+    }
+}
+
+/// A stream that is hashed and counted as it is read.
+struct Hashed<R> {
+    from: R,
+    hasher: Option<BlobHasher>,
+    count: u64,
+}
+
+/// Shared, so that the blob can be read to its end after the inflater gave up.
+type Shared<R> = Rc<RefCell<Hashed<R>>>;
+
+struct Tap<R>(Shared<R>);
+
+impl<R: Read> Read for Tap<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut hashed = self.0.borrow_mut();
+        let len = hashed.from.read(into)?;
+        if let Some(hasher) = &mut hashed.hasher {
+            hasher.update(&into[..len]);
+        }
+        hashed.count += len as u64;
+        Ok(len)
+    }
+}
+
+/// Reads on to the end, then tells the number of bytes and their digest.
+fn finish<R: Read>(shared: &Shared<R>) -> io::Result<(u64, Option<Digest>)> {
+    io::copy(&mut Tap(Rc::clone(shared)), &mut io::sink())?;
+    let mut hashed = shared.borrow_mut();
+    Ok((hashed.count, hashed.hasher.take().map(BlobHasher::finish)))
+}
+
+/// Fails once what was unpacked passes a limit.
+struct Bounded<R> {
+    from: R,
+    blob: Rc<dyn Fn() -> u64>,
+    count: u64,
+    limits: Limits,
+    passed: Rc<RefCell<Option<(u64, &'static str)>>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let len = self.from.read(into)?;
+        self.count += len as u64;
+        let by_ratio = (self.blob)().saturating_mul(self.limits.ratio).max(Limits::RATIO_FREE);
+        let (limit, which) = if by_ratio < self.limits.layer_bytes {
+            (by_ratio, "ratio")
+        } else {
+            (self.limits.layer_bytes, "layer_bytes")
+        };
+        if self.count > limit {
+            *self.passed.borrow_mut() = Some((limit, which));
+            return Err(io::Error::other("too many bytes unpacked"));
+        }
+        Ok(len)
+    }
+}
+
+/// The layer in a blob whose digest and size (where there is a descriptor) and diff ID
+/// are right.
+pub(crate) fn scan_blob(
+    what: &str,
+    open: &dyn Fn() -> Result<Box<dyn Read>, Error>,
+    blob: Option<&(Digest, u64)>,
+    diff_id: &Digest,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Layer, Error> {
+    let mut wanted = Wanted::new();
+    // The second pass hashes what the first found to be code by a later name.
+    for _ in 0..2 {
+        match pass(what, open()?, blob, diff_id, &wanted, options, progress)? {
+            Scanned::Layer(layer) => return Ok(layer),
+            Scanned::Again(more) => wanted = more,
+        }
+    }
+    let why = "it changed between two readings".to_owned();
+    Err(Error::blob(what, BlobError::Unusable(why)))
+}
+
+fn pass(
+    what: &str,
+    from: Box<dyn Read>,
+    blob: Option<&(Digest, u64)>,
+    diff_id: &Digest,
+    wanted: &Wanted,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Scanned, Error> {
+    let hasher = blob.map(|(digest, _)| BlobHasher::new(digest.algorithm(), what)).transpose()?;
+    let raw = Rc::new(RefCell::new(Hashed { from, hasher, count: 0 }));
+    let at = {
+        let raw = Rc::clone(&raw);
+        move || raw.borrow().count
+    };
+    let passed = Rc::new(RefCell::new(None));
+    let wrong = |error| Error::blob(what, error);
+
+    let scanned = (|| {
+        let plain = inflate(Tap(Rc::clone(&raw))).map_err(|source| wrong(source.at(at())))?;
+        let bounded = Bounded {
+            from: plain,
+            blob: Rc::new(at.clone()),
+            count: 0,
+            limits: options.limits,
+            passed: Rc::clone(&passed),
+        };
+        let hasher = Some(BlobHasher::new(diff_id.algorithm(), what)?);
+        let unpacked = Rc::new(RefCell::new(Hashed { from: bounded, hasher, count: 0 }));
+        let failed = |fault| {
+            if let Some((limit, which)) = *passed.borrow() {
+                return wrong(BlobError::Bomb { read: at(), limit, which });
+            }
+            wrong(match fault {
+                Fault::Read(source) => BlobError::Read { at: at(), source },
+                Fault::Tar { at, fault } => BlobError::Tar { at, fault },
+            })
+        };
+        let scanned =
+            scan_tar(Tap(Rc::clone(&unpacked)), wanted, options, progress).map_err(failed)?;
+        let (_, got) = finish(&unpacked).map_err(|e| failed(Fault::Read(e)))?;
+        Ok((scanned, got))
+    })();
+
+    // A blob that is not what its digest says explains every other failure; a bomb is not
+    // read on for that.
+    let bomb = passed.borrow().is_some();
+    if let Some((expected, size)) = blob.filter(|_| !bomb) {
+        let at = at();
+        let (count, got) = finish(&raw).map_err(|source| wrong(BlobError::Read { at, source }))?;
+        if let Some(got) = got.filter(|got| got != expected) {
+            return Err(wrong(BlobError::Digest { expected: *expected, got }));
+        }
+        if count != *size {
+            return Err(wrong(BlobError::Size { expected: *size, got: count }));
+        }
+    }
+    let (scanned, got) = scanned?;
+    match got {
+        Some(got) if got == *diff_id => Ok(scanned),
+        got => {
+            let got = got.unwrap_or_else(|| Digest::sha256([0; 32]));
+            Err(wrong(BlobError::DiffId { expected: *diff_id, got }))
+        }
+    }
+}
+
+enum Packed {
+    Unknown(&'static str),
+    Broken(io::Error),
+}
+
+impl Packed {
+    fn at(self, at: u64) -> BlobError {
+        match self {
+            Self::Unknown(how) => {
+                BlobError::Unusable(format!("it is packed with {how}; use gzip, zstd or none"))
+            }
+            Self::Broken(source) => BlobError::Read { at, source },
+        }
+    }
+}
+
+/// Told by the first bytes, as containerd does: media types lie.
+fn inflate(from: impl Read + 'static) -> Result<Box<dyn Read>, Packed> {
+    let mut from = BufReader::with_capacity(BUFFER, from);
+    let head = from.fill_buf().map_err(Packed::Broken)?;
+    Ok(match head {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            let mut zstd =
+                zstd::stream::read::Decoder::with_buffer(from).map_err(Packed::Broken)?;
+            zstd.window_log_max(ZSTD_WINDOW).map_err(Packed::Broken)?;
+            Box::new(zstd)
+        }
+        [b'B', b'Z', b'h', ..] => return Err(Packed::Unknown("bzip2")),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(Packed::Unknown("xz")),
+        _ => Box::new(from),
+    })
+}

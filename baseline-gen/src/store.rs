@@ -1,0 +1,300 @@
+//! The cache of a node: layers as they were scanned, baselines and node indices as they
+//! are mapped.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use lacre_types::Digest;
+use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
+
+use crate::baseline::{Baseline, open_trusted, write_atomically};
+use crate::error::Error;
+use crate::hash::sha256;
+use crate::layer::Layer;
+use crate::merge::{Merged, merge};
+use crate::node_index::{self, NodeIndex};
+use crate::oci::{Content, Platform};
+use crate::walk::{open_root, scan_dir};
+use crate::{Algorithms, Options, Progress};
+
+/// What was not used for that long is removed; making it again costs one scan.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A file's last use is noted no more often than this.
+const NOTED: Duration = Duration::from_secs(24 * 3600);
+
+/// Lock files; builders of different layers rarely meet in one.
+const LOCKS: u8 = 64;
+
+/// Where layers and baselines are kept, by default `/var/lib/lacre/baselines`. Files are
+/// written beside and renamed, so that a reader sees a whole one or none; a broken one is
+/// made again.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+/// The baseline of a container's image, and what this node knows of its files.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// What may run.
+    pub baseline: Arc<Baseline>,
+    /// Which inodes hold it.
+    pub index: Arc<NodeIndex>,
+}
+
+/// The baseline and the node index of an image's lower directories, topmost first: from
+/// the cache in `state`, or made now.
+///
+/// # Errors
+/// When a directory can't be read, or the cache can't be written. There is no baseline
+/// then.
+pub fn open_or_build(
+    lower: &[PathBuf],
+    state: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<(Arc<Baseline>, Arc<NodeIndex>), Error> {
+    let image = Store::open(state)?.image(lower, None, options, progress)?;
+    Ok((image.baseline, image.index))
+}
+
+/// Names one state of one lower directory: its inode on its device, when it was made, and
+/// when it last changed. Snapshotters never change a committed one.
+fn directory_key(path: &Path, dir: &OwnedFd, algorithms: Algorithms) -> Result<Key, Error> {
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let stat =
+        statx(dir, "", AtFlags::EMPTY_PATH, wanted).map_err(|e| Error::io("stat", path, e))?;
+    let birth = (stat.stx_mask & StatxFlags::BTIME.bits() != 0)
+        .then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec));
+    Ok(Key::of(&format!(
+        "directory 1 {} {}:{} {} {birth:?} {}.{} {}.{}",
+        algorithms.bits(),
+        stat.stx_dev_major,
+        stat.stx_dev_minor,
+        stat.stx_ino,
+        stat.stx_mtime.tv_sec,
+        stat.stx_mtime.tv_nsec,
+        stat.stx_ctime.tv_sec,
+        stat.stx_ctime.tv_nsec,
+    )))
+}
+
+/// A name in the cache.
+#[derive(Debug, Clone, Copy)]
+struct Key(Digest);
+
+impl Key {
+    fn of(text: &str) -> Self {
+        Self(Digest::sha256(sha256(text.as_bytes())))
+    }
+
+    fn lock(self) -> u8 {
+        self.0.as_bytes()[0] % LOCKS
+    }
+}
+
+impl Store {
+    /// Makes the folders that are missing.
+    ///
+    /// # Errors
+    /// When they can't be made, or others than root (or the caller) can write there.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        for part in ["layers", "images", "locks"] {
+            let part = dir.join(part);
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&part)
+                .map_err(|e| Error::io("make the folder", &part, e))?;
+            let meta = fs::symlink_metadata(&part).map_err(|e| Error::io("stat", &part, e))?;
+            let owned = meta.uid() == 0 || meta.uid() == rustix::process::geteuid().as_raw();
+            if !owned || !meta.is_dir() || meta.mode() & 0o022 != 0 {
+                let (uid, mode) = (meta.uid(), meta.mode() & 0o7777);
+                return Err(Error::Untrusted { path: part, uid, mode });
+            }
+        }
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The baseline and the node index of an image's lower directories, topmost first.
+    /// With `allowed`, that is what may run (a baseline of the image's OCI content, say),
+    /// and the directories only tell which inodes hold it.
+    ///
+    /// # Errors
+    /// When a directory can't be read, or the cache can't be written.
+    pub fn image(
+        &self,
+        lower: &[PathBuf],
+        allowed: Option<Arc<Baseline>>,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Image, Error> {
+        let mut dirs = Vec::with_capacity(lower.len());
+        let mut all = String::from("image 1");
+        for path in lower {
+            let dir = open_root(path)?;
+            let key = directory_key(path, &dir, options.algorithms)?;
+            all.push_str(&key.0.hex());
+            dirs.push((path, dir, key));
+        }
+        let key = Key::of(&all);
+        if let Ok(image) = self.open_image(key, allowed.clone()) {
+            return Ok(image);
+        }
+        let mut layers = Vec::with_capacity(dirs.len());
+        for (path, dir, key) in dirs.iter().rev() {
+            layers.push(
+                self.layer(*key, options.algorithms, || scan_dir(path, dir, options, progress))?,
+            );
+        }
+        let unknown = vec![None; layers.len()];
+        let merged = merge(layers);
+        let baseline = Baseline::from_merged(options.algorithms, &merged, &unknown)?;
+        self.write_image(key, &baseline, &merged)?;
+        self.prune();
+        self.open_image(key, allowed)
+    }
+
+    fn image_file(&self, key: Key, extension: &str) -> PathBuf {
+        self.dir.join("images").join(format!("{}.{extension}", key.0.hex()))
+    }
+
+    fn open_image(&self, key: Key, allowed: Option<Arc<Baseline>>) -> Result<Image, Error> {
+        let path = self.image_file(key, "baseline");
+        let scanned = Arc::new(Baseline::open(&path)?);
+        let index = self.image_file(key, "index");
+        // One baseline for equal content: who allows and who was scanned are then the same.
+        let allowed = allowed
+            .filter(|allowed| allowed.digest() != scanned.digest())
+            .unwrap_or_else(|| Arc::clone(&scanned));
+        let index_file = NodeIndex::open(&index, scanned, Arc::clone(&allowed))?;
+        note_use(&path);
+        note_use(&index);
+        Ok(Image { baseline: allowed, index: Arc::new(index_file) })
+    }
+
+    fn write_image(&self, key: Key, baseline: &Baseline, merged: &Merged) -> Result<(), Error> {
+        let index = node_index::encode(baseline, merged)
+            .ok_or(Error::TooBig { what: "files without an inode" })?;
+        baseline.write(&self.image_file(key, "baseline"))?;
+        write_atomically(&self.image_file(key, "index"), &index)
+    }
+
+    /// The baseline of an image in containerd's content store, cached by the digest of its
+    /// manifest (or of its index, for that platform).
+    ///
+    /// # Errors
+    /// When a blob is missing, broken, or not what its digest says.
+    pub fn content(
+        &self,
+        root: &Path,
+        manifest: &Digest,
+        platform: &Platform,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Arc<Baseline>, Error> {
+        let bits = options.algorithms.bits();
+        let key = Key::of(&format!("content 1 {bits} {manifest} {platform}"));
+        let path = self.image_file(key, "baseline");
+        if let Ok(baseline) = Baseline::open(&path) {
+            note_use(&path);
+            return Ok(Arc::new(baseline));
+        }
+        let content = Content::store(root, manifest, platform)?;
+        content.baseline(Some(self), options, progress)?.write(&path)?;
+        self.prune();
+        Baseline::open(&path).map(Arc::new)
+    }
+
+    /// The layer of an image's content, by its diff ID.
+    pub(crate) fn blob_layer(
+        &self,
+        diff_id: &Digest,
+        algorithms: Algorithms,
+        scan: impl FnOnce() -> Result<Layer, Error>,
+    ) -> Result<Layer, Error> {
+        self.layer(Key::of(&format!("blob 1 {} {diff_id}", algorithms.bits())), algorithms, scan)
+    }
+
+    /// The layer of a directory.
+    pub(crate) fn directory_layer(
+        &self,
+        path: &Path,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Layer, Error> {
+        let dir = open_root(path)?;
+        let key = directory_key(path, &dir, options.algorithms)?;
+        self.layer(key, options.algorithms, || scan_dir(path, &dir, options, progress))
+    }
+
+    /// From the cache, or scanned by one builder while the others wait. No second lock is
+    /// taken under this one.
+    fn layer(
+        &self,
+        key: Key,
+        algorithms: Algorithms,
+        scan: impl FnOnce() -> Result<Layer, Error>,
+    ) -> Result<Layer, Error> {
+        let path = self.dir.join("layers").join(format!("{}.layer", key.0.hex()));
+        if let Some(layer) = read_layer(&path, algorithms) {
+            return Ok(layer);
+        }
+        let lock_path = self.dir.join("locks").join(key.lock().to_string());
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|e| Error::io("open", &lock_path, e))?;
+        rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))
+            .map_err(|e| Error::io("lock", &lock_path, e))?;
+        if let Some(layer) = read_layer(&path, algorithms) {
+            return Ok(layer);
+        }
+        let layer = scan()?;
+        write_atomically(&path, &layer.encode())?;
+        Ok(layer)
+    }
+
+    /// Removes what nobody used for long. What can't be removed now stays; a mapped file
+    /// lives on until it is unmapped.
+    fn prune(&self) {
+        let Some(old) = SystemTime::now().checked_sub(KEPT) else { return };
+        for part in ["layers", "images"] {
+            let Ok(listing) = fs::read_dir(self.dir.join(part)) else { continue };
+            for entry in listing.flatten() {
+                let used = entry.metadata().and_then(|meta| meta.modified());
+                if used.is_ok_and(|used| used < old) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+}
+
+/// `None` when it is not there, or broken.
+fn read_layer(path: &Path, algorithms: Algorithms) -> Option<Layer> {
+    let mut bytes = Vec::new();
+    open_trusted(path).ok()?.read_to_end(&mut bytes).ok()?;
+    let layer = Layer::decode(&bytes).ok().filter(|layer| layer.algorithms == algorithms)?;
+    note_use(path);
+    Some(layer)
+}
+
+/// The modification time is the last use, about.
+fn note_use(path: &Path) {
+    let now = SystemTime::now();
+    let Ok(file) = File::open(path) else { return };
+    let noted = file.metadata().and_then(|meta| meta.modified());
+    if noted.is_ok_and(|noted| now.duration_since(noted).is_ok_and(|age| age > NOTED)) {
+        // A use that can't be noted costs a scan in a month.
+        let _ = file.set_modified(now);
+    }
+}

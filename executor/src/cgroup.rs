@@ -1,0 +1,305 @@
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+/// The cgroup that holds a container's processes, in the hierarchy whose freezer reaches
+/// them. Held open: a later container of the same name is another cgroup.
+#[derive(Debug)]
+pub struct Cgroup {
+    pub(crate) folder: OwnedFd,
+    pub(crate) path: PathBuf,
+    pub(crate) version: Version,
+}
+
+/// Whose interface files it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// `freezer.state`.
+    One,
+    /// `cgroup.freeze`, `cgroup.events`, `cgroup.kill`.
+    Two,
+}
+
+/// Why a container's cgroup can't be acted on.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// A file of `/proc` or of the cgroup can't be read.
+    #[error("finding the cgroup of process {pid}: {path} can't be read", path = .path.display())]
+    Read {
+        /// The container's init.
+        pid: u32,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// No hierarchy with a freezer is mounted where the process is in it.
+    #[error(
+        "process {pid} is in no cgroup that can be frozen: mount a cgroup v1 freezer, or cgroup v2 (Linux 5.2 or later)"
+    )]
+    NoFreezer {
+        /// The container's init.
+        pid: u32,
+    },
+    /// Acting on it would stop the node.
+    #[error(
+        "process {pid} is in {path}, which holds {holds}: give the container a cgroup of its own",
+        path = .path.display()
+    )]
+    Shared {
+        /// The container's init.
+        pid: u32,
+        /// The cgroup.
+        path: PathBuf,
+        /// What else is in it.
+        holds: &'static str,
+    },
+}
+
+impl Cgroup {
+    /// The cgroup of a container's init. Ask between Create and Start, while `runc init` is
+    /// in it: later a process with the right to can have moved itself deeper.
+    ///
+    /// # Errors
+    /// When it can't be found, or is not the container's alone.
+    pub fn of(pid: u32) -> Result<Self, CgroupError> {
+        let read = |path: PathBuf| {
+            fs::read(&path).map_err(|source| CgroupError::Read { pid, path, source })
+        };
+        let memberships = memberships(&read(format!("/proc/{pid}/cgroup").into())?);
+        let own = self::memberships(&read("/proc/self/cgroup".into())?);
+        let mounts = mounts(&read("/proc/self/mountinfo".into())?);
+        let mut refused = None;
+        for version in [Version::One, Version::Two] {
+            let find = |list: &[Membership]| {
+                list.iter().find(|entry| entry.version == version).map(|entry| entry.path.clone())
+            };
+            let Some(group) = find(&memberships) else { continue };
+            let shared = |holds| CgroupError::Shared { pid, path: group.clone(), holds };
+            if group == Path::new("/") {
+                refused = Some(shared("the whole node"));
+                continue;
+            }
+            if find(&own).is_some_and(|own| own.starts_with(&group)) {
+                refused = Some(shared("lacre itself"));
+                continue;
+            }
+            // Later mounts lie over earlier ones.
+            for mount in mounts.iter().rev().filter(|mount| mount.version == version) {
+                let Some(path) = mount.seen(&group) else { continue };
+                let Some(folder) = open(&path, version, pid) else { continue };
+                return Ok(Self { folder, path, version });
+            }
+        }
+        Err(refused.unwrap_or(CgroupError::NoFreezer { pid }))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An interface file of it.
+    pub(crate) fn open(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.folder, name, flags, Mode::empty())?.into())
+    }
+
+    /// The processes in it and beneath it.
+    pub(crate) fn processes(&self) -> io::Result<Vec<u32>> {
+        let mut all = Vec::new();
+        collect(&self.folder, 0, &mut all)?;
+        Ok(all)
+    }
+}
+
+/// How deep cgroups are followed. A container that nests its own deeper gains nothing: the
+/// freezer and `cgroup.kill` are hierarchical, and its pid namespace ends with its init.
+const DEPTH_MAX: usize = 32;
+
+fn collect(folder: &OwnedFd, depth: usize, into: &mut Vec<u32>) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let procs = rustix::fs::openat(folder, "cgroup.procs", flags, Mode::empty())?;
+    let mut text = String::new();
+    io::Read::read_to_string(&mut fs::File::from(procs), &mut text)?;
+    // 0: a process of another pid namespace that this one can't name.
+    into.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|&pid| pid != 0));
+    if depth == DEPTH_MAX {
+        return Ok(());
+    }
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type().is_dir() && name != c"." && name != c".." {
+            let flags = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+                Ok(child) => match collect(&child, depth + 1, into) {
+                    Err(error) if gone(&error) => {}
+                    other => other?,
+                },
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a cgroup was removed under our hands.
+pub(crate) fn gone(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [rustix::io::Errno::NODEV, rustix::io::Errno::NOENT]
+        .iter()
+        .any(|gone| code == Some(gone.raw_os_error()))
+}
+
+/// Opens the folder if it is a freezable cgroup and the process is in it: a mount may hide
+/// another, or show another cgroup namespace's view.
+fn open(path: &Path, version: Version, pid: u32) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let needed = match version {
+        Version::One => "freezer.state",
+        Version::Two => "cgroup.freeze",
+    };
+    rustix::fs::statat(&folder, needed, rustix::fs::AtFlags::empty()).ok()?;
+    let procs = fs::read_to_string(path.join("cgroup.procs")).ok()?;
+    procs.lines().any(|line| line.parse() == Ok(pid)).then_some(folder)
+}
+
+/// A line of `/proc/PID/cgroup`, of a hierarchy with a freezer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Membership {
+    version: Version,
+    path: PathBuf,
+}
+
+/// `6:freezer:/default/one` (v1), `0::/default/one` (v2). A path may hold colons.
+pub(crate) fn memberships(text: &[u8]) -> Vec<Membership> {
+    let line = |line: &[u8]| {
+        let mut fields = line.splitn(3, |&byte| byte == b':');
+        let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let version = if controllers.split(|&byte| byte == b',').any(|name| name == b"freezer") {
+            Version::One
+        } else if number == b"0" && controllers.is_empty() {
+            Version::Two
+        } else {
+            return None;
+        };
+        let path = PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
+        path.is_absolute().then_some(Membership { version, path })
+    };
+    text.split(|&byte| byte == b'\n').filter_map(line).collect()
+}
+
+/// A mount of a hierarchy with a freezer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    version: Version,
+    root: PathBuf,
+    point: PathBuf,
+}
+
+impl Mount {
+    /// Where a cgroup is seen through this mount.
+    fn seen(&self, group: &Path) -> Option<PathBuf> {
+        let rest = group.strip_prefix(&self.root).ok()?;
+        // Above the root of our own cgroup namespace: not seen from here.
+        if rest.components().any(|part| part == std::path::Component::ParentDir) {
+            return None;
+        }
+        Some(self.point.join(rest))
+    }
+}
+
+/// `/proc/self/mountinfo` (proc(5)): `ID PARENT DEV ROOT POINT OPTIONS [TAG…] - TYPE SOURCE SUPER`.
+pub(crate) fn mounts(text: &[u8]) -> Vec<Mount> {
+    let line = |line: &[u8]| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let root = unescape(fields.nth(3)?);
+        let point = unescape(fields.next()?);
+        fields.find(|field| *field == b"-")?;
+        let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let version = match kind {
+            b"cgroup2" => Version::Two,
+            b"cgroup" if options.split(|&byte| byte == b',').any(|name| name == b"freezer") => {
+                Version::One
+            }
+            _ => return None,
+        };
+        Some(Mount { version, root, point })
+    };
+    text.split(|&byte| byte == b'\n').filter_map(line).collect()
+}
+
+/// Undoes the kernel's `\040` for space, tab, line feed and backslash.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = (first == b'\\')
+            .then(|| after.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(octal.unwrap_or(first));
+        rest = if octal.is_some() { &after[3..] } else { after };
+    }
+    PathBuf::from(std::ffi::OsStr::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(group: &str, mountinfo: &str) -> Option<PathBuf> {
+        let group = memberships(group.as_bytes()).into_iter().next()?;
+        mounts(mountinfo.as_bytes())
+            .iter()
+            .rev()
+            .filter(|mount| mount.version == group.version)
+            .find_map(|mount| mount.seen(&group.path))
+    }
+
+    const V1: &str = "30 24 0:27 / /sys/fs/cgroup/freezer rw,nosuid - cgroup cgroup rw,freezer";
+    const V2: &str = "26 24 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate";
+
+    #[test]
+    fn every_layout_is_found() {
+        let v1 = "6:freezer:/default/one";
+        assert_eq!(path(v1, V1), Some("/sys/fs/cgroup/freezer/default/one".into()));
+        let joined = "3:cpu,freezer:/a:b";
+        let mount = "30 24 0:27 / /cg rw - cgroup none rw,cpu,freezer";
+        assert_eq!(path(joined, mount), Some("/cg/a:b".into()));
+        let systemd = "0::/system.slice/cri-containerd-ab.scope";
+        let scope = "/sys/fs/cgroup/system.slice/cri-containerd-ab.scope";
+        assert_eq!(path(systemd, V2), Some(scope.into()));
+    }
+
+    #[test]
+    fn a_bind_of_a_part_is_followed_and_what_it_hides_is_not() {
+        let part = "31 24 0:22 /pods /my\\040cg rw - cgroup2 cgroup2 rw";
+        assert_eq!(path("0::/pods/one", part), Some("/my cg/one".into()));
+        assert_eq!(path("0::/podsy/one", part), None);
+    }
+
+    #[test]
+    fn a_cgroup_above_our_namespace_is_not_seen() {
+        assert_eq!(path("0::/../other", V2), None);
+        let above = "26 24 0:22 /.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        assert_eq!(path("0::/../other", above), Some("/sys/fs/cgroup/other".into()));
+    }
+
+    #[test]
+    fn the_nodes_own_cgroups_are_refused() {
+        // This test is in the cgroup that it asks for.
+        let error = Cgroup::of(std::process::id()).unwrap_err();
+        assert!(matches!(error, CgroupError::Shared { .. }), "{error}");
+    }
+}

@@ -1,0 +1,169 @@
+use std::io::{self, Read, Seek, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use crate::cgroup::{Cgroup, Version, gone};
+
+/// How long the kernel gets to stop every task. It takes microseconds, but a task in
+/// uninterruptible sleep (a dead NFS server) stops only when it wakes.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Between two looks at a v1 freezer that is still at it; v1 gives no event.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// Stops and starts all processes of a container at once.
+#[derive(Debug, Clone)]
+pub struct Freezer(Arc<Cgroup>);
+
+/// Why a container is not frozen, or not thawed.
+#[derive(Debug, thiserror::Error)]
+pub enum FreezeError {
+    /// The cgroup is gone: all its processes have ended.
+    #[error("the container's cgroup {0} is gone: its processes have ended")]
+    Gone(std::path::PathBuf),
+    /// A file of the cgroup can't be read or written.
+    #[error("{doing} {path}", path = .path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A task does not stop.
+    #[error(
+        "{path} is asked to freeze and not frozen after {PATIENCE:?}: a task is in uninterruptible sleep; it stops as soon as it wakes",
+        path = .0.display()
+    )]
+    Slow(std::path::PathBuf),
+}
+
+impl Freezer {
+    /// The freezer of a cgroup.
+    #[must_use]
+    pub const fn new(cgroup: Arc<Cgroup>) -> Self {
+        Self(cgroup)
+    }
+
+    /// Freezes the container, and returns when every task stands still. Blocks for
+    /// microseconds, half a second at most.
+    ///
+    /// # Errors
+    /// When it can't, or a task does not stop in time; the request then stays in force.
+    pub fn freeze(&self) -> Result<(), FreezeError> {
+        match self.0.version {
+            Version::One => self.freeze_v1(),
+            Version::Two => self.freeze_v2(),
+        }
+    }
+
+    /// Lets the container go on. It runs again when this returns, or a moment later.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub fn thaw(&self) -> Result<(), FreezeError> {
+        match self.0.version {
+            Version::One => self.write("freezer.state", "THAWED"),
+            Version::Two => self.write("cgroup.freeze", "0"),
+        }
+    }
+
+    /// Whether every task stands still, whoever froze them.
+    ///
+    /// # Errors
+    /// When the cgroup can't be read.
+    pub fn is_frozen(&self) -> Result<bool, FreezeError> {
+        match self.0.version {
+            Version::One => Ok(self.read("freezer.state")?.trim() == "FROZEN"),
+            Version::Two => Ok(is_frozen(&self.read("cgroup.events")?)),
+        }
+    }
+
+    fn freeze_v1(&self) -> Result<(), FreezeError> {
+        self.write("freezer.state", "FROZEN")?;
+        let start = Instant::now();
+        while self.read("freezer.state")?.trim() != "FROZEN" {
+            if start.elapsed() > PATIENCE {
+                return Err(FreezeError::Slow(self.0.path.clone()));
+            }
+            // A task that forked meanwhile is caught by asking anew.
+            self.write("freezer.state", "FROZEN")?;
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    fn freeze_v2(&self) -> Result<(), FreezeError> {
+        const EVENTS: &str = "cgroup.events";
+        let mut events =
+            self.0.open(EVENTS, OFlags::RDONLY).map_err(|e| self.failed("opening", EVENTS, e))?;
+        self.write("cgroup.freeze", "1")?;
+        let start = Instant::now();
+        loop {
+            let mut text = String::new();
+            events
+                .rewind()
+                .and_then(|()| events.read_to_string(&mut text))
+                .map_err(|error| self.failed("reading", EVENTS, error))?;
+            if is_frozen(&text) {
+                return Ok(());
+            }
+            let left = PATIENCE.checked_sub(start.elapsed());
+            let left = left.ok_or_else(|| FreezeError::Slow(self.0.path.clone()))?;
+            wait(&events, PollFlags::PRI, left).map_err(|e| self.failed("polling", EVENTS, e))?;
+        }
+    }
+
+    fn write(&self, name: &str, value: &str) -> Result<(), FreezeError> {
+        self.0
+            .open(name, OFlags::WRONLY)
+            .and_then(|mut file| file.write_all(value.as_bytes()))
+            .map_err(|error| self.failed("writing", name, error))
+    }
+
+    fn read(&self, name: &str) -> Result<String, FreezeError> {
+        let mut text = String::new();
+        self.0
+            .open(name, OFlags::RDONLY)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .map_err(|error| self.failed("reading", name, error))?;
+        Ok(text)
+    }
+
+    fn failed(&self, doing: &'static str, name: &str, source: io::Error) -> FreezeError {
+        if gone(&source) {
+            return FreezeError::Gone(self.0.path.clone());
+        }
+        FreezeError::Io { doing, path: self.0.path.join(name), source }
+    }
+}
+
+fn is_frozen(events: &str) -> bool {
+    events.lines().any(|line| line == "frozen 1")
+}
+
+/// Waits for an event of a descriptor, no longer than that. Says whether one came.
+pub(crate) fn wait(
+    fd: impl std::os::fd::AsFd,
+    event: PollFlags,
+    limit: Duration,
+) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&fd, event)], Some(&timeout)) {
+            Ok(count) => return Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! `make demo`: four containers, what lacre saw of each, and what became of it.
+
+use std::fs;
+use std::io::{IsTerminal, Write as _, stdout};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lacre_integration::images::{busybox_image, debian_image};
+use lacre_integration::output::wait_for;
+use lacre_integration::paths::binaries;
+use lacre_integration::{Containerd, Image, Output, Runtime, Version};
+use serde_json::Value;
+
+/// In the form of Sarmento 2023, figure 3.
+const POLICY: &str = r#"Actions:
+  ENTRY_NOT_FOUND:
+    ByContainerImageName:
+      - "lacre.test/busybox:1": "KILL"
+    Default: "DENY"
+  INVALID_HASH:
+    Default: "PAUSE"
+  NO_WHITELIST:
+    Default: "STOP"
+"#;
+
+/// Longer than a report takes on a busy machine.
+const SOON: Duration = Duration::from_secs(15);
+
+struct Case {
+    id: &'static str,
+    what: &'static str,
+    image: Option<Image>,
+    script: &'static str,
+    /// The violation that has to come, if one has to.
+    expected: Option<&'static str>,
+}
+
+fn main() -> Result<()> {
+    let begun = Instant::now();
+    say("starting a private containerd and a lacre-policyd");
+    let demo = Demo::start()?;
+    let mut table = Vec::new();
+    for case in cases()? {
+        say(&format!("{}: {}", case.id, case.what));
+        table.push(demo.run(&case)?);
+    }
+    print_table(&table)?;
+    let wrong: Vec<_> = table.iter().filter(|row| !row.as_expected).map(|row| row.id).collect();
+    demo.end()?;
+    writeln!(stdout(), "\n{:.0} s, and nothing is left behind.", begun.elapsed().as_secs_f64())?;
+    anyhow::ensure!(wrong.is_empty(), "not as expected: {}", wrong.join(", "));
+    Ok(())
+}
+
+fn cases() -> Result<Vec<Case>> {
+    let (busybox, debian) = (busybox_image()?, debian_image()?);
+    Ok(vec![
+        Case {
+            id: "clean",
+            what: "only what came with the image",
+            image: Some(debian.clone()),
+            script: "ls / >/dev/null; python3 -c 'print(1)'; perl -e 1; sleep 1000",
+            expected: None,
+        },
+        Case {
+            id: "dropped",
+            what: "a program that somebody copied in",
+            image: Some(busybox),
+            script: "cp /bin/busybox /tmp/sleep; /tmp/sleep 1000; sleep 1000",
+            expected: Some("ENTRY_NOT_FOUND"),
+        },
+        Case {
+            id: "replaced",
+            what: "a library of the image, with other content",
+            image: Some(debian),
+            script: "cd /lib/x86_64-linux-gnu; cp libselinux.so.1 /tmp/l; printf x >>/tmp/l; \
+                     mv /tmp/l libselinux.so.1; ls / >/dev/null; sleep 1000",
+            expected: Some("INVALID_HASH"),
+        },
+        Case {
+            id: "unknown",
+            what: "a container with no image, and so no baseline",
+            image: None,
+            script: "sleep 1000",
+            expected: Some("NO_WHITELIST"),
+        },
+    ])
+}
+
+struct Demo {
+    daemon: Containerd,
+    policyd: Child,
+    rootfs: PathBuf,
+}
+
+struct Row {
+    id: &'static str,
+    violations: usize,
+    kind: String,
+    line: String,
+    action: String,
+    outcome: String,
+    state: String,
+    as_expected: bool,
+}
+
+impl Demo {
+    fn start() -> Result<Self> {
+        let daemon = Containerd::builder(Version::V1_6)
+            .lacre("mode: enforce\nserver: unix:///run/lacre/policyd.sock\n")
+            .start()?;
+        let folder = daemon.node().folder().to_owned();
+        fs::write(folder.join("policy.yaml"), POLICY)?;
+        fs::create_dir_all(folder.join("run/lacre"))?;
+        let log = fs::File::create(folder.join("policyd.log"))?;
+        let policyd = daemon
+            .node()
+            .command(binaries().join("lacre-policyd"))
+            .arg("--policy")
+            .arg(folder.join("policy.yaml"))
+            .args(["--listen", "unix:///run/lacre/policyd.sock", "--state"])
+            .arg(folder.join("policyd"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("starting lacre-policyd")?;
+        let socket = folder.join("run/lacre/policyd.sock");
+        wait_for("lacre-policyd listening", SOON, || Ok(socket.exists().then_some(())))
+            .with_context(|| fs::read_to_string(folder.join("policyd.log")).unwrap_or_default())?;
+        let rootfs = plain_rootfs(&folder)?;
+        daemon.import(&busybox_image()?)?;
+        daemon.import(&debian_image()?)?;
+        Ok(Self { daemon, policyd, rootfs })
+    }
+
+    fn run(&self, case: &Case) -> Result<Row> {
+        let script = ["/bin/sh", "-c", case.script];
+        match &case.image {
+            Some(image) => self.daemon.spawn(Runtime::Lacre, image, case.id, &script)?,
+            // A refusal to start is one of the ways in which this may end.
+            None => drop(self.run_without_image(case.id, &script)?),
+        }
+        let records = match case.expected {
+            Some(_) => wait_for(format!("a record of {}", case.id), SOON, || {
+                let records = self.records(case.id)?;
+                Ok((!records.is_empty()).then_some(records))
+            })?,
+            // The script's last program runs: all the others have.
+            None => {
+                wait_for("the clean run's end", SOON, || Ok(self.sleeps(case.id)?.then_some(())))?;
+                self.records(case.id)?
+            }
+        };
+        let state = self.settled_state(case.id, &records)?;
+        let records = self.records(case.id)?;
+        let word = |name: &str| -> String {
+            let values = records.iter().filter_map(|record| record[name].as_str());
+            values.last().unwrap_or("-").trim_end().to_owned()
+        };
+        let kind = word("notificate");
+        Ok(Row {
+            id: case.id,
+            violations: records.len(),
+            as_expected: kind == case.expected.unwrap_or("-"),
+            kind,
+            line: word("line"),
+            action: word("action"),
+            outcome: word("outcome"),
+            state,
+        })
+    }
+
+    fn run_without_image(&self, id: &str, script: &[&str]) -> Result<Output> {
+        let mut command = self.daemon.ctr_command(self.daemon.namespace());
+        command
+            .args(["run", "--detach", "--runtime", Runtime::Lacre.name(), "--rootfs"])
+            .arg(&self.rootfs)
+            .arg(id)
+            .args(script);
+        Output::of(&mut command)
+    }
+
+    /// The container's state as containerd tells it, once the action that was decided has
+    /// had its effect.
+    fn settled_state(&self, id: &str, records: &[Value]) -> Result<String> {
+        let wanted = match records.last().and_then(|record| record["action"].as_str()) {
+            Some("PAUSE") => Some("PAUSED"),
+            Some("KILL" | "STOP") => Some("STOPPED"),
+            _ => None,
+        };
+        if let Some(wanted) = wanted {
+            self.daemon.await_status(id, Some(wanted))?;
+        }
+        Ok(self.daemon.status(id)?.unwrap_or_else(|| "no task".to_owned()))
+    }
+
+    fn sleeps(&self, id: &str) -> Result<bool> {
+        let list = self.daemon.ctr(&["tasks", "ps", id])?.ok()?;
+        Ok(list.lines().filter_map(|line| line.split_whitespace().next()?.parse::<i32>().ok()).any(
+            |pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "sleep\n"),
+        ))
+    }
+
+    fn records(&self, id: &str) -> Result<Vec<Value>> {
+        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let own = |entry: &Value| entry["containerID"] == id && entry["notificate"].is_string();
+        Ok(all.into_iter().filter(own).collect())
+    }
+
+    fn end(mut self) -> Result<()> {
+        drop(self.daemon);
+        self.policyd.kill()?;
+        self.policyd.wait()?;
+        Ok(())
+    }
+}
+
+/// A root file system that never was an image.
+fn plain_rootfs(folder: &Path) -> Result<PathBuf> {
+    let rootfs = folder.join("rootfs");
+    for name in ["bin", "proc", "dev", "sys", "tmp", "run", "etc"] {
+        fs::create_dir_all(rootfs.join(name))?;
+    }
+    let busybox = lacre_integration::paths::cached("tools/bin/busybox")?;
+    fs::copy(busybox, rootfs.join("bin/busybox"))?;
+    for applet in ["sh", "sleep"] {
+        std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet))?;
+    }
+    Ok(rootfs)
+}
+
+fn say(text: &str) {
+    if stdout().is_terminal() {
+        let _ = writeln!(stdout(), "  {text}");
+    }
+}
+
+fn print_table(rows: &[Row]) -> Result<()> {
+    let head = ["container", "violations", "kind", "action", "outcome", "state afterwards"];
+    let mut lines = vec![head.map(str::to_owned)];
+    lines.extend(rows.iter().map(|row| {
+        let count = row.violations.to_string();
+        [
+            row.id.into(),
+            count,
+            row.kind.clone(),
+            row.action.clone(),
+            row.outcome.clone(),
+            row.state.clone(),
+        ]
+    }));
+    let widths: Vec<_> = (0..head.len())
+        .map(|at| lines.iter().map(|line| line[at].len()).max().unwrap_or(0))
+        .collect();
+    let mut out = stdout();
+    writeln!(out)?;
+    for line in &lines {
+        for (text, width) in line.iter().zip(&widths) {
+            write!(out, "{text:width$}  ")?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "\nWhat was measured:")?;
+    for row in rows.iter().filter(|row| row.violations > 0) {
+        writeln!(out, "  {:10}{}", row.id, row.line)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! A containerd of one's own.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use crate::config;
+use crate::cri::Cri;
+use crate::image::Image;
+use crate::leaks::{Leak, Snapshot};
+use crate::node::Node;
+use crate::output::{Output, wait_for};
+use crate::paths::{cached, search_path};
+use crate::process::Process;
+
+/// Longer than any daemon takes to come up or go on a busy machine.
+const READY: Duration = Duration::from_secs(30);
+/// How long shims may take to go, once their last container has.
+const REST: Duration = Duration::from_secs(10);
+
+/// A generation of containerd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// Debian 12's: a bare address from `start`, `containerd.task.v2`.
+    V1_6,
+    /// Debian 13's: JSON up to version 2.
+    V1_7,
+    /// The 2.x line: JSON up to version 3, `containerd.task.v3`, sandboxes.
+    V2_1,
+}
+
+impl Version {
+    /// All of them, oldest first.
+    pub const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2_1];
+
+    pub(crate) fn root(self) -> Result<PathBuf> {
+        cached(match self {
+            Self::V1_6 => "daemons/1.6",
+            Self::V1_7 => "daemons/1.7",
+            Self::V2_1 => "daemons/2.1",
+        })
+    }
+}
+
+/// What runs the containers: the control, or what is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// containerd's own shim.
+    Runc,
+    /// lacre, around it.
+    Lacre,
+}
+
+impl Runtime {
+    /// The name that containerd knows it by.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Runc => "io.containerd.runc.v2",
+            Self::Lacre => "io.containerd.lacre.v1",
+        }
+    }
+
+    /// The name of its handler in the CRI configuration.
+    #[must_use]
+    pub fn handler(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Lacre => "lacre",
+        }
+    }
+}
+
+/// What to start besides the defaults.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    version: Version,
+    cri: bool,
+    lacre: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// Switches the CRI plugin on, with a bridge network.
+    #[must_use]
+    pub fn cri(mut self) -> Self {
+        self.cri = true;
+        self
+    }
+
+    /// Adds lines to lacre's configuration file.
+    #[must_use]
+    pub fn lacre(mut self, yaml: &str) -> Self {
+        self.lacre.push_str(yaml);
+        self
+    }
+
+    /// Sets a variable in the daemon's environment, and so in its shims'.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it, and returns when it answers.
+    ///
+    /// # Errors
+    /// When it does not come up; the error holds the end of its log.
+    pub fn start(self) -> Result<Containerd> {
+        let root = self.version.root()?;
+        let node = Node::start()?;
+        let folder = node.folder();
+        for name in ["cni", "lacre"] {
+            fs::create_dir(folder.join(name))?;
+        }
+        fs::write(folder.join("cni/10-lacre.conflist"), config::cni(folder))?;
+        fs::write(folder.join("lacre/config.yaml"), config::lacre(folder, &self.lacre))?;
+        let settings = config::containerd(self.version, folder, self.cri);
+        fs::write(folder.join("config.toml"), settings)?;
+        let before = Snapshot::default();
+        let mut daemon =
+            Containerd { root, builder: self, child: None, before, abandoned: false, node };
+        daemon.up()?;
+        daemon.rebase();
+        Ok(daemon)
+    }
+}
+
+/// A containerd, with a [`Node`] of its own.
+///
+/// Dropping it removes every container, stops the daemon, and panics if anything that the
+/// containers brought is then left.
+#[derive(Debug)]
+pub struct Containerd {
+    root: PathBuf,
+    builder: Builder,
+    child: Option<Child>,
+    before: Snapshot,
+    abandoned: bool,
+    node: Node,
+}
+
+impl Containerd {
+    /// Starts one with the defaults.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn start(version: Version) -> Result<Self> {
+        Self::builder(version).start()
+    }
+
+    /// What may be set before the start.
+    #[must_use]
+    pub fn builder(version: Version) -> Builder {
+        Builder { version, cri: false, lacre: String::new(), environment: Vec::new() }
+    }
+
+    /// Which generation it is.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.builder.version
+    }
+
+    /// The folder and namespaces it runs in.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The absolute path of its gRPC socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.node.folder().join("containerd.sock")
+    }
+
+    /// The containerd namespace that [`Self::ctr`] works in.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.node.tag()
+    }
+
+    /// The daemon's process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok())
+    }
+
+    /// The daemon's log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(self.node.folder().join("containerd.log"))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// A command in the daemon's namespaces, with the daemon's `PATH`.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = self.node.command(program);
+        command.env("PATH", search_path(&self.root));
+        command
+    }
+
+    /// Starts the daemon, if it does not run, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not come up; the error holds the end of its log.
+    pub fn up(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            return Ok(());
+        }
+        let folder = self.node.folder().to_owned();
+        let log = File::options().create(true).append(true).open(folder.join("containerd.log"))?;
+        let child = self
+            .command("containerd")
+            .arg("--config")
+            .arg(folder.join("config.toml"))
+            .env("LACRE_CONFIG", folder.join("lacre/config.yaml"))
+            .env("TMPDIR", &folder)
+            .envs(self.builder.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("starting containerd")?;
+        self.child = Some(child);
+        let ready = wait_for("containerd answering", READY, || {
+            Ok((self.socket().exists() && self.ctr(&["version"])?.code == 0).then_some(()))
+        });
+        ready.with_context(|| tail(&self.log()))
+    }
+
+    /// Ends the daemon with `signal`; containers and shims stay.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn down(&mut self, signal: Signal) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        if let Some(process) = i32::try_from(child.id()).ok().and_then(Process::by_pid) {
+            process.signal(signal);
+        }
+        wait_for("containerd going", READY, || Ok(child.try_wait()?.map(drop)))
+    }
+
+    /// Stops the daemon in good order and starts it again.
+    ///
+    /// # Errors
+    /// When it does not go, or come back.
+    pub fn restart(&mut self) -> Result<()> {
+        self.down(Signal::SIGTERM)?;
+        self.up()
+    }
+
+    /// Runs `ctr`, in the daemon's own containerd namespace.
+    ///
+    /// # Errors
+    /// When it cannot be started; its own failure is in the output.
+    pub fn ctr(&self, arguments: &[&str]) -> Result<Output> {
+        self.ctr_in(self.namespace(), arguments)
+    }
+
+    /// Runs `ctr` in another containerd namespace (`k8s.io`, `moby`).
+    ///
+    /// # Errors
+    /// As [`Self::ctr`].
+    pub fn ctr_in(&self, namespace: &str, arguments: &[&str]) -> Result<Output> {
+        Output::of(self.ctr_command(namespace).args(arguments))
+    }
+
+    /// A `ctr` that is still to be given its arguments.
+    #[must_use]
+    pub fn ctr_command(&self, namespace: &str) -> Command {
+        let mut command = self.command("ctr");
+        command.arg("-a").arg(self.socket()).args(["-n", namespace]).stdin(Stdio::null());
+        command
+    }
+
+    /// Imports an image into the daemon's own containerd namespace.
+    ///
+    /// # Errors
+    /// When it cannot be made or imported.
+    pub fn import(&self, image: &Image) -> Result<()> {
+        self.import_in(self.namespace(), image)
+    }
+
+    /// Imports an image into another containerd namespace.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub fn import_in(&self, namespace: &str, image: &Image) -> Result<()> {
+        let file = tempfile::NamedTempFile::new_in(self.node.folder())?;
+        image.write(file.path())?;
+        let path = file.path().display().to_string();
+        let said = self.ctr_in(namespace, &["images", "import", &path])?;
+        said.ok().map(drop).with_context(|| format!("importing {}", image.name()))
+    }
+
+    /// Removes every pod, and every container of every containerd namespace.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn clear(&self) -> Result<()> {
+        if self.builder.cri {
+            Cri::connect(&self.socket(), self.node.tag())?.clear()?;
+        }
+        for namespace in self.ctr(&["namespaces", "ls", "-q"])?.ok()?.lines() {
+            let ctr = |arguments: &[&str]| self.ctr_in(namespace, arguments);
+            for id in ctr(&["tasks", "ls", "-q"])?.ok()?.lines() {
+                ctr(&["tasks", "rm", "-f", id])?;
+            }
+            for id in ctr(&["containers", "ls", "-q"])?.ok()?.lines() {
+                ctr(&["containers", "rm", id])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What there is of the node now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.node, self.pid().as_slice())
+    }
+
+    /// What is left since `before`, once at rest.
+    #[must_use]
+    pub fn leaks_since(&self, before: &Snapshot) -> Vec<Leak> {
+        before.settle(&self.node, self.pid().as_slice(), REST)
+    }
+
+    /// Removes the FIFOs of clients: a `ctr` whose daemon dies under it forgets its own.
+    ///
+    /// # Errors
+    /// When the folder cannot be emptied.
+    pub fn forget_client_fifos(&self) -> Result<()> {
+        let folder = self.node.folder().join("run/containerd/fifo");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+            fs::create_dir(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the test's hold of the node without any tidying, as a kill would.
+    pub fn abandon(mut self) {
+        self.abandoned = true;
+    }
+
+    /// Counts what is there now as no leftover.
+    pub(crate) fn rebase(&mut self) {
+        self.before = self.snapshot();
+    }
+
+    /// Removes every container and says what they leave behind; the daemon runs on.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn leftovers(&mut self) -> Result<Vec<Leak>> {
+        self.up()?;
+        self.clear()?;
+        Ok(self.leaks_since(&self.before))
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
+        let left = self.leftovers();
+        let down = self.down(Signal::SIGTERM);
+        if std::thread::panicking() {
+            eprintln!("{}", tail(&self.log()));
+            return;
+        }
+        let failed = match (&left, &down) {
+            (Ok(left), Ok(())) if left.is_empty() => return,
+            (Ok(left), Ok(())) => {
+                let lines: Vec<_> = left.iter().map(ToString::to_string).collect();
+                format!("left behind:\n{}", lines.join("\n"))
+            }
+            (Err(error), _) | (_, Err(error)) => format!("tidying: {error:#}"),
+        };
+        panic!("{failed}\n{}", tail(&self.log()));
+    }
+}
+
+/// The last lines of a log, without the chatter.
+pub(crate) fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().filter(|line| !line.contains("level=debug")).collect();
+    let from = lines.len().saturating_sub(40);
+    format!("the end of the daemon's log:\n{}", lines[from..].join("\n"))
+}

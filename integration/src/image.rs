@@ -1,0 +1,349 @@
+//! OCI images made by hand: the same layers give the same bytes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use flate2::{Compression, GzBuilder};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tar::{Builder, EntryType, Header};
+
+use crate::paths;
+
+#[derive(Debug, Clone)]
+enum Entry {
+    Dir(u32),
+    File(u32, Vec<u8>),
+    Copy(u32, PathBuf),
+    Symlink(PathBuf),
+    Hardlink(PathBuf),
+}
+
+/// One layer: what it adds, and what it hides.
+#[derive(Debug, Clone, Default)]
+pub struct Layer {
+    entries: Vec<(PathBuf, Entry)>,
+}
+
+impl Layer {
+    /// An empty layer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with(mut self, path: impl AsRef<Path>, entry: Entry) -> Self {
+        let path = path.as_ref();
+        self.entries.push((path.strip_prefix("/").unwrap_or(path).to_owned(), entry));
+        self
+    }
+
+    /// Adds a directory.
+    #[must_use]
+    pub fn dir(self, path: impl AsRef<Path>, mode: u32) -> Self {
+        self.with(path, Entry::Dir(mode))
+    }
+
+    /// Adds a file with these bytes.
+    #[must_use]
+    pub fn file(self, path: impl AsRef<Path>, mode: u32, bytes: impl Into<Vec<u8>>) -> Self {
+        self.with(path, Entry::File(mode, bytes.into()))
+    }
+
+    /// Adds a copy of the machine's file `from`.
+    #[must_use]
+    pub fn copy(self, path: impl AsRef<Path>, mode: u32, from: impl Into<PathBuf>) -> Self {
+        self.with(path, Entry::Copy(mode, from.into()))
+    }
+
+    /// Adds a symbolic link to `target`.
+    #[must_use]
+    pub fn symlink(self, path: impl AsRef<Path>, target: impl Into<PathBuf>) -> Self {
+        self.with(path, Entry::Symlink(target.into()))
+    }
+
+    /// Adds a hard link to `target`, a path of this layer.
+    #[must_use]
+    pub fn hardlink(self, path: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
+        let target = target.as_ref();
+        let target = target.strip_prefix("/").unwrap_or(target).to_owned();
+        self.with(path, Entry::Hardlink(target))
+    }
+
+    /// Hides `path` of the layers beneath.
+    #[must_use]
+    pub fn whiteout(self, path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        let mut name = std::ffi::OsString::from(".wh.");
+        name.push(path.file_name().unwrap_or_default());
+        let marker = path.with_file_name(name);
+        self.file(marker, 0o644, [])
+    }
+
+    /// Hides everything beneath the directory `path` of the layers beneath.
+    #[must_use]
+    pub fn opaque(self, path: impl AsRef<Path>) -> Self {
+        let marker = path.as_ref().join(".wh..wh..opq");
+        self.file(marker, 0o644, [])
+    }
+
+    /// Adds all that is in the folder `from`, hard links kept, but for dot files at its top.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn tree(mut self, from: &Path) -> Result<Self> {
+        let mut folders = vec![PathBuf::new()];
+        let mut linked = HashMap::new();
+        while let Some(folder) = folders.pop() {
+            let mut names: Vec<_> = fs::read_dir(from.join(&folder))
+                .with_context(|| format!("reading {}", from.display()))?
+                .map(|entry| entry.map(|entry| entry.file_name()))
+                .collect::<Result<_, _>>()?;
+            names.sort();
+            for name in names {
+                if folder.as_os_str().is_empty() && name.as_bytes().starts_with(b".") {
+                    continue;
+                }
+                let path = folder.join(name);
+                let real = from.join(&path);
+                let meta = real.symlink_metadata()?;
+                let mode = meta.permissions().mode() & 0o7777;
+                let entry = if meta.is_symlink() {
+                    Entry::Symlink(fs::read_link(&real)?)
+                } else if meta.is_dir() {
+                    folders.push(path.clone());
+                    Entry::Dir(mode)
+                } else if let Some(first) = linked.get(&meta.ino()) {
+                    Entry::Hardlink(PathBuf::clone(first))
+                } else {
+                    if meta.nlink() > 1 {
+                        linked.insert(meta.ino(), path.clone());
+                    }
+                    Entry::Copy(mode, real)
+                };
+                self.entries.push((path, entry));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The layer as an uncompressed tar.
+    ///
+    /// # Errors
+    /// When a file to copy cannot be read, or a path cannot stand in a tar.
+    pub fn tar(&self) -> Result<Vec<u8>> {
+        let mut tar = Builder::new(Vec::new());
+        for (path, entry) in &self.entries {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(EntryType::Regular);
+            header.set_mtime(0);
+            header.set_mode(0o777);
+            header.set_size(0);
+            header.set_uid(0);
+            header.set_gid(0);
+            let said = || format!("adding {}", path.display());
+            match entry {
+                Entry::Dir(mode) => {
+                    header.set_entry_type(EntryType::Directory);
+                    header.set_mode(*mode);
+                    tar.append_data(&mut header, path, &[][..]).with_context(said)?;
+                }
+                Entry::File(mode, bytes) => {
+                    header.set_mode(*mode);
+                    header.set_size(bytes.len() as u64);
+                    tar.append_data(&mut header, path, &bytes[..]).with_context(said)?;
+                }
+                Entry::Copy(mode, from) => {
+                    let file = fs::File::open(from)
+                        .with_context(|| format!("opening {}", from.display()))?;
+                    let size = file.metadata()?.size();
+                    header.set_mode(*mode);
+                    header.set_size(size);
+                    tar.append_data(&mut header, path, file.take(size)).with_context(said)?;
+                }
+                Entry::Symlink(target) => {
+                    header.set_entry_type(EntryType::Symlink);
+                    tar.append_link(&mut header, path, target).with_context(said)?;
+                }
+                Entry::Hardlink(target) => {
+                    header.set_entry_type(EntryType::Link);
+                    tar.append_link(&mut header, path, target).with_context(said)?;
+                }
+            }
+        }
+        Ok(tar.into_inner()?)
+    }
+}
+
+/// An image: a name, layers, and what to run.
+#[derive(Debug, Clone)]
+pub struct Image {
+    name: String,
+    layers: Vec<Layer>,
+    entrypoint: Vec<String>,
+    gzip: bool,
+}
+
+impl Image {
+    /// An image with no layer yet, under its full name (`lacre.test/busybox:1`).
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), layers: Vec::new(), entrypoint: Vec::new(), gzip: true }
+    }
+
+    /// The full name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same image under another name.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Puts a layer on top.
+    #[must_use]
+    pub fn layer(mut self, layer: Layer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Says what to run by default.
+    #[must_use]
+    pub fn entrypoint(mut self, arguments: &[&str]) -> Self {
+        self.entrypoint = arguments.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Leaves the layers uncompressed.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.gzip = false;
+        self
+    }
+
+    /// The lowest layer as an uncompressed tar.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn lowest_tar(&self) -> Result<Vec<u8>> {
+        self.layers.first().map_or_else(|| Layer::new().tar(), Layer::tar)
+    }
+
+    /// Writes the image as a tar that is both an OCI layout and a docker archive.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn write(&self, to: &Path) -> Result<Written> {
+        let file = fs::File::create(to).with_context(|| format!("creating {}", to.display()))?;
+        let mut out = Builder::new(std::io::BufWriter::new(file));
+        let mut layers = Vec::new();
+        let mut diff_ids = Vec::new();
+        for layer in &self.layers {
+            let tar = layer.tar()?;
+            let diff_id = hex(&tar);
+            let blob = if self.gzip { gzip(&tar, &diff_id)? } else { tar };
+            diff_ids.push(format!("sha256:{diff_id}"));
+            layers.push(blob_of(&mut out, &blob, self.layer_type())?);
+        }
+        let config = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": {"Entrypoint": self.entrypoint, "Env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        });
+        let config = blob_of(
+            &mut out,
+            &serde_json::to_vec(&config)?,
+            "application/vnd.oci.image.config.v1+json",
+        )?;
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers,
+        });
+        let mut manifest = blob_of(&mut out, &serde_json::to_vec(&manifest)?, kind)?;
+        let digest = manifest["digest"].as_str().unwrap_or_default().to_owned();
+        manifest["annotations"] = json!({
+            "io.containerd.image.name": self.name,
+            "org.opencontainers.image.ref.name": self.name.rsplit(':').next(),
+        });
+        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+        let docker = json!([{
+            "Config": path_of(&config),
+            "RepoTags": [self.name],
+            "Layers": layers.iter().map(path_of).collect::<Vec<_>>(),
+        }]);
+        put(&mut out, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        put(&mut out, "index.json", &serde_json::to_vec(&index)?)?;
+        put(&mut out, "manifest.json", &serde_json::to_vec(&docker)?)?;
+        out.into_inner()?.flush()?;
+        Ok(Written { digest, diff_ids })
+    }
+
+    fn layer_type(&self) -> &'static str {
+        if self.gzip {
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+        } else {
+            "application/vnd.oci.image.layer.v1.tar"
+        }
+    }
+}
+
+/// The identity of an image that was written.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The manifest's digest, `sha256:…`.
+    pub digest: String,
+    /// The digests of the uncompressed layers, lowest first.
+    pub diff_ids: Vec<String>,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn put(out: &mut Builder<impl Write>, path: &str, bytes: &[u8]) -> Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_size(bytes.len() as u64);
+    Ok(out.append_data(&mut header, path, bytes)?)
+}
+
+fn blob_of(out: &mut Builder<impl Write>, bytes: &[u8], kind: &str) -> Result<Value> {
+    let digest = hex(bytes);
+    put(out, &format!("blobs/sha256/{digest}"), bytes)?;
+    Ok(json!({"mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len()}))
+}
+
+fn path_of(descriptor: &Value) -> String {
+    format!("blobs/{}", descriptor["digest"].as_str().unwrap_or_default().replace(':', "/"))
+}
+
+/// Compresses once per content: the cache holds the result under the layer's diff ID.
+fn gzip(tar: &[u8], diff_id: &str) -> Result<Vec<u8>> {
+    let folder = paths::cache().join("layers");
+    let cached = folder.join(diff_id);
+    if let Ok(bytes) = fs::read(&cached) {
+        return Ok(bytes);
+    }
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
+    encoder.write_all(tar)?;
+    let bytes = encoder.finish()?;
+    fs::create_dir_all(&folder)?;
+    let mut part = tempfile::NamedTempFile::new_in(&folder)?;
+    part.write_all(&bytes)?;
+    part.persist(&cached)?;
+    Ok(bytes)
+}

@@ -1,0 +1,150 @@
+//! What containers leave behind.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::node::Node;
+use crate::output::wait_for;
+
+/// dockerd's own handle of the host's network: the first container that uses it makes it.
+const DOCKER_OWN: &str = "/docker/exec/netns/default";
+
+/// One thing that a container, its shim or a guard of it may leave behind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leak {
+    /// A process: its id and command line.
+    Process(i32, String),
+    /// A mount point.
+    Mount(String),
+    /// A unix socket.
+    Socket(PathBuf),
+    /// A FIFO.
+    Fifo(PathBuf),
+    /// A bundle, runc's state, or another file of one container.
+    State(PathBuf),
+    /// A cgroup.
+    Cgroup(PathBuf),
+    /// A network namespace.
+    NetNs(PathBuf),
+    /// A pinned BPF object.
+    Bpf(PathBuf),
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(pid, command) => write!(f, "process {pid}: {command}"),
+            Self::Mount(target) => write!(f, "mount {target}"),
+            Self::Socket(path) => write!(f, "socket {}", path.display()),
+            Self::Fifo(path) => write!(f, "fifo {}", path.display()),
+            Self::State(path) => write!(f, "state {}", path.display()),
+            Self::Cgroup(path) => write!(f, "cgroup {}", path.display()),
+            Self::NetNs(path) => write!(f, "network namespace {}", path.display()),
+            Self::Bpf(path) => write!(f, "bpf object {}", path.display()),
+        }
+    }
+}
+
+/// All there is of a node at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    found: BTreeSet<Leak>,
+}
+
+impl Snapshot {
+    /// Looks at everything that is the node's, but for the processes `daemons`: they come
+    /// and go with a restart, and are no leak.
+    #[must_use]
+    pub fn take(node: &Node, daemons: &[i32]) -> Self {
+        let mut found = BTreeSet::new();
+        for process in node.processes() {
+            if daemons.contains(&process.pid) {
+                continue;
+            }
+            found.insert(Leak::Process(process.pid, process.arguments.join(" ")));
+        }
+        let mounts = format!("/proc/{}/mountinfo", node.holder());
+        for line in fs::read_to_string(mounts).unwrap_or_default().lines() {
+            if let Some(target) = line.split(' ').nth(4)
+                && !target.ends_with(DOCKER_OWN)
+            {
+                found.insert(Leak::Mount(target.to_owned()));
+            }
+        }
+        let run = node.folder().join("run");
+        walk(&run, &mut |path, kind| {
+            let within = path.strip_prefix(&run).unwrap_or(path);
+            if kind.is_socket() {
+                found.insert(Leak::Socket(path.to_owned()));
+            } else if kind.is_fifo() {
+                found.insert(Leak::Fifo(path.to_owned()));
+            } else if within.starts_with("netns") {
+                found.insert(Leak::NetNs(path.to_owned()));
+            } else if !kind.is_dir() || is_of_a_container(within) {
+                found.insert(Leak::State(path.to_owned()));
+            }
+        });
+        let bundles = node.folder().join("state/io.containerd.runtime.v2.task");
+        for namespace in entries(&bundles) {
+            found.extend(entries(&namespace).into_iter().map(Leak::State));
+        }
+        let tag = node.tag();
+        walk(Path::new("/sys/fs/cgroup"), &mut |path, kind| {
+            let text = path.to_string_lossy();
+            if kind.is_dir() && text.contains(&format!("/{tag}/")) {
+                found.insert(Leak::Cgroup(path.to_owned()));
+            }
+        });
+        walk(&node.view("/sys/fs/bpf"), &mut |path, kind| {
+            if !kind.is_dir() {
+                found.insert(Leak::Bpf(path.to_owned()));
+            }
+        });
+        Self { found }
+    }
+
+    /// What there is that is not in `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Vec<Leak> {
+        self.found.difference(&before.found).cloned().collect()
+    }
+
+    /// What is left over against `self`, when the node has come to rest or `limit` is over.
+    #[must_use]
+    pub fn settle(&self, node: &Node, daemons: &[i32], limit: Duration) -> Vec<Leak> {
+        let mut left = Vec::new();
+        let _ = wait_for("rest", limit, || {
+            left = Self::take(node, daemons).since(self);
+            Ok(left.is_empty().then_some(()))
+        });
+        left
+    }
+}
+
+/// Folders that are made per container: `containerd/runc/NAMESPACE/ID`, `lacre/…`.
+fn is_of_a_container(within: &Path) -> bool {
+    (within.starts_with("containerd/runc") && within.components().count() == 4)
+        || (within.starts_with("lacre") && within.components().count() > 2)
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(found) = fs::read_dir(folder) else { return Vec::new() };
+    found.flatten().map(|entry| entry.path()).collect()
+}
+
+/// Calls `visit` for all beneath `folder`; follows no link, and what goes meanwhile is gone.
+fn walk(folder: &Path, visit: &mut impl FnMut(&Path, fs::FileType)) {
+    let Ok(found) = fs::read_dir(folder) else { return };
+    for entry in found.flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        let path = entry.path();
+        visit(&path, kind);
+        if kind.is_dir() {
+            walk(&path, visit);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The attack suite: every attack of the corpus, in audit and in enforce mode, against
+//! every source; the outcome of each is what the host saw, not what lacre says of itself.
+
+mod corpus;
+mod field;
+mod matrix;
+
+use corpus::ATTACKS;
+use field::{Field, Seen};
+use matrix::{Column, Matrix};
+
+/// The attacks work at all: with the bare inner shim, each of them leaves its mark.
+#[test]
+fn every_attack_succeeds_without_lacre() -> anyhow::Result<()> {
+    let field = Field::control()?;
+    let failed: Vec<_> = ATTACKS
+        .iter()
+        .map(|attack| field.run(attack).map(|seen| (attack.id, seen)))
+        .collect::<anyhow::Result<Vec<_>>>()?
+        .into_iter()
+        .filter(|(_, seen)| !matches!(seen, Seen::Miss))
+        .collect();
+    assert!(failed.is_empty(), "did not succeed under runc alone: {failed:?}");
+    Ok(())
+}
+
+/// What the sources promise together, in the configuration that `auto` gives.
+#[test]
+fn nothing_foreign_runs_unnoticed() -> anyhow::Result<()> {
+    let columns = if std::env::var_os("LACRE_ATTACKS_OUT").is_some() {
+        Column::ALL
+    } else {
+        Column::PROMISED
+    };
+    let matrix = Matrix::measure(columns)?;
+    println!("{}", matrix.markdown());
+    if let Some(path) = std::env::var_os("LACRE_ATTACKS_OUT") {
+        std::fs::write(lacre_integration::paths::repository().join(path), matrix.document())?;
+    }
+    let broken = matrix.broken_promises();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Attacks against configurations: the table of `docs/attacks.md`.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use crate::corpus::ATTACKS;
+use crate::field::{Field, Seen};
+
+/// A configuration, and what it promises.
+#[derive(Debug)]
+pub(crate) struct Column {
+    name: &'static str,
+    settings: &'static str,
+    /// Whether an attack may succeed.
+    enforces: bool,
+    /// Attacks that the configuration is known not to see, or to see too late.
+    known: &'static [(&'static str, &'static str)],
+}
+
+const AUDIT: Column = Column {
+    name: "audit, auto",
+    settings: "mode: audit\n",
+    enforces: false,
+    known: &[("A14d", "MISS")],
+};
+
+const AUTO: Column = Column {
+    name: "enforce, auto",
+    settings: "mode: enforce\n",
+    enforces: true,
+    known: &[("A14d", "MISS")],
+};
+
+const ALL: Column = Column {
+    name: "enforce, auto, block: all",
+    settings: "mode: enforce\nblock: all\n",
+    enforces: true,
+    known: &[("A14d", "MISS")],
+};
+
+impl Column {
+    /// What `make test` holds lacre to.
+    pub(crate) const PROMISED: &'static [Self] = &[AUDIT, AUTO, ALL];
+
+    /// Every source by itself too.
+    pub(crate) const ALL: &'static [Self] = &[
+        AUDIT,
+        AUTO,
+        ALL,
+        Self::alone("fanotify", "mode: enforce\nsources: [fanotify]\n"),
+        Self::alone("fanotify, block: all", "mode: enforce\nsources: [fanotify]\nblock: all\n"),
+        Self::alone("exec-trace", "mode: enforce\nsources: [exec-trace]\n"),
+        Self::alone("exec-map", "mode: enforce\nsources: [exec-map]\n"),
+    ];
+
+    const fn alone(name: &'static str, settings: &'static str) -> Self {
+        Self { name, settings, enforces: false, known: &[] }
+    }
+}
+
+/// The outcome of every attack in every column.
+pub(crate) struct Matrix {
+    columns: &'static [Column],
+    rows: Vec<Vec<Seen>>,
+}
+
+impl Matrix {
+    pub(crate) fn measure(columns: &'static [Column]) -> Result<Self> {
+        let mut rows = vec![Vec::new(); ATTACKS.len()];
+        for column in columns {
+            let field = Field::lacre(column.settings)?;
+            for (attack, row) in ATTACKS.iter().zip(&mut rows) {
+                row.push(field.run(attack)?);
+            }
+        }
+        Ok(Self { columns, rows })
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = String::from("| | attack |");
+        for column in self.columns {
+            let _ = write!(text, " {} |", column.name);
+        }
+        text.push_str("\n|---|---|");
+        text.push_str(&"---|".repeat(self.columns.len()));
+        for (attack, row) in ATTACKS.iter().zip(&self.rows) {
+            let _ = write!(text, "\n| {} | {} |", attack.id, attack.what);
+            for seen in row {
+                let _ = write!(text, " {} |", seen.word());
+            }
+        }
+        text.push('\n');
+        text
+    }
+
+    pub(crate) fn document(&self) -> String {
+        format!(
+            "# Attacks, and what became of them\n\n\
+             Written by `make attacks`; the numbers are those of the corpus in \
+             `integration/tests/attacks/corpus.rs`. Each attack runs in a container of its own \
+             under containerd 2.1 and leaves a mark on the host if its code ran at all; under \
+             plain runc every one of them does (a test of its own says so).\n\n\
+             - **DENY**: it did not run, the call failed.\n\
+             - **KILL**: it did not run, its process was killed before the first instruction.\n\
+             - **REPORT**: it ran, and there is a record of it.\n\
+             - **MISS**: it ran, and there is none.\n\n{}\n\
+             The right-hand columns show each source by itself; a user gets `auto`.\n",
+            self.markdown()
+        )
+    }
+
+    /// Where `auto` did less than it says.
+    pub(crate) fn broken_promises(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (attack, row) in ATTACKS.iter().zip(&self.rows) {
+            for (column, seen) in self.columns.iter().zip(row) {
+                if column.name.starts_with("fanotify") || column.name.starts_with("exec-") {
+                    continue;
+                }
+                let known = column.known.iter().find(|(id, _)| *id == attack.id);
+                let kept = match (known, seen) {
+                    (Some((_, word)), seen) => *word == seen.word(),
+                    (None, Seen::Deny(_) | Seen::Kill(_)) => column.enforces,
+                    (None, Seen::Report(_)) => !column.enforces,
+                    (None, Seen::Miss | Seen::Nothing) => false,
+                };
+                if !kept {
+                    broken.push(format!("{} under {}: {seen:?}", attack.id, column.name));
+                }
+            }
+        }
+        broken
+    }
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The fields of kernel structures that lacre reads, and no more. Offsets come from the
+ * running kernel's BTF at load (CO-RE); a `___` suffix names another kernel's layout. */
+#ifndef LACRE_KERNEL_H
+#define LACRE_KERNEL_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+typedef __u8 u8;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s64 s64;
+
+/* uapi/linux/bpf.h */
+enum {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_HASH_OF_MAPS = 13,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+	BPF_NOEXIST = 1,
+	BPF_F_NO_PREALLOC = 1,
+	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct super_block {
+	u32 s_dev;
+	unsigned long s_magic;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct inode {
+	unsigned int i_nlink;
+	unsigned long i_ino;
+	s64 i_size;
+	atomic_t i_writecount;
+	struct super_block *i_sb;
+	s64 i_ctime_sec;
+	u32 i_ctime_nsec;
+};
+
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+};
+
+/* 6.6 to 6.10 */
+struct inode___two {
+	struct timespec64 __i_ctime;
+};
+
+/* up to 6.5 */
+struct inode___one {
+	struct timespec64 i_ctime;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct super_block *d_sb;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+	void *private_data;
+};
+
+/* overlayfs keeps this in private_data from 6.13 on; before, the real file itself. */
+struct ovl_file {
+	struct file *realfile;
+};
+
+/* 6.5 on: a mapping's file when a file system stands on another. */
+struct backing_file {
+	struct file file;
+	struct path user_path;
+};
+
+struct fs_struct {
+	struct path root, pwd;
+};
+
+struct ns_common {
+	u32 inum;
+};
+
+struct ns_common___id {
+	u64 ns_id;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+/* The never reused number: `seq` up to 6.17, `ns.ns_id` from 6.18. */
+struct mnt_namespace___seq {
+	u64 seq;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
+struct mm_struct {
+	unsigned long arg_start, arg_end;
+};
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
+struct task_struct {
+	int pid, tgid;
+	u64 start_boottime;
+	struct task_struct *group_leader;
+	struct mm_struct *mm;
+	struct nsproxy *nsproxy;
+	struct fs_struct *fs;
+	const struct cred *cred;
+};
+
+struct linux_binprm {
+	struct file *file;
+	int argc;
+	const char *filename, *interp;
+};
+
+struct vm_area_struct {
+	unsigned long vm_start;
+	struct file *vm_file;
+	const void *vm_ops;
+};
+
+struct pt_regs {
+	unsigned long ip;
+};
+
+struct pt_regs___arm64 {
+	u64 pc;
+};
+
+#pragma clang attribute pop
+
+#endif

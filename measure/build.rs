@@ -1,0 +1,48 @@
+//! Builds the BPF programs, which the crate embeds.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    println!("cargo:rerun-if-changed=bpf");
+    println!("cargo:rerun-if-env-changed=CLANG");
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("cargo::error={why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let of = |name: &str| env::var(name).map_err(|_| format!("cargo did not set {name}"));
+    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
+    let object = PathBuf::from(of("OUT_DIR")?).join("exec_trace.bpf.o");
+    let arch = match of("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => "x86",
+        "aarch64" => "arm64",
+        other => return Err(format!("the BPF programs know x86_64 and aarch64, not {other}")),
+    };
+    let status = Command::new(&clang)
+        // -g: CO-RE relocations live in the BTF that comes of it.
+        .args(["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror"])
+        .arg(format!("-D__TARGET_ARCH_{arch}"))
+        .arg(format!("-I{}", of("DEP_BPF_INCLUDE")?))
+        // The object must not depend on where it was built: its hash names the pins.
+        .arg(format!("-ffile-prefix-map={}=.", of("CARGO_MANIFEST_DIR")?))
+        .args(["-c", "bpf/exec_trace.bpf.c", "-o"])
+        .arg(&object)
+        .status()
+        .map_err(|why| format!("could not run {clang} ({why}): install clang 14 or newer"))?;
+    if !status.success() {
+        return Err(format!("{clang} could not build bpf/exec_trace.bpf.c"));
+    }
+    // DWARF is three quarters of the object, and libbpf reads only BTF.
+    let stripped = Command::new("llvm-strip").arg("-g").arg(&object).status();
+    if !stripped.is_ok_and(|status| status.success()) {
+        println!("cargo::warning=no llvm-strip: the embedded BPF object stays larger");
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+use std::time::Duration;
+
+/// Every bound of one container's responder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a process may wait for its file to be read. 5 s: five times what 1 GiB
+    /// takes; after it the failure action answers.
+    pub deadline: Duration,
+    /// Threads that read files, started when there is something to read. 2: one may
+    /// stand before a slow volume without holding up the other.
+    pub readers: usize,
+    /// Processes that wait for their file to be read, 256. Each holds a descriptor and a
+    /// thread of the container; one more is answered by the failure action.
+    pub waiting: usize,
+    /// Files to be read for a report after the kernel was answered. One more is
+    /// reported by its size alone.
+    pub reports: usize,
+    /// The largest file that is read only for a report: 64 MiB, 60 ms of one core.
+    pub report_bytes: u64,
+    /// Files that need no second look. Each holds a descriptor, and about 1 KiB of the
+    /// kernel's memory; the oldest goes when one more comes.
+    pub settled: usize,
+    /// How long an idle reader thread stays.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5),
+            readers: 2,
+            waiting: 256,
+            reports: 64,
+            report_bytes: 64 << 20,
+            settled: 1024,
+            idle: Duration::from_secs(2),
+        }
+    }
+}
+
+/// How much of a file tells whether it is code: an ELF header with its program headers,
+/// or a `#!` line (256 bytes, linux/binfmts.h).
+pub(super) const HEAD: usize = 1024;
+
+/// The longest mount table that is read: about 20,000 mounts.
+pub(super) const MOUNTINFO: u64 = 4 << 20;
+
+/// How long a disarming caller waits for the thread. The group is closed by then, and
+/// nobody waits for an answer any more.
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The stack of each thread: they call nothing deep.
+pub(super) const STACK: usize = 256 << 10;

@@ -1,0 +1,134 @@
+//! Image names in the one full form that Docker gives them (distribution/reference,
+//! `ParseNormalizedNamed` and `TagNameOnly`).
+
+use std::borrow::Cow;
+
+const REGISTRY: &str = "docker.io";
+
+/// The full form: `nginx` is `docker.io/library/nginx:latest`. A name that has a digest
+/// loses its tag, which nobody looks at then (as containerd's CRI does it).
+pub(crate) fn full(name: &str) -> String {
+    let (name, digest) = match name.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (name, None),
+    };
+    let (repository, tag) = split_tag(name);
+    let repository = full_repository(repository);
+    match digest {
+        Some(digest) => format!("{repository}@{digest}"),
+        None => format!("{repository}:{}", tag.unwrap_or("latest")),
+    }
+}
+
+/// The full form of a glob, by the same rule. One that begins with `**` stands as it is;
+/// one that ends in `*` gets no tag, since its star takes the tag too.
+pub(crate) fn full_glob(glob: &str) -> Cow<'_, str> {
+    if glob.starts_with("**") {
+        return Cow::Borrowed(glob);
+    }
+    let full = full_repository(glob);
+    let last = full.rsplit('/').next().unwrap_or_default();
+    if last.contains([':', '@']) || last.ends_with('*') {
+        Cow::Owned(full)
+    } else {
+        Cow::Owned(full + ":latest")
+    }
+}
+
+/// Why a name can be no image's, and so matches nothing.
+pub(crate) fn implausible(name: &str) -> Option<&'static str> {
+    let name = name.split('@').next().unwrap_or_default();
+    let (repository, _) = split_tag(name);
+    let path = match repository.split_once('/') {
+        Some((first, path)) if is_registry(first) => path,
+        _ => repository,
+    };
+    if path.len() == 64 && path.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Some("this is a digest or an id, and no image's name");
+    }
+    if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some("the name of a repository has no upper-case letters");
+    }
+    if repository.is_empty() || name.chars().any(char::is_whitespace) {
+        return Some("this is no image's name");
+    }
+    None
+}
+
+/// Before the last colon after the last slash, and what comes behind it.
+fn split_tag(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        _ => (name, None),
+    }
+}
+
+fn full_repository(repository: &str) -> String {
+    let (registry, path) = match repository.split_once('/') {
+        Some((first, path)) if is_registry(first) => (first, path),
+        _ => (REGISTRY, repository),
+    };
+    let registry = if registry == "index.docker.io" { REGISTRY } else { registry };
+    if registry == REGISTRY && !path.contains('/') {
+        format!("{registry}/library/{path}")
+    } else {
+        format!("{registry}/{path}")
+    }
+}
+
+fn is_registry(first: &str) -> bool {
+    first.contains(['.', ':'])
+        || first == "localhost"
+        || first.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Cases of distribution/reference's own tests.
+    #[test]
+    fn names_are_completed_as_docker_does() {
+        for (short, long) in [
+            ("nginx", "docker.io/library/nginx:latest"),
+            ("nginx:latest", "docker.io/library/nginx:latest"),
+            ("docker.io/nginx", "docker.io/library/nginx:latest"),
+            ("index.docker.io/library/nginx:1", "docker.io/library/nginx:1"),
+            ("user/app:2", "docker.io/user/app:2"),
+            ("localhost/app", "localhost/app:latest"),
+            ("localhost:5000/app", "localhost:5000/app:latest"),
+            ("ghcr.io/a/b:c", "ghcr.io/a/b:c"),
+            ("[2001:db8::1]:5000/repo", "[2001:db8::1]:5000/repo:latest"),
+            ("nginx@sha256:ab", "docker.io/library/nginx@sha256:ab"),
+            ("nginx:1@sha256:ab", "docker.io/library/nginx@sha256:ab"),
+        ] {
+            assert_eq!(full(short), long);
+        }
+    }
+
+    #[test]
+    fn globs_are_completed_by_the_same_rule() {
+        for (short, long) in [
+            ("nginx:*", "docker.io/library/nginx:*"),
+            ("ng?nx", "docker.io/library/ng?nx:latest"),
+            ("my-*", "docker.io/library/my-*"),
+            ("team/*", "docker.io/team/*"),
+            ("*/nginx", "docker.io/*/nginx:latest"),
+            ("*.example.com/app:*", "*.example.com/app:*"),
+            ("registry.example/**", "registry.example/**"),
+            ("**/nginx:*", "**/nginx:*"),
+            ("*", "docker.io/library/*"),
+        ] {
+            assert_eq!(full_glob(short), long);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_full_form_is_a_fixed_point(name in "([a-z.]{1,8}(:5)?/)?[a-z]{1,6}(/[a-z]{1,4})?(:[a-z0-9]{1,3})?(@sha256:[0-9a-f]{4})?") {
+            let once = full(&name);
+            prop_assert_eq!(full(&once), once);
+        }
+    }
+}

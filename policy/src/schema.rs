@@ -1,0 +1,161 @@
+use lacre_types::{Action, Mode, ViolationKind};
+use serde_json::{Map, Value, json};
+
+use crate::Selector;
+use crate::read::ALSO_ACTIONS;
+
+/// The JSON Schema (2020-12) of the policy file, for editors. What it takes may still be
+/// refused by [`crate::Policy::parse`], which also looks at globs and at keys given twice;
+/// what it refuses is always refused there.
+#[must_use]
+pub fn schema() -> String {
+    let text = serde_json::to_string_pretty(&value()).unwrap_or_default();
+    text + "\n"
+}
+
+fn value() -> Value {
+    let actions: Vec<&str> = Action::ALL
+        .iter()
+        .map(|action| action.as_str())
+        .chain(ALSO_ACTIONS.iter().copied())
+        .collect();
+    let modes: Vec<&str> = Mode::ALL.iter().map(|mode| mode.as_str()).collect();
+    let action = json!({"$ref": "#/$defs/action"});
+    let same = |value: &Value, words: &[&str]| -> Map<String, Value> {
+        words.iter().map(|word| ((*word).to_owned(), value.clone())).collect()
+    };
+    let kinds: Vec<&str> = ViolationKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "lacre policy",
+        "description": "Which action each violation deserves. See docs/policy.md.",
+        "type": "object",
+        "required": ["Actions"],
+        "additionalProperties": false,
+        "properties": {
+            "Actions": {
+                "description": "The rules, by the kind of violation.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": same(&json!({"$ref": "#/$defs/kind"}), &kinds),
+            },
+            "Mode": {
+                "description": "The least mode of the nodes; the stricter of this and a node's own holds.",
+                "enum": modes,
+            },
+            "GracePeriod": {
+                "description": "How long STOP waits between SIGTERM and SIGKILL.",
+                "$ref": "#/$defs/duration",
+            },
+            "Fallback": {
+                "description": "What is done where an action can't be. KILL, unless it says otherwise.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": same(&action, &actions
+                    .iter()
+                    .copied()
+                    .filter(|word| !matches!(*word, "SKIP" | "KILL"))
+                    .collect::<Vec<_>>()),
+            },
+            "Restart": {
+                "description": "How long RESTART waits: twice as long each time, up to a limit.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "Delay": {"$ref": "#/$defs/duration", "description": "Before the first restart."},
+                    "MaxDelay": {"$ref": "#/$defs/duration", "description": "The longest wait."},
+                    "ResetAfter": {
+                        "$ref": "#/$defs/duration",
+                        "description": "After so long without a violation, counting begins anew.",
+                    },
+                    "Attempts": {
+                        "description": "So many restarts, then the fallback of RESTART.",
+                        "anyOf": [
+                            {"type": "integer", "minimum": 1},
+                            {"type": "string", "pattern": "^\\+?[0-9]+$"},
+                        ],
+                    },
+                },
+            },
+            "PORT": {
+                "description": "The TCP port of the policy server.",
+                "anyOf": [
+                    {"type": "integer", "minimum": 1, "maximum": 65535},
+                    {"type": "string", "pattern": "^\\+?[0-9]+$"},
+                ],
+            },
+        },
+        "$defs": {
+            "action": {"enum": actions},
+            "duration": {
+                "type": "string",
+                "pattern": "^[0-9]+(ms|s|m|h)$",
+                "examples": ["10s", "500ms", "5m"],
+            },
+            "kind": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": kind(),
+            },
+            "rule": {
+                "anyOf": [action, {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["Default"],
+                    "properties": {
+                        "ByPath": {"$ref": "#/$defs/paths"},
+                        "Default": action,
+                    },
+                }],
+            },
+            "rules": list(&json!({"$ref": "#/$defs/rule"})),
+            "paths": list(&action),
+        },
+    })
+}
+
+/// A list of one-key mappings.
+fn list(of: &Value) -> Value {
+    json!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": of,
+        },
+    })
+}
+
+fn kind() -> Map<String, Value> {
+    let mut keys = Map::new();
+    for selector in Selector::ALL {
+        let (list, description) = match selector {
+            Selector::ContainerId => {
+                ("rules", "By the container's id: whole, or its first 12 to 32 hex digits.")
+            }
+            Selector::ImageDigest => {
+                ("rules", "By a digest of the image, with or without sha256:.")
+            }
+            Selector::ImageName => {
+                ("rules", "By the image's name, as Docker completes it, or a glob.")
+            }
+            Selector::Label => ("rules", "By a label: KEY=VALUE, KEY=GLOB, or KEY."),
+            Selector::Annotation => ("rules", "By an OCI annotation: KEY=VALUE, KEY=GLOB, or KEY."),
+            Selector::Namespace => ("rules", "By containerd's namespace or the pod's, or a glob."),
+            Selector::Path => {
+                ("paths", "By the file's path, or a glob: * within a part, ** any number of parts.")
+            }
+        };
+        keys.insert(
+            selector.to_string(),
+            json!({"description": description, "$ref": format!("#/$defs/{list}")}),
+        );
+    }
+    let default = json!({
+        "description": "Where no rule matches. Without it: DENY.",
+        "$ref": "#/$defs/action",
+    });
+    keys.insert("Default".into(), default);
+    keys
+}

@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use lacre_types::{Action, Mode};
+
+/// What the file says beside its rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) mode: Option<Mode>,
+    pub(crate) grace: Duration,
+    pub(crate) fallbacks: Fallbacks,
+    pub(crate) restart: Backoff,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: None,
+            grace: Duration::from_secs(10), // docker stop's
+            fallbacks: Fallbacks::default(),
+            restart: Backoff::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The stricter of the policy's mode and the node's.
+    pub(crate) fn mode_on(&self, node: Mode) -> Mode {
+        self.mode.map_or(node, |own| own.max(node))
+    }
+}
+
+/// What is done where an action can't be. Following it ends, always at KILL or SKIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallbacks([Option<Action>; Action::ALL.len()]);
+
+impl Default for Fallbacks {
+    /// KILL, which needs nothing but a kernel.
+    fn default() -> Self {
+        let mut all = Self([Some(Action::Kill); Action::ALL.len()]);
+        for action in Self::LAST {
+            all.0[*action as usize] = None;
+        }
+        all
+    }
+}
+
+impl Fallbacks {
+    /// The actions that can always be done, and have no fallback.
+    pub(crate) const LAST: &'static [Action] = &[Action::Skip, Action::Kill];
+
+    /// What is done where `action` can't be; `None` when it always can.
+    #[must_use]
+    pub const fn of(&self, action: Action) -> Option<Action> {
+        self.0[action as usize]
+    }
+
+    /// All of them, the mildest action first.
+    pub fn iter(&self) -> impl Iterator<Item = (Action, Action)> {
+        Action::ALL.iter().filter_map(|action| Some((*action, self.of(*action)?)))
+    }
+
+    /// Sets the fallback of an action that may have one.
+    pub(crate) fn set(&mut self, action: Action, fallback: Action) {
+        if !Self::LAST.contains(&action) {
+            self.0[action as usize] = Some(fallback);
+        }
+    }
+
+    /// An action from which following the fallbacks does not end.
+    pub(crate) fn endless(&self) -> Option<Action> {
+        let ends = |action: Action| {
+            let mut at = Some(action);
+            for _ in 0..=Action::ALL.len() {
+                let Some(action) = at else { return true };
+                at = self.of(action);
+            }
+            false
+        };
+        Action::ALL.iter().copied().find(|action| !ends(*action))
+    }
+}
+
+/// How long RESTART waits, so that a container that breaks the rules at each start does
+/// not spin: twice as long each time, up to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Before the first restart.
+    pub delay: Duration,
+    /// The longest wait.
+    pub max_delay: Duration,
+    /// After so long without a violation, counting begins anew.
+    pub reset_after: Duration,
+    /// So many restarts, then the fallback of RESTART; `None`: no limit.
+    pub attempts: Option<u32>,
+}
+
+impl Default for Backoff {
+    /// The longest wait and the reset are the kubelet's.
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(300),
+            reset_after: Duration::from_secs(600),
+            attempts: None,
+        }
+    }
+}
+
+impl Backoff {
+    /// How long to wait before a restart, when so many went before it since the last
+    /// reset; `None` when there are to be no more.
+    #[must_use]
+    pub fn wait(&self, before: u32) -> Option<Duration> {
+        if self.attempts.is_some_and(|attempts| before >= attempts) {
+            return None;
+        }
+        let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
+        Some(self.delay.saturating_mul(factor).min(self.max_delay))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_limit() {
+        let backoff = Backoff { attempts: Some(40), ..Backoff::default() };
+        let waits: Vec<_> = (0..10).map(|n| backoff.wait(n).unwrap().as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+        assert_eq!(backoff.wait(39), Some(Duration::from_secs(300)));
+        assert_eq!(backoff.wait(40), None);
+        assert_eq!(Backoff::default().wait(u32::MAX), Some(Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn every_fallback_ends_unless_it_goes_in_a_circle() {
+        let mut fallbacks = Fallbacks::default();
+        assert_eq!(fallbacks.endless(), None);
+        assert_eq!(fallbacks.of(Action::Deny), Some(Action::Kill));
+        fallbacks.set(Action::Pause, Action::Isolate);
+        assert_eq!(fallbacks.endless(), None);
+        fallbacks.set(Action::Isolate, Action::Pause);
+        assert!(fallbacks.endless().is_some());
+    }
+
+    #[test]
+    fn a_policy_can_only_tighten_the_nodes_mode() {
+        let of = |mode| Settings { mode, ..Settings::default() };
+        assert_eq!(of(None).mode_on(Mode::Audit), Mode::Audit);
+        assert_eq!(of(Some(Mode::Audit)).mode_on(Mode::Enforce), Mode::Enforce);
+        assert_eq!(of(Some(Mode::Enforce)).mode_on(Mode::Audit), Mode::Enforce);
+    }
+}

@@ -1,0 +1,76 @@
+use lacre_proto::MAX_BATCH;
+use lacre_proto::policy::{Report, ReportRequest, ReportResponse};
+use lacre_proto::service::PolicyServiceClient;
+
+use crate::counters::count;
+use crate::message::Answer;
+use crate::reader::SpoolReader;
+use crate::reporter::{Note, Shared};
+use crate::session::{SessionError, within};
+
+/// The bytes of one batch: small, for it is held in memory twice.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// What is delivered.
+pub(crate) struct Source<'a> {
+    /// The stream.
+    pub(crate) stream: &'a str,
+    /// The last number that is there.
+    pub(crate) last: u64,
+    /// Whether answers are for this process.
+    pub(crate) own: bool,
+}
+
+/// Sends one batch, and moves the reader to where the server is. An empty batch asks
+/// where that is. Returns the number up to which the server has everything.
+pub(crate) async fn deliver(
+    shared: &Shared,
+    service: &PolicyServiceClient,
+    reader: &mut SpoolReader,
+    source: &Source<'_>,
+) -> Result<u64, SessionError> {
+    let batch = reader.batch(source.last, MAX_BATCH, BATCH_BYTES)?;
+    let sent = batch.records.len() as u64;
+    let reports = batch.records.into_iter().map(|record| Report { record, ..Report::default() });
+    let request = ReportRequest {
+        stream: source.stream.to_owned(),
+        first: batch.first,
+        oldest: batch.oldest,
+        reports: reports.collect(),
+        node: shared.config.node.clone(),
+        ..ReportRequest::default()
+    };
+    let answer =
+        service.report(within(), &request).await.map_err(SessionError::call("take a report"))?;
+    let acknowledged = answer.acknowledged;
+    let sent_last = batch.first + sent - 1;
+    let protocol = SessionError::Protocol { acknowledged, sent: sent_last };
+    // It may know more than this batch: one that was sent before its answer was lost.
+    if acknowledged > source.last.min(u64::MAX - 1) {
+        return Err(protocol);
+    }
+    // It may know less: its log was lost. Then from there, which must be elsewhere than here.
+    if acknowledged < sent_last && acknowledged + 1 == batch.first && sent > 0 {
+        return Err(protocol);
+    }
+    count(&shared.counting.delivered, acknowledged.saturating_sub(batch.first - 1).min(sent));
+    reader.seek(acknowledged + 1);
+    if source.own {
+        hand_over(shared, answer);
+    }
+    Ok(acknowledged)
+}
+
+fn hand_over(shared: &Shared, response: ReportResponse) {
+    for said in response.answers {
+        match said.action.parse() {
+            Ok(action) => {
+                let answer = Answer { container_id: said.container_id, action };
+                shared.events.answer(said.number, &answer, said.overrules, &said.rule);
+            }
+            Err(_) => {
+                shared.events.note(Note::Unreadable { number: said.number, action: said.action })
+            }
+        }
+    }
+}

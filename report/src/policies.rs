@@ -1,0 +1,85 @@
+use std::fs::{self, DirBuilder};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::name::file_name;
+
+/// The effective policy of one container, as the server sent it last. It is kept on disk
+/// and holds while the server is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPolicy {
+    /// The version of the policy that it is a part of.
+    pub version: String,
+    /// JSON, as lacre-policy's `Effective`.
+    pub effective: Vec<u8>,
+}
+
+impl StoredPolicy {
+    /// Reads what is stored: the version, a line feed, the JSON.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let at = bytes.iter().position(|byte| *byte == b'\n')?;
+        let version = std::str::from_utf8(&bytes[..at]).ok()?.to_owned();
+        Some(Self { version, effective: bytes[at + 1..].to_vec() })
+    }
+
+    /// The policy stored for that container in this state directory, if there is a whole one.
+    #[must_use]
+    pub fn load(state: &Path, namespace: &str, container: &str) -> Option<Self> {
+        Self::parse(&fs::read(path(state, namespace, container)).ok()?)
+    }
+
+    /// Stores it in place of the last one: whole, or not at all.
+    pub(crate) fn store(
+        &self,
+        state: &Path,
+        namespace: &str,
+        container: &str,
+    ) -> std::io::Result<()> {
+        let path = path(state, namespace, container);
+        let dir = state.join("policies");
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let fresh = path.with_added_extension(format!("new-{}", std::process::id()));
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)?;
+        file.write_all(self.version.replace('\n', " ").as_bytes())?;
+        file.write_all(b"\n")?;
+        file.write_all(&self.effective)?;
+        file.sync_data()?;
+        fs::rename(&fresh, &path)
+    }
+
+    /// Forgets it.
+    pub(crate) fn forget(state: &Path, namespace: &str, container: &str) {
+        let _ = fs::remove_file(path(state, namespace, container));
+    }
+}
+
+fn path(state: &Path, namespace: &str, container: &str) -> PathBuf {
+    let name = format!("{}+{}", file_name(namespace), file_name(container));
+    state.join("policies").join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_policy_is_there_until_it_is_forgotten() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(StoredPolicy::load(state.path(), "ns", "c"), None);
+        for version in ["sha256:1", "sha256:2"] {
+            let policy = StoredPolicy { version: version.into(), effective: b"{\n}".to_vec() };
+            policy.store(state.path(), "ns", "c").unwrap();
+            assert_eq!(StoredPolicy::load(state.path(), "ns", "c"), Some(policy));
+        }
+        assert_eq!(fs::read_dir(state.path().join("policies")).unwrap().count(), 1);
+        StoredPolicy::forget(state.path(), "ns", "c");
+        assert_eq!(StoredPolicy::load(state.path(), "ns", "c"), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! The directories beneath a container's root file system.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// An overlay's directories.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Layers {
+    /// What the container may write to.
+    pub(crate) upper: Option<PathBuf>,
+    /// What came with the image, topmost first.
+    pub(crate) lower: Vec<PathBuf>,
+}
+
+impl Layers {
+    /// From the options of an overlay mount, each `name=value` (Linux,
+    /// Documentation/filesystems/overlayfs.rst). Relative paths are relative to `home`.
+    pub(crate) fn from_options<'a>(
+        options: impl Iterator<Item = &'a [u8]>,
+        home: &Path,
+    ) -> Option<Self> {
+        let mut layers = Self::default();
+        for option in options {
+            let Some(at) = option.iter().position(|byte| *byte == b'=') else { continue };
+            let (name, value) = (&option[..at], &option[at + 1..]);
+            match name {
+                b"upperdir" => layers.upper = Some(home.join(unescaped(value))),
+                b"lowerdir" => {
+                    layers.lower.extend(split(value).map(|path| home.join(unescaped(path))));
+                }
+                b"lowerdir+" => layers.lower.push(home.join(unescaped(value))),
+                _ => {}
+            }
+        }
+        (!layers.lower.is_empty()).then_some(layers)
+    }
+
+    /// From the line of the mount at `root` in `/proc/PID/mountinfo` (proc(5)), when that
+    /// mount is an overlay.
+    pub(crate) fn from_mountinfo(mountinfo: &[u8], root: &Path) -> Option<Self> {
+        // Docker mounts an image of many layers with paths relative to its own folder,
+        // HOME/ID/merged.
+        let home = root.ancestors().nth(2).unwrap_or(root);
+        // The last line is the topmost mount of several at one place.
+        let line = mountinfo
+            .split(|byte| *byte == b'\n')
+            .rfind(|line| field(line, 4).is_some_and(|target| unoctal(target) == root))?;
+        let after = line.windows(3).position(|window| window == b" - ")?;
+        let rest = &line[after + 3..];
+        if field(rest, 0) != Some(b"overlay") {
+            return None;
+        }
+        let options = unoctal(field(rest, 2)?).into_os_string().into_vec();
+        // A comma within a path is escaped with a backslash, as the colon is.
+        let options = split_at(&options, b',');
+        Self::from_options(options.into_iter(), home)
+    }
+}
+
+fn field(line: &[u8], number: usize) -> Option<&[u8]> {
+    line.split(|byte| *byte == b' ').nth(number)
+}
+
+/// The paths of a `lowerdir`: topmost first; a double colon begins data-only layers, which
+/// hold no names of their own.
+fn split(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split_at(value, b':').into_iter().take_while(|path| !path.is_empty())
+}
+
+/// Parts between unescaped separators.
+fn split_at(value: &[u8], separator: u8) -> Vec<&[u8]> {
+    let (mut parts, mut from, mut at) = (Vec::new(), 0, 0);
+    while at < value.len() {
+        match value[at] {
+            b'\\' => at += 1,
+            byte if byte == separator => {
+                parts.push(&value[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    parts.push(&value[from..]);
+    parts
+}
+
+/// Without overlayfs's own backslashes.
+fn unescaped(path: &[u8]) -> PathBuf {
+    let mut plain = Vec::with_capacity(path.len());
+    let mut bytes = path.iter();
+    while let Some(byte) = bytes.next() {
+        plain.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
+    }
+    OsString::from_vec(plain).into()
+}
+
+/// Without the octal escapes of space, tab, line feed and backslash that the kernel writes
+/// into mountinfo (fs/proc_namespace.c, `mangle`).
+fn unoctal(text: &[u8]) -> PathBuf {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) =
+            (first, tail)
+        {
+            plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+            rest = after;
+        } else {
+            plain.push(*first);
+            rest = tail;
+        }
+    }
+    OsString::from_vec(plain).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layers(upper: &str, lower: &[&str]) -> Layers {
+        Layers { upper: Some(upper.into()), lower: lower.iter().map(PathBuf::from).collect() }
+    }
+
+    #[test]
+    fn the_mount_that_containerd_hands_over() {
+        let options =
+            ["index=off", "workdir=/r/9/work", "upperdir=/r/9/fs", "lowerdir=/r/8/fs:/r/7/fs"];
+        let found = Layers::from_options(options.iter().map(|o| o.as_bytes()), Path::new("/"));
+        assert_eq!(found, Some(layers("/r/9/fs", &["/r/8/fs", "/r/7/fs"])));
+    }
+
+    #[test]
+    fn an_escaped_colon_is_part_of_a_path() {
+        let options: [&[u8]; 1] = [br"lowerdir=/a\:b:/c"];
+        let found = Layers::from_options(options.into_iter(), Path::new("/")).unwrap();
+        assert_eq!(found.lower, [PathBuf::from("/a:b"), PathBuf::from("/c")]);
+    }
+
+    #[test]
+    fn docker_mounts_relative_to_its_folder() {
+        let info = b"30 1 0:20 / /d/overlay2/ab/merged rw - overlay overlay \
+            rw,lowerdir=l/X:l/Y,upperdir=ab/diff,workdir=ab/work\n";
+        let found = Layers::from_mountinfo(info, Path::new("/d/overlay2/ab/merged"));
+        assert_eq!(
+            found,
+            Some(layers("/d/overlay2/ab/diff", &["/d/overlay2/l/X", "/d/overlay2/l/Y"]))
+        );
+    }
+
+    #[test]
+    fn layers_added_one_by_one_and_paths_with_spaces() {
+        let info = b"30 1 0:20 / /a\\040b rw shared:7 - overlay o rw,lowerdir+=/x,lowerdir+=/y,upperdir=/u\n";
+        assert_eq!(
+            Layers::from_mountinfo(info, Path::new("/a b")),
+            Some(layers("/u", &["/x", "/y"]))
+        );
+    }
+
+    #[test]
+    fn another_file_system_has_no_layers() {
+        let info = b"30 1 8:1 /x /root rw - ext4 /dev/vda rw\n";
+        assert_eq!(Layers::from_mountinfo(info, Path::new("/root")), None);
+        assert_eq!(Layers::from_mountinfo(b"", Path::new("/root")), None);
+    }
+}

@@ -1,0 +1,390 @@
+//! fanotify(7), for permission events: a group, its marks, its events, their answers.
+//!
+//! A process of the container stands still until its event is answered, so an answer
+//! can't be forgotten: a [`Permission`] that is dropped answers what it was told to.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What to be asked about (linux/fanotify.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mask(u64);
+
+impl Mask {
+    /// Every open.
+    pub const OPEN: Self = Self(libc::FAN_OPEN_PERM);
+    /// Opens that are going to execute, Linux 5.0.
+    pub const EXEC: Self = Self(libc::FAN_OPEN_EXEC_PERM);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it has every bit of the other.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What a mark holds on to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reach {
+    /// One mount.
+    Mount,
+    /// A file system, through every mount of it in every namespace.
+    Filesystem,
+}
+
+/// What the kernel is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Response {
+    /// The open goes on.
+    Allow,
+    /// It fails with `EPERM`.
+    Deny,
+}
+
+impl Response {
+    const fn raw(self) -> u32 {
+        match self {
+            Self::Allow => libc::FAN_ALLOW,
+            Self::Deny => libc::FAN_DENY,
+        }
+    }
+}
+
+/// A group of permission marks. Events that nobody has answered when it closes are
+/// allowed by the kernel.
+#[derive(Debug)]
+pub struct Group {
+    fd: OwnedFd,
+    /// `/dev/null`, put in the group's place by [`Group::close`].
+    tombstone: File,
+}
+
+/// The most events that one [`Group::read`] takes: each holds a descriptor open.
+pub const EVENTS_PER_READ: usize = 64;
+
+const METADATA: usize = size_of::<libc::fanotify_event_metadata>();
+
+impl Group {
+    /// Makes a group whose event descriptors only read, and whose reads don't block.
+    ///
+    /// The queue has no limit: a permission event that doesn't fit in one is *allowed*
+    /// by the kernel, and each stands for one waiting thread, so that the limit on
+    /// threads bounds it. The marks have none, since one per user would be shared by
+    /// every container of the node; the caller bounds its own.
+    ///
+    /// # Errors
+    /// `ENOSYS` without fanotify, `EPERM` without `CAP_SYS_ADMIN`, `EMFILE` when
+    /// `fs.fanotify.max_user_groups` are in use.
+    pub fn new() -> io::Result<Self> {
+        let tombstone = File::open("/dev/null")?;
+        let flags = libc::FAN_CLASS_CONTENT
+            | libc::FAN_CLOEXEC
+            | libc::FAN_NONBLOCK
+            | libc::FAN_UNLIMITED_QUEUE
+            | libc::FAN_UNLIMITED_MARKS;
+        // O_NONBLOCK: before 6.14 opening a FIFO is an event too, and the event's
+        // descriptor is an open of its own, which would wait for a writer.
+        let event_flags = libc::O_RDONLY
+            | libc::O_LARGEFILE
+            | libc::O_CLOEXEC
+            | libc::O_NONBLOCK
+            | libc::O_NOATIME;
+        // SAFETY: takes two integers.
+        let fd = unsafe { libc::fanotify_init(flags, event_flags.cast_unsigned()) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, tombstone })
+    }
+
+    /// Marks what `at` names: the mount or the file system that it lies on.
+    ///
+    /// # Errors
+    /// `EINVAL` where the kernel or the file system doesn't do such events.
+    pub fn mark(&self, reach: Reach, mask: Mask, at: BorrowedFd<'_>) -> io::Result<()> {
+        let reach = match reach {
+            Reach::Mount => libc::FAN_MARK_MOUNT,
+            Reach::Filesystem => libc::FAN_MARK_FILESYSTEM,
+        };
+        // The descriptor is O_PATH: only a path reaches it, and the magic link is one
+        // that neither opens nor blocks.
+        let link = format!("/proc/self/fd/{}\0", at.as_raw_fd());
+        // SAFETY: `link` ends with a NUL and outlives the call.
+        check(unsafe {
+            libc::fanotify_mark(
+                self.fd.as_raw_fd(),
+                libc::FAN_MARK_ADD | reach,
+                mask.0,
+                libc::AT_FDCWD,
+                link.as_ptr().cast(),
+            )
+        })
+    }
+
+    /// Asks no more about this inode, until it is written to or [`Group::heed`] is called.
+    ///
+    /// # Errors
+    /// `ENOSPC` when the kernel has no room for another mark.
+    pub fn ignore(&self, mask: Mask, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.inode_mark(libc::FAN_MARK_ADD, mask, file)
+    }
+
+    /// Takes back [`Group::ignore`].
+    ///
+    /// # Errors
+    /// `ENOENT` when there is nothing to take back.
+    pub fn heed(&self, mask: Mask, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.inode_mark(libc::FAN_MARK_REMOVE, mask, file)
+    }
+
+    fn inode_mark(&self, change: u32, mask: Mask, file: BorrowedFd<'_>) -> io::Result<()> {
+        // SAFETY: a null path means the file that the descriptor is open on.
+        check(unsafe {
+            libc::fanotify_mark(
+                self.fd.as_raw_fd(),
+                change | libc::FAN_MARK_IGNORED_MASK,
+                mask.0,
+                file.as_raw_fd(),
+                std::ptr::null(),
+            )
+        })
+    }
+
+    /// Takes what is queued, up to [`EVENTS_PER_READ`], into `events`; each answers
+    /// `unless_told` when it is dropped without an answer. Nothing queued is no error.
+    ///
+    /// # Errors
+    /// When the kernel could not open the file of an event, it has denied it itself,
+    /// and tells the reason here once.
+    pub fn read(
+        self: &Arc<Self>,
+        unless_told: Response,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
+        let mut buffer = [0_u8; EVENTS_PER_READ * METADATA];
+        // SAFETY: the kernel writes at most as many bytes as the buffer has.
+        let got =
+            unsafe { libc::read(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        let Ok(got) = usize::try_from(got) else {
+            let error = io::Error::last_os_error();
+            let nothing = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR));
+            return if nothing { Ok(()) } else { Err(error) };
+        };
+        for record in records(buffer.get(..got).unwrap_or_default()) {
+            let record = record?;
+            events.push(match record.fd {
+                None => Event::Overflow,
+                Some(fd) => Event::Asked(Permission {
+                    mask: Mask(record.mask),
+                    pid: record.pid,
+                    // SAFETY: the kernel opened it for this event, and only this record
+                    // names it.
+                    file: unsafe { OwnedFd::from_raw_fd(fd) },
+                    group: Arc::clone(self),
+                    unless_told,
+                    answered: AtomicBool::new(false),
+                }),
+            });
+        }
+        Ok(())
+    }
+
+    /// Closes the group at once, whoever else still holds this value: all that wait go
+    /// on, and later calls fail. Another file takes the number's place, so that no
+    /// thread can meet a stranger behind it.
+    ///
+    /// # Errors
+    /// None that the kernel documents for these arguments.
+    pub fn close(&self) -> io::Result<()> {
+        // SAFETY: both descriptors are ours and open; the number stays owned by `fd`.
+        check(unsafe {
+            libc::dup3(self.tombstone.as_raw_fd(), self.fd.as_raw_fd(), libc::O_CLOEXEC)
+        })
+    }
+
+    fn respond(&self, event: RawFd, response: Response) -> io::Result<()> {
+        let response = libc::fanotify_response { fd: event, response: response.raw() };
+        let length = size_of_val(&response);
+        // SAFETY: the struct is as long as we say, and has no padding.
+        let wrote = unsafe {
+            libc::write(self.fd.as_raw_fd(), std::ptr::from_ref(&response).cast(), length)
+        };
+        if wrote < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl AsFd for Group {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// What the kernel tells.
+#[derive(Debug)]
+pub enum Event {
+    /// A process waits for an answer.
+    Asked(Permission),
+    /// Events were lost.
+    Overflow,
+}
+
+/// A process that waits. Dropped without an answer, it gives the one it was made with.
+#[derive(Debug)]
+pub struct Permission {
+    mask: Mask,
+    pid: u32,
+    file: OwnedFd,
+    group: Arc<Group>,
+    unless_told: Response,
+    answered: AtomicBool,
+}
+
+impl Permission {
+    /// What it is about to do.
+    #[must_use]
+    pub const fn mask(&self) -> Mask {
+        self.mask
+    }
+
+    /// The process, in our pid namespace; 0 when it isn't in there.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The file, open to read; reading it makes no event.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Answers. Only the first answer counts.
+    ///
+    /// # Errors
+    /// When the kernel would not take it. That the process is gone, or the group closed,
+    /// is no error.
+    pub fn answer(&self, response: Response) -> io::Result<()> {
+        if self.answered.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        match self.group.respond(self.file.as_raw_fd(), response) {
+            // ENOENT: the opener was killed; EBADF: `close` put the tombstone there.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EBADF)) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The file, once answered.
+    #[must_use]
+    pub fn into_file(self) -> io::Result<OwnedFd> {
+        self.file.try_clone()
+    }
+}
+
+impl Drop for Permission {
+    fn drop(&mut self) {
+        let _ = self.answer(self.unless_told);
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+struct Record {
+    mask: u64,
+    pid: u32,
+    fd: Option<RawFd>,
+}
+
+/// The event records in what a group's read gave (struct fanotify_event_metadata).
+fn records(mut bytes: &[u8]) -> impl Iterator<Item = io::Result<Record>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let parsed = record(bytes);
+        bytes = parsed.as_ref().map_or(&[][..], |(_, rest)| rest);
+        Some(parsed.map(|(record, _)| record).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "an fanotify record of unknown form")
+        }))
+    })
+}
+
+fn record(bytes: &[u8]) -> Option<(Record, &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
+    let version = *bytes.get(4)?;
+    if version != libc::FANOTIFY_METADATA_VERSION || length < METADATA {
+        return None;
+    }
+    let (head, rest) = bytes.split_at_checked(length)?;
+    let fd = i32::from_ne_bytes(head.get(16..20)?.try_into().ok()?);
+    let record = Record {
+        mask: u64::from_ne_bytes(head.get(8..16)?.try_into().ok()?),
+        pid: u32::from_ne_bytes(head.get(20..24)?.try_into().ok()?),
+        fd: (fd >= 0).then_some(fd),
+    };
+    Some((record, rest))
+}
+
+/// Entry points for fuzzing.
+#[doc(hidden)]
+pub mod fuzz {
+    /// Event records from a group.
+    pub fn fuzz_records(data: &[u8]) {
+        super::records(data).take(data.len() + 1).for_each(drop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(length: u32, mask: u64, fd: i32, pid: u32) -> Vec<u8> {
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend([3, 0]);
+        bytes.extend(24_u16.to_ne_bytes());
+        bytes.extend(mask.to_ne_bytes());
+        bytes.extend(fd.to_ne_bytes());
+        bytes.extend(pid.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn records_are_read_one_after_the_other() {
+        let mut two = bytes(24, 1, 7, 42);
+        two.extend(bytes(24, 2, -1, 0));
+        let read: Vec<_> = records(&two).map(|r| r.map(|r| (r.mask, r.fd, r.pid))).collect();
+        assert_eq!(read[0].as_ref().unwrap(), &(1, Some(7), 42));
+        assert_eq!(read[1].as_ref().unwrap(), &(2, None, 0));
+        assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn a_record_that_lies_about_its_length_ends_the_reading() {
+        for length in [0, 23, 25, u32::MAX] {
+            let read: Vec<_> = records(&bytes(length, 1, 7, 1)).map(|r| r.is_ok()).collect();
+            assert_eq!(read, [false], "length {length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+            fuzz::fuzz_records(&data);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+use crate::{CanonicalPath, Digest, FileId};
+
+/// A file of the image, whose content was hashed while it had this identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownFile {
+    /// The state it was hashed in.
+    pub id: FileId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// What the baseline has under a path, before a byte is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// Nothing: no content can make it allowed.
+    No,
+    /// A file, of so many bytes where the baseline tells.
+    Yes(Option<u64>),
+}
+
+/// What was hashed on this node before, so that nothing is hashed twice. It says what a
+/// file's bytes are, never whether they are allowed.
+pub trait Known: Send + Sync {
+    /// The image's file of that path, on the snapshot's lower directories.
+    fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile>;
+
+    /// Whether reading the file of that path can lead to anything but a violation. What
+    /// isn't overridden here has every unknown file read.
+    fn listed(&self, path: &CanonicalPath) -> Listing {
+        Listing::Yes(self.by_path(path).map(|file| file.size))
+    }
+
+    /// The path and digest of the file with that real inode.
+    fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)>;
+
+    /// Every ELF file that the *baseline allows* in its present state. What may be filled
+    /// into a kernel map before the container starts.
+    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_>;
+}
