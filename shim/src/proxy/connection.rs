@@ -1,17 +1,16 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OnceCell};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Proxy;
 use super::calls::{self, Method};
-use crate::ttrpc::{Code, FLAG_NONE, FRAME_MAX, FrameError, FrameReader, Header, Kind, Status};
-use crate::ttrpc::{response, write_frame};
+use crate::ttrpc::{Client, Code, FLAG_NONE, FRAME_MAX, FrameError, FrameReader, Header, Kind};
+use crate::ttrpc::{Raw, Status, response, write_frame};
 
 /// Calls of one connection that may be under way at once: such as wait for the guard, and
 /// all that are read. Beyond them a call is refused rather than queued, so that a Kill
@@ -21,23 +20,17 @@ const CALLS_MAX: (usize, usize) = (64, 128);
 /// What the calls whose answers have come have left to do, when the inner shim is gone.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// A client's connection, and its own one to the inner shim.
+/// A client's connection, and its own ones to the inner shim.
 pub(super) struct Connection {
     pub(super) proxy: Arc<Proxy>,
     to_client: AsyncMutex<OwnedWriteHalf>,
     to_inner: AsyncMutex<OwnedWriteHalf>,
-    waiting: Mutex<Option<Waiting>>,
-}
-
-/// Who looks at an answer of the inner shim before it is handed on, by stream; none any more
-/// once the inner shim has gone.
-type Waiting = HashMap<u32, oneshot::Sender<Response>>;
-
-/// A response frame.
-#[derive(Debug)]
-pub(super) struct Response {
-    header: Header,
-    pub(super) payload: Vec<u8>,
+    /// For the calls that are read, which the guard may hold back: Go's server refuses a
+    /// stream whose number is less than one that it has seen, so that a held call could not
+    /// follow later ones over the connection that frames pass as they came.
+    held_back: OnceCell<Client>,
+    /// Tells that this connection can't go on.
+    broken: Notify,
 }
 
 /// A request frame.
@@ -59,15 +52,16 @@ pub(super) async fn relay(
         proxy,
         to_client: AsyncMutex::new(to_client),
         to_inner: AsyncMutex::new(to_inner),
-        waiting: Mutex::new(Some(HashMap::new())),
+        held_back: OnceCell::new(),
+        broken: Notify::new(),
     });
     // Dropped, and with it what it runs, when the connection ends.
     let mut calls = JoinSet::new();
     let ended = tokio::select! {
         ended = requests(&connection, from_client, &mut calls) => return ended,
         ended = connection.responses(from_inner) => ended,
+        () = connection.broken.notified() => Ok(()),
     };
-    connection.waiting().take();
     let rest = async { while calls.join_next().await.is_some() {} };
     // Who has not finished by then waits for something else than an answer.
     let _ = timeout(LAST_ANSWERS, rest).await;
@@ -124,46 +118,33 @@ impl Connection {
     async fn responses(&self, from: OwnedReadHalf) -> Result<(), FrameError> {
         let mut from = FrameReader::new(from);
         while let Some(header) = from.header().await? {
-            let waiter = match header.kind {
-                Kind::Response => self.waiting().as_mut().and_then(|w| w.remove(&header.stream)),
-                _ => None,
-            };
-            match waiter {
-                None => from.pass(header, &mut *self.to_client.lock().await).await?,
-                Some(waiter) => {
-                    let mut payload = Vec::new();
-                    from.payload(header, &mut payload).await?;
-                    // Whoever waits lives as long as this connection.
-                    let _ = waiter.send(Response { header, payload });
-                }
-            }
+            from.pass(header, &mut *self.to_client.lock().await).await?;
         }
         Ok(())
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks the inner shim, and waits for its answer; `None` when the connection ends first.
-    pub(super) async fn ask(&self, frame: &RequestFrame) -> Option<Response> {
-        let (sender, answer) = oneshot::channel();
-        self.waiting().as_mut()?.insert(frame.header.stream, sender);
-        let mut to = self.to_inner.lock().await;
-        let written = write_frame(&mut *to, frame.header, &frame.payload).await;
-        drop(to);
-        if written.is_err() {
-            self.waiting().as_mut()?.remove(&frame.header.stream);
-            return None;
+    /// Asks the inner shim, and waits for its answer; `None` when it has gone, and with it
+    /// this connection.
+    pub(super) async fn ask(&self, method: Method, frame: &RequestFrame) -> Option<Raw> {
+        let connect = || Client::connect(&self.proxy.inner_socket, Vec::new());
+        let answer = match self.held_back.get_or_try_init(connect).await {
+            Ok(inner) => {
+                let name = method.name();
+                inner.exchange(name, frame.header.flags, &frame.payload).await.ok()
+            }
+            Err(_) => None,
+        };
+        if answer.is_none() {
+            self.broken.notify_one();
         }
-        answer.await.ok()
+        answer
     }
 
     /// Hands an answer of the inner shim on.
-    pub(super) async fn answer(&self, response: &Response) {
-        let mut to = self.to_client.lock().await;
-        // A client that has gone is seen by whoever reads from it.
-        let _ = write_frame(&mut *to, response.header, &response.payload).await;
+    pub(super) async fn answer(&self, request: Header, answer: &Raw) -> Result<(), FrameError> {
+        let (kind, flags) = (Kind::Response, answer.flags);
+        let header = Header { length: 0, stream: request.stream, kind, flags };
+        write_frame(&mut *self.to_client.lock().await, header, &answer.payload).await
     }
 
     /// Answers in the inner shim's stead.
@@ -176,9 +157,7 @@ impl Connection {
             Ok(payload) => response::success(payload),
             Err(status) => response::failure(status),
         };
-        let header =
-            Header { length: 0, stream: request.stream, kind: Kind::Response, flags: FLAG_NONE };
-        write_frame(&mut *self.to_client.lock().await, header, &payload).await
+        self.answer(request, &Raw { flags: FLAG_NONE, payload }).await
     }
 
     async fn refuse(&self, request: Header, code: Code, why: String) -> Result<(), FrameError> {

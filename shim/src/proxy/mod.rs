@@ -2,7 +2,8 @@
 //! the calls that the guard must know of.
 //!
 //! Each connection of a client has one of its own to the inner shim, so that streams,
-//! their numbers and the end of either side need no translation.
+//! their numbers and the end of either side need no translation; and, once it makes a call
+//! that is read, a second one for those.
 
 mod calls;
 mod connection;

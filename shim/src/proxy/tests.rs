@@ -153,6 +153,11 @@ impl Rig {
         Peer::new(self.inner.accept().await.unwrap().0)
     }
 
+    /// The connection that frames pass over, and the one for the calls that are read.
+    async fn accept_both(&self) -> (Peer, Peer) {
+        (self.accept().await, self.accept().await)
+    }
+
     fn noted(&self) -> Vec<String> {
         let state = Place::at(self.socket()).state().unwrap().unwrap();
         state.containers.into_iter().map(|container| container.id).collect()
@@ -163,12 +168,13 @@ impl Rig {
 struct Peer {
     from: FrameReader<OwnedReadHalf>,
     to: OwnedWriteHalf,
+    last: u32,
 }
 
 impl Peer {
     fn new(stream: UnixStream) -> Self {
         let (from, to) = stream.into_split();
-        Self { from: FrameReader::new(from), to }
+        Self { from: FrameReader::new(from), to, last: 0 }
     }
 
     async fn take(&mut self) -> (Header, Vec<u8>) {
@@ -191,12 +197,18 @@ impl Peer {
         let (header, payload) = self.take().await;
         let request = Request::decode(&payload).unwrap();
         assert_eq!(String::from_utf8_lossy(request.method), method);
+        assert!(header.stream > self.last, "Go's server refuses this");
+        self.last = header.stream;
         self.send(Header { kind: Kind::Response, ..header }, &response::success(message)).await;
         request.payload.to_vec()
     }
 }
 
-async fn call(client: &Arc<Client>, method: &str, payload: &[u8]) -> Result<Vec<u8>, ttrpc::Status> {
+async fn call(
+    client: &Arc<Client>,
+    method: &str,
+    payload: &[u8],
+) -> Result<Vec<u8>, ttrpc::Status> {
     let call = Call { service: TASK, method, payload };
     client.call(call, None).await.map_err(|error| error.status().expect("a status").clone())
 }
@@ -246,13 +258,9 @@ async fn frames_pass_as_they_came() {
         (Kind::Other(9), 0, &payload),
     ] {
         let header = Header { length: payload.len() as u32, stream: 5, kind, flags };
-        let both = async {
-            tokio::join!(client.send(header, payload), inner.take()).1
-        };
+        let both = async { tokio::join!(client.send(header, payload), inner.take()).1 };
         assert!(both.await == (header, payload.clone()), "to the inner shim: {header:?}");
-        let both = async {
-            tokio::join!(inner.send(header, payload), client.take()).1
-        };
+        let both = async { tokio::join!(inner.send(header, payload), client.take()).1 };
         assert!(both.await == (header, payload.clone()), "to the client: {header:?}");
     }
 }
@@ -263,7 +271,8 @@ async fn options_are_translated_and_nothing_else() {
     let client = rig.client().await;
     let ours = Any { type_url: options::GENERIC.to_owned(), value: Vec::new() };
     let created = calling(&client, "Create", create("web", Some(&ours)));
-    let got = rig.accept().await.answer("Create", &pid(42)).await;
+    let (_passing, mut inner) = rig.accept_both().await;
+    let got = inner.answer("Create", &pid(42)).await;
     let runc = Any { type_url: options::RUNC.to_owned(), value: vec![9 << 3, 1] };
     assert_eq!(got, create("web", Some(&runc)));
     assert_eq!(created.await.unwrap(), Ok(pid(42)));
@@ -275,7 +284,7 @@ async fn start_waits_for_the_guard_and_other_calls_do_not() {
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let client = rig.client().await;
     let created = calling(&client, "Create", create("web", None));
-    let mut inner = rig.accept().await;
+    let (_passing, mut inner) = rig.accept_both().await;
     inner.answer("Create", &pid(42)).await;
     created.await.unwrap().unwrap();
     assert_eq!(rig.noted(), ["web"]);
@@ -299,6 +308,34 @@ async fn start_waits_for_the_guard_and_other_calls_do_not() {
     let expected = ["created Some(42)", "start web", "started web 42", "deleted web"];
     assert_eq!(guard.asked()[2..], expected);
     assert!(rig.noted().is_empty());
+}
+
+/// What Go's server demands (ttrpc 1.2): `StreamID cannot be re-used and must increment`.
+#[tokio::test]
+async fn numbers_of_streams_only_grow_also_when_a_call_is_held_back() {
+    let guard = Told::new(false);
+    let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
+    let mut client = Peer::new(UnixStream::connect(rig.socket()).await.unwrap());
+    let process = ProcessId::init("web").encode();
+    let order = [("Create", 1), ("Start", 3), ("Wait", 5), ("State", 7), ("Stats", 9)];
+    for (method, stream) in order {
+        let payload = if method == "Create" { create("web", None) } else { process.clone() };
+        let call = Call { service: TASK, method, payload: &payload };
+        let header = Header { length: 0, stream, kind: Kind::Request, flags: 0 };
+        client.send(header, &call.encode_for_tests(0, &[])).await;
+    }
+    let (mut passing, mut inner) = rig.accept_both().await;
+    assert_eq!(passing.take().await.0.stream, 5);
+    assert_eq!(passing.take().await.0.stream, 9);
+    inner.answer("Create", &pid(42)).await;
+    inner.answer("State", b"").await;
+    guard.prepare.notify_one();
+    inner.answer("Start", &pid(42)).await;
+    let mut answered = Vec::new();
+    for _ in 0..3 {
+        answered.push(client.take().await.0.stream);
+    }
+    assert_eq!(answered, [1, 7, 3]);
 }
 
 #[tokio::test]
@@ -334,7 +371,8 @@ async fn the_guard_may_answer_and_colour_the_state() {
     put_uint(&mut running, STATE_STATUS, 2);
     put_text(&mut running, 99, "kept");
     let told = calling(&client, "State", process);
-    rig.accept().await.answer("State", &running).await;
+    let (_passing, mut inner) = rig.accept_both().await;
+    inner.answer("State", &running).await;
     let told = told.await.unwrap().unwrap();
     assert_eq!(State::decode(&told).unwrap().status, Status::Paused);
     assert!(told.ends_with(b"kept"));
@@ -386,15 +424,16 @@ async fn preparing_outlives_the_connection() {
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let client = rig.client().await;
     let created = calling(&client, "Create", create("web", None));
-    rig.accept().await.answer("Create", &pid(42)).await;
+    let (passing, mut inner) = rig.accept_both().await;
+    inner.answer("Create", &pid(42)).await;
     created.await.unwrap().unwrap();
-    drop(client);
+    drop((client, passing, inner));
 
     let client = rig.client().await;
-    let mut inner = rig.accept().await;
+    let _passing = rig.accept().await;
     let started = calling(&client, "Start", ProcessId::init("web").encode());
     guard.prepare.notify_one();
-    inner.answer("Start", &pid(42)).await;
+    rig.accept().await.answer("Start", &pid(42)).await;
     started.await.unwrap().unwrap();
     assert_eq!(guard.asked()[1..3], ["created Some(42)", "start web"]);
 }
@@ -406,7 +445,7 @@ async fn a_create_that_fails_leaves_no_container() {
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let client = rig.client().await;
     let created = calling(&client, "Create", create("web", None));
-    let mut inner = rig.accept().await;
+    let (_passing, mut inner) = rig.accept_both().await;
     let (header, _) = inner.take().await;
     let status = ttrpc::Status::new(Code::Internal, "runc says no");
     inner.send(Header { kind: Kind::Response, ..header }, &response::failure(&status)).await;
@@ -425,13 +464,12 @@ async fn too_many_calls_at_once_are_refused_and_a_kill_is_not() {
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let client = rig.client().await;
     let created = calling(&client, "Create", create("web", None));
-    let mut inner = rig.accept().await;
+    let (_passing, mut inner) = rig.accept_both().await;
     inner.answer("Create", &pid(1)).await;
     created.await.unwrap().unwrap();
     // The guard prepares for ever: each Start waits.
-    let mut starts: Vec<_> = (0..65)
-        .map(|_| calling(&client, "Start", ProcessId::init("web").encode()))
-        .collect();
+    let mut starts: Vec<_> =
+        (0..65).map(|_| calling(&client, "Start", ProcessId::init("web").encode())).collect();
     let refused = starts.pop().unwrap().await.unwrap().unwrap_err();
     assert_eq!(refused.code, Code::ResourceExhausted as u32);
     let killed = calling(&client, "Kill", ProcessId::init("web").encode());
