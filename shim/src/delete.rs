@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::args::Args;
+use crate::cgroup;
 use crate::config::{self, Config};
 use crate::inner::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
@@ -49,10 +50,12 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         Some(note) => note.inner.clone(),
         None => program(args)?,
     };
-    match note.and_then(|note| note.socket) {
+    let output = match note.and_then(|note| note.socket) {
         Some(socket) => guarded(args, &program, &bundle, Place::at(socket)),
         None => unguarded(args, &program, &bundle),
-    }
+    };
+    cgroup::remove_empty(&bundle);
+    output
 }
 
 fn bundle(args: &Args) -> Result<PathBuf, DeleteError> {
@@ -140,6 +143,9 @@ fn orphaned(
     for other in others {
         // Its own `delete`, if containerd runs one, tells containerd how it went.
         let _ = other.finish();
+    }
+    for container in &state.containers {
+        cgroup::remove_empty(&container.bundle);
     }
     serve::clear(place, &state.inner_socket);
     Ok(output?)

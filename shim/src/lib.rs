@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod bootstrap;
+pub mod cgroup;
 pub mod config;
 pub mod delete;
 pub mod events;

@@ -32,6 +32,10 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What the guard has for its end ([`guard::Guard::shutdown`]).
 const LAST_WORK: Duration = Duration::from_secs(2);
 
+/// How often to look whether an inner shim that has ended still listens, and how long to
+/// wait between.
+const LISTENING: (u32, Duration) = (100, Duration::from_millis(2));
+
 /// Why the guard does not come up.
 #[derive(Debug, thiserror::Error)]
 enum ServeError {
@@ -188,11 +192,19 @@ async fn ended(mut lifeline: UnixStream) {
 /// Removes what is ours, and the inner shim's socket: it removes only the one that the
 /// bundle's `address` names, which is ours (containerd 1.x), and none when it was killed.
 pub(crate) fn clear(place: &Place, inner_socket: &Path) {
-    let gone = std::os::unix::net::UnixStream::connect(inner_socket)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if gone {
-        // Somebody else may have been quicker.
-        let _ = std::fs::remove_file(inner_socket);
-    }
     place.clear();
+    // A process that ends closes what it has open in no order that one could count on: it
+    // may listen for a moment longer than it is connected.
+    for _ in 0..LISTENING.0 {
+        match std::os::unix::net::UnixStream::connect(inner_socket) {
+            Ok(_) => std::thread::sleep(LISTENING.1),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::ConnectionRefused {
+                    // Somebody else may have been quicker.
+                    let _ = std::fs::remove_file(inner_socket);
+                }
+                return;
+            }
+        }
+    }
 }

@@ -9,8 +9,6 @@ mod compose;
 mod none;
 mod permit;
 
-use std::future::Future;
-
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
@@ -128,7 +126,7 @@ impl Created {
 
     /// Waits for it; `None` when the inner shim refused, or its answer was lost: then there
     /// is no container to start, and no `deleted` will come.
-    pub fn pid(self) -> impl Future<Output = Option<u32>> + Send {
-        async { self.0.await.ok() }
+    pub async fn pid(self) -> Option<u32> {
+        self.0.await.ok()
     }
 }
