@@ -147,7 +147,7 @@ fn orphaned(
     for container in &state.containers {
         cgroup::remove_empty(&container.bundle);
     }
-    serve::clear(place, &state.inner_socket);
+    serve::clear(place, &state.inner_sockets);
     Ok(output?)
 }
 
@@ -171,7 +171,7 @@ fn end(args: &Args, place: &Place, state: &State) {
     }
     if !state.guard.wait(GOING * 2) {
         let _ = state.guard.kill(GOING);
-        serve::clear(place, &state.inner_socket);
+        serve::clear(place, &state.inner_sockets);
     }
 }
 
@@ -180,11 +180,12 @@ fn ask_to_end(args: &Args, state: &State) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return;
     };
+    let Some(socket) = state.inner_sockets.first() else { return };
     runtime.block_on(async {
         // Which version it speaks is not known here; one of them it does not answer, and
         // whatever it does, it is killed if it stays.
         for version in [3, 2] {
-            let inner = Inner::new(state.inner_socket.clone(), version, &args.namespace);
+            let inner = Inner::new(socket.clone(), version, &args.namespace);
             let _ = tokio::time::timeout(GOING / 2, async {
                 let _ = inner.delete(&ProcessId::init(&args.id)).await;
                 let _ = inner.shutdown(&args.id).await;

@@ -21,6 +21,7 @@ pub mod inner;
 pub mod log;
 pub mod messages;
 pub mod options;
+mod orphan;
 pub mod process;
 pub mod proxy;
 pub mod rundir;

@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigError};
 use crate::events::Events;
 use crate::guard::{self, GuardError};
 use crate::log::{chain, to_bundle};
+use crate::orphan;
 use crate::process::{self, Process};
 use crate::proxy::{Connections, Containers, Proxy};
 use crate::rundir::{Place, RunDirError, State};
@@ -88,7 +89,9 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Inner(inner_socket.clone(), error))?;
     let inner = Inner::new(inner_socket.clone(), args.serve.version, &args.namespace);
     let place = Place::at(args.serve.socket.clone());
-    let containers = Containers::new(place.clone(), state(&inner, args, &log).await?)?;
+    let state = state(&inner, args, &log).await?;
+    let inner_sockets = state.inner_sockets.clone();
+    let containers = Arc::new(Containers::new(place.clone(), state)?);
     let inner_config = config.inner.clone();
     let context = guard::Context {
         config: Arc::new(config),
@@ -104,9 +107,9 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
     let proxy = Arc::new(Proxy {
         guard: Arc::clone(&guard),
         inner_socket: inner_socket.clone(),
-        inner,
+        inner: inner.clone(),
         inner_config,
-        containers: Arc::new(containers),
+        containers: Arc::clone(&containers),
         log: log.clone(),
     });
     report_ready().map_err(ServeError::Daemon)?;
@@ -116,11 +119,17 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
     tokio::select! {
         () = proxy.serve(&listener, &open) => {}
         () = ended(lifeline) => {}
+        () = async {
+            orphan::forgotten(&args.address, &open).await;
+            orphan::end(&args.id, &containers, &inner, &log).await;
+            // The inner shim's end is ours.
+            std::future::pending().await
+        } => {}
     }
     // First of all, before containerd is back to start another container of this name. Those
     // who are connected see the end of their own connections.
     drop(listener);
-    clear(&place, &inner_socket);
+    clear(&place, &inner_sockets);
     let _ = timeout(LAST_ANSWERS, open.ended()).await;
     if timeout(LAST_WORK, guard.shutdown()).await.is_err() {
         warn!(log, "the guard did not end in time");
@@ -169,12 +178,10 @@ async fn state(inner: &Inner, args: &Args, log: &Logger) -> Result<State, ServeE
             None
         }
     };
-    Ok(State {
-        guard,
-        inner: pid.and_then(Process::by_pid),
-        inner_socket: args.serve.inner.clone(),
-        containers: Vec::new(),
-    })
+    let mut inner_sockets = vec![args.serve.inner.clone()];
+    let others = pid.map(process::listens_on).unwrap_or_default();
+    inner_sockets.extend(others.into_iter().filter(|socket| *socket != args.serve.inner));
+    Ok(State { guard, inner: pid.and_then(Process::by_pid), inner_sockets, containers: Vec::new() })
 }
 
 /// containerd's socket for events (its `start` puts it in the environment).
@@ -189,19 +196,23 @@ async fn ended(mut lifeline: UnixStream) {
     while matches!(lifeline.read(&mut byte).await, Ok(1..)) {}
 }
 
-/// Removes what is ours, and the inner shim's socket: it removes only the one that the
+/// Removes what is ours, and the inner shim's sockets: it removes only the one that the
 /// bundle's `address` names, which is ours (containerd 1.x), and none when it was killed.
-pub(crate) fn clear(place: &Place, inner_socket: &Path) {
+pub(crate) fn clear(place: &Place, inner_sockets: &[PathBuf]) {
     place.clear();
+    inner_sockets.iter().for_each(|socket| remove_dead(socket));
+}
+
+fn remove_dead(socket: &Path) {
     // A process that ends closes what it has open in no order that one could count on: it
     // may listen for a moment longer than it is connected.
     for _ in 0..LISTENING.0 {
-        match std::os::unix::net::UnixStream::connect(inner_socket) {
+        match std::os::unix::net::UnixStream::connect(socket) {
             Ok(_) => std::thread::sleep(LISTENING.1),
             Err(error) => {
                 if error.kind() == io::ErrorKind::ConnectionRefused {
                     // Somebody else may have been quicker.
-                    let _ = std::fs::remove_file(inner_socket);
+                    let _ = std::fs::remove_file(socket);
                 }
                 return;
             }

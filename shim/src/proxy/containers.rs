@@ -46,6 +46,12 @@ impl Containers {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The containers that there are.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.held().state.containers.iter().map(|container| container.id.clone()).collect()
+    }
+
     /// A container is about to be created.
     pub(super) async fn begin(
         &self,
@@ -91,7 +97,7 @@ impl Containers {
     }
 
     /// A container is no more.
-    pub(super) fn end(&self, id: &str) {
+    pub(crate) fn end(&self, id: &str) {
         let mut held = self.held();
         held.preparing.remove(id);
         held.state.containers.retain(|container| container.id != id);

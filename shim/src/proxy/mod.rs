@@ -62,6 +62,12 @@ impl Default for Connections {
 }
 
 impl Connections {
+    /// Whether there is one.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.0.available_permits() < CONNECTIONS_MAX
+    }
+
     /// Waits until the last of them has ended.
     pub async fn ended(&self) {
         let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);

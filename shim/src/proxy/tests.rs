@@ -114,7 +114,7 @@ impl Rig {
         let state = rundir::State {
             guard: Process::own().unwrap(),
             inner: None,
-            inner_socket: inner_socket.clone(),
+            inner_sockets: vec![inner_socket.clone()],
             containers: Vec::new(),
         };
         let listener = UnixListener::from_std({
