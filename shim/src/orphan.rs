@@ -20,6 +20,9 @@ const LOOKS: (Duration, u32) = (Duration::from_secs(1), 5);
 /// How long a killed container may take to end.
 const ENDING: Duration = Duration::from_secs(5);
 const SIGKILL: u32 = 9;
+/// How long a shim without containers is left alone. A container is created as soon as its
+/// shim is there, and a shim told to end with its last one.
+const EMPTY: Duration = Duration::from_secs(8);
 
 /// Returns when containerd, at `socket`, is there and does not know us. While it is away,
 /// containers live on: it may be being upgraded.
@@ -31,6 +34,17 @@ pub(crate) async fn forgotten(socket: &Path, open: &Connections) {
         let there = UnixStream::connect(socket).await.is_ok();
         looks = if there && !open.any() { looks + 1 } else { 0 };
     }
+}
+
+/// Returns when there has been no container for long: containerd 1.6, killed before it
+/// created one, comes back, connects and leaves it at that.
+///
+/// Never for a shim of version 3, which may be a sandbox that has no containers yet.
+pub(crate) async fn empty(version: u32, containers: &Containers) {
+    if version >= 3 {
+        return std::future::pending().await;
+    }
+    containers.none_for(EMPTY).await;
 }
 
 /// Ends every container, and asks the inner shim to end.

@@ -120,7 +120,10 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
         () = proxy.serve(&listener, &open) => {}
         () = ended(lifeline) => {}
         () = async {
-            orphan::forgotten(&args.address, &open).await;
+            tokio::select! {
+                () = orphan::forgotten(&args.address, &open) => {}
+                () = orphan::empty(args.serve.version, &containers) => {}
+            }
             orphan::end(&args.id, &containers, &inner, &log).await;
             // The inner shim's end is ours.
             std::future::pending().await
