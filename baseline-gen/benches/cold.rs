@@ -15,7 +15,8 @@ use lacre_baseline::{NoProgress, Options, from_rootfs};
 const RUNS: usize = 7;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = std::env::var_os("LACRE_BENCH_TREE").map_or_else(|| "/usr/bin".into(), PathBuf::from);
+    let root =
+        std::env::var_os("LACRE_BENCH_TREE").map_or_else(|| "/usr/bin".into(), PathBuf::from);
     let temp = tempfile::tempdir()?;
     let options = Options::default();
     let baseline = from_rootfs(&root, &options, &NoProgress)?;
