@@ -1,12 +1,12 @@
 //! One guarded container, from Create to Delete.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lacre_analyzer::Verdict;
 use lacre_baseline::{NoProgress, Options, open_or_build};
 use lacre_executor::{Backoff, Executor, Helper, Manager, Settings};
-use lacre_measure::{Armed, Block, Known, Outcome, Target};
+use lacre_measure::{Armed, Block, Known, Outcome, SourceError, Target};
 use lacre_policy::{Effective, Policy};
 use lacre_types::{
     Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
@@ -31,7 +31,7 @@ pub(super) struct Guarded {
     pub(super) executor: Executor,
     /// Dropped first of all when the container is gone; then nobody is left to send
     /// violations, and the responder ends.
-    _armed: Mutex<Vec<Box<dyn Armed>>>,
+    armed: Mutex<Vec<Box<dyn Armed>>>,
 }
 
 impl Guarded {
@@ -113,8 +113,8 @@ impl Guarded {
         // Arming calls the judge's threads to life, and may load programs into the kernel.
         let armed = tokio::task::spawn_blocking({
             let (judge, log) = (Arc::clone(&judge), context.log.clone());
-            let sources = context.config.sources.clone();
-            move || sources::arm(&sources, &target, &judge, &log)
+            let config = Arc::clone(&context.config);
+            move || sources::arm(&config, &target, &judge, &log)
         });
         let armed = match armed.await {
             Ok(Ok(armed)) => armed,
@@ -129,11 +129,19 @@ impl Guarded {
             }
             Err(error) => return Err(Refusal::not_ready(format!("arming the sources: {error}"))),
         };
-        let guarded = Self { executor, _armed: Mutex::new(armed) };
+        let guarded = Self { executor, armed: Mutex::new(armed) };
         if without_baseline {
             refuse_without_baseline(&judge, &rules).await?;
         }
         Ok(guarded)
+    }
+}
+
+impl Guarded {
+    /// A process has entered it by exec.
+    pub(super) fn joined(&self, pid: u32) -> Result<(), SourceError> {
+        let armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.iter().try_for_each(|source| source.joined(pid))
     }
 }
 
