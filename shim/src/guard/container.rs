@@ -13,11 +13,10 @@ use lacre_types::{
     ViolationKind,
 };
 use slog::{Logger, error, warn};
-use tokio::sync::mpsc;
 
 use super::identity::{RootFs, Who};
 use super::judge::{Judge, Rules};
-use super::policies::{self, FIRST_WORD, Word};
+use super::policies::{self, FIRST_WORD, Words};
 use super::respond::{Recent, Responder};
 use super::runtime::OfInner;
 use super::sources::{self, ImageFiles, NoFiles};
@@ -168,7 +167,7 @@ async fn refuse_without_baseline(judge: &Arc<Judge>, rules: &Rules) -> Result<()
 pub(super) struct Asked {
     pub(super) who: Who,
     pub(super) policy: Arc<Effective>,
-    pub(super) words: mpsc::Receiver<Word>,
+    pub(super) words: Words,
 }
 
 impl Shared {
@@ -178,13 +177,11 @@ impl Shared {
         let mut words = self.switchboard.listen(&who.id);
         let mut policy = None;
         if config.server.is_some() {
-            if self.reporter.register(who.registration()) {
-                // What the server says of a record is for later; there are no records yet.
-                if let Ok(Some(Word::Policy(first))) =
-                    tokio::time::timeout(FIRST_WORD, words.recv()).await
-                {
-                    policy = Some(first);
-                }
+            let came = words.policy.wait_for(Option::is_some);
+            if self.reporter.register(who.registration())
+                && let Ok(Ok(first)) = tokio::time::timeout(FIRST_WORD, came).await
+            {
+                policy = first.clone();
             }
             if policy.is_none() {
                 warn!(
