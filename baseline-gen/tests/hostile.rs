@@ -358,14 +358,13 @@ fn whiteouts_as_attributes_hide_too() {
 fn a_file_that_never_holds_still_is_an_error() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("busy.sh");
-    fs::write(&path, vec![b'#'; 32 << 20]).unwrap();
+    fs::write(&path, vec![b'#'; 64 << 20]).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     let error = std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut file = fs::File::options().write(true).open(&path).unwrap();
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 file.write_all(b"x").unwrap();
-                file.sync_data().unwrap();
             }
         });
         let got = from_rootfs(temp.path(), &Options::default(), &NoProgress);

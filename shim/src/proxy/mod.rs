@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use slog::{Logger, info, warn};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
 use crate::config;
 use crate::guard::Guard;
@@ -51,28 +51,41 @@ impl std::fmt::Debug for Proxy {
     }
 }
 
-/// The connections that are open, for as long as they are.
-#[derive(Debug, Clone)]
-pub struct Connections(Arc<Semaphore>);
+/// How many connections are open.
+#[derive(Debug, Clone, Default)]
+pub struct Connections(Arc<watch::Sender<usize>>);
 
-impl Default for Connections {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(CONNECTIONS_MAX)))
-    }
-}
+/// One of them, while it is open.
+#[derive(Debug)]
+struct Open(Connections);
 
 impl Connections {
     /// Whether there is one.
     #[must_use]
     pub fn any(&self) -> bool {
-        self.0.available_permits() < CONNECTIONS_MAX
+        *self.0.borrow() > 0
     }
 
-    /// Waits until the last of them has ended.
+    /// Waits until there is none. Others may come meanwhile.
     pub async fn ended(&self) {
-        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-        // The semaphore is never closed, so that this only ever ends with all of them.
-        let _ = self.0.acquire_many(all).await;
+        // The sender is ours, so that this only ever ends with all of them.
+        let _ = self.0.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// One more, unless there are too many.
+    fn open(&self) -> Option<Open> {
+        let more = |open: &mut usize| {
+            let room = *open < CONNECTIONS_MAX;
+            *open += usize::from(room);
+            room
+        };
+        self.0.send_if_modified(more).then(|| Open(self.clone()))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|open| *open -= 1);
     }
 }
 
@@ -89,14 +102,14 @@ impl Proxy {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&open.0).try_acquire_owned() else {
+            let Some(one) = open.open() else {
                 warn!(self.log, "closing a connection: there are {} already", CONNECTIONS_MAX);
                 continue;
             };
             let proxy = Arc::clone(&self);
             tokio::spawn(async move {
                 proxy.connection(client).await;
-                drop(permit);
+                drop(one);
             });
         }
     }
@@ -112,5 +125,33 @@ impl Proxy {
         if let Err(error) = connection::relay(Arc::clone(&self), client, inner).await {
             info!(self.log, "a connection ended"; "error" => chain(&error));
         }
+    }
+}
+
+#[cfg(test)]
+mod connections {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_the_last_to_end_keeps_nobody_out() {
+        let connections = Connections::default();
+        let first = connections.open();
+        let waiting = tokio::spawn({
+            let connections = connections.clone();
+            async move { connections.ended().await }
+        });
+        tokio::task::yield_now().await;
+        let second = connections.open();
+        assert!(second.is_some(), "there is room");
+        drop((first, second));
+        waiting.await.unwrap();
+        assert!(!connections.any());
+    }
+
+    #[test]
+    fn there_are_not_more_than_the_bound() {
+        let connections = Connections::default();
+        let all: Vec<_> = std::iter::from_fn(|| connections.open()).collect();
+        assert_eq!(all.len(), CONNECTIONS_MAX);
     }
 }
