@@ -1,0 +1,200 @@
+//! What was promised, what was measured, and why the two differ where they do.
+
+use super::page::{Section, Unit};
+
+/// A promise.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    key: Key,
+    what: &'static str,
+    limit: Limit,
+    /// Printed where it is missed, and only there.
+    because: &'static str,
+}
+
+/// Its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Start,
+    Exec,
+    Opens,
+    Build,
+    Server,
+    Pause,
+    BaselineCold,
+    BaselineCached,
+    Memory,
+    FlatStart,
+    FlatExec,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limit {
+    /// Of plain runc, or of what the section compares with.
+    Times(f64),
+    AtMost(f64, Unit),
+}
+
+const BUDGETS: [Budget; 11] = [
+    Budget {
+        key: Key::Start,
+        what: "container start, baseline cached",
+        limit: Limit::Times(1.05),
+        because: "",
+    },
+    Budget {
+        key: Key::Exec,
+        what: "exec of a known program, steady state",
+        limit: Limit::Times(1.01),
+        because: "",
+    },
+    Budget {
+        key: Key::Opens,
+        what: "opens of data files, steady state",
+        // 1.00 × to two digits.
+        limit: Limit::Times(1.005),
+        because: "",
+    },
+    Budget { key: Key::Build, what: "exec-heavy build", limit: Limit::Times(1.01), because: "" },
+    Budget { key: Key::Server, what: "server", limit: Limit::Times(1.01), because: "" },
+    Budget {
+        key: Key::Pause,
+        what: "from measurement to PAUSE done, p99",
+        limit: Limit::AtMost(5e6, Unit::Nanoseconds),
+        because: "",
+    },
+    Budget {
+        key: Key::BaselineCold,
+        what: "baseline, cold, against `sha256sum`",
+        limit: Limit::Times(1.0),
+        because: "",
+    },
+    Budget {
+        key: Key::BaselineCached,
+        what: "baseline, cached",
+        limit: Limit::AtMost(5e6, Unit::Nanoseconds),
+        because: "",
+    },
+    Budget {
+        key: Key::Memory,
+        what: "memory of a shim above the inner's",
+        limit: Limit::AtMost(5.0 * 1024.0, Unit::Kibibytes),
+        because: "",
+    },
+    Budget {
+        key: Key::FlatStart,
+        what: "container start beside idle ones, against none",
+        limit: Limit::Times(1.05),
+        because: "",
+    },
+    Budget {
+        key: Key::FlatExec,
+        what: "exec beside idle containers, against none",
+        limit: Limit::Times(1.01),
+        because: "",
+    },
+];
+
+/// One budget, held against one figure.
+#[derive(Debug, Clone)]
+pub(crate) struct Verdict {
+    key: Key,
+    way: String,
+    measured: f64,
+}
+
+impl Verdict {
+    /// `way` says of which of the section's figures.
+    pub(crate) fn new(key: Key, way: &str, measured: f64) -> Self {
+        Self { key, way: way.to_owned(), measured }
+    }
+}
+
+impl Budget {
+    fn shown(&self, measured: f64) -> [String; 3] {
+        match self.limit {
+            Limit::Times(limit) => {
+                let by = (measured / limit - 1.0) * 100.0;
+                let digits = if limit * 100.0 == (limit * 100.0).round() { 2 } else { 3 };
+                let limit = format!("≤ {limit:.digits$} ×");
+                [limit, format!("{measured:.3} ×"), format!("{by:.1} %")]
+            }
+            Limit::AtMost(limit, unit) => [
+                format!("< {}", unit.show(limit)),
+                unit.show(measured),
+                unit.show(measured - limit),
+            ],
+        }
+    }
+
+    fn met(&self, measured: f64) -> bool {
+        match self.limit {
+            Limit::Times(limit) => measured <= limit,
+            Limit::AtMost(limit, _) => measured < limit,
+        }
+    }
+}
+
+/// The table that everything else explains.
+pub(crate) fn section(verdicts: &[Verdict]) -> Section {
+    let mut section = Section::new(
+        "Budgets",
+        "Where a way is compared, the figure is the median of the ratios of each round; the \
+         sections below have their spread, and beside it what the machine's noise makes of \
+         runc against itself.",
+    );
+    let mut rows = Vec::new();
+    let mut missed: Vec<&Budget> = Vec::new();
+    for budget in &BUDGETS {
+        for verdict in verdicts.iter().filter(|verdict| verdict.key == budget.key) {
+            let [limit, measured, by] = budget.shown(verdict.measured);
+            let verdict_text = if budget.met(verdict.measured) {
+                "met".to_owned()
+            } else {
+                if missed.last().is_none_or(|last| last.key != budget.key) {
+                    missed.push(budget);
+                }
+                format!("**missed by {by}**")
+            };
+            rows.push(vec![
+                budget.what.to_owned(),
+                verdict.way.clone(),
+                limit,
+                measured,
+                verdict_text,
+            ]);
+        }
+    }
+    section.table(&["what", "way", "budget", "measured", ""], &rows);
+    for budget in missed.iter().filter(|budget| !budget.because.is_empty()) {
+        section.paragraph(&format!("*{}* is missed because {}", budget.what, budget.because));
+    }
+    section
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_budget_says_by_how_much() {
+        let text = section(&[
+            Verdict::new(Key::Start, "audit", 1.04),
+            Verdict::new(Key::Start, "enforce", 1.155),
+            Verdict::new(Key::Pause, "auto", 6.5e6),
+            Verdict::new(Key::Opens, "audit", 1.004),
+        ])
+        .into_text();
+        assert!(text.contains("| audit | ≤ 1.05 × | 1.040 × | met |"), "{text}");
+        assert!(text.contains("| enforce | ≤ 1.05 × | 1.155 × | **missed by 10.0 %** |"), "{text}");
+        assert!(text.contains("| < 5.00 ms | 6.50 ms | **missed by 1.50 ms** |"), "{text}");
+        assert!(text.contains("| audit | ≤ 1.005 × | 1.004 × | met |"), "{text}");
+    }
+
+    #[test]
+    fn each_promise_stands_once_in_the_table() {
+        for (at, budget) in BUDGETS.iter().enumerate() {
+            assert!(BUDGETS[..at].iter().all(|other| other.key != budget.key));
+        }
+    }
+}
