@@ -39,6 +39,12 @@ pub enum Verdict {
 
 /// That a digest was compared and found listed. Only [`judge`] makes one, so whoever holds
 /// it need not ask whether the comparison was made.
+///
+/// ```compile_fail,E0451
+/// # fn forge(path: lacre_types::CanonicalPath, digest: lacre_types::Digest) {
+/// let forged = lacre_analyzer::Allowed { path, digest };
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     path: CanonicalPath,

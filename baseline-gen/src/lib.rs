@@ -29,6 +29,7 @@ mod provenance;
 mod store;
 mod tar;
 mod walk;
+mod whitelist;
 
 pub use algorithms::Algorithms;
 pub use baseline::{Baseline, Entry, Link};

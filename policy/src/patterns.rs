@@ -32,12 +32,12 @@ impl<T> FromIterator<(Glob, T)> for Patterns<T> {
     /// Takes them in their order; of two that are the same text, the first stays.
     fn from_iter<I: IntoIterator<Item = (Glob, T)>>(patterns: I) -> Self {
         let mut exact = HashMap::new();
-        let mut globs: Vec<(Box<[u8]>, (u32, Glob, T))> = Vec::new();
+        let mut globs = Vec::new();
         for (order, (glob, value)) in (0..).zip(patterns) {
             if let Some(text) = glob.literal() {
                 exact.entry(text.into()).or_insert((order, value));
             } else {
-                globs.push((glob.prefix().into(), (order, glob, value)));
+                globs.push((Box::<[u8]>::from(glob.prefix()), (order, glob, value)));
             }
         }
         globs.sort_by(|(a, x), (b, y)| (a, x.0).cmp(&(b, y.0)));

@@ -104,6 +104,12 @@ impl Policy {
         self.kinds[kind as usize].outcome(subject)
     }
 
+    /// The file's own `Mode`, if it has one.
+    #[must_use]
+    pub const fn mode(&self) -> Option<Mode> {
+        self.settings.mode
+    }
+
     /// The mode that holds on a node with that mode: the stricter of the node's and the
     /// file's `Mode`.
     #[must_use]

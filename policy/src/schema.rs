@@ -72,7 +72,7 @@ fn value() -> Value {
                         "description": "So many restarts, then the fallback of RESTART.",
                         "anyOf": [
                             {"type": "integer", "minimum": 1},
-                            {"type": "string", "pattern": "^\\+?[0-9]+$"},
+                            {"type": "string", "pattern": "^[0-9]+$"},
                         ],
                     },
                 },
@@ -81,7 +81,7 @@ fn value() -> Value {
                 "description": "The TCP port of the policy server.",
                 "anyOf": [
                     {"type": "integer", "minimum": 1, "maximum": 65535},
-                    {"type": "string", "pattern": "^\\+?[0-9]+$"},
+                    {"type": "string", "pattern": "^[0-9]+$"},
                 ],
             },
         },

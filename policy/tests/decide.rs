@@ -1,5 +1,7 @@
 //! What rules match, and which of several.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use lacre_policy::{Because, Policy, Subject, resolve};
 use lacre_types::{Action, CanonicalPath, Digest, Mode, ViolationKind};
 

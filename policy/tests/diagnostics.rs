@@ -150,7 +150,7 @@ told!(bytes_that_are_no_text, b"Actions:\n  # caf\xe9\n");
 told!(an_empty_file, "# nothing\n");
 told!(no_actions, "PORT: \"50051\"\n");
 told!(a_list_for_a_policy, "- Actions\n");
-told!(too_deep, format!("Actions: {}", "[".repeat(40)));
+told!(too_deep, format!("Actions: {}{}", "[".repeat(40), "]".repeat(40)));
 told!(too_large, vec![b'#'; (1 << 20) + 1]);
 told!(
     a_line_cannot_deceive,

@@ -1,5 +1,7 @@
 //! What a server sends for one container answers as the whole policy would.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fmt::Write as _;
 
 use lacre_policy::{Effective, EffectiveError, Policy, Subject};

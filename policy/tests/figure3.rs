@@ -1,5 +1,7 @@
 //! Sarmento 2023, figure 3, loads as printed and decides as he says.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use lacre_policy::{Policy, Subject};
 use lacre_types::{Action, Digest, ViolationKind};
 
@@ -21,7 +23,7 @@ fn action(subject: Subject<'_>, kind: ViolationKind) -> (Action, Option<u32>) {
 fn it_loads_with_one_warning_for_the_digest_of_63_digits() {
     let (policy, warnings) = Policy::parse("figure3.yaml", FIGURE_3).unwrap();
     assert_eq!(policy.port(), Some(50051));
-    assert_eq!(policy.rules(), 8 - 1 + 1);
+    assert_eq!(policy.rules(), 8);
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
     assert_eq!((warning.line, warning.column), (7, 9));
     assert!(warning.message.contains("has 64 hex digits, this has 63"), "{warning}");

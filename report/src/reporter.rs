@@ -190,7 +190,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Reporter {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 pub(crate) struct Shared {
@@ -282,7 +282,7 @@ impl Reporter {
             Some(_) => Some(session::start(Arc::clone(&shared)).map_err(StartError::Thread)?),
             None => None,
         };
-        Ok(Self { shared, thread })
+        Ok(Self { shared, thread: Mutex::new(thread) })
     }
 
     /// Reports a record. It never waits for the network: when this returns, the record is
@@ -352,14 +352,11 @@ impl Reporter {
 
     /// Ends: delivers what is left, for at most `limit`, and writes the record file. What
     /// could not be delivered stays on disk, for the next shim of this node to adopt.
-    pub fn stop(mut self, limit: Duration) {
-        self.end(limit);
-    }
-
-    fn end(&mut self, limit: Duration) {
+    pub fn stop(&self, limit: Duration) {
         self.shared.stop.send_replace(Some(Instant::now() + limit));
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             let _ = thread.join();
         }
         let mut own = self.shared.own();
@@ -374,8 +371,9 @@ impl Reporter {
 
 impl Drop for Reporter {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.end(Duration::ZERO);
+        let running = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).is_some();
+        if running {
+            self.stop(Duration::ZERO);
         }
     }
 }

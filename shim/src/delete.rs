@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::args::Args;
 use crate::config::{self, Config};
+use crate::guard;
 use crate::inner::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
 use crate::process;
@@ -49,10 +50,12 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         Some(note) => note.inner.clone(),
         None => program(args)?,
     };
-    match note.and_then(|note| note.socket) {
+    let output = match note.and_then(|note| note.socket) {
         Some(socket) => guarded(args, &program, &bundle, Place::at(socket)),
         None => unguarded(args, &program, &bundle),
-    }
+    };
+    guard::forget(&args.namespace, &args.id);
+    output
 }
 
 fn bundle(args: &Args) -> Result<PathBuf, DeleteError> {
@@ -137,6 +140,9 @@ fn orphaned(
             .collect(),
     };
     let output = own.finish();
+    for container in &state.containers {
+        guard::forget(&args.namespace, &container.id);
+    }
     for other in others {
         // Its own `delete`, if containerd runs one, tells containerd how it went.
         let _ = other.finish();

@@ -13,6 +13,10 @@ use lacre_shim::{delete, info, serve, start};
 const USAGE_ERROR: u8 = 64;
 
 fn main() -> ExitCode {
+    // An action that outlives its shim: DELETE, RESTART.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "--act") {
+        return lacre_executor::detached_main(io::stdin());
+    }
     let (args, action) = match Args::parse(std::env::args_os().skip(1)) {
         Ok(Some(parsed)) => parsed,
         Ok(None) => return print(USAGE.as_bytes()),

@@ -90,7 +90,7 @@ impl Responder {
         let path = subject.path.clone();
         let measurement = measurement(subject, Content::Size(state.size));
         let answer = self.shared.judge.judge(&measurement);
-        let outcome = self.respond(&ask, answer);
+        let outcome = self.answer(&ask, answer, &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
         let id = self.id();
         let job = (state.size <= self.limits.report_bytes)
@@ -203,7 +203,7 @@ impl Responder {
 
     /// Answers by a digest, and asks no more about a file that the baseline allows.
     fn finish(&mut self, ask: Permission, measurement: Measurement, answer: Answer, state: State) {
-        let outcome = self.respond(&ask, answer);
+        let outcome = self.answer(&ask, answer, &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
         if outcome == Outcome::Ran && self.shared.judge.settled(&measurement) {
             self.settle(ask, &state, self.mask);
@@ -221,6 +221,14 @@ impl Responder {
 
     fn allow(&self, ask: &Permission) {
         self.respond(ask, Answer::Allow);
+    }
+
+    /// Answers, and before it lets something run, says so.
+    fn answer(&self, ask: &Permission, answer: Answer, measurement: &Measurement) -> Outcome {
+        if answer == Answer::Allow && ask.mask().has(Mask::EXEC) {
+            self.shared.judge.passes(ask.file(), measurement);
+        }
+        self.respond(ask, answer)
     }
 
     fn respond(&self, ask: &Permission, answer: Answer) -> Outcome {

@@ -29,8 +29,8 @@ pub(super) fn duration(reader: &mut Reader<'_>, node: &Node) -> Option<Duration>
 
 pub(super) fn port(reader: &mut Reader<'_>, node: &Node) -> Option<u16> {
     let text = reader.text(node, "a TCP port such as \"50051\"")?;
-    match text.parse() {
-        Ok(port) if port != 0 => Some(port),
+    match number(text) {
+        Some(port) if port != 0 => Some(port),
         _ => {
             reader
                 .error(node.span, format!("`{}` is not a TCP port", shown(text)))
@@ -42,7 +42,7 @@ pub(super) fn port(reader: &mut Reader<'_>, node: &Node) -> Option<u16> {
 
 pub(super) fn attempts(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
     let text = reader.text(node, "a number of restarts")?;
-    let attempts = text.parse().ok().filter(|attempts| *attempts > 0);
+    let attempts = number(text).filter(|attempts| *attempts > 0);
     if attempts.is_none() {
         reader
             .error(node.span, format!("`{}` is not a number of restarts", shown(text)))
@@ -50,6 +50,11 @@ pub(super) fn attempts(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
             .help("leave `Attempts` out to have no limit");
     }
     attempts
+}
+
+/// Digits alone; `parse` by itself takes a `+` too.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// A text of the file within a message.

@@ -35,9 +35,6 @@ pub(super) fn load(text: &str) -> Result<Option<Node>, Refused> {
         disallow_directives: true,
         // An anchor's own place, right behind the node that has it.
         emit_anchor_events: true,
-        // One more than is allowed, so that the refusal is ours, with our words.
-        flow_nesting_limit: MAX_DEPTH + 1,
-        block_nesting_limit: MAX_DEPTH + 1,
     };
     let mut open: Vec<Open> = Vec::new();
     let mut root = None;

@@ -229,6 +229,10 @@ impl<'t> Reader<'t> {
     }
 
     fn unknown(&mut self, span: Span, is_not: &str, word: &str, known: &[&str]) {
+        if self.errors.len() > Errors::MAX {
+            self.more += 1;
+            return;
+        }
         let shown: String = escape(word.as_bytes()).chars().take(64).collect();
         let error = self.error(span, format!("`{shown}` {is_not}"));
         error.expected(format!("expected one of {}", known.join(", ")));

@@ -1,10 +1,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lacre_measure::exec_trace;
+use lacre_report::{Address, Connector, Reporter, StartError, TlsFiles};
 use slog::{Logger, info};
 
+use super::lacre::{Lacre, Shared};
+use super::policies::Switchboard;
+use super::sources;
 use super::{Exempt, Guard, NoGuard};
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::events::Events;
 use crate::task::Inner;
 
@@ -31,15 +36,56 @@ pub struct Context {
 
 /// Why there is no guard: then nothing starts.
 #[derive(Debug, thiserror::Error)]
-pub enum GuardError {}
+pub enum GuardError {
+    /// The policy server can't be reached as the configuration says, now or ever.
+    #[error("the policy server of the configuration")]
+    Server(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Records can't be kept.
+    #[error("keeping records")]
+    Records(#[from] StartError),
+}
 
 /// The guard that the configuration asks for.
 ///
 /// # Errors
 /// When it can't be had.
 pub async fn compose(context: Context) -> Result<Arc<dyn Guard>, GuardError> {
-    let exempt = Exempt::by_config(&context.config, &context.namespace, &context.bundle)
-        .unwrap_or_else(Exempt::nothing_guards_yet);
-    info!(context.log, "forwarding without a guard"; "because" => exempt.because().to_owned());
-    Ok(Arc::new(NoGuard::new(exempt)))
+    if let Some(exempt) = Exempt::by_config(&context.config, &context.namespace, &context.bundle) {
+        info!(context.log, "forwarding without a guard"; "because" => exempt.because().to_owned());
+        return Ok(Arc::new(NoGuard::new(exempt)));
+    }
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let switchboard = Arc::new(Switchboard::new(context.log.clone()));
+    let reporter = Reporter::start(reports(&context.config, &node)?, switchboard.clone())?;
+    let reporter = Arc::new(reporter);
+    Ok(Arc::new(Lacre::new(Shared { context, node, reporter, switchboard })))
+}
+
+fn reports(config: &Config, node: &str) -> Result<lacre_report::Config, GuardError> {
+    let mut reports = lacre_report::Config::new(node, &config.state);
+    reports.records = Some(config.records.clone());
+    reports.server = config.server.as_ref().map(|server| connector(server, config)).transpose()?;
+    Ok(reports)
+}
+
+fn connector(server: &Server, config: &Config) -> Result<Connector, GuardError> {
+    let address = match server {
+        Server::Unix(path) => format!("unix://{}", path.display()),
+        Server::Tls(host) => format!("tls://{host}"),
+    };
+    let address: Address = address.parse().map_err(|error| GuardError::Server(Box::new(error)))?;
+    let tls = config.tls.as_ref().map(|tls| TlsFiles {
+        cert: tls.cert.clone(),
+        key: tls.key.clone(),
+        ca: tls.ca.clone(),
+    });
+    Connector::new(address, tls).map_err(|error| GuardError::Server(Box::new(error)))
+}
+
+/// What a guard that died has left in the kernel for a container that is gone. Pinned
+/// programs go on watching until then.
+pub fn forget(namespace: &str, container: &str) {
+    let name = sources::name(namespace, container);
+    // Not there, or no BPF here at all: nothing to take out.
+    let _ = exec_trace::remove_container(&exec_trace::Options::default().folder, &name);
 }

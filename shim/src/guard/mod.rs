@@ -6,8 +6,18 @@
 //! [`Events`](crate::events::Events).
 
 mod compose;
+mod container;
+mod identity;
+mod judge;
+mod lacre;
+mod layers;
 mod none;
 mod permit;
+mod policies;
+mod respond;
+mod runtime;
+mod sources;
+mod stream;
 
 use std::future::Future;
 
@@ -17,9 +27,11 @@ use tokio::sync::oneshot;
 use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
 use crate::ttrpc::{self, Code};
 
-pub use compose::{Context, GuardError, compose};
+pub use compose::{Context, GuardError, compose, forget};
 pub use none::NoGuard;
 pub use permit::{Exempt, Permit};
+
+use lacre::Shared;
 
 /// Who watches the containers of one inner shim. Called from one thread; several calls may
 /// wait at the same time, those on one container too.

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::container::Guarded;
 use crate::config::Config;
 use crate::messages::ProcessId;
 
@@ -14,6 +15,11 @@ pub struct Permit {
 impl Permit {
     /// Without a guard, for what the node's configuration exempts.
     pub(super) fn exempt(_: &Exempt, process: ProcessId) -> Self {
+        Self { process }
+    }
+
+    /// Of a container that is watched.
+    pub(super) fn guarded(_: &Guarded, process: ProcessId) -> Self {
         Self { process }
     }
 
@@ -55,10 +61,6 @@ impl Exempt {
     #[must_use]
     pub fn because(&self) -> &str {
         &self.because
-    }
-
-    pub(super) fn nothing_guards_yet() -> Self {
-        Self { because: "this build has no guard".to_owned() }
     }
 }
 

@@ -1,0 +1,253 @@
+//! `lacre policy`: check a policy file, explain what it decides, print its schema.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use lacre_policy::{Decision, Diagnostic, Policy, Subject, parse_digest, resolve, yaml};
+use lacre_types::{CanonicalPath, Digest, Mode, PathError, ViolationKind};
+use serde_json::json;
+
+/// A file that is refused, or can't be read. Wrong usage is 2, by clap.
+const REFUSED: u8 = 1;
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tell everything that is wrong with a policy file, and what it comes to
+    Check(Check),
+    /// Tell which action one violation of one container gets, and by which rule
+    Explain(Box<Explain>),
+    /// Print the JSON Schema of the file, for editors
+    Schema,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The policy file
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Explain {
+    /// The policy file
+    file: PathBuf,
+    /// The kind of violation
+    #[arg(long, value_parser = kinds())]
+    kind: ViolationKind,
+    /// The container's id
+    #[arg(long, default_value = "")]
+    id: String,
+    /// A digest of its image, with or without `sha256:` (repeatable)
+    #[arg(long = "digest", value_name = "DIGEST", value_parser = parse_digest)]
+    digests: Vec<Digest>,
+    /// Its image's name
+    #[arg(long)]
+    image: Option<String>,
+    /// Its namespace in containerd or its pod's (repeatable)
+    #[arg(long = "namespace", value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
+    /// One of its labels (repeatable)
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// One of its OCI annotations (repeatable)
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = pair)]
+    annotations: Vec<(String, String)>,
+    /// The file that would run, as the container names it
+    #[arg(long, value_parser = clap::builder::OsStringValueParser::new().try_map(path))]
+    path: Option<CanonicalPath>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn kinds() -> impl TypedValueParser<Value = ViolationKind> {
+    PossibleValuesParser::new(ViolationKind::ALL.iter().map(|kind| kind.as_str()))
+        .try_map(|word| word.parse::<ViolationKind>())
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "clap hands it over")]
+fn path(text: OsString) -> Result<CanonicalPath, PathError> {
+    CanonicalPath::new(text.as_bytes())
+}
+
+pub(crate) fn run(args: &PolicyArgs) -> ExitCode {
+    let mut out = Vec::new();
+    let mut err = Vec::new();
+    let written = match &args.command {
+        Command::Check(args) => check(args, &mut out, &mut err),
+        Command::Explain(args) => explain(args, &mut out, &mut err),
+        Command::Schema => out.write_all(lacre_policy::schema().as_bytes()).map(|()| true),
+    };
+    // A reader that has gone away, as `| head` does, has seen what it wanted.
+    let _ = io::stderr().write_all(&err);
+    let _ = io::stdout().write_all(&out);
+    match written {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) | Err(_) => ExitCode::from(REFUSED),
+    }
+}
+
+type Parsed = Result<(Policy, Vec<Diagnostic>), lacre_policy::Errors>;
+
+fn read(file: &Path) -> io::Result<Parsed> {
+    let mut text = Vec::new();
+    // One byte more than is taken, so that what is too large is told as such.
+    File::open(file)?.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+    Ok(Policy::parse(&file.to_string_lossy(), &text))
+}
+
+fn unreadable(file: &Path, error: &io::Error, json: bool, err: &mut Vec<u8>) -> io::Result<bool> {
+    let shown = lacre_types::escape(file.as_os_str().as_bytes());
+    let message = format!("the policy {shown} can't be read: {error}");
+    if json {
+        writeln!(err, "{}", json!({"ok": false, "error": message}))?;
+    } else {
+        writeln!(err, "error: {message}")?;
+    }
+    Ok(false)
+}
+
+fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool> {
+    let read = match read(&args.file) {
+        Ok(read) => read,
+        Err(error) => return unreadable(&args.file, &error, args.json, err),
+    };
+    let (policy, warnings) = match read {
+        Ok(read) => read,
+        Err(errors) if args.json => {
+            let (diagnostics, more) = (&errors.diagnostics, errors.more);
+            let told = json!({"ok": false, "diagnostics": diagnostics, "more": more});
+            writeln!(out, "{told:#}")?;
+            return Ok(false);
+        }
+        Err(errors) => {
+            write!(err, "{errors}")?;
+            return Ok(false);
+        }
+    };
+    let defaults = ViolationKind::ALL.iter().map(|kind| policy.default_of(*kind));
+    if args.json {
+        let defaults: serde_json::Map<_, _> =
+            defaults.map(|decision| (decision.kind.to_string(), told(&decision))).collect();
+        let told = json!({
+            "ok": true, "rules": policy.rules(), "mode": policy.mode(),
+            "defaults": defaults, "diagnostics": warnings,
+        });
+        writeln!(out, "{told:#}")?;
+        return Ok(true);
+    }
+    for warning in &warnings {
+        writeln!(err, "{warning}")?;
+    }
+    let (rules, warned) = (policy.rules(), warnings.len());
+    write!(out, "{}: good, {rules} rule{}", args.file.display(), plural(rules))?;
+    if warned > 0 {
+        write!(out, ", {warned} warning{}", plural(warned))?;
+    }
+    writeln!(out, "\n\nwhere no rule matches:")?;
+    for decision in defaults {
+        let by = decision.rule.line().map_or("built in".into(), |line| format!("line {line}"));
+        writeln!(out, "  {:<16} {:<22} {by}", decision.kind, enforced(&decision))?;
+    }
+    Ok(true)
+}
+
+fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool> {
+    let read = match read(&args.file) {
+        Ok(read) => read,
+        Err(error) => return unreadable(&args.file, &error, args.json, err),
+    };
+    let (policy, warnings) = match read {
+        Ok(read) => read,
+        Err(errors) => {
+            write!(err, "{errors}")?;
+            return Ok(false);
+        }
+    };
+    if !warnings.is_empty() {
+        let (n, s) = (warnings.len(), plural(warnings.len()));
+        let file = args.file.display();
+        writeln!(err, "{file} has {n} warning{s}; `lacre policy check` tells them")?;
+    }
+    let namespaces: Vec<&str> = args.namespaces.iter().map(String::as_str).collect();
+    let subject = Subject {
+        container_id: args.id.strip_prefix("sha256:").unwrap_or(&args.id),
+        image_digests: &args.digests,
+        image_name: args.image.as_deref(),
+        namespaces: &namespaces,
+        labels: &pairs(&args.labels),
+        annotations: &pairs(&args.annotations),
+    };
+    let decision = policy.decide(&subject, args.kind, args.path.as_ref());
+    if args.json {
+        writeln!(out, "{:#}", told(&decision))?;
+        return Ok(true);
+    }
+    let place = match decision.rule.line() {
+        Some(line) => format!("{}:{line}: {}", args.file.display(), decision.rule),
+        None => decision.rule.to_string(),
+    };
+    let audit = resolve(&decision, true, Mode::Audit).action;
+    writeln!(out, "{}", decision.action)?;
+    writeln!(out, "  rule     {place}")?;
+    writeln!(out, "  enforce  {}", enforced(&decision))?;
+    writeln!(out, "  audit    {audit}")?;
+    if let Some(fallback) = decision.fallback {
+        writeln!(out, "  fallback {fallback}")?;
+    }
+    Ok(true)
+}
+
+const fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+fn pairs(owned: &[(String, String)]) -> Vec<(&str, &str)> {
+    owned.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}
+
+/// What enforce does, by a source that can deny and by one that can't.
+fn enforced(decision: &Decision) -> String {
+    let by = |can_deny| resolve(decision, can_deny, Mode::Enforce).action;
+    match (by(true), by(false)) {
+        (can, cannot) if can == cannot => can.to_string(),
+        (can, cannot) => format!("{can}, or else {cannot}"),
+    }
+}
+
+fn told(decision: &Decision) -> serde_json::Value {
+    let by = |can_deny, mode| resolve(decision, can_deny, mode).action;
+    json!({
+        "kind": decision.kind,
+        "action": decision.action,
+        "rule": decision.rule,
+        "fallback": decision.fallback,
+        "enforce": {
+            "canDeny": by(true, Mode::Enforce),
+            "cannotDeny": by(false, Mode::Enforce),
+        },
+        "audit": by(true, Mode::Audit),
+    })
+}
+
+#[cfg(test)]
+mod tests;

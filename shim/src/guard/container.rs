@@ -1,0 +1,265 @@
+//! One guarded container, from Create to Delete.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use lacre_analyzer::Verdict;
+use lacre_baseline::{NoProgress, Options, open_or_build};
+use lacre_executor::{Backoff, Executor, Helper, Manager, Settings};
+use lacre_measure::{Armed, Block, Known, Outcome, Target};
+use lacre_policy::Effective;
+use lacre_types::{
+    Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
+    ViolationKind,
+};
+use slog::{Logger, warn};
+use tokio::sync::mpsc;
+
+use super::identity::{RootFs, Who};
+use super::judge::{Judge, Rules};
+use super::policies::{self, FIRST_WORD, Word};
+use super::respond::{Recent, Responder};
+use super::runtime::OfInner;
+use super::sources::{self, ImageFiles, NoFiles};
+use super::{Context, Created, Refusal, Shared};
+use crate::log::chain;
+use crate::messages::CreateRequest;
+
+/// A container whose init may start: its policy is at hand, its baseline is loaded or the
+/// policy does without, and its sources are armed. Only [`Guarded::prepare`] makes one.
+pub(super) struct Guarded {
+    pub(super) executor: Executor,
+    /// Dropped first of all when the container is gone; then nobody is left to send
+    /// violations, and the responder ends.
+    _armed: Mutex<Vec<Box<dyn Armed>>>,
+}
+
+impl Guarded {
+    /// Everything between Create and Start. `None`: the inner shim has not created it.
+    pub(super) async fn prepare(
+        shared: &Arc<Shared>,
+        request: &CreateRequest,
+        created: Created,
+    ) -> Option<Result<Self, Refusal>> {
+        let context = &shared.context;
+        let root = RootFs::of(request);
+        // All while runc works: whose image it is, what it may run, which policy holds.
+        let baseline = tokio::task::spawn_blocking({
+            let (layers, state) = (root.layers.clone(), context.config.state.clone());
+            let log = context.log.clone();
+            move || load(layers.map(|layers| layers.lower), &state.join("baselines"), &log)
+        });
+        let who = Who::ask(&context.containerd, &context.namespace, &request.id).await;
+        let asked = match who {
+            Ok(who) => shared.policy_for(who).await,
+            Err(error) => Err(Refusal::not_ready(format!(
+                "whose image container {} has can't be told: {}",
+                request.id,
+                chain(&error)
+            ))),
+        };
+        let baseline = baseline.await.unwrap_or(None);
+        let init_pid = created.pid().await?;
+        Some(match asked {
+            Ok(asked) => Self::arm(shared, asked, root, baseline, init_pid).await,
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    async fn arm(
+        shared: &Arc<Shared>,
+        Asked { who, policy, words }: Asked,
+        root: RootFs,
+        image: Option<ImageFiles>,
+        init_pid: u32,
+    ) -> Result<Self, Refusal> {
+        let context = &shared.context;
+        let mode = who.tightened(policy.mode_on(context.config.mode));
+        let known_baseline = image.as_ref().map(|image| Arc::clone(&image.baseline));
+        let rules = Arc::new(Rules::new(Arc::clone(&policy), mode));
+        let (judge, violations) = Judge::new(known_baseline, Arc::clone(&rules));
+        let judge = Arc::new(judge);
+        let executor = executor(context, &who, &policy, init_pid).map_err(|error| {
+            Refusal::not_ready(format!("holding the container's init: {error}"))
+        })?;
+        let responder = Responder {
+            rules: Arc::clone(&rules),
+            executor: executor.clone(),
+            reporter: Arc::clone(&shared.reporter),
+            events: context.events.clone(),
+            origin: who.origin(&shared.node),
+            recent: Recent::default(),
+        };
+        tokio::spawn(responder.run(violations, words));
+
+        let without_baseline = image.is_none();
+        let layers = root.layers.unwrap_or_default();
+        let target = Target {
+            container: sources::name(&who.namespace, &who.id),
+            init_pid,
+            rootfs: root.path,
+            upper: layers.upper,
+            lower: layers.lower,
+            mode,
+            block: match context.config.block {
+                crate::config::Block::Exec => Block::Exec,
+                crate::config::Block::All => Block::All,
+            },
+            known: match image {
+                Some(image) => Arc::new(image) as Arc<dyn Known>,
+                None => Arc::new(NoFiles),
+            },
+        };
+        // Arming calls the judge's threads to life, and may load programs into the kernel.
+        let armed = tokio::task::spawn_blocking({
+            let (judge, log) = (Arc::clone(&judge), context.log.clone());
+            let sources = context.config.sources.clone();
+            move || sources::arm(&sources, &target, &judge, &log)
+        });
+        let armed = match armed.await {
+            Ok(Ok(armed)) => armed,
+            Ok(Err(error)) if mode == Mode::Enforce => {
+                return Err(Refusal::not_ready(format!("nothing watches: {}", chain(&error))));
+            }
+            Ok(Err(error)) => {
+                warn!(context.log, "nothing watches this container"; "error" => chain(&error));
+                let reason = chain(&error);
+                tell(&judge, lacre_analyzer::source_lost(Source::Fanotify, reason, now())).await;
+                Vec::new()
+            }
+            Err(error) => return Err(Refusal::not_ready(format!("arming the sources: {error}"))),
+        };
+        let guarded = Self { executor, _armed: Mutex::new(armed) };
+        if without_baseline {
+            refuse_without_baseline(&judge, &rules).await?;
+        }
+        Ok(guarded)
+    }
+}
+
+/// A container with no baseline is a violation before it runs anything; in enforce
+/// mode it starts only where the policy says SKIP.
+async fn refuse_without_baseline(judge: &Arc<Judge>, rules: &Rules) -> Result<(), Refusal> {
+    let violation = no_whitelist();
+    let decision = rules.decide(&violation);
+    let starts = rules.mode() == Mode::Audit || decision.action == Action::Skip;
+    let seen = if starts { Outcome::Ran } else { Outcome::Denied };
+    let told = Arc::clone(judge);
+    let _ = tokio::task::spawn_blocking(move || told.tell(violation, seen)).await;
+    if starts {
+        return Ok(());
+    }
+    Err(Refusal::denied(format!(
+        "there is no baseline for this container (NO_WHITELIST), and the policy says {}; run \
+         it from an image, or let the policy say SKIP ({})",
+        decision.action, decision.rule
+    )))
+}
+
+/// What was asked of the world about a container that is being created.
+pub(super) struct Asked {
+    pub(super) who: Who,
+    pub(super) policy: Arc<Effective>,
+    pub(super) words: mpsc::Receiver<Word>,
+}
+
+impl Shared {
+    /// The server's policy for it, else the file's.
+    async fn policy_for(&self, who: Who) -> Result<Asked, Refusal> {
+        let config = &self.context.config;
+        let mut words = self.switchboard.listen(&who.id);
+        let mut policy = None;
+        if config.server.is_some() {
+            if self.reporter.register(who.registration()) {
+                // What the server says of a record is for later; there are no records yet.
+                if let Ok(Some(Word::Policy(first))) =
+                    tokio::time::timeout(FIRST_WORD, words.recv()).await
+                {
+                    policy = Some(first);
+                }
+            }
+            if policy.is_none() {
+                warn!(
+                    self.context.log,
+                    "no word from the policy server; the file holds until it comes"
+                );
+            }
+        }
+        let policy = match policy {
+            Some(policy) => policy,
+            None => {
+                let path = config.policy.clone();
+                let read = policies::from_file(&path, config.mode, &self.context.log);
+                let policy = read.map_err(|error| Refusal::not_ready(chain(&error)))?;
+                Arc::new(who.effective(&policy))
+            }
+        };
+        Ok(Asked { who, policy, words })
+    }
+}
+
+fn load(lower: Option<Vec<PathBuf>>, state: &std::path::Path, log: &Logger) -> Option<ImageFiles> {
+    let lower = lower?;
+    match open_or_build(&lower, state, &Options::default(), &NoProgress) {
+        Ok((baseline, index)) => Some(ImageFiles { baseline, index }),
+        Err(error) => {
+            warn!(log, "no baseline"; "error" => chain(&error));
+            None
+        }
+    }
+}
+
+fn executor(
+    context: &Context,
+    who: &Who,
+    policy: &Effective,
+    init_pid: u32,
+) -> std::io::Result<Executor> {
+    let container = lacre_executor::Container {
+        namespace: who.namespace.clone(),
+        id: who.id.clone(),
+        init_pid,
+        address: context.containerd.display().to_string(),
+        manager: Manager::of(&who.namespace, &who.labels),
+    };
+    let backoff = policy.restart();
+    let settings = Settings {
+        grace: policy.decide(ViolationKind::SourceLost, None).grace,
+        backoff: Backoff {
+            first: backoff.delay,
+            cap: backoff.max_delay,
+            limit: backoff.attempts.unwrap_or(u32::MAX),
+            forget: backoff.reset_after,
+        },
+        run: context.config.run.clone(),
+        helper: Helper::default(),
+    };
+    let runtime = OfInner { inner: context.inner.clone(), id: who.id.clone() };
+    Executor::start(container, settings, Arc::new(runtime))
+}
+
+fn no_whitelist() -> Violation {
+    let measurement = Measurement {
+        source: Source::Fanotify,
+        event: Event::Exec,
+        path: CanonicalPath::new("/").ok(),
+        content: Content::Unread("the container has no baseline".to_owned()),
+        process: Process::default(),
+        time: now(),
+    };
+    match lacre_analyzer::judge(None, &measurement) {
+        Verdict::Violation(violation) => violation,
+        Verdict::Allowed(_) => {
+            Violation { kind: ViolationKind::NoWhitelist, measurement, expected: None }
+        }
+    }
+}
+
+async fn tell(judge: &Arc<Judge>, violation: Violation) {
+    let judge = Arc::clone(judge);
+    let _ = tokio::task::spawn_blocking(move || judge.tell(violation, Outcome::Ran)).await;
+}
+
+fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

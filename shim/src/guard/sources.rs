@@ -1,0 +1,126 @@
+//! Which sources stand on the ladder here, and how they are armed.
+
+use std::sync::Arc;
+
+use lacre_baseline::{Baseline, Lookup, NodeIndex};
+use lacre_measure::{Armed, Known, KnownFile, Listing, SourceError, Target, exec_trace, fanotify};
+use lacre_types::{CanonicalPath, FileId, Source};
+use slog::{Logger, info, warn};
+
+use super::judge::Judge;
+use crate::config::Sources;
+use crate::log::chain;
+
+/// What `auto` tries.
+const AUTO: &[Source] = &[Source::ExecTrace, Source::Fanotify];
+
+/// What names a container on this node; its id does so only within its namespace.
+pub(super) fn name(namespace: &str, container: &str) -> String {
+    format!("{namespace}/{container}")
+}
+
+/// Why a container is not watched as it must be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LadderError {
+    #[error("arming the source {0}, which the configuration asks for")]
+    Named(Source, #[source] SourceError),
+    #[error("this node offers none of the sources; `lacre doctor` says what each one needs")]
+    None,
+}
+
+/// Arms what the configuration asks for: each source that it names, or whatever of `auto`
+/// this node offers, one at least.
+pub(super) fn arm(
+    wanted: &Sources,
+    target: &Target,
+    judge: &Arc<Judge>,
+    log: &Logger,
+) -> Result<Vec<Box<dyn Armed>>, LadderError> {
+    let (list, all) = match wanted {
+        Sources::Auto => (AUTO, false),
+        Sources::Only(list) => (list.as_slice(), true),
+    };
+    let mut armed = Vec::with_capacity(list.len());
+    for source in list {
+        match one(*source, target, judge) {
+            Ok(source) => armed.push(source),
+            Err(error) if all => return Err(LadderError::Named(*source, error)),
+            Err(error) => {
+                warn!(log, "source not armed"; "source" => source.as_str(), "error" => chain(&error));
+            }
+        }
+    }
+    if armed.is_empty() {
+        return Err(LadderError::None);
+    }
+    let names: Vec<_> = armed.iter().map(|source| source.source().as_str()).collect();
+    info!(log, "armed"; "sources" => names.join(", "), "mode" => target.mode.as_str());
+    Ok(armed)
+}
+
+fn one(source: Source, target: &Target, judge: &Arc<Judge>) -> Result<Box<dyn Armed>, SourceError> {
+    let asked: Arc<dyn lacre_measure::Judge> = Arc::clone(judge) as _;
+    match source {
+        Source::Fanotify => Ok(Box::new(fanotify::arm(target, asked)?)),
+        Source::ExecTrace => {
+            let armed = exec_trace::arm(target, asked, &exec_trace::Options::default())?;
+            judge.trace(armed.allower());
+            Ok(Box::new(armed))
+        }
+        other => Err(SourceError::Unavailable {
+            source_name: other,
+            needs: "a later release of lacre".to_owned(),
+            source: None,
+        }),
+    }
+}
+
+/// What this node knows of an image's files.
+#[derive(Debug)]
+pub(super) struct ImageFiles {
+    pub(super) baseline: Arc<Baseline>,
+    pub(super) index: Arc<NodeIndex>,
+}
+
+impl Known for ImageFiles {
+    fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile> {
+        self.index.by_path(path)
+    }
+
+    fn listed(&self, path: &CanonicalPath) -> Listing {
+        match self.baseline.entry(path) {
+            Lookup::Found(entry) => Listing::Yes(Some(entry.size)),
+            Lookup::Missing => Listing::No,
+        }
+    }
+
+    fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)> {
+        self.index.by_inode(dev, ino)
+    }
+
+    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
+        self.index.allowed()
+    }
+}
+
+/// Nothing is known of a container that has no baseline.
+#[derive(Debug)]
+pub(super) struct NoFiles;
+
+impl Known for NoFiles {
+    fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
+        None
+    }
+
+    fn listed(&self, _: &CanonicalPath) -> Listing {
+        Listing::No
+    }
+
+    fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
+        None
+    }
+
+    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
+        Box::new(std::iter::empty())
+    }
+}
