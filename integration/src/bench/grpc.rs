@@ -17,7 +17,8 @@ use tonic_prost::ProstCodec;
 const LIMIT: Duration = Duration::from_secs(60);
 
 macro_rules! messages {
-    ($($name:ident { $($(#[$attribute:meta])* $field:ident: $ty:ty,)* })+) => {$(
+    ($($(#[$doc:meta])* $name:ident { $($(#[$attribute:meta])* $field:ident: $ty:ty,)* })+) => {$(
+        $(#[$doc])*
         #[derive(Clone, PartialEq, Message)]
         pub(crate) struct $name { $($(#[$attribute])* pub(crate) $field: $ty,)* }
     )+};

@@ -36,7 +36,7 @@ pub(crate) const ALL: [Variant; 8] =
 pub(crate) const MAIN: [Variant; 4] = [RUNC, CONTROL, AUDIT, ENFORCE];
 
 /// The order of one round: each way is first, and last, and after each other, as often.
-pub(crate) fn of_round<'a, T>(all: &'a [T], round: usize) -> Vec<&'a T> {
+pub(crate) fn of_round<T>(all: &[T], round: usize) -> Vec<&T> {
     let mut order: Vec<_> = all.iter().collect();
     if !order.is_empty() {
         order.rotate_left(round / 2 % all.len());
