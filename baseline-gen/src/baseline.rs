@@ -213,6 +213,12 @@ impl Baseline {
         self.bytes.get().get(..self.canonical).unwrap_or_default()
     }
 
+    /// All its bytes, as [`Baseline::write`] writes them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get()
+    }
+
     /// Which layer each file came from, where that is recorded.
     ///
     /// # Errors

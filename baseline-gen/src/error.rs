@@ -100,7 +100,7 @@ pub enum Error {
         what: String,
         /// Why.
         #[source]
-        source: BlobError,
+        source: Box<BlobError>,
     },
     /// The archive or the layout does not say which image is meant.
     #[error("{} {problem}", shown(.path))]
@@ -226,7 +226,7 @@ impl Error {
     }
 
     pub(crate) fn blob(what: impl Into<String>, source: BlobError) -> Self {
-        Self::Blob { what: what.into(), source }
+        Self::Blob { what: what.into(), source: Box::new(source) }
     }
 }
 

@@ -1,4 +1,4 @@
-use lacre_types::{CanonicalPath, Listed, Whitelist};
+use lacre_types::CanonicalPath;
 
 use crate::baseline::{Baseline, Entry};
 
@@ -62,16 +62,4 @@ impl Baseline {
 fn push_parts<'a>(todo: &mut Vec<&'a [u8]>, path: &'a [u8]) {
     let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
     todo.extend(parts.rev());
-}
-
-impl Whitelist for Baseline {
-    fn entry(&self, path: &CanonicalPath) -> Option<Listed> {
-        let Lookup::Found(entry) = Baseline::entry(self, path) else { return None };
-        Some(Listed {
-            path: CanonicalPath::new(entry.path).ok()?,
-            digests: entry.digests().collect(),
-            size: entry.size,
-            kind: entry.kind,
-        })
-    }
 }

@@ -36,6 +36,9 @@ const BATCH: usize = 32;
 /// full, the walker waits.
 const QUEUE: usize = 64;
 
+/// Device, as in `s_dev`, and inode number.
+type Inode = (u32, u64);
+
 /// Some files of one directory.
 struct Batch {
     dir: Arc<OwnedFd>,
@@ -51,7 +54,7 @@ struct Scan<'a> {
     progress: &'a dyn Progress,
     stop: AtomicBool,
     /// Inodes with more than one name, each hashed once; `None` while somebody is at it.
-    links: Mutex<HashMap<(u32, u64), Option<(FileId, Row)>>>,
+    links: Mutex<HashMap<Inode, Option<(FileId, Row)>>>,
 }
 
 /// Opens a directory to be scanned. Its own path may lead through symbolic links
@@ -139,7 +142,7 @@ impl Scan<'_> {
     ) -> Result<(), Error> {
         let mut buffer = Vec::with_capacity(32 << 10);
         let mut entries = 0;
-        let mut todo: Vec<(Path, Option<(u32, u64)>)> = vec![(Path::default(), None)];
+        let mut todo: Vec<(Path, Option<Inode>)> = vec![(Path::default(), None)];
         while let Some((path, listed)) = todo.pop() {
             let Some(dir) = self.open_dir(root, &path, listed)? else {
                 nodes.push((path, Node::Dir { opaque: false }));
@@ -211,7 +214,7 @@ impl Scan<'_> {
         &self,
         root: &OwnedFd,
         path: &[u8],
-        listed: Option<(u32, u64)>,
+        listed: Option<Inode>,
     ) -> Result<Option<OwnedFd>, Error> {
         let relative = path.strip_prefix(b"/").unwrap_or(b".");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -322,11 +325,11 @@ impl Scan<'_> {
 
 enum Seen {
     File,
-    Dir((u32, u64)),
+    Dir(Inode),
     Node(Node),
     Nothing,
 }
 
-fn inode(stat: &Statx) -> (u32, u64) {
+fn inode(stat: &Statx) -> Inode {
     (FileId::kernel_dev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
 }

@@ -1,26 +1,43 @@
-//! The one command a person types
+//! `lacre`: the one command a person types.
 
+mod baseline;
+mod exit;
+mod output;
 mod policy;
+mod progress;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use exit::Exit;
+
+/// Keeps containers honest: what came with the image runs, nothing else unnoticed.
 #[derive(Debug, Parser)]
-#[command(name = "lacre", version, about)]
-struct Args {
+#[command(name = "lacre", version, about, max_term_width = 100, after_help = exit::HELP)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Baseline(baseline::Args),
     /// Check and explain policy files
     Policy(policy::PolicyArgs),
 }
 
 fn main() -> ExitCode {
-    match Args::parse().command {
-        Command::Policy(args) => policy::run(&args),
-    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Good }.into();
+        }
+    };
+    let done = match cli.command {
+        Command::Baseline(args) => baseline::run(args),
+        Command::Policy(args) => return policy::run(&args),
+    };
+    done.unwrap_or_else(|error| exit::tell(&error)).into()
 }

@@ -13,7 +13,7 @@ use lacre_policy::{Decision, Diagnostic, Policy, Subject, parse_digest, resolve,
 use lacre_types::{CanonicalPath, Digest, Mode, PathError, ViolationKind};
 use serde_json::json;
 
-/// A file that is refused, or can't be read. Wrong usage is 2, by clap.
+/// A file that is refused, or can't be read. Wrong usage is 64, as of every command.
 const REFUSED: u8 = 1;
 
 #[derive(Debug, Args)]

@@ -141,16 +141,14 @@ impl Client {
 
     pub(crate) fn failed(&self, call: &'static str, on: &str, status: &tonic::Status) -> Error {
         let (call, on, address) = (short(call), on.into(), self.address.to_path_buf());
-        let message = status.message().into();
+        let message: String = status.message().into();
         match status.code() {
             tonic::Code::NotFound => Error::NotFound { call, on, address, message },
             tonic::Code::DeadlineExceeded => {
                 Error::Deadline { call, on, address, after: self.deadline }
             }
-            // tonic's own timer, when it fires before ours.
-            _ if std::error::Error::source(status)
-                .is_some_and(|source| source.is::<tonic::TimeoutExpired>()) =>
-            {
+            // tonic's own timer, when it fires before ours, in its words.
+            tonic::Code::Cancelled if message == "Timeout expired" => {
                 Error::Deadline { call, on, address, after: self.deadline }
             }
             code => Error::Refused { call, on, address, code, message },

@@ -1,5 +1,7 @@
 //! Against real daemons of three generations.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -56,7 +58,7 @@ fn everything_is_told(version: Version) -> Result<()> {
         let task = client.task("one").await?;
         assert_eq!((task.container.as_str(), task.status), ("one", Status::Running));
         assert_eq!(Some(task.pid), daemon.task_pid("one")?.and_then(|pid| pid.try_into().ok()));
-        assert_eq!(client.tasks().await?, [task.clone()]);
+        assert_eq!(client.tasks().await?, std::slice::from_ref(&task));
         assert_eq!(client.task_pids("one").await?, [task.pid]);
         client.pause_task("one").await?;
         assert_eq!(client.task("one").await?.status, Status::Paused);
@@ -206,5 +208,39 @@ fn a_daemon_that_talks_nonsense_is_refused() -> Result<()> {
     let client = Client::new(&socket.display().to_string(), "default").with_deadline(deadline);
     assert!(runtime().block_on(client.container("one")).is_err());
     peer.join().unwrap()?;
+    Ok(())
+}
+
+/// It is linked into every shim, whose memory is counted (DESIGN 7).
+#[test]
+fn asking_costs_little_memory() -> Result<()> {
+    if std::env::var_os("LACRE_TEST_ALONE").is_none() {
+        // Other tests of this process would be counted too.
+        let output = std::process::Command::new(std::env::current_exe()?)
+            .args(["--exact", "asking_costs_little_memory", "--nocapture"])
+            .env("LACRE_TEST_ALONE", "1")
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        println!("{said}");
+        return Ok(());
+    }
+    let anonymous = || -> Result<usize> {
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    };
+    let daemon = Containerd::start(Version::V1_6)?;
+    let image = image()?;
+    daemon.import(&image)?;
+    daemon.spawn(Runtime::Runc, &image, "one", &["sleep", "1000"])?;
+    let rt = runtime();
+    let before = anonymous()?;
+    let client = Client::new(&daemon.socket().display().to_string(), daemon.namespace());
+    rt.block_on(client.identity("one"))?;
+    let connected = anonymous()? - before;
+    drop(client);
+    println!("RssAnon: +{connected} KiB connected");
+    assert!(connected < 1024, "{connected} KiB");
     Ok(())
 }

@@ -88,6 +88,8 @@ pub(crate) struct Held {
     pub(crate) cgroup: Result<Arc<Cgroup>, CgroupError>,
     /// Whether the last who froze it was lacre, and nobody resumed it since.
     pub(crate) paused: AtomicBool,
+    /// Whether a thread watches over its cut network.
+    pub(crate) watched: AtomicBool,
 }
 
 impl std::fmt::Debug for Held {
@@ -102,9 +104,17 @@ enum Ask {
     Resume(oneshot::Sender<Result<bool, FreezeError>>),
 }
 
+/// What the first who asked for an action gave it on its way.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    pub(crate) cause: String,
+    /// Whether the container stood still before.
+    pub(crate) was_frozen: bool,
+}
+
 #[derive(Debug)]
 struct Waiter {
-    cause: String,
+    asked: Asked,
     since: Instant,
     reply: oneshot::Sender<Outcome>,
 }
@@ -123,32 +133,49 @@ impl Executor {
     ) -> io::Result<Self> {
         let init = Init::hold(container.init_pid)?;
         let cgroup = Cgroup::of(container.init_pid).map(Arc::new);
-        let paused = AtomicBool::new(false);
-        let held = Arc::new(Held { container, settings, runtime, init, cgroup, paused });
+        let (paused, watched) = (AtomicBool::new(false), AtomicBool::new(false));
+        let held = Arc::new(Held { container, settings, runtime, init, cgroup, paused, watched });
         let (requests, inbox) = mpsc::channel(CHANNEL);
         tokio::spawn(Actor::new(Arc::clone(&held)).run(inbox));
         Ok(Self { requests, held })
     }
 
-    /// Does it, and says what became of it. `cause` is for the record.
-    pub async fn act(&self, action: Action, cause: &str) -> Outcome {
+    /// Does it, and says what became of it. `cause` is for the record. Calling it already
+    /// freezes the container, on the caller's own thread, for what begins with that; the
+    /// future, awaited anywhere, does the rest.
+    pub fn act(&self, action: Action, cause: &str) -> impl Future<Output = Outcome> + Send + use<> {
         let since = Instant::now();
+        let was_frozen = self.stop_the_bleeding(action);
         let mut end = cause.len().min(CAUSE_MAX);
         while !cause.is_char_boundary(end) {
             end -= 1;
         }
         let cause = cause[..end].to_owned();
         let (reply, answer) = oneshot::channel();
-        let waiter = Waiter { cause: cause.clone(), since, reply };
-        let sent = self.requests.send(Ask::Act(action, waiter)).await.is_ok();
-        let answer = if sent { answer.await.ok() } else { None };
-        answer.unwrap_or_else(|| Outcome {
-            action,
-            done: false,
-            detail: "lacre is shutting down".into(),
-            took: since.elapsed(),
-            cause,
-        })
+        let asked = Asked { cause: cause.clone(), was_frozen };
+        let ask = Ask::Act(action, Waiter { asked, since, reply });
+        let requests = self.requests.clone();
+        async move {
+            let sent = requests.send(ask).await.is_ok();
+            let answer = if sent { answer.await.ok() } else { None };
+            answer.unwrap_or_else(|| Outcome {
+                action,
+                done: false,
+                detail: "lacre is shutting down".into(),
+                took: since.elapsed(),
+                cause,
+            })
+        }
+    }
+
+    /// Freezes it before anybody is woken to do the action. Says whether it was frozen.
+    fn stop_the_bleeding(&self, action: Action) -> bool {
+        let stands = action == Action::Pause || action.ends() && action != Action::Stop;
+        let Some(freezer) = self.freezer().filter(|_| stands) else { return false };
+        let was = freezer.is_asked().unwrap_or(false);
+        // The action itself asks again, and says what went wrong.
+        let _ = freezer.ask();
+        was
     }
 
     /// A client's Resume: thaws the container, also when lacre froze it, and says whether
@@ -165,11 +192,11 @@ impl Executor {
         answer.await.unwrap_or(Ok(false))
     }
 
-    /// Whether lacre has frozen it, and it still is.
+    /// Whether lacre has frozen it, and nobody has thawed it since.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.held.paused.load(Ordering::Acquire)
-            && self.freezer().is_some_and(|freezer| freezer.is_frozen().unwrap_or(false))
+            && self.freezer().is_some_and(|freezer| freezer.is_asked().unwrap_or(false))
     }
 
     /// Its freezer, for who can't wait for its turn.
@@ -219,9 +246,9 @@ impl Actor {
             if self.running.is_none()
                 && let Some(action) = self.order.next()
             {
-                let cause = self.waiting.get(&action).and_then(|waiters| waiters.first());
-                let cause = cause.map(|waiter| waiter.cause.clone()).unwrap_or_default();
-                let running = perform(Arc::clone(&self.held), action, cause);
+                let first = self.waiting.get(&action).and_then(|waiters| waiters.first());
+                let asked = first.map(|waiter| waiter.asked.clone()).unwrap_or_default();
+                let running = perform(Arc::clone(&self.held), action, asked);
                 self.running = Some((action, Box::pin(running)));
             }
         }
@@ -261,7 +288,7 @@ impl Actor {
         let thaw = match (&self.held.cgroup, &self.running) {
             (Ok(cgroup), None) => {
                 let freezer = Freezer::new(Arc::clone(cgroup));
-                let frozen = freezer.is_frozen();
+                let frozen = freezer.is_asked();
                 frozen.and_then(|frozen| freezer.thaw().map(|()| frozen))
             }
             // An action under way leaves it as it must be.
@@ -275,7 +302,7 @@ impl Actor {
 }
 
 fn reply(action: Action, waiter: Waiter, done: bool, detail: &str) {
-    let Waiter { cause, since, reply } = waiter;
+    let Waiter { asked: Asked { cause, .. }, since, reply } = waiter;
     let outcome = Outcome { action, done, detail: detail.into(), took: since.elapsed(), cause };
     // A caller that went away does not want it.
     let _ = reply.send(outcome);

@@ -62,6 +62,18 @@ impl Freezer {
         }
     }
 
+    /// Asks for it and does not wait: a microsecond after, no task runs its own code any
+    /// more, but the kernel may still be bringing some to a stop.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub fn ask(&self) -> Result<(), FreezeError> {
+        match self.0.version {
+            Version::One => self.write("freezer.state", "FROZEN"),
+            Version::Two => self.write("cgroup.freeze", "1"),
+        }
+    }
+
     /// Lets the container go on. It runs again when this returns, or a moment later.
     ///
     /// # Errors
@@ -81,6 +93,19 @@ impl Freezer {
         match self.0.version {
             Version::One => Ok(self.read("freezer.state")?.trim() == "FROZEN"),
             Version::Two => Ok(is_frozen(&self.read("cgroup.events")?)),
+        }
+    }
+
+    /// Whether somebody has asked for it and nobody has thawed it since. Steady where
+    /// [`Self::is_frozen`] is not: a signal to a frozen task takes it out of the freezer and
+    /// in again, without running it.
+    ///
+    /// # Errors
+    /// When the cgroup can't be read.
+    pub fn is_asked(&self) -> Result<bool, FreezeError> {
+        match self.0.version {
+            Version::One => Ok(self.read("freezer.state")?.trim() != "THAWED"),
+            Version::Two => Ok(self.read("cgroup.freeze")?.trim() == "1"),
         }
     }
 

@@ -5,11 +5,14 @@ use std::os::unix::fs::MetadataExt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kill;
 use crate::netlink::{GETADDR, GETROUTE, Link, NEWADDR, NEWROUTE, Route, u32_at};
 
 /// What was cut, and what it takes to undo it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
+    /// The inode of the network namespace: containers of a pod share one.
+    pub netns: u64,
     /// The links.
     pub links: Vec<CutLink>,
     /// Whether who is in the container may have the right to undo it in part.
@@ -57,6 +60,7 @@ pub enum IsolateError {
 
 /// Both sides of a container's network.
 struct Sides {
+    netns: u64,
     inside: Route,
     node: Route,
     /// The node's number in the container's network namespace, if any link leads there.
@@ -75,20 +79,26 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 /// # Errors
 /// When it is the node's own namespace, or a call fails; what was cut by then stays cut.
 pub fn isolate(pid: u32) -> Result<Cut, IsolateError> {
-    isolate_while(pid, || true)
+    isolate_except(pid, &[], || true)
 }
 
-/// The same, unless `alive` says that the number has come to mean another process.
-pub(crate) fn isolate_while(pid: u32, alive: impl Fn() -> bool) -> Result<Cut, IsolateError> {
+/// The same, unless `alive` says that the number has come to mean another process, and
+/// without those links.
+pub(crate) fn isolate_except(
+    pid: u32,
+    except: &[u32],
+    alive: impl Fn() -> bool,
+) -> Result<Cut, IsolateError> {
     let mut sides = Sides::of(pid)?;
     if !alive() {
         return Err(IsolateError::Ended);
     }
-    let mut cut = Cut { links: Vec::new(), weak: false, saved: Vec::new() };
+    let mut cut = Cut { netns: sides.netns, links: Vec::new(), weak: false, saved: Vec::new() };
     let mut named = String::new();
     // A link that is made or switched on meanwhile is found by looking again.
     for _ in 0..4 {
-        let open = sides.open()?;
+        let mut open = sides.open()?;
+        open.retain(|(link, _)| !except.contains(&link.index));
         let Some((first, _)) = open.first() else {
             cut.weak = cut.links.iter().any(|link| link.peer.is_none()) && net_admin(pid);
             return Ok(cut);
@@ -135,6 +145,13 @@ impl Cut {
     }
 }
 
+/// A socket on which the kernel tells of each change of a link in the namespace that a
+/// process is in.
+pub(crate) fn changes(pid: u32) -> Result<OwnedFd, IsolateError> {
+    let path = format!("/proc/{pid}/ns/net");
+    enter(&path, namespace(&path)?, crate::netlink::changes_here)
+}
+
 /// Undoes [`isolate`]: links on, addresses and routes as they were.
 ///
 /// # Errors
@@ -142,11 +159,16 @@ impl Cut {
 pub fn restore(pid: u32, cut: &Cut) -> Result<(), IsolateError> {
     let mut sides = Sides::of(pid)?;
     for link in &cut.links {
-        match link.peer {
+        let switched = match link.peer {
             Some(peer) => sides.node.set_up(peer, true),
             None => sides.inside.set_up(link.index, true),
+        };
+        match switched {
+            // Unplugged since.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => {
+            }
+            other => other.map_err(failed(format!("switching on {}", link.name)))?,
         }
-        .map_err(failed(format!("switching on {}", link.name)))?;
     }
     // A route may stand on another of the list: those that can't be put back at once get a
     // second chance.
@@ -178,15 +200,7 @@ impl Sides {
             return Err(IsolateError::Host);
         }
         let entered = inside.try_clone().map_err(failed(format!("holding {path}")))?;
-        // A socket stays in the namespace it was made in: only a thread of its own enters,
-        // and ends there.
-        let socket = std::thread::spawn(move || {
-            let kind = rustix::thread::LinkNameSpaceType::Network;
-            rustix::thread::move_into_link_name_space(entered.as_fd(), Some(kind))?;
-            Route::here()
-        });
-        let socket = socket.join().unwrap_or_else(|_| Err(io::Error::other("a panic")));
-        let mut inside_route = socket.map_err(failed(format!("entering {path}")))?;
+        let mut inside_route = enter(&path, entered, Route::here)?;
         let mut node = Route::here().map_err(failed("opening a route socket".into()))?;
         // The kernel numbers another namespace when it first tells of a link into it.
         let number = |route: &mut Route, of| {
@@ -195,7 +209,8 @@ impl Sides {
         };
         let node_number = number(&mut inside_route, &own)?;
         let inside_number = number(&mut node, &inside)?;
-        Ok(Self { inside: inside_route, node, node_number, inside_number })
+        let netns = kill::namespace(pid, "net").unwrap_or(0);
+        Ok(Self { netns, inside: inside_route, node, node_number, inside_number })
     }
 
     /// Links that lead out, each with its other end on the node if that may be cut instead.
@@ -237,6 +252,22 @@ impl Sides {
         let routes = routes.into_iter().filter(|m| m.kind == NEWROUTE && own_route(&m.body));
         Ok(addresses.chain(routes).map(|message| (message.kind, message.body)).collect())
     }
+}
+
+/// Makes a socket in another network namespace. It stays in the one it was made in: only a
+/// thread of its own enters, and ends there.
+fn enter<T: Send + 'static>(
+    path: &str,
+    namespace: OwnedFd,
+    make: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, IsolateError> {
+    let made = std::thread::spawn(move || {
+        let kind = rustix::thread::LinkNameSpaceType::Network;
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))?;
+        make()
+    });
+    let made = made.join().unwrap_or_else(|_| Err(io::Error::other("a panic")));
+    made.map_err(failed(format!("entering {path}")))
 }
 
 /// `struct rtmsg`: not of the local table (255), not the kernel's own (protocol 2), not a

@@ -20,6 +20,7 @@ mod perform;
 mod remake;
 mod runtime;
 mod undo;
+mod watch;
 
 #[doc(hidden)]
 pub mod fuzz;
@@ -34,4 +35,4 @@ pub use kill::{Init, Killed};
 pub use manager::Manager;
 pub use outcome::Outcome;
 pub use runtime::{Later, Runtime, RuntimeError, State};
-pub use undo::{forget, recall};
+pub use undo::{UndoError, forget, recall, undo};

@@ -170,6 +170,21 @@ impl Route {
     }
 }
 
+/// A socket that hears of every change of a link in the calling thread's namespace.
+pub(crate) fn changes_here() -> io::Result<OwnedFd> {
+    use nix::sys::socket::{
+        AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket,
+    };
+    use std::os::fd::AsRawFd;
+    /// `RTMGRP_LINK` (linux/rtnetlink.h).
+    const LINKS: u32 = 1;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let route = SockProtocol::NetlinkRoute;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, route)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, LINKS))?;
+    Ok(socket)
+}
+
 /// A netlink message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {

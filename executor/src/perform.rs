@@ -9,12 +9,13 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 
-use crate::actor::Held;
+use crate::actor::{Asked, Held};
 use crate::detached::{self, Request};
 use crate::freezer::{FreezeError, Freezer};
-use crate::isolate::{Cut, IsolateError, isolate_while};
+use crate::isolate::{IsolateError, isolate_except};
 use crate::manager::Manager;
 use crate::outcome::chain;
+use crate::runtime::{RuntimeError, State};
 
 /// How long the inner shim is asked for what the kernel could not do.
 const INNER: Duration = Duration::from_secs(2);
@@ -23,11 +24,11 @@ const INNER: Duration = Duration::from_secs(2);
 const STACK: usize = 256 << 10;
 
 /// Does it. Dropping it breaks off what waits; what the kernel was told stays told.
-pub(crate) async fn perform(held: Arc<Held>, action: Action, cause: String) -> (bool, String) {
+pub(crate) async fn perform(held: Arc<Held>, action: Action, asked: Asked) -> (bool, String) {
     match action {
         Action::Skip | Action::Deny => (true, String::new()),
-        Action::Pause => blocking(move || pause(&held)).await,
-        Action::Isolate => blocking(move || isolate(&held)).await,
+        Action::Pause => at_once(move || pause(&held, asked.was_frozen)).await,
+        Action::Isolate => at_once(move || isolate(&held)).await,
         Action::Stop => stop(held).await,
         Action::Kill => kill(held).await,
         Action::Restart if held.container.manager != Manager::Containerd => {
@@ -41,7 +42,7 @@ pub(crate) async fn perform(held: Arc<Held>, action: Action, cause: String) -> (
         Action::Restart | Action::Delete => {
             // The helper kills too, but later, and through containerd.
             let (done, detail) = kill(Arc::clone(&held)).await;
-            let (helped, said) = blocking(move || detached(&held, action, cause)).await;
+            let (helped, said) = blocking(move || detached(&held, action, asked.cause)).await;
             let said = if done { said } else { format!("{detail}; {said}") };
             (helped, said)
         }
@@ -62,13 +63,24 @@ async fn blocking(work: impl FnOnce() -> (bool, String) + Send + 'static) -> (bo
     }
 }
 
-fn pause(held: &Held) -> (bool, String) {
+/// The same, ahead of others on a busy node: not for what starts a process, which would
+/// inherit that.
+async fn at_once(work: impl FnOnce() -> (bool, String) + Send + 'static) -> (bool, String) {
+    blocking(move || {
+        let thread = rustix::thread::gettid();
+        // Without CAP_SYS_NICE it is as quick as any other.
+        let _ = rustix::process::setpriority_process(Some(thread), -20);
+        work()
+    })
+    .await
+}
+
+fn pause(held: &Held, was: bool) -> (bool, String) {
     let cgroup = match &held.cgroup {
         Ok(cgroup) => cgroup,
         Err(error) => return (false, chain(error)),
     };
     let freezer = Freezer::new(Arc::clone(cgroup));
-    let was = freezer.is_frozen().unwrap_or(false);
     match freezer.freeze() {
         Ok(()) => {
             held.paused.store(true, Ordering::Release);
@@ -79,9 +91,9 @@ fn pause(held: &Held) -> (bool, String) {
     }
 }
 
-fn isolate(held: &Held) -> (bool, String) {
+fn isolate(held: &Arc<Held>) -> (bool, String) {
     let alive = || !held.init.ended().unwrap_or(false);
-    let cut = match isolate_while(held.init.pid(), alive) {
+    let cut = match isolate_except(held.init.pid(), &[], alive) {
         Ok(cut) => cut,
         Err(error @ IsolateError::Ended) => return (true, error.to_string()),
         Err(error) if !alive() => return (true, chain(&error)),
@@ -95,27 +107,28 @@ fn isolate(held: &Held) -> (bool, String) {
     };
     if cut.weak {
         detail.push_str(
-            "; a process with CAP_NET_ADMIN in the container could undo it, since no end of it is on the node",
+            "; a process with CAP_NET_ADMIN in the container can switch it on for a moment, since no end of it is on the node",
         );
     }
-    if !names.is_empty()
-        && let Err(error) = remember(held, cut)
-    {
-        detail.push_str(&format!("; what it takes to undo it is not kept: {}", chain(&error)));
+    let crate::Container { namespace, id, .. } = &held.container;
+    match crate::undo::remember(&held.settings.run, namespace, id, cut) {
+        Ok(()) => {
+            if let Err(error) = crate::watch::watch(held) {
+                detail.push_str(&format!("; links that come later are not cut: {}", chain(&error)));
+            }
+        }
+        Err(error) => {
+            detail.push_str(&format!("; what it takes to undo it is not kept: {}", chain(&error)));
+        }
     }
     (true, detail)
-}
-
-fn remember(held: &Held, cut: Cut) -> Result<(), crate::DetachedError> {
-    let crate::Container { namespace, id, .. } = &held.container;
-    crate::undo::remember(&held.settings.run, namespace, id, cut)
 }
 
 async fn stop(held: Arc<Held>) -> (bool, String) {
     let frozen = held
         .cgroup
         .as_ref()
-        .is_ok_and(|cgroup| Freezer::new(Arc::clone(cgroup)).is_frozen().unwrap_or(false));
+        .is_ok_and(|cgroup| Freezer::new(Arc::clone(cgroup)).is_asked().unwrap_or(false));
     if frozen {
         let (done, detail) = kill(held).await;
         return (done, format!("frozen, so SIGTERM could not be heard; {detail}"));
@@ -149,7 +162,17 @@ async fn term(held: &Arc<Held>) -> io::Result<bool> {
         let ended = ends_within(&holder, &cancel, holder.settings.grace);
         let _ = tell.send(ended);
     })?;
-    told.await.unwrap_or(Ok(false))
+    // A runtime whose processes are not the kernel's to see tells of their end itself; one
+    // that can't tell leaves it to the kernel.
+    let by_inner = async {
+        if held.runtime.wait_exit().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = told => ended.unwrap_or(Ok(false)),
+        () = by_inner => Ok(true),
+    }
 }
 
 struct Cancel(Arc<OwnedFd>);
@@ -181,21 +204,25 @@ fn ends_within(held: &Held, cancel: &OwnedFd, grace: Duration) -> io::Result<boo
 async fn kill(held: Arc<Held>) -> (bool, String) {
     let by_kernel = {
         let held = Arc::clone(&held);
-        blocking(move || directly(&held, &[])).await
+        at_once(move || directly(&held, &[])).await
     };
     if by_kernel.0 {
         return by_kernel;
     }
-    // What the kernel could not do, the inner shim may.
+    // What the kernel could not do, or not vouch for, the inner shim may.
     let inner = async {
         held.runtime.kill(9, true).await?;
-        held.runtime.pids().await
+        Ok::<_, RuntimeError>((held.runtime.pids().await?, held.runtime.state().await?))
     };
-    match tokio::time::timeout(INNER, inner).await {
-        Ok(Ok(pids)) => blocking(move || directly(&held, &pids)).await,
-        Ok(Err(error)) => (false, format!("{}; the inner shim: {}", by_kernel.1, chain(&error))),
-        Err(_) => (false, format!("{}; the inner shim hangs", by_kernel.1)),
-    }
+    let why = match tokio::time::timeout(INNER, inner).await {
+        Ok(Ok((pids, State::Stopped))) if pids.is_empty() => {
+            return (true, "killed, by the inner shim".into());
+        }
+        Ok(Ok((pids, _))) => return blocking(move || directly(&held, &pids)).await,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "it hangs".into(),
+    };
+    (false, format!("{}; the inner shim: {why}", by_kernel.1))
 }
 
 fn directly(held: &Held, known: &[u32]) -> (bool, String) {

@@ -77,7 +77,8 @@ pub(crate) async fn restart(request: &Request) -> Did {
     if let Next::Stop { .. } = next {
         stopped.insert(EXPLICIT.into(), "true".into());
     }
-    persist(|| client.update_container(id, labels(stopped.clone()))).await?;
+    let held = || async { there(client.update_container(id, labels(stopped.clone())).await) };
+    persist(held).await?;
     end_task(&client, id).await?;
     let (count, wait) = match next {
         Next::Restart { count, wait } => (count, wait),
@@ -85,14 +86,25 @@ pub(crate) async fn restart(request: &Request) -> Did {
             return Ok((false, format!("stopped instead: it was restarted {count} times already")));
         }
     };
-    let key = clean_snapshot(&client, &record, count).await?;
+    if wants_terminal(&record) {
+        return Ok((
+            false,
+            "killed; it was started with a terminal, which nobody could give it again".into(),
+        ));
+    }
+    let deleted =
+        || Ok((false, "killed; somebody else deleted or changed it meanwhile".to_owned()));
+    let Some(key) = clean_snapshot(&client, &record, count).await? else { return deleted() };
     drop(lock);
     tokio::time::sleep(wait).await;
 
     let lock = Lock::take(request)?;
-    let now_key = persist(|| async { there(client.container(id).await) }).await?;
-    if now_key.is_none_or(|record| record.snapshot_key != key) {
-        return Ok((false, "killed; somebody else deleted or changed it while it waited".into()));
+    let found = persist(|| async { there(client.container(id).await) }).await?;
+    if found.is_none_or(|record| record.snapshot_key != key) {
+        // Whoever deletes the record may have read it before it had this key.
+        let remove = || async { there(client.remove_snapshot(&record.snapshotter, &key).await) };
+        persist(remove).await?;
+        return deleted();
     }
     let running = BTreeMap::from([
         (LAST.to_owned(), now().to_string()),
@@ -100,7 +112,12 @@ pub(crate) async fn restart(request: &Request) -> Did {
         // With `on-failure`, the monitor does not start what has no task any more.
         (POLICY.to_owned(), "always".to_owned()),
     ]);
-    persist(|| client.update_container(id, labels(running.clone()))).await?;
+    let asked = || async { there(client.update_container(id, labels(running.clone())).await) };
+    if persist(asked).await?.is_none() {
+        let remove = || async { there(client.remove_snapshot(&record.snapshotter, &key).await) };
+        persist(remove).await?;
+        return deleted();
+    }
     drop(lock);
     let came = comes_back(&client, id).await?;
     if !came {
@@ -116,17 +133,24 @@ pub(crate) async fn restart(request: &Request) -> Did {
     Ok((true, format!("restart {count} from a clean snapshot ({key}){waited}")))
 }
 
-/// Swaps the container's snapshot for a new one on the same parent.
+fn wants_terminal(record: &Container) -> bool {
+    let spec: serde_json::Value = serde_json::from_slice(&record.spec).unwrap_or_default();
+    spec.pointer("/process/terminal").and_then(serde_json::Value::as_bool).unwrap_or(false)
+}
+
+/// Swaps the container's snapshot for a new one on the same parent, and tells its key;
+/// `None` when the container is gone.
 async fn clean_snapshot(
     client: &Client,
     record: &Container,
     count: u32,
-) -> Result<String, Box<dyn std::error::Error>> {
+) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let Container { id, snapshotter, snapshot_key: old, .. } = record;
     if old.is_empty() || snapshotter.is_empty() {
         return Err("killed; containerd keeps no snapshot of it, so it has no clean one".into());
     }
-    let info = persist(|| client.snapshot(snapshotter, old)).await?;
+    let info = persist(|| async { there(client.snapshot(snapshotter, old).await) }).await?;
+    let Some(info) = info else { return Ok(None) };
     if info.parent.is_empty() {
         return Err("killed; its snapshot stands on no image, so there is no clean one".into());
     }
@@ -153,10 +177,17 @@ async fn clean_snapshot(
         ]),
         without: Vec::new(),
     };
-    persist(|| client.update_container(id, change.clone())).await?;
-    persist(|| async { there(client.remove_snapshot(snapshotter, old).await) }).await?;
+    let updated =
+        persist(|| async { there(client.update_container(id, change.clone()).await) }).await;
+    // One of the two is nobody's now. Where that is not known, the lease's end decides.
+    let useless = match &updated {
+        Ok(Some(_)) => old,
+        Ok(None) => &key,
+        Err(_) => return Ok(updated.map(|_| None)?),
+    };
+    persist(|| async { there(client.remove_snapshot(snapshotter, useless).await) }).await?;
     persist(|| async { there(client.delete_lease(&lease).await) }).await?;
-    Ok(key)
+    Ok(updated?.map(|_| key))
 }
 
 /// Ends the task whatever it does, and deletes it.

@@ -135,8 +135,23 @@ struct nsproxy {
 	struct mnt_namespace *mnt_ns;
 };
 
+struct maple_tree {
+	void *ma_root;
+};
+
+struct maple_range_64 {
+	unsigned long pivot[15];
+	void *slot[16];
+};
+
+struct maple_arange_64 {
+	unsigned long pivot[9];
+	void *slot[10];
+};
+
 struct mm_struct {
 	unsigned long arg_start, arg_end;
+	struct maple_tree mm_mt;
 };
 
 typedef struct {
@@ -164,7 +179,7 @@ struct linux_binprm {
 };
 
 struct vm_area_struct {
-	unsigned long vm_start;
+	unsigned long vm_start, vm_end;
 	struct file *vm_file;
 	const void *vm_ops;
 };

@@ -211,14 +211,22 @@ const S_IFREG: u32 = 0o100_000;
 pub(crate) fn open_in(root: &Path, path: &[u8]) -> io::Result<OwnedFd> {
     let root =
         rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let found = rustix::fs::openat2(
-        &root,
-        std::ffi::OsStr::from_bytes(path),
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )?;
-    Ok(found)
+    // EAGAIN: something was renamed or mounted meanwhile, and the kernel could not tell
+    // whether a `..` stayed within.
+    let mut found = Err(rustix::io::Errno::AGAIN);
+    for _ in 0..16 {
+        found = rustix::fs::openat2(
+            &root,
+            std::ffi::OsStr::from_bytes(path),
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        );
+        if !matches!(found, Err(rustix::io::Errno::AGAIN)) {
+            break;
+        }
+    }
+    Ok(found?)
 }
 
 /// The names in a directory; 100,000 at most.

@@ -1,4 +1,3 @@
-use lacre_proto::MAX_BATCH;
 use lacre_proto::policy::{Report, ReportRequest, ReportResponse};
 use lacre_proto::service::PolicyServiceClient;
 
@@ -17,19 +16,28 @@ pub(crate) struct Source<'a> {
     pub(crate) stream: &'a str,
     /// The last number that is there.
     pub(crate) last: u64,
+    /// How many of them at most. None: a question, how far the server has it.
+    pub(crate) most: usize,
     /// Whether answers are for this process.
     pub(crate) own: bool,
 }
 
-/// Sends one batch, and moves the reader to where the server is. An empty batch asks
-/// where that is. Returns the number up to which the server has everything.
+/// What a batch has come to.
+pub(crate) struct Sent {
+    /// The number up to which the server has everything.
+    pub(crate) acknowledged: u64,
+    /// How many records were in the batch and are there now.
+    pub(crate) records: u64,
+}
+
+/// Sends one batch, and moves the reader to where the server is.
 pub(crate) async fn deliver(
     shared: &Shared,
     service: &PolicyServiceClient,
     reader: &mut SpoolReader,
     source: &Source<'_>,
-) -> Result<u64, SessionError> {
-    let batch = reader.batch(source.last, MAX_BATCH, BATCH_BYTES)?;
+) -> Result<Sent, SessionError> {
+    let batch = reader.batch(source.last, source.most, BATCH_BYTES)?;
     let sent = batch.records.len() as u64;
     let reports = batch.records.into_iter().map(|record| Report { record, ..Report::default() });
     let request = ReportRequest {
@@ -53,12 +61,13 @@ pub(crate) async fn deliver(
     if acknowledged < sent_last && acknowledged + 1 == batch.first && sent > 0 {
         return Err(protocol);
     }
-    count(&shared.counting.delivered, acknowledged.saturating_sub(batch.first - 1).min(sent));
+    let records = acknowledged.saturating_sub(batch.first - 1).min(sent);
+    count(&shared.counting.delivered, records);
     reader.seek(acknowledged + 1);
     if source.own {
         hand_over(shared, answer);
     }
-    Ok(acknowledged)
+    Ok(Sent { acknowledged, records })
 }
 
 fn hand_over(shared: &Shared, response: ReportResponse) {

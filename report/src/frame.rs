@@ -6,6 +6,9 @@ use lacre_proto::MAX_RECORD;
 /// How a segment begins.
 pub(crate) const MAGIC: &[u8; 8] = b"LCRSPL1\n";
 
+/// The last number that there can be: whoever adds one to a number need not look.
+const LAST: u64 = i64::MAX as u64;
+
 /// Bytes before a payload.
 pub(crate) const HEAD: usize = 16;
 
@@ -23,7 +26,7 @@ impl Head {
         let [l0, l1, l2, l3, c0, c1, c2, c3, number @ ..] = *bytes;
         let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok()?;
         let number = u64::from_le_bytes(number);
-        (len <= MAX_RECORD && number != 0).then_some(Self {
+        (len <= MAX_RECORD && (1..=LAST).contains(&number)).then_some(Self {
             len,
             crc: u32::from_le_bytes([c0, c1, c2, c3]),
             number,

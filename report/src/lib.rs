@@ -64,4 +64,26 @@ pub mod fuzz {
     pub fn fuzz_stored_policy(data: &[u8]) {
         let _ = crate::StoredPolicy::parse(data);
     }
+
+    #[cfg(test)]
+    mod tests {
+        use proptest::prelude::*;
+
+        proptest! {
+            #[test]
+            fn nothing_panics(data in proptest::collection::vec(any::<u8>(), 0..300)) {
+                super::fuzz_segment(&data);
+                super::fuzz_entry(&data);
+                super::fuzz_stored_policy(&data);
+            }
+
+            #[test]
+            fn no_gap_record_panics(lost in any::<Option<u64>>(), node in any::<String>(), cut in 0_usize..200) {
+                let gap = crate::Gap::new(crate::GapReason::Torn, lost, &node);
+                let line = crate::Entry::from(gap).encode();
+                super::fuzz_entry(&line);
+                super::fuzz_entry(&line[..cut.min(line.len())]);
+            }
+        }
+    }
 }

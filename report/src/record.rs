@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use lacre_types::{
-    Action, Content, Digest, Event, Kind, Mode, Source, Violation, ViolationKind, escape,
+    Action, CanonicalPath, Content, Digest, Event, Kind, Mode, Source, Violation, ViolationKind,
+    escape,
 };
 use serde::{Deserialize, Serialize};
 
@@ -180,6 +181,19 @@ impl Record {
         }
     }
 
+    /// The path within the container, as bytes.
+    #[must_use]
+    pub fn canonical_path(&self) -> Option<CanonicalPath> {
+        match (&self.path_bytes, &self.path) {
+            (Some(bytes), _) => {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(bytes).ok()?;
+                CanonicalPath::new(bytes).ok()
+            }
+            (None, Some(path)) => CanonicalPath::new(path).ok(),
+            (None, None) => None,
+        }
+    }
+
     /// The five fields of figure 1.
     #[must_use]
     pub fn notification(&self) -> Notification {
@@ -196,4 +210,99 @@ impl Record {
 /// A text of at most 1 KiB.
 pub(crate) fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(1024)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entry, Notification};
+    use lacre_proto::MAX_RECORD;
+    use lacre_types::{CanonicalPath, Measurement, Process};
+    use proptest::prelude::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn of(path: &[u8], text: &str) -> Record {
+        let origin = Origin {
+            container_id: text.to_owned(),
+            namespace: text.to_owned(),
+            image_name: text.to_owned(),
+            image_id: text.to_owned(),
+            node: text.to_owned(),
+            pod: Some(text.to_owned()),
+        };
+        let violation = Violation {
+            kind: ViolationKind::InvalidHash,
+            measurement: Measurement {
+                source: Source::ExecMap,
+                event: Event::Mmap,
+                path: Some(CanonicalPath::new(path).unwrap()),
+                content: Content::Digest(Digest::sha256([0xab; 32])),
+                process: Process { pid: 7, uid: Some(1000) },
+                time: UNIX_EPOCH + Duration::new(1_763_780_694, 5),
+            },
+            expected: Some(Digest::sha256([0xcd; 32])),
+        };
+        let verdict = Verdict {
+            mode: Mode::Enforce,
+            action: Action::Delete,
+            became: Became::Killed,
+            rule: Some(text.to_owned()),
+            file_kind: Some(Kind::Library),
+            layer: Some(text.to_owned()),
+        };
+        Record::new(&origin, &violation, &verdict)
+    }
+
+    #[test]
+    fn a_record_begins_with_figure_1_and_keeps_its_order() {
+        let mut entry = Entry::from(of(b"//lib/x86_64-linux-gnu/libdl-2.27.so", "t"));
+        entry.number(Some(&"00".into()), Some(3));
+        let line = String::from_utf8(entry.encode()).unwrap();
+        let (ab, cd) = ("ab".repeat(32), "cd".repeat(32));
+        assert_eq!(
+            line,
+            format!(
+                "{}{}{}{}{}",
+                r#"{"containerID":"t","notificate":"INVALID_HASH","imageName":"t","imageID":"t","#,
+                format_args!(r#""line":"sha256:{ab} /lib/x86_64-linux-gnu/libdl-2.27.so\n","#),
+                r#""time":"2025-11-22T03:04:54.000000005Z","stream":"00","seq":3,"namespace":"t","node":"t","pod":"t","source":"exec-map","event":"mmap","fileKind":"library","#,
+                format_args!(
+                    r#""path":"/lib/x86_64-linux-gnu/libdl-2.27.so","digest":"sha256:{ab}","expected":"sha256:{cd}","layer":"t","#
+                ),
+                r#""pid":7,"uid":1000,"mode":"enforce","action":"DELETE","outcome":"killed","rule":"t"}"#,
+            )
+        );
+        let notification: Notification = serde_json::from_str(&line).unwrap();
+        let Entry::Violation(record) = entry else { panic!() };
+        assert_eq!(notification, record.notification());
+    }
+
+    #[test]
+    fn the_worst_record_fits() {
+        for byte in [1_u8, 0xff, b'\\', b'"', 0x7f] {
+            let mut path = vec![b'/'];
+            path.resize(CanonicalPath::MAX, byte);
+            let record = of(&path, &"\u{1}".repeat(5000));
+            let line = Entry::from(record).encode();
+            assert!(line.len() <= MAX_RECORD, "{byte:#x}: {}", line.len());
+            assert!(Entry::parse(&line).is_ok());
+        }
+        let bidi = format!("/{}", "\u{202e}".repeat(1365));
+        assert!(Entry::from(of(bidi.as_bytes(), "")).encode().len() <= MAX_RECORD);
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_reads_back_as_its_bytes(
+            tail in proptest::collection::vec(1_u8.., 0..80),
+            text in any::<String>(),
+        ) {
+            let path = CanonicalPath::new([&b"/"[..], &tail].concat()).unwrap();
+            let line = Entry::from(of(path.as_bytes(), &text)).encode();
+            prop_assert!(line.iter().all(|byte| (0x20..0x7f).contains(byte)));
+            crate::fuzz::fuzz_entry(&line);
+            let Entry::Violation(record) = Entry::parse(&line).unwrap() else { panic!() };
+            prop_assert_eq!(record.canonical_path(), Some(path));
+        }
+    }
 }

@@ -64,8 +64,9 @@ pub struct Container {
     pub id: String,
     /// containerd's namespace.
     pub namespace: String,
-    /// The image's digest, `sha256:…`; empty when nobody knows.
-    pub image_digest: String,
+    /// The digests by which its image is known, each `sha256:…`: of the configuration, of
+    /// the manifest, of the index.
+    pub image_digests: Vec<String>,
     /// The image as the user named it; empty when nobody knows.
     pub image_name: String,
     /// containerd's labels.
@@ -74,6 +75,8 @@ pub struct Container {
     pub annotations: BTreeMap<String, String>,
     /// The pod's sandbox, where there is one.
     pub pod: Option<String>,
+    /// The pod's namespace in Kubernetes, where there is one.
+    pub pod_namespace: Option<String>,
 }
 
 /// Where the reporter's news go. Called on its own thread; whoever blocks here delays

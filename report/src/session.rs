@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lacre_proto::policy::{CloseStreamRequest, RegisterRequest, UnregisterRequest, WatchRequest};
 use lacre_proto::service::PolicyServiceClient;
-use lacre_proto::{Backoff, ConnectError, WATCH};
+use lacre_proto::{Backoff, ConnectError, MAX_BATCH, WATCH};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use ttrpc::context::{Context, with_duration};
@@ -308,26 +308,21 @@ impl<'a> Session<'a> {
                 source,
             })?;
         }
-        let source = Source { stream: &stream, last, own: true };
-        let acknowledged = deliver(self.shared, service, reader, &source).await?;
-        self.shared.with_spool(|spool| spool.acknowledge(acknowledged));
+        let source = Source { stream: &stream, last, most: MAX_BATCH, own: true };
+        let sent = deliver(self.shared, service, reader, &source).await?;
+        self.shared.with_spool(|spool| spool.acknowledge(sent.acknowledged));
         Ok(true)
     }
 
     /// Sends a batch of a dead spool, if there is one, and removes it when it was the last.
     async fn send_orphan(&mut self, service: &PolicyServiceClient) -> Result<bool, SessionError> {
         let Some(orphan) = self.orphans.last_mut() else { return Ok(false) };
-        let source = Source { stream: &orphan.stream, last: u64::MAX, own: false };
-        let before = orphan.reader.next();
+        // First a question: its writer may have died after the server had everything.
+        let asking = !std::mem::replace(&mut orphan.asked, true);
+        let most = if asking { 0 } else { MAX_BATCH };
+        let source = Source { stream: &orphan.stream, last: u64::MAX, most, own: false };
         let sent = match deliver(self.shared, service, &mut orphan.reader, &source).await {
-            Ok(_) if orphan.reader.next() > before => {
-                if orphan.asked {
-                    orphan.records += orphan.reader.next() - before;
-                }
-                true
-            }
-            // Empty, or the answer to the first question: nothing is there already.
-            Ok(_) => !std::mem::replace(&mut orphan.asked, true),
+            Ok(sent) => sent.records,
             Err(error) if error.is_refusal() => {
                 let stream = self.orphans.pop().map(|orphan| orphan.stream).unwrap_or_default();
                 self.shared.events.note(Note::Stuck(stream, error));
@@ -335,8 +330,8 @@ impl<'a> Session<'a> {
             }
             Err(error) => return Err(error),
         };
-        orphan.asked = true;
-        if sent {
+        orphan.records += sent;
+        if asking || sent > 0 {
             return Ok(true);
         }
         let request =
@@ -397,9 +392,10 @@ async fn watch_policy(
 fn register_request(node: &str, container: &Container) -> RegisterRequest {
     let about = lacre_proto::policy::Container {
         id: container.id.clone(),
-        image_digest: container.image_digest.clone(),
+        image_digests: container.image_digests.clone(),
         image_name: container.image_name.clone(),
         namespace: container.namespace.clone(),
+        pod_namespace: container.pod_namespace.clone().unwrap_or_default(),
         labels: container.labels.clone().into_iter().collect(),
         annotations: container.annotations.clone().into_iter().collect(),
         ..Default::default()

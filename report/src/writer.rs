@@ -188,10 +188,7 @@ impl Output {
         self.file = None;
         let file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(&self.path)?;
-        // Somebody was killed, or the disk was full, in the middle of a line.
-        let mut last = [b'\n'];
-        let len = file.metadata()?.len();
-        self.torn = len > 0 && file.read_at(&mut last, len - 1)? == 1 && last != [b'\n'];
+        self.torn = is_torn(&file)?;
         self.file = Some(file);
         Ok(())
     }
@@ -222,6 +219,25 @@ impl Output {
         }
         fs::rename(&self.path, old(1))
     }
+}
+
+/// Whether the file ends in half a line: somebody was killed, or the disk was full, in the
+/// midst of writing it. One that is being written right now grows, or is soon whole.
+fn is_torn(file: &File) -> io::Result<bool> {
+    let look = || -> io::Result<(u64, bool)> {
+        let (len, mut last) = (file.metadata()?.len(), [b'\n']);
+        Ok((len, len > 0 && file.read_at(&mut last, len - 1)? == 1 && last != [b'\n']))
+    };
+    let mut before = look()?;
+    while before.1 {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = look()?;
+        if now == before {
+            return Ok(true);
+        }
+        before = now;
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -259,7 +275,8 @@ mod tests {
             }
         }
         assert!(path.with_added_extension("1").exists());
-        assert!(all.iter().all(|line| line.ends_with(&"x".repeat(100))));
+        let broken = all.iter().find(|line| !line.ends_with(&"x".repeat(100)));
+        assert_eq!(broken, None);
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 2000);

@@ -354,13 +354,13 @@ mod tests {
         assert_eq!(input.own().unwrap().config_path, Some("/etc/lacre/x.yaml".into()));
         assert_eq!(input.ttrpc_address().as_deref(), Some("/run/c.ttrpc"));
         let out = input.for_inner(&config::Inner::default()).unwrap();
-        assert_eq!(out, bootstrap_params(&[other]));
+        assert_eq!(out, bootstrap_params(std::slice::from_ref(&other)));
         let inner = config::Inner {
             options: [("SystemdCgroup".to_owned(), RuncValue::Bool(true))].into(),
             ..Default::default()
         };
-        let out = Input::Params(input.for_inner(&inner).unwrap());
-        assert_eq!(out, Input::decode(out.for_inner(&inner).unwrap(), "k8s.io", "web").unwrap());
+        let runc = Any { type_url: options::RUNC.into(), value: vec![9 << 3, 1] };
+        assert_eq!(input.for_inner(&inner).unwrap(), bootstrap_params(&[other, runc]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::args::Args;
+use crate::cgroup;
 use crate::config::{self, Config};
 use crate::guard;
 use crate::inner::{self, InnerError, Output, Run};
@@ -55,6 +56,7 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         None => unguarded(args, &program, &bundle),
     };
     guard::forget(&args.namespace, &args.id);
+    cgroup::remove_empty(&bundle);
     output
 }
 
@@ -147,7 +149,10 @@ fn orphaned(
         // Its own `delete`, if containerd runs one, tells containerd how it went.
         let _ = other.finish();
     }
-    serve::clear(place, &state.inner_socket);
+    for container in &state.containers {
+        cgroup::remove_empty(&container.bundle);
+    }
+    serve::clear(place, &state.inner_sockets);
     Ok(output?)
 }
 
@@ -171,7 +176,7 @@ fn end(args: &Args, place: &Place, state: &State) {
     }
     if !state.guard.wait(GOING * 2) {
         let _ = state.guard.kill(GOING);
-        serve::clear(place, &state.inner_socket);
+        serve::clear(place, &state.inner_sockets);
     }
 }
 
@@ -180,11 +185,12 @@ fn ask_to_end(args: &Args, state: &State) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return;
     };
+    let Some(socket) = state.inner_sockets.first() else { return };
     runtime.block_on(async {
         // Which version it speaks is not known here; one of them it does not answer, and
         // whatever it does, it is killed if it stays.
         for version in [3, 2] {
-            let inner = Inner::new(state.inner_socket.clone(), version, &args.namespace);
+            let inner = Inner::new(socket.clone(), version, &args.namespace);
             let _ = tokio::time::timeout(GOING / 2, async {
                 let _ = inner.delete(&ProcessId::init(&args.id)).await;
                 let _ = inner.shutdown(&args.id).await;

@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod bootstrap;
+pub mod cgroup;
 pub mod config;
 pub mod delete;
 pub mod events;
@@ -20,6 +21,7 @@ pub mod inner;
 pub mod log;
 pub mod messages;
 pub mod options;
+mod orphan;
 pub mod process;
 pub mod proxy;
 pub mod rundir;

@@ -23,7 +23,6 @@ struct Fifo {
 }
 
 /// A logger for the shim of `bundle`.
-#[must_use]
 pub fn to_bundle(bundle: &Path, debug: bool) -> Logger {
     // Opened for reading too, a FIFO without a reader is no error; and it must not be made
     // where there is none.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -119,6 +119,36 @@ fn holds(line: &[u8], pairs: &[[&str; 2]]) -> bool {
     })
 }
 
+/// The named unix sockets that a process listens on.
+#[must_use]
+pub fn listens_on(pid: u32) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let open: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.into()))
+        .collect();
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    table
+        .lines()
+        .filter_map(listener)
+        .filter(|(inode, _)| open.iter().any(|o| o == inode))
+        .map(|(_, path)| path.into())
+        .collect()
+}
+
+/// Inode and path of a line of `/proc/net/unix`, if it is a named socket that listens:
+/// `num: refcount protocol flags type state inode path`, where flag 0x10000 is
+/// `__SO_ACCEPTCON` (proc(5), linux/net.h).
+fn listener(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.split_ascii_whitespace();
+    let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
+    let inode = fields.nth(2)?;
+    // A path may hold spaces: it is the rest of the line.
+    let path = &line[line.find(" /")? + 1..];
+    (flags & 0x1_0000 != 0).then_some((inode, path))
+}
+
 /// Makes the kernel prefer this process over containerd, which it was born from, and its
 /// containers over it, when memory is short: as containerd's own shims do.
 ///
@@ -154,6 +184,20 @@ mod tests {
         assert!(process.kill(Duration::from_secs(10)));
         assert!(!process.is_alive());
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn its_listening_sockets_are_told_from_its_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let _other = std::os::unix::net::UnixDatagram::bind(dir.path().join("c")).unwrap();
+        let mine: Vec<_> = listens_on(std::process::id())
+            .into_iter()
+            .filter(|socket| socket.starts_with(dir.path()))
+            .collect();
+        assert_eq!(mine, [path]);
     }
 
     #[test]

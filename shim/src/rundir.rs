@@ -58,8 +58,8 @@ pub struct State {
     pub guard: Process,
     /// The inner shim, if it said who it is.
     pub inner: Option<Process>,
-    /// The inner shim's socket.
-    pub inner_socket: PathBuf,
+    /// Every socket that the inner shim listens on; the first is the one for its calls.
+    pub inner_sockets: Vec<PathBuf>,
     /// The containers: created, and not yet deleted.
     pub containers: Vec<Container>,
 }
@@ -268,7 +268,7 @@ mod tests {
         let state = State {
             guard: Process { pid: 1, began: 2 },
             inner: None,
-            inner_socket: "/i".into(),
+            inner_sockets: vec!["/i".into()],
             containers: vec![Container { id: "a".into(), bundle: "/b".into() }],
         };
         place.keep(&state).unwrap();

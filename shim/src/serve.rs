@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigError};
 use crate::events::Events;
 use crate::guard::{self, GuardError};
 use crate::log::{chain, to_bundle};
+use crate::orphan;
 use crate::process::{self, Process};
 use crate::proxy::{Connections, Containers, Proxy};
 use crate::rundir::{Place, RunDirError, State};
@@ -27,10 +28,14 @@ use crate::task::Inner;
 /// What `serve` says to `start` when it is ready; anything else is why it is not.
 pub const READY: &str = "ready\n";
 
-/// Answers that are under way when the inner shim ends: its last to Shutdown.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Answers that are under way when the inner shim ends; a connection gives them half of it.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What the guard has for its end ([`guard::Guard::shutdown`]).
 const LAST_WORK: Duration = Duration::from_secs(2);
+
+/// How often to look whether an inner shim that has ended still listens, and how long to
+/// wait between.
+const LISTENING: (u32, Duration) = (100, Duration::from_millis(2));
 
 /// Why the guard does not come up.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +89,9 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Inner(inner_socket.clone(), error))?;
     let inner = Inner::new(inner_socket.clone(), args.serve.version, &args.namespace);
     let place = Place::at(args.serve.socket.clone());
-    let containers = Containers::new(place.clone(), state(&inner, args, &log).await?)?;
+    let state = state(&inner, args, &log).await?;
+    let inner_sockets = state.inner_sockets.clone();
+    let containers = Arc::new(Containers::new(place.clone(), state)?);
     let inner_config = config.inner.clone();
     let context = guard::Context {
         config: Arc::new(config),
@@ -100,9 +107,9 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
     let proxy = Arc::new(Proxy {
         guard: Arc::clone(&guard),
         inner_socket: inner_socket.clone(),
-        inner,
+        inner: inner.clone(),
         inner_config,
-        containers: Arc::new(containers),
+        containers: Arc::clone(&containers),
         log: log.clone(),
     });
     report_ready().map_err(ServeError::Daemon)?;
@@ -112,11 +119,20 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
     tokio::select! {
         () = proxy.serve(&listener, &open) => {}
         () = ended(lifeline) => {}
+        () = async {
+            tokio::select! {
+                () = orphan::forgotten(&args.address, &open) => {}
+                () = orphan::empty(args.serve.version, &containers) => {}
+            }
+            orphan::end(&args.id, &containers, &inner, &log).await;
+            // The inner shim's end is ours.
+            std::future::pending().await
+        } => {}
     }
     // First of all, before containerd is back to start another container of this name. Those
     // who are connected see the end of their own connections.
     drop(listener);
-    clear(&place, &inner_socket);
+    clear(&place, &inner_sockets);
     let _ = timeout(LAST_ANSWERS, open.ended()).await;
     if timeout(LAST_WORK, guard.shutdown()).await.is_err() {
         warn!(log, "the guard did not end in time");
@@ -165,12 +181,10 @@ async fn state(inner: &Inner, args: &Args, log: &Logger) -> Result<State, ServeE
             None
         }
     };
-    Ok(State {
-        guard,
-        inner: pid.and_then(Process::by_pid),
-        inner_socket: args.serve.inner.clone(),
-        containers: Vec::new(),
-    })
+    let mut inner_sockets = vec![args.serve.inner.clone()];
+    let others = pid.map(process::listens_on).unwrap_or_default();
+    inner_sockets.extend(others.into_iter().filter(|socket| *socket != args.serve.inner));
+    Ok(State { guard, inner: pid.and_then(Process::by_pid), inner_sockets, containers: Vec::new() })
 }
 
 /// containerd's socket for events (its `start` puts it in the environment).
@@ -185,14 +199,26 @@ async fn ended(mut lifeline: UnixStream) {
     while matches!(lifeline.read(&mut byte).await, Ok(1..)) {}
 }
 
-/// Removes what is ours, and the inner shim's socket: it removes only the one that the
+/// Removes what is ours, and the inner shim's sockets: it removes only the one that the
 /// bundle's `address` names, which is ours (containerd 1.x), and none when it was killed.
-pub(crate) fn clear(place: &Place, inner_socket: &Path) {
-    let gone = std::os::unix::net::UnixStream::connect(inner_socket)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if gone {
-        // Somebody else may have been quicker.
-        let _ = std::fs::remove_file(inner_socket);
-    }
+pub(crate) fn clear(place: &Place, inner_sockets: &[PathBuf]) {
     place.clear();
+    inner_sockets.iter().for_each(|socket| remove_dead(socket));
+}
+
+fn remove_dead(socket: &Path) {
+    // A process that ends closes what it has open in no order that one could count on: it
+    // may listen for a moment longer than it is connected.
+    for _ in 0..LISTENING.0 {
+        match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(_) => std::thread::sleep(LISTENING.1),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::ConnectionRefused {
+                    // Somebody else may have been quicker.
+                    let _ = std::fs::remove_file(socket);
+                }
+                return;
+            }
+        }
+    }
 }

@@ -286,8 +286,10 @@ impl Permission {
         }
     }
 
-    /// The file, once answered.
-    #[must_use]
+    /// The file, beyond the answer.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
     pub fn into_file(self) -> io::Result<OwnedFd> {
         self.file.try_clone()
     }

@@ -9,6 +9,9 @@ use tar::{EntryType, Header};
 /// The most bytes of a long name or of one member's PAX records (attributes included).
 const EXTENSION: u64 = 1 << 20;
 
+/// A PAX record: key and value.
+type Record = (Vec<u8>, Vec<u8>);
+
 /// Why a tar can't be read on.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -93,7 +96,7 @@ impl<R: Read> Members<R> {
         size: u64,
         long_name: Option<Vec<u8>>,
         long_link: Option<Vec<u8>>,
-        pax: Vec<(Vec<u8>, Vec<u8>)>,
+        pax: Vec<Record>,
     ) -> Result<Member, Fault> {
         let mut member = Member {
             path: long_name.unwrap_or_else(|| header.path_bytes().into_owned()),
@@ -192,13 +195,24 @@ impl<R: Read> Members<R> {
     }
 
     fn skip(&mut self) -> Result<(), Fault> {
-        let mut sink = [0; 16 << 10];
-        self.left += std::mem::take(&mut self.padding);
+        let padding = std::mem::take(&mut self.padding);
         if let Some(seek) = self.seek {
-            seek(&mut self.from, self.left.cast_signed()).map_err(Fault::Read)?;
-            self.at += std::mem::take(&mut self.left);
+            let len = self.left + padding;
+            seek(&mut self.from, len.cast_signed()).map_err(Fault::Read)?;
+            self.at += len;
+            self.left = 0;
+            return Ok(());
         }
+        let mut sink = [0; 16 << 10];
         while self.read(&mut sink)? > 0 {}
+        // Some builders leave the last padding and the end mark out; Go reads such a tar.
+        let mut missing = usize::try_from(padding).unwrap_or_default();
+        while missing > 0 {
+            match self.some(missing, &mut sink)? {
+                0 => return Ok(()),
+                len => missing -= len,
+            }
+        }
         Ok(())
     }
 
@@ -264,7 +278,7 @@ impl<R: Read> Members<R> {
         Ok(text)
     }
 
-    fn records(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+    fn records(&mut self) -> Result<Vec<Record>, Fault> {
         let bytes = self.extension()?;
         pax_records(&bytes).ok_or_else(|| self.fault("its PAX records are broken"))
     }
@@ -275,7 +289,7 @@ fn has_content(kind: EntryType) -> bool {
 }
 
 /// `LENGTH KEY=VALUE\n`, the length in decimal and of the whole record (pax(1)).
-fn pax_records(mut bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+fn pax_records(mut bytes: &[u8]) -> Option<Vec<Record>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let space = bytes.iter().take(20).position(|byte| *byte == b' ')?;

@@ -47,6 +47,9 @@ impl Scan<'_> {
             if FileType::from_raw_mode(before.stx_mode.into()) != FileType::RegularFile {
                 return Err(Error::Changing { path: self.shown(path), tries: 1 });
             }
+            if self.hides(&fd, &before, path)? {
+                return Ok(Some(Node::Whiteout));
+            }
             settle(&before);
             let mut head = 0;
             while head < SNIFF {
@@ -57,7 +60,7 @@ impl Scan<'_> {
             }
             let nature = Nature::of(&buffer[..head], before.stx_mode.into());
             let Some(kind) = nature.kind(name.to_bytes()) else {
-                return self.plain(&fd, &before, path).map(Some);
+                return Ok(Some(Node::Other));
             };
             let id = file_id(&before);
             let shared = before.stx_nlink > 1;
@@ -122,15 +125,14 @@ impl Scan<'_> {
         Ok(same.then(|| hasher.finish()))
     }
 
-    /// Plain data, or overlayfs's second form of a whiteout (Linux 6.7): an empty file with
-    /// an attribute.
-    fn plain(&self, fd: &rustix::fd::OwnedFd, stat: &Statx, path: &[u8]) -> Result<Node, Error> {
+    /// overlayfs's second form of a whiteout (Linux 6.7): an empty file with an attribute.
+    fn hides(&self, fd: &rustix::fd::OwnedFd, stat: &Statx, path: &[u8]) -> Result<bool, Error> {
         if stat.stx_size != 0 {
-            return Ok(Node::Other);
+            return Ok(false);
         }
         match fgetxattr(fd, c"trusted.overlay.whiteout", &mut [0u8; 0][..]) {
-            Ok(_) => Ok(Node::Whiteout),
-            Err(Errno::NODATA | Errno::NOTSUP) => Ok(Node::Other),
+            Ok(_) => Ok(true),
+            Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
             Err(errno) => Err(self.io("read overlayfs's attributes of", path, errno)),
         }
     }

@@ -145,9 +145,18 @@ impl Watch {
         let first = told.argv.first().map(|name| base_name(name));
         let by_path = program.as_ref().map(|path| base_name(path.as_bytes()));
         let name = by_path.filter(|name| script::Family::of(name).is_some()).or(first);
+        // The kernel's copy may fail where a page is not there; it never sleeps for one.
+        let read = told.argv.is_empty().then(|| command_line(process?)).flatten();
+        let argv = read.as_deref().unwrap_or(&told.argv);
         let argument = match (&told.filename, name) {
             (Some(script), _) => script.as_slice(),
-            (None, Some(name)) => match script::script(name, &told.argv) {
+            _ if argv.is_empty() => {
+                let why = "the interpreter's arguments could not be read";
+                let content = Content::Unread(why.to_owned());
+                self.pass(told, process, Event::Script, None, content, None);
+                return;
+            }
+            (None, Some(name)) => match script::script(name, argv) {
                 Some(argument) => argument,
                 None => return,
             },
@@ -156,8 +165,9 @@ impl Watch {
         let Some(cwd) = told.path.as_deref() else { return };
         let Some((path, found)) = self.find_script(cwd, argument, process) else { return };
         let content = match self.layers.real(found.as_fd()) {
-            // Not a regular file: a pipe or a terminal, of which nothing can be told.
-            Err(_) => return,
+            // A pipe or a terminal, of which nothing can be told.
+            Err(why) if why.kind() == io::ErrorKind::InvalidInput => return,
+            Err(why) => Content::Unread(format!("opening it failed: {why}")),
             Ok(mut real) => self.script_content(&mut real, process),
         };
         self.pass(told, process, Event::Script, path, content, None);
@@ -269,6 +279,13 @@ fn own_descriptor(path: &[u8]) -> Option<u32> {
             .find_map(|prefix| path.strip_prefix(*prefix))?,
     };
     std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+fn command_line(process: &Held) -> Option<Vec<Vec<u8>>> {
+    let bytes = std::fs::read(process.proc("cmdline")).ok()?;
+    let mut argv: Vec<Vec<u8>> = bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+    argv.pop();
+    Some(argv)
 }
 
 fn mapping_at(process: &Held, address: u64) -> Option<(std::os::fd::OwnedFd, Vec<u8>)> {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use lacre_sys::fanotify::{Mask, Permission};
-use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode, Process, Source};
+use lacre_types::{CanonicalPath, Content, Digest, Event, Measurement, Mode, Process, Source};
 
 use super::failure::Failure;
 use super::read::{Done, Found, Job, Purpose};
@@ -101,6 +101,7 @@ impl Responder {
                 file,
                 path,
                 state,
+                origin: None,
                 pid: measurement.process.pid,
                 purpose: Purpose::Report,
                 dropped: Arc::default(),
@@ -141,7 +142,7 @@ impl Responder {
 
     fn data(&mut self, ask: Permission, subject: &Subject) {
         self.allow(&ask);
-        self.settle(ask, &subject.state, Mask::OPEN);
+        self.settle(ask, subject.path.as_ref(), &subject.state, Mask::OPEN);
     }
 
     fn submit(&mut self, ask: Permission, mut subject: Subject, purpose: Purpose) {
@@ -157,6 +158,7 @@ impl Responder {
             file,
             path: subject.path.clone(),
             state: subject.state,
+            origin: self.origin(subject.path.as_ref()),
             pid: ask.pid(),
             purpose,
             dropped: Arc::clone(&dropped),
@@ -170,34 +172,43 @@ impl Responder {
             return;
         }
         let until = Instant::now() + self.limits.deadline;
-        self.waiting.insert(id, Waiting { ask, subject, purpose, until, dropped });
+        self.waiting.insert(id, Waiting { ask, subject, until, dropped });
     }
 
     /// A reader is done with a file.
     pub(super) fn complete(&mut self, done: Done) {
         if let Some((mut measurement, outcome)) = self.reports.remove(&done.id) {
-            if let Ok(Found::Digest(digest)) = done.found {
+            if let Ok(Found::Digest { digest, .. }) = done.found {
                 measurement.content = Content::Digest(digest);
             }
             self.shared.judge.seen(measurement, outcome);
             return;
         }
-        let Some(Waiting { ask, mut subject, purpose, .. }) = self.waiting.remove(&done.id) else {
+        let Some(Waiting { ask, mut subject, .. }) = self.waiting.remove(&done.id) else {
             return;
         };
-        match (done.found, purpose) {
-            (Ok(Found::Digest(digest)), _) => {
-                let state = subject.state;
-                let measurement = measurement(subject, Content::Digest(digest));
-                let answer = self.shared.judge.judge(&measurement);
-                self.finish(ask, measurement, answer, state);
-            }
-            (Ok(Found::Code(None)), _) => self.data(ask, &subject),
-            (Ok(Found::Code(Some(event))), _) => {
+        match done.found {
+            Ok(Found::Digest { digest, alone }) => self.was_read(ask, subject, digest, alone),
+            Ok(Found::Code(None)) => self.data(ask, &subject),
+            Ok(Found::Code(Some(event))) => {
                 subject.event = event;
                 self.unlisted(ask, subject);
             }
-            (Err(failure), _) => self.refuse(&ask, subject, failure),
+            Err(failure) => self.refuse(&ask, subject, failure),
+        }
+    }
+
+    /// A wrong digest is told as such; a right one counts only if nobody could write.
+    fn was_read(&mut self, ask: Permission, subject: Subject, digest: Digest, alone: bool) {
+        let (path, state) = (subject.path.clone(), subject.state);
+        let measurement = measurement(subject, Content::Digest(digest));
+        let answer = self.shared.judge.judge(&measurement);
+        let counts = self.mode == Mode::Enforce || self.shared.judge.settled(&measurement);
+        if answer == Answer::Allow && counts && !alone {
+            let Measurement { event, process, .. } = measurement;
+            self.refuse(&ask, Subject { event, path, state, process }, Failure::Writer);
+        } else {
+            self.finish(ask, measurement, answer, state);
         }
     }
 
@@ -206,7 +217,7 @@ impl Responder {
         let outcome = self.answer(&ask, answer, &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
         if outcome == Outcome::Ran && self.shared.judge.settled(&measurement) {
-            self.settle(ask, &state, self.mask);
+            self.settle(ask, measurement.path.as_ref(), &state, self.mask);
         }
         self.shared.judge.seen(measurement, outcome);
     }
@@ -257,14 +268,21 @@ impl Responder {
         }
     }
 
-    fn settle(&mut self, ask: Permission, state: &State, mask: Mask) {
-        if !self.root.lease_holds(state) {
+    fn settle(&mut self, ask: Permission, path: Option<&CanonicalPath>, state: &State, mask: Mask) {
+        // A settled file holds on to its mount: a volume must stay free to be unmounted.
+        if !self.root.has(state) {
             return;
         }
         let Ok(file) = ask.into_file() else { return };
-        if let Err(failure) = self.settled.add(file, state, mask) {
+        let origin = self.origin(path);
+        let alone = || self.root.still(path, state, origin).is_ok();
+        if let Err(failure) = self.settled.add(file, state, (mask, self.root.owns(state)), alone) {
             self.shared.note(failure);
         }
+    }
+
+    fn origin(&self, path: Option<&CanonicalPath>) -> Option<u64> {
+        path.and_then(|path| self.known.by_path(path)).map(|known| known.id.ino)
     }
 
     fn id(&mut self) -> u64 {

@@ -20,6 +20,9 @@ pub struct Limits {
     /// Files that need no second look. Each holds a descriptor, and about 1 KiB of the
     /// kernel's memory; the oldest goes when one more comes.
     pub settled: usize,
+    /// How often settled files are looked through for deleted ones, whose space on the
+    /// disk they would keep: 10 s. Only while there is one that a deletion can free.
+    pub sweep: Duration,
     /// How long an idle reader thread stays.
     pub idle: Duration,
 }
@@ -33,6 +36,7 @@ impl Default for Limits {
             reports: 64,
             report_bytes: 64 << 20,
             settled: 1024,
+            sweep: Duration::from_secs(10),
             idle: Duration::from_secs(2),
         }
     }

@@ -4,7 +4,8 @@
 //! One group and one thread per container. The group is asked about what is executed,
 //! its `#!` interpreter and its loader included; with [`Block::All`] about everything
 //! that is opened, so that libraries, scripts and what is handed to a loader are seen
-//! too. A file of the image that is still as it was hashed is answered from what is
+//! too (an open to write can't be told from one to read: unlisted code is not even
+//! written to). A file of the image that is still as it was hashed is answered from what is
 //! known; another is read while its opener waits, up to a deadline; what no baseline
 //! lists is answered at once and read afterwards, for the report. What the baseline
 //! allows is then ignored by the kernel until somebody opens it for writing
@@ -12,9 +13,11 @@
 //!
 //! What it can't see: a memfd, code that is no file, scripts read from a pipe or sourced
 //! by a script that was allowed; what is executed from a mount in a mount namespace
-//! nested in the container's, or from a mount that came a moment ago (`marks.rs`); and
-//! when the last process that holds the group dies, the kernel lets all that wait pass.
-//! `exec-trace` stands behind it.
+//! nested in the container's, or from a mount that came a moment ago (`marks.rs`). Once a
+//! file was allowed, its content is what is kept true and not its name: renamed or
+//! linked, the image's own bytes run under another name (overlayfs then copies the file
+//! up, which `exec-trace` sees). And when the process that holds the group dies, the
+//! kernel lets all that wait pass. `exec-trace` stands behind it.
 
 mod code;
 mod decide;

@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) file: OwnedFd,
     pub(super) path: Option<CanonicalPath>,
     pub(super) state: State,
+    /// The inode of the image's file of that name.
+    pub(super) origin: Option<u64>,
     pub(super) pid: u32,
     pub(super) purpose: Purpose,
     /// Nobody waits for it any more.
@@ -49,7 +51,8 @@ pub(super) struct Done {
 }
 
 pub(super) enum Found {
-    Digest(Digest),
+    /// Whether nobody can have written to the file while it was read.
+    Digest { digest: Digest, alone: bool },
     /// What opening it is; nothing for data.
     Code(Option<Event>),
 }
@@ -164,8 +167,10 @@ fn run(shared: &Shared, idle: std::time::Duration) {
         };
         drop(queue);
         let found = match job.purpose {
-            Purpose::Verdict => verify(&job, &shared.root).map(Found::Digest),
-            Purpose::Report => tell(&job, shared).map(Found::Digest),
+            Purpose::Verdict => verify(&job, &shared.root),
+            Purpose::Report => {
+                tell(&job, shared).map(|digest| Found::Digest { digest, alone: false })
+            }
             Purpose::Look => look(&job).map(Found::Code),
         };
         let id = job.id;
@@ -178,23 +183,21 @@ fn run(shared: &Shared, idle: std::time::Duration) {
     queue.threads -= 1;
 }
 
-/// Reads a file that nobody can write to meanwhile.
-fn verify(job: &Job, root: &Root) -> Result<Digest, Failure> {
-    let _still = match Still::new(&job.file) {
-        Ok(still) => Some(still),
-        Err((_, error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            return Err(Failure::Writer);
-        }
+/// Reads a file, and tells whether writers were kept out of it meanwhile.
+fn verify(job: &Job, root: &Root) -> Result<Found, Failure> {
+    let (_still, mut alone) = match Still::new(&job.file) {
+        Ok(still) => (Some(still), true),
         // Not every file system has leases; there the state before and after must do.
-        Err(_) => None,
+        Err((_, error)) => (None, error.kind() != std::io::ErrorKind::WouldBlock),
     };
-    let _real = root.still(job.path.as_ref(), &job.state)?;
+    let real = root.still(job.path.as_ref(), &job.state, job.origin);
+    alone &= real.is_ok();
     for _ in 0..2 {
         let before = Facts::of(&job.file).map_err(|_| Failure::Unreadable)?.state;
         let digest = hash(job)?;
         let after = Facts::of(&job.file).map_err(|_| Failure::Unreadable)?.state;
         if before == after {
-            return Ok(digest);
+            return Ok(Found::Digest { digest, alone });
         }
     }
     Err(Failure::Changed)

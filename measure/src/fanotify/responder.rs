@@ -19,7 +19,7 @@ use super::failure::{Counters, Failure, Follows};
 use super::limits::Limits;
 use super::marks::Marks;
 use super::opener::Home;
-use super::read::{Purpose, Readers};
+use super::read::Readers;
 use super::recent::{Interpreters, Ran};
 use super::root::Root;
 use super::settled::Settled;
@@ -76,7 +76,6 @@ pub(super) struct Responder {
 pub(super) struct Waiting {
     pub(super) ask: Permission,
     pub(super) subject: Subject,
-    pub(super) purpose: Purpose,
     pub(super) until: Instant,
     pub(super) dropped: Arc<AtomicBool>,
 }
@@ -91,7 +90,7 @@ impl Responder {
         (mask, limits): (Mask, Limits),
     ) -> std::io::Result<Self> {
         let root = Arc::new(root);
-        let settled = Settled::new(Leases::here()?, Arc::clone(&shared.group), limits.settled);
+        let settled = Settled::new(Leases::here()?, Arc::clone(&shared.group), &limits);
         Ok(Self {
             known: Arc::clone(&target.known),
             mode: target.mode,
@@ -133,6 +132,8 @@ impl Responder {
                 self.take_events();
             }
             self.expire();
+            let swept = self.settled.sweep();
+            self.note(swept);
             if ready.mounts {
                 self.mark();
             }
@@ -151,7 +152,8 @@ impl Responder {
     }
 
     fn wait(&self) -> rustix::io::Result<Ready> {
-        let until = self.waiting.first_key_value().map(|(_, waiting)| waiting.until);
+        let deadline = self.waiting.first_key_value().map(|(_, waiting)| waiting.until);
+        let until = deadline.into_iter().chain(self.settled.next_sweep()).min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             // Rounded up, so that a deadline has passed when poll returns.
@@ -220,6 +222,9 @@ impl Responder {
         if marks.apply(&self.shared.group, true).is_err() {
             self.shared.note(Failure::Unmarked);
         }
+        // A bind mount gives a file another name.
+        let reset = self.settled.reset();
+        self.note(reset);
     }
 
     /// After the group has closed: nobody waits any more, and all of them ran.

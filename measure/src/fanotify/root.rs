@@ -43,10 +43,7 @@ impl Root {
                 Kind::Overlay(Some((upper, if born { birth } else { (i64::MIN, 0) })))
             }
             None if !target.lower.is_empty() => Kind::Overlay(None),
-            None => {
-                let magic = rustix::fs::fstatfs(&root)?.f_type;
-                Kind::Plain { timely: !TIMELESS.contains(&i64::from(magic)) }
-            }
+            None => Kind::Plain { timely: !TIMELESS.contains(&magic(&root)?) },
         };
         Ok(Self { dev, kind })
     }
@@ -64,8 +61,7 @@ impl Root {
             && state.size == known.size;
         same_state
             && match &self.kind {
-                // The high bits may tell the layer's file system (`xino`).
-                Kind::Overlay(_) => state.ino & 0xffff_ffff == ino & 0xffff_ffff,
+                Kind::Overlay(_) => same_number(ino, state.ino),
                 Kind::Plain { timely } => *timely && state.ino == ino && kernel_dev(state) == dev,
             }
     }
@@ -74,7 +70,7 @@ impl Root {
     /// mapping of a file that was copied up holds on to the real inode only, and no
     /// lease sees it; but a lower file has none. What changed before the upper directory
     /// was born is not in it.
-    pub(super) fn lease_holds(&self, state: &State) -> bool {
+    fn lease_holds(&self, state: &State) -> bool {
         state.dev == self.dev
             && match &self.kind {
                 Kind::Overlay(Some((_, birth))) => state.ctime < *birth,
@@ -82,15 +78,18 @@ impl Root {
             }
     }
 
-    /// Keeps writers out of the real inode of a file that was copied up.
+    /// Keeps writers out of the real inode of a file that was copied up, or made there:
+    /// shared mappings that were made before are writers. Nothing is kept where the lease
+    /// on the overlay's own inode is enough.
     ///
     /// # Errors
-    /// [`Failure::Writer`] when there is one, or when it can't be told: the name leads
-    /// to another file by now.
+    /// [`Failure::Writer`] when there is one, or when it can't be told: the name leads to
+    /// another file by now. `origin` is the inode of the image's file of that name.
     pub(super) fn still(
         &self,
         path: Option<&CanonicalPath>,
         state: &State,
+        origin: Option<u64>,
     ) -> Result<Option<Still<OwnedFd>>, Failure> {
         let Kind::Overlay(Some((upper, _))) = &self.kind else { return Ok(None) };
         if state.dev != self.dev || self.lease_holds(state) {
@@ -103,11 +102,31 @@ impl Root {
         let real = rustix::fs::openat2(upper, path, flags, Mode::empty(), resolve)
             .map_err(|_| Failure::Writer)?;
         let facts = Facts::of(&real).map_err(|_| Failure::Writer)?;
-        if facts.state.ctime != state.ctime || facts.state.size != state.size {
+        // What was copied up keeps the number of where it came from.
+        let numbered = same_number(facts.state.ino, state.ino)
+            || origin.is_some_and(|origin| same_number(origin, state.ino));
+        let same = facts.state.ctime == state.ctime && facts.state.size == state.size;
+        if !(facts.regular && numbered && same) {
             return Err(Failure::Writer);
         }
         Still::new(real).map(Some).map_err(|_| Failure::Writer)
     }
+
+    /// Whether deleting the file frees its space: the layers of an image stay.
+    pub(super) fn owns(&self, state: &State) -> bool {
+        !(matches!(self.kind, Kind::Overlay(_)) && self.lease_holds(state))
+    }
+
+    /// Whether the file is on the root file system, and not on one that is mounted in it.
+    pub(super) fn has(&self, state: &State) -> bool {
+        state.dev == self.dev
+    }
+}
+
+/// Of a real inode and the overlay's: the high bits may tell the layer's file system
+/// (`xino`).
+const fn same_number(real: u64, shown: u64) -> bool {
+    real & 0xffff_ffff == shown & 0xffff_ffff
 }
 
 /// ext2..4, XFS, btrfs, f2fs, EROFS, squashfs, overlayfs, tmpfs, ramfs (linux/magic.h).
@@ -125,7 +144,12 @@ const LOCAL: [i64; 9] = [
 
 /// Whether reading a few bytes of the file waits for a disk at most, not for a server.
 pub(super) fn is_local(file: impl AsFd) -> bool {
-    rustix::fs::fstatfs(file).is_ok_and(|stat| LOCAL.contains(&i64::from(stat.f_type)))
+    magic(file).is_ok_and(|magic| LOCAL.contains(&magic))
+}
+
+#[allow(clippy::useless_conversion, reason = "the field's type differs between targets")]
+fn magic(file: impl AsFd) -> io::Result<i64> {
+    Ok(rustix::fs::fstatfs(file)?.f_type.into())
 }
 
 /// `s_dev` of what `stat` gave.

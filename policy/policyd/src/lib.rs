@@ -1,1 +1,42 @@
-//! The policy server
+//! The policy server: one policy for a fleet, one log that loses nothing.
+//!
+//! A connection is a [`session`]; what it reports goes through the [`ledger`], whose
+//! files are the only truth about what has arrived; the policy is [`policy::Current`],
+//! read again whenever its file changes.
+
+pub mod args;
+pub mod ledger;
+pub mod logging;
+pub mod nodes;
+pub mod policy;
+pub mod reload;
+pub mod server;
+pub mod session;
+pub mod signals;
+
+#[doc(hidden)]
+pub mod fuzz {
+    //! Entries for fuzzing: no input may panic.
+
+    /// A segment of the ledger as a crash may have left it.
+    pub fn fuzz_ledger(data: &[u8]) {
+        let read = crate::ledger::read(data);
+        assert!(read.valid <= data.len());
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use proptest::prelude::*;
+
+        proptest! {
+            #[test]
+            fn no_ledger_panics(
+                data in proptest::collection::vec(any::<u8>(), 0..300),
+                text in "(\\{\"(stream|known|closed|log)\":\"[0-9a-f]{0,3}\",\"(seq|to|last)\":[0-9]{0,22}\\}?\n){0,5}",
+            ) {
+                super::fuzz_ledger(&data);
+                super::fuzz_ledger(text.as_bytes());
+            }
+        }
+    }
+}

@@ -88,7 +88,6 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong, with line and column when they can be told.
-    #[expect(clippy::type_complexity, reason = "a place is a pair, and nobody else has one")]
     pub fn parse(text: &str) -> Result<Self, (Option<(usize, usize)>, String)> {
         let empty = text.lines().all(|line| {
             let line = line.trim();

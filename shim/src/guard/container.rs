@@ -7,12 +7,12 @@ use lacre_analyzer::Verdict;
 use lacre_baseline::{NoProgress, Options, open_or_build};
 use lacre_executor::{Backoff, Executor, Helper, Manager, Settings};
 use lacre_measure::{Armed, Block, Known, Outcome, Target};
-use lacre_policy::Effective;
+use lacre_policy::{Effective, Policy};
 use lacre_types::{
     Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
     ViolationKind,
 };
-use slog::{Logger, warn};
+use slog::{Logger, error, warn};
 use tokio::sync::mpsc;
 
 use super::identity::{RootFs, Who};
@@ -51,7 +51,7 @@ impl Guarded {
         });
         let who = Who::ask(&context.containerd, &context.namespace, &request.id).await;
         let asked = match who {
-            Ok(who) => shared.policy_for(who).await,
+            Ok(who) => Ok(shared.policy_for(who).await),
             Err(error) => Err(Refusal::not_ready(format!(
                 "whose image container {} has can't be told: {}",
                 request.id,
@@ -165,7 +165,7 @@ pub(super) struct Asked {
 
 impl Shared {
     /// The server's policy for it, else the file's.
-    async fn policy_for(&self, who: Who) -> Result<Asked, Refusal> {
+    async fn policy_for(&self, who: Who) -> Asked {
         let config = &self.context.config;
         let mut words = self.switchboard.listen(&who.id);
         let mut policy = None;
@@ -188,13 +188,16 @@ impl Shared {
         let policy = match policy {
             Some(policy) => policy,
             None => {
-                let path = config.policy.clone();
-                let read = policies::from_file(&path, config.mode, &self.context.log);
-                let policy = read.map_err(|error| Refusal::not_ready(chain(&error)))?;
+                let read = policies::from_file(&config.policy, config.mode, &self.context.log);
+                // Nothing but the strictest policy can stand in for one that can't be read.
+                let policy = read.unwrap_or_else(|error| {
+                    error!(self.context.log, "the built-in policy holds"; "error" => chain(&error));
+                    Policy::default_for(config.mode)
+                });
                 Arc::new(who.effective(&policy))
             }
         };
-        Ok(Asked { who, policy, words })
+        Asked { who, policy, words }
     }
 }
 

@@ -19,8 +19,6 @@ mod runtime;
 mod sources;
 mod stream;
 
-use std::future::Future;
-
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
@@ -140,7 +138,7 @@ impl Created {
 
     /// Waits for it; `None` when the inner shim refused, or its answer was lost: then there
     /// is no container to start, and no `deleted` will come.
-    pub fn pid(self) -> impl Future<Output = Option<u32>> + Send {
-        async { self.0.await.ok() }
+    pub async fn pid(self) -> Option<u32> {
+        self.0.await.ok()
     }
 }

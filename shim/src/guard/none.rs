@@ -13,6 +13,11 @@ impl NoGuard {
     pub const fn new(exempt: Exempt) -> Self {
         Self(exempt)
     }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self(Exempt::nothing_guards_yet())
+    }
 }
 
 #[async_trait]

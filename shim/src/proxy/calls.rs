@@ -3,12 +3,12 @@ use std::sync::Arc;
 use slog::{debug, info};
 use tokio::sync::oneshot;
 
-use super::connection::{Connection, RequestFrame, Response};
+use super::connection::{Connection, RequestFrame};
 use crate::guard::{Created, Handling, Permit, Refusal};
 use crate::messages::{self, CREATE_OPTIONS, CreateRequest, ExecRequest, KillRequest, ProcessId};
 use crate::messages::{STATE_STATUS, State};
 use crate::options;
-use crate::ttrpc::{Code, Request, response};
+use crate::ttrpc::{Code, Raw, Request, response};
 use crate::wire::{WireError, replace_bytes, replace_uint};
 
 /// The calls that are read. All others pass, also those that nobody knows today.
@@ -44,6 +44,23 @@ impl Method {
             _ => None,
         })
     }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "Create",
+            Self::Start => "Start",
+            Self::Exec => "Exec",
+            Self::Delete => "Delete",
+            Self::Kill => "Kill",
+            Self::Pause => "Pause",
+            Self::Resume => "Resume",
+            Self::State => "State",
+        }
+    }
+
+    pub(super) const fn waits_for_guard(self) -> bool {
+        matches!(self, Self::Create | Self::Start | Self::Exec)
+    }
 }
 
 /// Why a call was not handed on, or its answer not.
@@ -78,12 +95,12 @@ pub(super) async fn handle(connection: Arc<Connection>, method: Method, frame: R
         Method::Kill | Method::Pause | Method::Resume => steer(&connection, method, frame).await,
     };
     match outcome {
-        Ok(Some(response)) => connection.answer(&response).await,
         // Gone clients are seen by whoever reads from them.
+        Ok(Some(answer)) => drop(connection.answer(header, &answer).await),
         Ok(None) => drop(connection.reply(header, Ok(b"")).await),
         Err(Stop::Refused(refusal)) => {
             info!(connection.proxy.log, "refusing a call";
-                "method" => format!("{method:?}"), "why" => refusal.to_string());
+                "method" => method.name(), "why" => refusal.to_string());
             let _ = connection.reply(header, Err(&refusal.into_status())).await;
         }
         Err(Stop::Ended) => debug!(connection.proxy.log, "a connection ended within a call"),
@@ -91,14 +108,14 @@ pub(super) async fn handle(connection: Arc<Connection>, method: Method, frame: R
 }
 
 /// The inner shim's answer, or `None` where lacre has answered for it.
-type Outcome = Result<Option<Response>, Stop>;
+type Outcome = Result<Option<Raw>, Stop>;
 
-async fn ask(connection: &Connection, frame: &RequestFrame) -> Result<Response, Stop> {
-    connection.ask(frame).await.ok_or(Stop::Ended)
+async fn ask(connection: &Connection, method: Method, frame: &RequestFrame) -> Result<Raw, Stop> {
+    connection.ask(method, frame).await.ok_or(Stop::Ended)
 }
 
 /// The message of a successful answer.
-fn succeeded(answer: &Response) -> Option<&[u8]> {
+fn succeeded(answer: &Raw) -> Option<&[u8]> {
     response::decode(&answer.payload).ok()?.ok()
 }
 
@@ -121,7 +138,7 @@ async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
         guard.create(create, Created(created)).await;
         drop(prepared);
     });
-    let answer = ask(connection, &frame).await?;
+    let answer = ask(connection, Method::Create, &frame).await?;
     match succeeded(&answer) {
         // A guard that gave up meanwhile does not wait for it.
         Some(message) => drop(pid.send(messages::uint_at(message, 1)?)),
@@ -151,24 +168,24 @@ async fn forward_start(
     frame: &RequestFrame,
     process: &ProcessId,
     permit: Permit,
-) -> Result<Response, Stop> {
+) -> Result<Raw, Stop> {
     if permit.process() != process {
         let message = format!("the guard gave leave to start {}, not {process}", permit.process());
         return Err(Refusal::new(Code::Internal, &message).into());
     }
-    ask(connection, frame).await
+    ask(connection, Method::Start, frame).await
 }
 
 async fn exec(connection: &Connection, frame: RequestFrame) -> Outcome {
     let request = ExecRequest::decode(Request::decode(&frame.payload)?.payload)?;
     connection.proxy.guard.exec(&request).await?;
-    ask(connection, &frame).await.map(Some)
+    ask(connection, Method::Exec, &frame).await.map(Some)
 }
 
 async fn delete(connection: &Connection, frame: RequestFrame) -> Outcome {
     let proxy = &connection.proxy;
     let process = ProcessId::decode(Request::decode(&frame.payload)?.payload)?;
-    let answer = ask(connection, &frame).await?;
+    let answer = ask(connection, Method::Delete, &frame).await?;
     if succeeded(&answer).is_some() {
         proxy.guard.deleted(&process).await;
         if process.is_init() {
@@ -180,7 +197,7 @@ async fn delete(connection: &Connection, frame: RequestFrame) -> Outcome {
 
 async fn state(connection: &Connection, frame: RequestFrame) -> Outcome {
     let process = ProcessId::decode(Request::decode(&frame.payload)?.payload)?;
-    let mut answer = ask(connection, &frame).await?;
+    let mut answer = ask(connection, Method::State, &frame).await?;
     let Some(message) = succeeded(&answer) else { return Ok(Some(answer)) };
     let status = State::decode(message)?.status;
     let told = connection.proxy.guard.status(&process, status);
@@ -200,7 +217,7 @@ async fn steer(connection: &Connection, method: Method, frame: RequestFrame) -> 
         _ => guard.kill(&KillRequest::decode(payload)?).await,
     };
     match handling {
-        Handling::Forward => ask(connection, &frame).await.map(Some),
+        Handling::Forward => ask(connection, method, &frame).await.map(Some),
         Handling::Done => Ok(None),
         Handling::Refuse(refusal) => Err(refusal.into()),
     }

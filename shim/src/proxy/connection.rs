@@ -1,34 +1,36 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OnceCell};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Proxy;
 use super::calls::{self, Method};
-use crate::ttrpc::{Code, FLAG_NONE, FRAME_MAX, FrameError, FrameReader, Header, Kind, Status};
-use crate::ttrpc::{response, write_frame};
+use crate::ttrpc::{Client, Code, FLAG_NONE, FRAME_MAX, FrameError, FrameReader, Header, Kind};
+use crate::ttrpc::{Raw, Status, response, write_frame};
 
-/// Calls of one connection that the guard may be busy with at once. Beyond them a call is
-/// refused rather than queued, so that a Kill never stands behind them.
-const CALLS_MAX: usize = 64;
+/// Calls of one connection that may be under way at once: such as wait for the guard, and
+/// all that are read. Beyond them a call is refused rather than queued, so that a Kill
+/// never stands behind a Start.
+const CALLS_MAX: (usize, usize) = (64, 128);
 
-/// A client's connection, and its own one to the inner shim.
+/// What the calls whose answers have come have left to do, when the inner shim is gone.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// A client's connection, and its own ones to the inner shim.
 pub(super) struct Connection {
     pub(super) proxy: Arc<Proxy>,
     to_client: AsyncMutex<OwnedWriteHalf>,
     to_inner: AsyncMutex<OwnedWriteHalf>,
-    /// Answers of the inner shim that are looked at before they are handed on, by stream.
-    waiting: Mutex<HashMap<u32, oneshot::Sender<Response>>>,
-}
-
-/// A response frame.
-#[derive(Debug)]
-pub(super) struct Response {
-    header: Header,
-    pub(super) payload: Vec<u8>,
+    /// For the calls that are read, which the guard may hold back: Go's server refuses a
+    /// stream whose number is less than one that it has seen, so that a held call could not
+    /// follow later ones over the connection that frames pass as they came.
+    held_back: OnceCell<Client>,
+    /// Tells that this connection can't go on.
+    broken: Notify,
 }
 
 /// A request frame.
@@ -50,18 +52,28 @@ pub(super) async fn relay(
         proxy,
         to_client: AsyncMutex::new(to_client),
         to_inner: AsyncMutex::new(to_inner),
-        waiting: Mutex::default(),
+        held_back: OnceCell::new(),
+        broken: Notify::new(),
     });
-    tokio::select! {
-        ended = requests(&connection, from_client) => ended,
-        ended = connection.responses(from_inner) => ended,
-    }
-}
-
-async fn requests(connection: &Arc<Connection>, from: OwnedReadHalf) -> Result<(), FrameError> {
-    let mut from = FrameReader::new(from);
     // Dropped, and with it what it runs, when the connection ends.
     let mut calls = JoinSet::new();
+    let ended = tokio::select! {
+        ended = requests(&connection, from_client, &mut calls) => return ended,
+        ended = connection.responses(from_inner) => ended,
+        () = connection.broken.notified() => Ok(()),
+    };
+    let rest = async { while calls.join_next().await.is_some() {} };
+    // Who has not finished by then waits for something else than an answer.
+    let _ = timeout(LAST_ANSWERS, rest).await;
+    ended
+}
+
+async fn requests(
+    connection: &Arc<Connection>,
+    from: OwnedReadHalf,
+    calls: &mut JoinSet<()>,
+) -> Result<(), FrameError> {
+    let mut from = FrameReader::new(from);
     while let Some(header) = from.header().await? {
         while calls.try_join_next().is_some() {}
         if header.kind != Kind::Request {
@@ -80,8 +92,8 @@ async fn requests(connection: &Arc<Connection>, from: OwnedReadHalf) -> Result<(
             Ok(None) => {
                 write_frame(&mut *connection.to_inner.lock().await, header, &payload).await?;
             }
-            Ok(Some(_)) if calls.len() >= CALLS_MAX => {
-                let message = format!("{CALLS_MAX} calls are being looked at already; try again");
+            Ok(Some(method)) if calls.len() >= limit(method) => {
+                let message = format!("{} calls are under way already; try again", calls.len());
                 connection.refuse(header, Code::ResourceExhausted, message).await?;
             }
             Ok(Some(method)) => {
@@ -98,50 +110,41 @@ async fn requests(connection: &Arc<Connection>, from: OwnedReadHalf) -> Result<(
     Ok(())
 }
 
+const fn limit(method: Method) -> usize {
+    if method.waits_for_guard() { CALLS_MAX.0 } else { CALLS_MAX.1 }
+}
+
 impl Connection {
     async fn responses(&self, from: OwnedReadHalf) -> Result<(), FrameError> {
         let mut from = FrameReader::new(from);
         while let Some(header) = from.header().await? {
-            let waiter = match header.kind {
-                Kind::Response => self.waiting().remove(&header.stream),
-                _ => None,
-            };
-            match waiter {
-                None => from.pass(header, &mut *self.to_client.lock().await).await?,
-                Some(waiter) => {
-                    let mut payload = Vec::new();
-                    from.payload(header, &mut payload).await?;
-                    // Whoever waits lives as long as this connection.
-                    let _ = waiter.send(Response { header, payload });
-                }
-            }
+            from.pass(header, &mut *self.to_client.lock().await).await?;
         }
         Ok(())
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u32, oneshot::Sender<Response>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks the inner shim, and waits for its answer; `None` when the connection ends first.
-    pub(super) async fn ask(&self, frame: &RequestFrame) -> Option<Response> {
-        let (sender, answer) = oneshot::channel();
-        self.waiting().insert(frame.header.stream, sender);
-        let mut to = self.to_inner.lock().await;
-        let written = write_frame(&mut *to, frame.header, &frame.payload).await;
-        drop(to);
-        if written.is_err() {
-            self.waiting().remove(&frame.header.stream);
-            return None;
+    /// Asks the inner shim, and waits for its answer; `None` when it has gone, and with it
+    /// this connection.
+    pub(super) async fn ask(&self, method: Method, frame: &RequestFrame) -> Option<Raw> {
+        let connect = || Client::connect(&self.proxy.inner_socket, Vec::new());
+        let answer = match self.held_back.get_or_try_init(connect).await {
+            Ok(inner) => {
+                let name = method.name();
+                inner.exchange(name, frame.header.flags, &frame.payload).await.ok()
+            }
+            Err(_) => None,
+        };
+        if answer.is_none() {
+            self.broken.notify_one();
         }
-        answer.await.ok()
+        answer
     }
 
     /// Hands an answer of the inner shim on.
-    pub(super) async fn answer(&self, response: &Response) {
-        let mut to = self.to_client.lock().await;
-        // A client that has gone is seen by whoever reads from it.
-        let _ = write_frame(&mut *to, response.header, &response.payload).await;
+    pub(super) async fn answer(&self, request: Header, answer: &Raw) -> Result<(), FrameError> {
+        let (kind, flags) = (Kind::Response, answer.flags);
+        let header = Header { length: 0, stream: request.stream, kind, flags };
+        write_frame(&mut *self.to_client.lock().await, header, &answer.payload).await
     }
 
     /// Answers in the inner shim's stead.
@@ -154,9 +157,7 @@ impl Connection {
             Ok(payload) => response::success(payload),
             Err(status) => response::failure(status),
         };
-        let header =
-            Header { length: 0, stream: request.stream, kind: Kind::Response, flags: FLAG_NONE };
-        write_frame(&mut *self.to_client.lock().await, header, &payload).await
+        self.answer(request, &Raw { flags: FLAG_NONE, payload }).await
     }
 
     async fn refuse(&self, request: Header, code: Code, why: String) -> Result<(), FrameError> {

@@ -1,8 +1,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::guard::Refusal;
 use crate::log::chain;
@@ -17,6 +19,7 @@ use crate::ttrpc::Code;
 pub struct Containers {
     place: Place,
     held: Mutex<Held>,
+    count: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -39,11 +42,30 @@ impl Containers {
     /// When it can't be written.
     pub fn new(place: Place, state: State) -> Result<Self, RunDirError> {
         place.keep(&state)?;
-        Ok(Self { place, held: Mutex::new(Held { state, preparing: HashMap::new() }) })
+        let held = Mutex::new(Held { state, preparing: HashMap::new() });
+        Ok(Self { place, held, count: watch::Sender::new(0) })
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The containers that there are.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.held().state.containers.iter().map(|container| container.id.clone()).collect()
+    }
+
+    /// Returns when there has been no container for so long.
+    pub(crate) async fn none_for(&self, span: Duration) {
+        let mut count = self.count.subscribe();
+        loop {
+            // The sender is ours: it does not go while this runs.
+            let _ = count.wait_for(|count| *count == 0).await;
+            if timeout(span, count.wait_for(|count| *count > 0)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// A container is about to be created.
@@ -68,6 +90,7 @@ impl Containers {
         let mut held = self.held();
         held.preparing.insert(id.to_owned(), receiver);
         held.state.containers.push(Container { id: id.to_owned(), bundle: bundle.to_owned() });
+        self.count.send_replace(held.state.containers.len());
         if let Err(error) = self.place.keep(&held.state) {
             drop(held);
             self.end(id);
@@ -91,10 +114,11 @@ impl Containers {
     }
 
     /// A container is no more.
-    pub(super) fn end(&self, id: &str) {
+    pub(crate) fn end(&self, id: &str) {
         let mut held = self.held();
         held.preparing.remove(id);
         held.state.containers.retain(|container| container.id != id);
+        self.count.send_replace(held.state.containers.len());
         // One too many there is harmless: deleting it once more does nothing.
         let _ = self.place.keep(&held.state);
     }

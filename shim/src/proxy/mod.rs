@@ -2,7 +2,8 @@
 //! the calls that the guard must know of.
 //!
 //! Each connection of a client has one of its own to the inner shim, so that streams,
-//! their numbers and the end of either side need no translation.
+//! their numbers and the end of either side need no translation; and, once it makes a call
+//! that is read, a second one for those.
 
 mod calls;
 mod connection;
@@ -61,6 +62,12 @@ impl Default for Connections {
 }
 
 impl Connections {
+    /// Whether there is one.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.0.available_permits() < CONNECTIONS_MAX
+    }
+
     /// Waits until the last of them has ended.
     pub async fn ended(&self) {
         let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);

@@ -69,8 +69,18 @@ impl CallError {
     }
 }
 
+/// An answer as it came.
+#[derive(Debug)]
+pub struct Raw {
+    /// The frame's flags.
+    pub flags: u8,
+    /// The response.
+    pub payload: Vec<u8>,
+}
+
+type Answers = HashMap<u32, oneshot::Sender<Raw>>;
 /// Calls that wait for their answers, by stream; `None` once the connection is gone.
-type Waiting = Mutex<Option<HashMap<u32, oneshot::Sender<Vec<u8>>>>>;
+type Waiting = Mutex<Option<Answers>>;
 
 /// A connection to call over. Calls may be made at the same time. It does not reconnect.
 #[derive(Debug)]
@@ -87,7 +97,7 @@ impl Drop for Client {
     }
 }
 
-fn lock(waiting: &Waiting) -> MutexGuard<'_, Option<HashMap<u32, oneshot::Sender<Vec<u8>>>>> {
+fn lock(waiting: &Waiting) -> MutexGuard<'_, Option<Answers>> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -118,59 +128,75 @@ impl Client {
         call: Call<'_>,
         limit: Option<Duration>,
     ) -> Result<Vec<u8>, CallError> {
-        let method = || call.method.to_owned();
-        let (answer, stream) = match limit {
-            None => self.send(call, 0).await?,
+        let method = call.method;
+        let raw = match limit {
+            None => self.exchange(method, FLAG_NONE, &call.encode(0, &self.metadata)).await?,
             Some(after) => {
                 let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-                match timeout(after, self.send(call, nanos)).await {
-                    Err(_) => return Err(CallError::TimedOut { method: method(), after }),
-                    Ok(sent) => sent?,
+                let payload = call.encode(nanos, &self.metadata);
+                match timeout(after, self.exchange(method, FLAG_NONE, &payload)).await {
+                    Err(_) => {
+                        return Err(CallError::TimedOut { method: method.to_owned(), after });
+                    }
+                    Ok(raw) => raw?,
                 }
             }
         };
-        let raw = match limit {
-            None => answer.await,
-            Some(after) => match timeout(after, answer).await {
-                Err(_) => {
-                    lock(&self.waiting).as_mut().map(|waiting| waiting.remove(&stream));
-                    return Err(CallError::TimedOut { method: method(), after });
-                }
-                Ok(answer) => answer,
-            },
-        };
-        let raw = raw.map_err(|_| CallError::Closed { method: method() })?;
-        match response::decode(&raw) {
+        let method = || method.to_owned();
+        match response::decode(&raw.payload) {
             Ok(Ok(payload)) => Ok(payload.to_vec()),
             Ok(Err(status)) => Err(CallError::Refused { method: method(), status }),
             Err(source) => Err(CallError::Answer { method: method(), source }),
         }
     }
 
-    async fn send(
+    /// Sends a request as it stands, with what it has of metadata and deadline, under the
+    /// next number of a stream; and gives the answer as it came. `method` names it in
+    /// errors.
+    ///
+    /// # Errors
+    /// When it is not answered.
+    pub async fn exchange(
         &self,
-        call: Call<'_>,
-        nanos: u64,
-    ) -> Result<(oneshot::Receiver<Vec<u8>>, u32), CallError> {
-        let method = || call.method.to_owned();
-        let payload = call.encode(nanos, &self.metadata);
+        method: &str,
+        flags: u8,
+        request: &[u8],
+    ) -> Result<Raw, CallError> {
+        let closed = || CallError::Closed { method: method.to_owned() };
         let (sender, answer) = oneshot::channel();
         let mut guard = self.to.lock().await;
         let (to, next) = &mut *guard;
         let stream = *next;
-        // Odd numbers are the client's, and may not come twice on a connection.
-        *next = next.checked_add(2).ok_or_else(|| CallError::Closed { method: method() })?;
-        match lock(&self.waiting).as_mut() {
-            None => return Err(CallError::Closed { method: method() }),
-            Some(waiting) => waiting.insert(stream, sender),
-        };
-        let header = Header { length: 0, stream, kind: Kind::Request, flags: FLAG_NONE };
-        match write_frame(to, header, &payload).await {
-            Ok(()) => Ok((answer, stream)),
-            Err(source) => {
-                lock(&self.waiting).as_mut().map(|waiting| waiting.remove(&stream));
-                Err(CallError::Send { method: method(), source })
-            }
+        // Odd numbers are the client's. Go's server takes only ever greater ones, so that
+        // they are given out under the lock that they are sent under.
+        *next = next.checked_add(2).ok_or_else(closed)?;
+        lock(&self.waiting).as_mut().ok_or_else(closed)?.insert(stream, sender);
+        let mut forget = Forget { waiting: &self.waiting, stream, sent: false };
+        let header = Header { length: 0, stream, kind: Kind::Request, flags };
+        write_frame(to, header, request)
+            .await
+            .map_err(|source| CallError::Send { method: method.to_owned(), source })?;
+        forget.sent = true;
+        drop(guard);
+        answer.await.map_err(|_| closed())
+    }
+}
+
+/// Forgets a call, also when whoever made it has given up; and the whole connection, when
+/// half a frame has been sent.
+struct Forget<'a> {
+    waiting: &'a Waiting,
+    stream: u32,
+    sent: bool,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        let mut waiting = lock(self.waiting);
+        if !self.sent {
+            waiting.take();
+        } else if let Some(waiting) = waiting.as_mut() {
+            waiting.remove(&self.stream);
         }
     }
 }
@@ -188,7 +214,7 @@ async fn read(from: OwnedReadHalf, waiting: Arc<Waiting>) {
         let waiter = lock(&waiting).as_mut().and_then(|waiting| waiting.remove(&header.stream));
         if let Some(waiter) = waiter {
             // Whoever asked may have given up.
-            let _ = waiter.send(payload);
+            let _ = waiter.send(Raw { flags: header.flags, payload });
         }
     }
     // Drops the senders, and so tells everyone who still waits.

@@ -5,7 +5,7 @@ mod frame;
 mod request;
 mod status;
 
-pub use client::{CallError, Client};
+pub use client::{CallError, Client, Raw};
 pub use frame::{FLAG_NONE, FRAME_MAX, FrameError, FrameReader, Header, Kind, write_frame};
 pub use request::{Call, Metadata, Request, response};
 pub use status::{Code, Status};

@@ -60,6 +60,11 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    #[cfg(test)]
+    pub(crate) fn encode_for_tests(&self, timeout_nanos: u64, metadata: &[Metadata]) -> Vec<u8> {
+        self.encode(timeout_nanos, metadata)
+    }
+
     pub(super) fn encode(&self, timeout_nanos: u64, metadata: &[Metadata]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.payload.len() + 128);
         put_text(&mut out, 1, self.service);

@@ -1,0 +1,273 @@
+//! PAUSE, KILL and STOP on real containers, with an inner shim that hangs.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use common::{COUNTS, Host, runs, runtime};
+use lacre_integration::Version;
+use lacre_integration::output::wait_for;
+use lacre_types::Action;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn counts(host: &Host, id: &str) -> Result<()> {
+    let before = host.count(id);
+    wait_for("the container running", SOON, || Ok((host.count(id) > before).then_some(())))
+}
+
+/// The only way to see that nothing happens is to watch for a while.
+fn stands_still(host: &Host, id: &str) -> bool {
+    let before = host.count(id);
+    std::thread::sleep(Duration::from_millis(300));
+    host.count(id) == before
+}
+
+fn pause_and_resume(version: Version) -> Result<()> {
+    let host = Host::start(version)?;
+    host.run("one", &[], COUNTS)?;
+    counts(&host, "one")?;
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        assert!(!executor.is_paused());
+        let outcome = executor.act(Action::Pause, "ENTRY_NOT_FOUND /tmp/x").await;
+        assert!(outcome.done, "{outcome:?}");
+        assert_eq!(
+            (outcome.detail.as_str(), outcome.cause.as_str()),
+            ("frozen", "ENTRY_NOT_FOUND /tmp/x")
+        );
+        assert!(executor.is_paused() && stands_still(&host, "one"));
+
+        let again = executor.act(Action::Pause, "").await;
+        assert!(again.done && again.detail == "was frozen already", "{again:?}");
+
+        // A client may resume; the next violation pauses again.
+        assert!(executor.resume().await?);
+        assert!(!executor.is_paused());
+        counts(&host, "one")?;
+        assert!(!executor.resume().await?, "it was not frozen");
+        let third = executor.act(Action::Pause, "").await;
+        assert!(third.done && third.detail == "frozen", "{third:?}");
+        assert!(stands_still(&host, "one"));
+
+        let kill = executor.act(Action::Kill, "").await;
+        assert!(kill.done && kill.detail == "killed", "{kill:?}");
+        assert!(kill.took < Duration::from_secs(2), "{kill:?}");
+        host.daemon.await_status("one", Some("STOPPED"))?;
+        let late = executor.act(Action::Pause, "").await;
+        assert!(late.done && late.detail.contains("KILL was done before"), "{late:?}");
+        anyhow::Ok(())
+    })
+}
+
+#[test]
+fn pause_resume_pause_kill_under_1_6() -> Result<()> {
+    pause_and_resume(Version::V1_6)
+}
+
+#[test]
+fn pause_resume_pause_kill_under_2_1() -> Result<()> {
+    pause_and_resume(Version::V2_1)
+}
+
+#[test]
+fn it_is_frozen_before_the_future_is_awaited() -> Result<()> {
+    let host = Host::start(Version::V1_6)?;
+    host.run("one", &[], COUNTS)?;
+    counts(&host, "one")?;
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        let outcome = executor.act(Action::Pause, "");
+        let freezer = executor.freezer().unwrap();
+        wait_for("the freezer", SOON, || Ok(freezer.is_frozen()?.then_some(())))?;
+        assert!(outcome.await.done);
+        anyhow::Ok(())
+    })
+}
+
+#[test]
+fn a_client_that_paused_before_is_no_obstacle() -> Result<()> {
+    let host = Host::start(Version::V1_6)?;
+    host.run("one", &[], COUNTS)?;
+    counts(&host, "one")?;
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        host.daemon.pause("one")?;
+        let outcome = executor.act(Action::Pause, "").await;
+        assert!(outcome.done && outcome.detail == "was frozen already", "{outcome:?}");
+        assert!(executor.is_paused());
+        let outcome = executor.act(Action::Stop, "").await;
+        assert!(outcome.done && outcome.detail.contains("could not be heard"), "{outcome:?}");
+        host.daemon.await_status("one", Some("STOPPED"))
+    })
+}
+
+/// DESIGN 7: from being asked to being frozen, below 5 ms at p99.
+#[test]
+fn pausing_is_quick() -> Result<()> {
+    const ROUNDS: usize = 300;
+    let host = Host::start(Version::V1_6)?;
+    host.run("one", &[], COUNTS)?;
+    counts(&host, "one")?;
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        let mut took = Vec::new();
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            let outcome = executor.act(Action::Pause, "").await;
+            took.push(start.elapsed());
+            assert!(outcome.done && outcome.detail == "frozen", "{outcome:?}");
+            executor.resume().await?;
+        }
+        took.sort();
+        let (p50, p99) = (took[ROUNDS / 2], took[ROUNDS * 99 / 100]);
+        println!("PAUSE: p50 {p50:?}, p99 {p99:?}, worst {:?}", took[ROUNDS - 1]);
+        // Half of them within the budget also on a machine that does much else; the
+        // benchmark holds p99 to it.
+        assert!(p50 < Duration::from_millis(5), "{p50:?}");
+        executor.act(Action::Kill, "").await;
+        anyhow::Ok(())
+    })
+}
+
+/// The kernel confirms once each task has had its turn to stop; but from the request on,
+/// none runs code of its own. What they still use is the kernel's way into the freezer.
+#[test]
+fn asking_stops_the_bleeding() -> Result<()> {
+    const ROUNDS: usize = 300;
+    let host = Host::start(Version::V1_6)?;
+    host.run("one", &[], COUNTS)?;
+    counts(&host, "one")?;
+    runtime().block_on(async {
+        let freezer = host.guard("one")?.freezer().unwrap();
+        let pids = containers_pids(&host, "one").await?;
+        let (mut asked, mut ran) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            freezer.ask()?;
+            asked.push(start.elapsed());
+            let before = on_cpu(&pids);
+            freezer.freeze()?;
+            ran.push(on_cpu(&pids) - before);
+            freezer.thaw()?;
+        }
+        for (what, list) in [("asked", &mut asked), ("on a processor after that", &mut ran)] {
+            list.sort();
+            println!("{what}: p50 {:?}, p99 {:?}", list[ROUNDS / 2], list[ROUNDS * 99 / 100]);
+        }
+        assert!(ran[ROUNDS / 2] < Duration::from_micros(200), "{:?}", ran[ROUNDS / 2]);
+        anyhow::Ok(())
+    })
+}
+
+/// How long these have been on a processor (`/proc/PID/schedstat`, first field, ns).
+fn on_cpu(pids: &[u32]) -> Duration {
+    let one = |pid: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0)
+    };
+    Duration::from_nanos(pids.iter().map(one).sum())
+}
+
+#[test]
+fn killing_leaves_nobody() -> Result<()> {
+    let host = Host::start(Version::V1_6)?;
+    // Forks all the time, from sessions of their own.
+    let forks = "trap '' TERM; setsid sh -c 'while :; do sleep 1 & usleep 2000; done' & while :; do sleep 5; done";
+    host.run("one", &[], forks)?;
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        let pids = containers_pids(&host, "one").await?;
+        let outcome = executor.act(Action::Kill, "").await;
+        assert!(outcome.done, "{outcome:?}");
+        assert!(pids.len() >= 2 && pids.iter().all(|&pid| !runs(pid)), "{pids:?}");
+        host.daemon.await_status("one", Some("STOPPED"))
+    })
+}
+
+async fn containers_pids(host: &Host, id: &str) -> Result<Vec<u32>> {
+    let address = host.daemon.socket().display().to_string();
+    let client = lacre_containerd::Client::new(&address, host.daemon.namespace());
+    let deadline = Instant::now() + SOON;
+    loop {
+        let pids = client.task_pids(id).await?;
+        if pids.len() >= 2 || Instant::now() > deadline {
+            return Ok(pids);
+        }
+    }
+}
+
+/// With the host's pid namespace nothing ends with the init, and a process with the right
+/// to can leave the cgroup.
+#[test]
+fn killing_finds_who_left_the_cgroup() -> Result<()> {
+    let host = Host::start(Version::V1_6)?;
+    let script = "setsid sh -c 'while :; do busybox sleep 1; done' & while :; do sleep 1; done";
+    host.run_in_host_pids("one", script)?;
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        let init = host.pid("one")?;
+        let pids = containers_pids(&host, "one").await?;
+        let shell = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|c| c.starts_with("sh\0"))
+        };
+        let stray = *pids.iter().find(|pid| **pid != init && shell(pid)).unwrap();
+        for hierarchy in ["freezer", "unified"] {
+            std::fs::write(format!("/sys/fs/cgroup/{hierarchy}/cgroup.procs"), stray.to_string())?;
+        }
+        let outcome = executor.act(Action::Kill, "").await;
+        assert!(outcome.done, "{outcome:?}");
+        assert!(!runs(stray) && !runs(init), "{stray} of {pids:?}");
+        host.daemon.await_status("one", Some("STOPPED"))
+    })
+}
+
+#[test]
+fn stop_gives_grace_then_kills() -> Result<()> {
+    let host = Host::start(Version::V1_6)?;
+    host.run("heeds", &[], "trap 'echo bye; exit 0' TERM; echo up; while :; do usleep 1000; done")?;
+    host.run("deaf", &[], "trap '' TERM; echo up; while :; do usleep 1000; done")?;
+    for id in ["heeds", "deaf"] {
+        wait_for("the trap", SOON, || Ok((host.count(id) > 0).then_some(())))?;
+    }
+    runtime().block_on(async {
+        let (heeds, deaf) = (host.guard("heeds")?, host.guard("deaf")?);
+        let outcome = heeds.act(Action::Stop, "").await;
+        assert!(outcome.done && outcome.detail.contains("after SIGTERM"), "{outcome:?}");
+        let said = || Ok((host.daemon.printed("heeds") == "up\nbye\n").then_some(()));
+        wait_for("its last words", SOON, said)?;
+        let outcome = deaf.act(Action::Stop, "").await;
+        assert!(outcome.done && outcome.detail.contains("not heeded"), "{outcome:?}");
+        assert!(outcome.took >= Duration::from_millis(600), "{outcome:?}");
+        host.daemon.await_status("heeds", Some("STOPPED"))?;
+        host.daemon.await_status("deaf", Some("STOPPED"))
+    })
+}
+
+#[test]
+fn a_worse_action_overtakes() -> Result<()> {
+    let host = Host::start(Version::V1_6)?;
+    host.run("one", &[], "trap '' TERM; echo up; while :; do usleep 1000; done")?;
+    wait_for("the trap", SOON, || Ok((host.count("one") > 0).then_some(())))?;
+    let settings = lacre_executor::Settings { grace: Duration::from_secs(600), ..host.settings() };
+    runtime().block_on(async {
+        let executor = host.guard_with("one", settings, lacre_executor::Manager::Containerd)?;
+        let start = Instant::now();
+        let stop = executor.act(Action::Stop, "the milder");
+        let join = executor.act(Action::Stop, "the same again");
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            executor.act(Action::Kill, "the worse").await
+        };
+        let (stop, join, kill) = tokio::join!(stop, join, kill);
+        assert!(!stop.done && stop.detail == "overtaken by KILL", "{stop:?}");
+        assert_eq!((join.done, join.cause.as_str()), (false, "the same again"));
+        assert!(kill.done, "{kill:?}");
+        assert!(start.elapsed() < Duration::from_secs(10));
+        host.daemon.await_status("one", Some("STOPPED"))
+    })
+}

@@ -1,0 +1,108 @@
+//! What the sources cost, interleaved against nothing at all. By hand:
+//! `cargo test --release -p lacre-measure --test cost -- --ignored --nocapture`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails where it must"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Container, Image, Node, Recorder};
+use lacre_measure::{Armed, Judge, exec_map, exec_trace};
+use lacre_types::Mode;
+
+const ROUNDS: usize = 12;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum With {
+    Nothing,
+    Trace,
+    TraceAndFetch,
+    /// Another container of the node is guarded; this one is not.
+    Neighbour,
+    Map,
+}
+
+const ALL: [With; 5] =
+    [With::Nothing, With::Trace, With::TraceAndFetch, With::Neighbour, With::Map];
+
+/// Nanoseconds that one unit of `command` took.
+fn once(image: &Image, with: With, command: &str) -> u64 {
+    let node = Node::new();
+    let mut container = Container::new(image);
+    let mut other = Container::new(image);
+    let judge = Recorder::new(Mode::Enforce, image) as Arc<dyn Judge>;
+    let guarded = if with == With::Neighbour { &other } else { &container };
+    let target = guarded.target(image, Mode::Enforce);
+    let options = exec_trace::Options { fetch: with != With::Trace, ..node.options() };
+    let armed: Option<Box<dyn Armed>> = match with {
+        With::Nothing => None,
+        With::Map => {
+            Some(Box::new(exec_map::arm(&target, judge, &exec_map::Options::default()).unwrap()))
+        }
+        _ => Some(Box::new(exec_trace::arm(&target, judge, &options).unwrap())),
+    };
+    if with == With::Neighbour {
+        other.start("/bin/t pause");
+    }
+    let last = std::thread::available_parallelism().unwrap().get() - 1;
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(last);
+    let pid = rustix::process::Pid::from_raw(container.init_pid as i32);
+    rustix::thread::sched_setaffinity(pid, &cpus).unwrap();
+    container.start(command);
+    let nanoseconds = container.line().parse().expect("the command failed");
+    drop(armed);
+    nanoseconds
+}
+
+#[test]
+#[ignore = "a measurement, not a test"]
+fn cost() {
+    let image = Image::new();
+    for (what, command) in [
+        ("fork and exec of a dynamic program", "/bin/t loop 250 /bin/t"),
+        ("fork and exec of sh -c :", "/bin/t loop 200 /bin/sh -c :"),
+        ("page fault", "/bin/t fault 200000"),
+    ] {
+        let mut figures = vec![Vec::new(); ALL.len()];
+        for round in 0..ROUNDS {
+            for step in 0..ALL.len() {
+                // Each round begins elsewhere, so that none is always first.
+                let index = (round + step) % ALL.len();
+                figures[index].push(once(&image, ALL[index], command));
+            }
+        }
+        let ratios = |index: usize| {
+            let mut ratios: Vec<f64> = figures[index]
+                .iter()
+                .zip(&figures[0])
+                .map(|(this, nothing)| *this as f64 / *nothing as f64)
+                .collect();
+            ratios.sort_by(f64::total_cmp);
+            ratios
+        };
+        println!("{what}, {ROUNDS} rounds");
+        for (index, with) in ALL.iter().enumerate() {
+            let mut sorted = figures[index].clone();
+            sorted.sort_unstable();
+            let ratios = ratios(index);
+            println!(
+                "  {:14} median {:>9} ns, quarters {} to {}, least {}; to nothing {:.3} ({:.3} to {:.3})",
+                format!("{with:?}"),
+                sorted[ROUNDS / 2],
+                sorted[ROUNDS / 4],
+                sorted[ROUNDS * 3 / 4],
+                sorted[0],
+                ratios[ROUNDS / 2],
+                ratios[ROUNDS / 4],
+                ratios[ROUNDS * 3 / 4],
+            );
+        }
+    }
+}

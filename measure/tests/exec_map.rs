@@ -1,0 +1,137 @@
+//! `exec-map` against real processes in real namespaces. Needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails where it must"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Container, Image, Recorder, ran};
+use lacre_measure::exec_map::{self, ExecMapArmed, Options};
+use lacre_measure::{Judge, Loss, Outcome};
+use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode};
+
+fn guarded(image: &Image, mode: Mode) -> (Container, Arc<Recorder>, ExecMapArmed) {
+    let container = Container::new(image);
+    let judge = Recorder::new(mode, image);
+    let target = container.target(image, mode);
+    let armed =
+        exec_map::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &Options::default()).unwrap();
+    (container, judge, armed)
+}
+
+/// In audit mode the command ends well, and what it mapped is told.
+fn told(command: &str, expected: impl Fn(&Measurement) -> bool) {
+    let image = Image::new();
+    let (mut container, judge, _armed) = guarded(&image, Mode::Audit);
+    container.start("/bin/t each");
+    assert_eq!(container.each(command), 0);
+    let (_, outcome) = judge.wait(expected);
+    assert_eq!(outcome, Outcome::Ran);
+    assert_eq!(judge.losses(), []);
+}
+
+fn at(path: &str) -> Option<CanonicalPath> {
+    Some(CanonicalPath::new(path).unwrap())
+}
+
+#[test]
+fn what_came_with_the_image_is_not_told() {
+    let image = Image::new();
+    let (mut container, judge, _armed) = guarded(&image, Mode::Enforce);
+    container.start("/bin/t each");
+    assert_eq!(container.each("/bin/t mark /tmp/m"), 0);
+    assert_eq!(container.each("/bin/sh -c :"), 0);
+    // What comes after them, so that they were read.
+    container.each("/opt/evil");
+    judge.wait(|found| found.path == at("/opt/evil"));
+    assert_eq!(judge.all().len(), 1, "{:#?}", judge.all());
+    assert!(ran(&container, "/tmp/m"));
+}
+
+#[test]
+fn a_foreign_program() {
+    let image = Image::new();
+    let digest = common::digest_of(&image.lower().join("opt/evil"));
+    told("/opt/evil", |found| {
+        found.event == Event::Mmap
+            && found.path == at("/opt/evil")
+            && found.content == Content::Digest(digest)
+    });
+}
+
+#[test]
+fn a_foreign_library() {
+    told("/bin/t dlopen /opt/evil.so", |found| found.path == at("/opt/evil.so"));
+}
+
+#[test]
+fn a_memfd() {
+    told("/bin/t memfdlib /opt/evil.so", |found| {
+        found.event == Event::Memfd && found.content == Content::Fileless
+    });
+}
+
+#[test]
+fn memory_made_executable() {
+    told("/bin/t anonymous", |found| {
+        found.event == Event::Mprotect && found.content == Content::Fileless
+    });
+}
+
+#[test]
+fn a_copy_in_a_nested_namespace_and_by_an_orphan() {
+    told("/bin/t nested /bin/t mark /tmp/m", |found| found.path == at("/mnt/x"));
+    told("/bin/t orphan /opt/evil", |found| found.path == at("/opt/evil"));
+}
+
+#[test]
+fn a_judge_that_denies_ends_the_process() {
+    let image = Image::new();
+    let (mut container, judge, _armed) = guarded(&image, Mode::Enforce);
+    container.start("/bin/t each");
+    assert_eq!(container.each("/opt/evil pause"), 137);
+    let (_, outcome) = judge.wait(|found| found.path == at("/opt/evil"));
+    assert_eq!(outcome, Outcome::Killed);
+}
+
+#[test]
+fn who_enters_is_followed() {
+    let image = Image::new();
+    let (mut container, judge, armed) = guarded(&image, Mode::Audit);
+    container.start("/bin/t pause");
+    let mut entering = container.enter_when_told("/bin/t fork /opt/evil");
+    armed.follow(entering.pid()).unwrap();
+    assert_eq!(entering.go(), 0);
+    judge.wait(|found| found.path == at("/opt/evil"));
+}
+
+#[test]
+fn a_full_ring_is_a_loss() {
+    let image = Image::new();
+    let mut container = Container::new(&image);
+    let judge = Recorder::new(Mode::Enforce, &image);
+    let target = container.target(&image, Mode::Enforce);
+    let options = Options { ring_pages: 1 };
+    let _armed = exec_map::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &options).unwrap();
+    container.start("/bin/t each");
+    // The reader stands in its judge meanwhile.
+    let held = judge.baseline.lock().unwrap();
+    for _ in 0..40 {
+        container.each("/bin/t mark /tmp/m");
+    }
+    drop(held);
+    // The kernel tells of a loss with the next record that finds room.
+    container.each("/bin/t mark /tmp/m");
+    assert!(matches!(judge.wait_loss(), Loss::Overflow(Some(count)) if count > 0));
+}
+
+#[test]
+fn this_node_has_what_it_needs() {
+    exec_map::probe().unwrap();
+}

@@ -1,0 +1,472 @@
+//! `exec-trace` against real processes in real namespaces. Needs root and BPF.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails where it must"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Container, Image, Node, Recorder, id_of, ran};
+use lacre_measure::exec_trace::{self, ExecTraceArmed};
+use lacre_measure::{Judge, Outcome};
+use lacre_types::{CanonicalPath, Content, Event, Mode};
+
+/// `128 + SIGKILL`.
+const KILLED: i32 = 137;
+
+struct Guarded {
+    container: Container,
+    judge: Arc<Recorder>,
+    armed: ExecTraceArmed,
+    // after what is pinned on it
+    node: Node,
+}
+
+fn guarded(image: &Image, mode: Mode) -> Guarded {
+    let node = Node::new();
+    let container = Container::new(image);
+    let judge = Recorder::new(mode, image);
+    let target = container.target(image, mode);
+    let armed =
+        exec_trace::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &node.options()).unwrap();
+    Guarded { container, judge, armed, node }
+}
+
+/// The event of `command`, which must die in enforce mode before it leaves a mark, and
+/// live in audit mode.
+fn both_ways(command: &str, mark: &str, expected: impl Fn(&lacre_types::Measurement) -> bool) {
+    let image = Image::new();
+    for mode in [Mode::Enforce, Mode::Audit] {
+        let mut it = guarded(&image, mode);
+        it.container.start("/bin/t each");
+        let status = it.container.each(command);
+        let (_, outcome) = it.judge.wait(&expected);
+        if mode == Mode::Enforce {
+            assert_eq!((status, outcome), (KILLED, Outcome::Killed), "{command}");
+            assert!(!ran(&it.container, mark), "{command} ran before it was killed");
+        } else {
+            assert_eq!((status, outcome), (0, Outcome::Ran), "{command}");
+            assert!(ran(&it.container, mark), "{command} did not run in audit mode");
+            assert_eq!(it.armed.counters().unwrap().kills, 0);
+        }
+        assert!(it.judge.losses().is_empty());
+    }
+}
+
+fn at(path: &str) -> Option<CanonicalPath> {
+    Some(CanonicalPath::new(path).unwrap())
+}
+
+#[test]
+fn what_came_with_the_image_runs_unnoticed() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    assert_eq!(it.container.each("/bin/t mark /tmp/a"), 0);
+    assert_eq!(it.container.each("/bin/t fork /bin/t mark /tmp/b"), 0);
+    assert_eq!(it.container.enter("/bin/t mark /tmp/c"), 0);
+    assert!(ran(&it.container, "/tmp/a") && ran(&it.container, "/tmp/c"));
+    assert_eq!(it.judge.all(), []);
+    let counters = it.armed.counters().unwrap();
+    assert_eq!((counters.execs, counters.events, counters.kills), (5, 0, 0));
+}
+
+#[test]
+fn a_program_that_is_not_in_the_baseline() {
+    let image = Image::new();
+    let digest = common::digest_of(&image.lower().join("opt/evil"));
+    both_ways("/bin/t fork /opt/evil mark /tmp/m", "/tmp/m", |found| {
+        found.event == Event::Exec
+            && found.path == at("/opt/evil")
+            && found.content == Content::Digest(digest)
+            && found.process.uid == Some(0)
+    });
+}
+
+#[test]
+fn a_copy_of_a_good_program() {
+    both_ways("/bin/t copyrun /bin/t /tmp/x mark /tmp/m", "/tmp/m", |found| {
+        found.event == Event::Exec && found.path == at("/tmp/x") && found.digest().is_some()
+    });
+}
+
+#[test]
+fn a_good_program_that_was_written_to() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    // dash, since `t` itself is busy
+    assert_eq!(it.container.each("/bin/sh -c exit"), 0);
+    assert_eq!(it.container.each("/bin/t append /bin/sh"), 0);
+    assert_eq!(it.container.each("/bin/sh -c exit"), KILLED);
+    let (found, _) = it.judge.wait_path("/bin/sh");
+    // Its size alone tells that it is another.
+    assert!(matches!(found.content, Content::Size(_)), "{found:?}");
+}
+
+#[test]
+fn a_program_in_memory() {
+    both_ways("/bin/t memfd /bin/t mark /tmp/m", "/tmp/m", |found| {
+        found.event == Event::Memfd && found.content == Content::Fileless && found.path.is_none()
+    });
+}
+
+#[test]
+fn a_program_that_was_unlinked_before() {
+    both_ways("/bin/t unlinked /bin/t /tmp/x mark /tmp/m", "/tmp/m", |found| {
+        found.event == Event::Memfd && found.content == Content::Fileless
+    });
+}
+
+#[test]
+fn a_program_on_a_file_system_of_a_nested_namespace() {
+    // Its mount namespace ends with it, so that nobody may be in time to read the file.
+    both_ways("/bin/t nested /bin/t mark /tmp/m", "/tmp/m", |found| {
+        found.event == Event::Exec && found.path == at("/mnt/x")
+    });
+}
+
+#[test]
+fn a_program_in_shared_memory() {
+    both_ways("/bin/t copyrun /bin/t /dev/shm/x mark /tmp/m", "/tmp/m", |found| {
+        found.path == at("/dev/shm/x") && found.digest().is_some()
+    });
+}
+
+#[test]
+fn an_orphan_keeps_its_container() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    assert_eq!(it.container.each("/bin/t orphan /opt/evil mark /tmp/m"), 0);
+    let (_, outcome) = it.judge.wait_path("/opt/evil");
+    assert_eq!(outcome, Outcome::Killed);
+    assert!(!ran(&it.container, "/tmp/m"));
+}
+
+#[test]
+fn who_enters_from_outside_is_judged_like_the_others() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    assert_eq!(it.container.enter("/opt/evil mark /tmp/m"), KILLED);
+    assert_eq!(it.container.enter("/bin/t nested /bin/t mark /tmp/m"), KILLED);
+    assert!(!ran(&it.container, "/tmp/m"));
+    assert_eq!(it.container.enter("/bin/t mark /tmp/m"), 0);
+}
+
+#[test]
+fn the_first_program_of_a_container_is_judged_and_an_init_dies_too() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    assert_eq!(it.container.run("/opt/evil mark /tmp/m"), KILLED);
+    assert!(!ran(&it.container, "/tmp/m"));
+    it.judge.wait_path("/opt/evil");
+}
+
+#[test]
+fn an_elf_interpreter_that_is_not_in_the_baseline() {
+    // The program is allowed, what loads it is not.
+    let mut image = Image::new();
+    let loader = "/opt/ld.so";
+    std::fs::copy("/lib64/ld-linux-x86-64.so.2", image.lower().join(&loader[1..])).unwrap();
+    let program = image.lower().join("opt/p");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/helper.c");
+    let built = std::process::Command::new("clang")
+        .args(["-O1", source, "-Wl,--dynamic-linker=/opt/ld.so", "-o"])
+        .arg(&program)
+        .status();
+    assert!(built.unwrap().success());
+    image.allow("/opt/p");
+    let mut it = guarded(&image, Mode::Enforce);
+    assert_eq!(it.container.run("/opt/p mark /tmp/m"), KILLED);
+    let (found, outcome) = it.judge.wait_path(loader);
+    assert_eq!((found.event, outcome), (Event::Interpreter, Outcome::Killed));
+    assert!(!ran(&it.container, "/tmp/m"));
+}
+
+#[test]
+fn a_preloaded_library() {
+    both_ways("/bin/t preload /opt/evil.so /bin/t mark /tmp/m", "/tmp/loaded", |found| {
+        found.event == Event::Mmap && found.path == at("/opt/evil.so") && found.digest().is_some()
+    });
+}
+
+#[test]
+fn a_library_opened_later() {
+    both_ways("/bin/t dlopen /opt/evil.so", "/tmp/called", |found| {
+        found.event == Event::Mmap && found.path == at("/opt/evil.so")
+    });
+}
+
+#[test]
+fn a_library_in_memory() {
+    both_ways("/bin/t memfdlib /opt/evil.so", "/tmp/called", |found| {
+        found.event == Event::Memfd && found.content == Content::Fileless
+    });
+}
+
+#[test]
+fn a_program_handed_to_the_loader() {
+    both_ways("/lib64/ld-linux-x86-64.so.2 /opt/evil mark /tmp/m", "/tmp/m", |found| {
+        found.event == Event::Mmap && found.path == at("/opt/evil")
+    });
+}
+
+#[test]
+fn spared_memory_is_told_and_lives() {
+    let image = Image::new();
+    let node = Node::new();
+    let mut container = Container::new(&image);
+    let judge = Recorder::new(Mode::Audit, &image);
+    let options = exec_trace::Options { spare_memory: true, ..node.options() };
+    let target = container.target(&image, Mode::Enforce);
+    let _armed = exec_trace::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &options).unwrap();
+    assert_eq!(container.run("/bin/t memfdlib /opt/evil.so"), 0);
+    judge.wait(|found| found.event == Event::Memfd);
+}
+
+#[test]
+fn a_script_is_an_argument() {
+    let mut image = Image::new();
+    std::fs::write(image.lower().join("opt/good"), ": >/tmp/m\n").unwrap();
+    std::fs::write(image.lower().join("opt/bad"), "read x; : >/tmp/m\n").unwrap();
+    image.allow("/opt/good");
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    it.container.each("/bin/sh -e /opt/good");
+    let (found, outcome) = it.judge.wait_path("/opt/good");
+    assert_eq!((found.event, outcome), (Event::Script, Outcome::Ran));
+    assert!(found.digest().is_some());
+    // It waits for a line that does not come, so that it is alive to be killed.
+    it.container.start("/bin/t fork /bin/sh /opt/../opt/bad");
+    let (found, outcome) = it.judge.wait_path("/opt/bad");
+    assert_eq!((found.event, outcome), (Event::Script, Outcome::Killed));
+    assert!(found.digest().is_some());
+}
+
+#[test]
+fn a_shebang_names_its_script() {
+    let image = Image::new();
+    let script = image.lower().join("opt/s");
+    std::fs::write(&script, "#!/bin/sh -e\n: >/tmp/m\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut it = guarded(&image, Mode::Audit);
+    it.container.start("/bin/t each");
+    assert_eq!(it.container.each("/opt/s"), 0);
+    let (found, _) = it.judge.wait(|found| found.event == Event::Script);
+    assert_eq!(found.path, at("/opt/s"));
+    assert_eq!(found.digest(), Some(&common::digest_of(&script)));
+}
+
+#[test]
+fn code_after_c_is_no_script() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    assert_eq!(it.container.each("/bin/sh -c :"), 0);
+    // An event that comes after the shell's.
+    it.container.each("/opt/evil");
+    it.judge.wait_path("/opt/evil");
+    assert_eq!(it.judge.all().len(), 1);
+}
+
+#[test]
+fn what_another_source_allowed_runs() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    it.container.each("/bin/t copy /bin/t /tmp/x");
+    let path = CanonicalPath::new("/tmp/x").unwrap();
+    let id = it.armed.resolve(&path).unwrap();
+    assert_eq!(id, id_of(&it.container.upper("/tmp/x")));
+    it.armed.allower().allow(&id, Some(&path)).unwrap();
+    assert_eq!(it.container.each("/tmp/x mark /tmp/m"), 0);
+    assert_eq!(it.judge.all(), []);
+    it.armed.allower().forget(&id).unwrap();
+    assert_eq!(it.container.each("/tmp/x mark /tmp/m"), KILLED);
+}
+
+#[test]
+fn a_lower_path_resolves_to_the_file_of_the_lower_directory() {
+    let image = Image::new();
+    let it = guarded(&image, Mode::Audit);
+    let id = it.armed.resolve(&CanonicalPath::new("/bin/t").unwrap()).unwrap();
+    assert_eq!(id, id_of(&image.helper()));
+    assert!(it.armed.resolve(&CanonicalPath::new("/tmp/none").unwrap()).is_err());
+}
+
+#[test]
+fn what_the_baseline_allows_elsewhere_is_told_until_it_is_remembered() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Audit);
+    let digest = common::digest_of(&image.lower().join("opt/evil"));
+    it.judge.baseline.lock().unwrap().insert(CanonicalPath::new("/opt/evil").unwrap(), digest);
+    it.container.start("/bin/t each");
+    it.container.each("/opt/evil");
+    it.judge.wait_path("/opt/evil");
+    let before = it.armed.counters().unwrap().events;
+    it.container.each("/opt/evil");
+    assert_eq!(it.armed.counters().unwrap().events, before);
+}
+
+#[test]
+fn a_container_is_taken_out_by_any_process() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    assert_eq!(it.container.each("/opt/evil mark /tmp/m"), KILLED);
+    let name = format!("test/{}", it.container.init_pid);
+    let folder = it.node.folder();
+    assert!(!exec_trace::remove_container(&folder, "test/other").unwrap());
+    assert_eq!(it.container.each("/opt/evil mark /tmp/m"), KILLED);
+    assert!(exec_trace::remove_container(&folder, &name).unwrap());
+    assert_eq!(it.container.each("/opt/evil mark /tmp/m"), 0);
+    assert!(!exec_trace::remove_container(&folder, &name).unwrap());
+}
+
+#[test]
+fn the_host_and_other_containers_are_left_alone() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    let mut other = Container::new(&image);
+    let evil = image.lower().join("opt/evil");
+    assert!(std::process::Command::new(&evil).status().unwrap().success());
+    assert_eq!(other.run("/opt/evil"), 0);
+    assert_eq!(it.container.run("/opt/evil"), KILLED);
+}
+
+#[test]
+fn two_containers_of_one_node_have_a_map_each() {
+    let mut image = Image::new();
+    let node = Node::new();
+    let arm = |image: &Image| {
+        let container = Container::new(image);
+        let judge = Recorder::new(Mode::Enforce, image);
+        let armed = exec_trace::arm(
+            &container.target(image, Mode::Enforce),
+            judge as Arc<dyn Judge>,
+            &node.options(),
+        )
+        .unwrap();
+        (container, armed)
+    };
+    let mut strict = arm(&image);
+    image.allow("/opt/evil");
+    let mut lax = arm(&image);
+    assert_eq!(lax.1.pinned(), strict.1.pinned());
+    assert_eq!(lax.0.run("/opt/evil"), 0);
+    assert_eq!(strict.0.run("/opt/evil"), KILLED);
+}
+
+#[test]
+fn a_ring_that_overflows_is_a_loss() {
+    let image = Image::new();
+    let node = Node::new();
+    let mut container = Container::new(&image);
+    let judge = Recorder::new(Mode::Enforce, &image);
+    let options = exec_trace::Options { ring_bytes: 4096, ..node.options() };
+    let target = container.target(&image, Mode::Enforce);
+    let armed = exec_trace::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &options).unwrap();
+    container.start("/bin/t each");
+    // While the baseline is held, the reader waits in its judge, and the ring fills.
+    let held = judge.baseline.lock().unwrap();
+    for _ in 0..8 {
+        assert_eq!(container.each("/opt/evil"), KILLED);
+    }
+    let lost = armed.counters().unwrap().lost;
+    assert!(lost > 0);
+    drop(held);
+    assert_eq!(judge.wait_loss(), lacre_measure::Loss::Overflow(Some(lost)));
+}
+
+#[test]
+fn a_node_is_probed_and_left_clean() {
+    let node = Node::new();
+    exec_trace::probe(&node.options()).unwrap();
+    assert!(node.folder().exists());
+    exec_trace::unpin_all(&node.folder()).unwrap();
+    assert!(!node.folder().exists());
+    exec_trace::unpin_all(&node.folder()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let options = exec_trace::Options {
+        folder: elsewhere.path().join("x"),
+        ..exec_trace::Options::default()
+    };
+    let why = exec_trace::probe(&options).unwrap_err();
+    assert!(why.to_string().contains("bpffs"), "{why}");
+}
+
+/// The process that `the_guard_stands_with_its_maker_killed` kills: it arms, and waits.
+#[test]
+#[ignore = "run by another test, as a process of its own"]
+fn armer() {
+    let var = |name: &str| std::env::var(name).unwrap();
+    let image = Image::new();
+    let options =
+        exec_trace::Options { folder: var("FOLDER").into(), fetch: true, ..Default::default() };
+    let mut container = Container::new(&image);
+    let judge = Recorder::new(Mode::Enforce, &image);
+    let target = container.target(&image, Mode::Enforce);
+    let _armed = exec_trace::arm(&target, judge as Arc<dyn Judge>, &options).unwrap();
+    container.start("/bin/t pause");
+    println!("\narmed {}", container.init_pid);
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn the_guard_stands_with_its_maker_killed() {
+    use std::io::BufRead;
+    let node = Node::new();
+    let image = Image::new();
+    let mut maker = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "armer", "--ignored", "--nocapture"])
+        .env("FOLDER", node.folder())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(maker.stdout.take().unwrap()).lines();
+    let armed = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("armed ").map(|pid| pid.parse::<u32>().unwrap()));
+    let init_pid = armed.expect("the child did not arm");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(maker.id() as i32).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    maker.wait().unwrap();
+    // Whatever comes of the assertions, the container ends with this.
+    let _container = Ender(init_pid);
+    let enter = |line: &str| {
+        let status = std::process::Command::new(image.helper())
+            .arg("enter")
+            .arg(init_pid.to_string())
+            .args(line.split(' '))
+            .status();
+        status.unwrap().code().unwrap()
+    };
+    assert_eq!(enter("/bin/t mark /tmp/good"), 0);
+    assert_eq!(enter("/opt/evil mark /tmp/m"), KILLED);
+    assert_eq!(enter("/bin/t nested /bin/t mark /tmp/m"), KILLED);
+    let name = format!("test/{init_pid}");
+    assert!(exec_trace::remove_container(&node.folder(), &name).unwrap());
+    assert_eq!(enter("/opt/evil mark /tmp/m"), 0);
+}
+
+struct Ender(u32);
+
+impl Drop for Ender {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.0 as i32) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}

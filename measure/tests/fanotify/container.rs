@@ -1,0 +1,184 @@
+//! A container without a runtime: a root of its own in a mount namespace of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// `tool`, and two programs that differ only in a string.
+pub struct Programs {
+    pub tool: PathBuf,
+    pub good: PathBuf,
+    pub evil: PathBuf,
+    _dir: TempDir,
+}
+
+pub fn programs() -> &'static Programs {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helpers");
+        let build = |source: &str, name: &str, flags: &[&str]| {
+            let out = dir.path().join(name);
+            let built = Command::new("cc")
+                .arg("-O1")
+                .args(flags)
+                .arg("-o")
+                .arg(&out)
+                .arg(helpers.join(source))
+                .status()
+                .unwrap();
+            assert!(built.success(), "{source}");
+            out
+        };
+        let tool = build("tool.c", "tool", &["-static", "-w"]);
+        let good = build("prog.c", "good", &["-static", "-DNOTE=\"good\""]);
+        let evil = build("prog.c", "evil", &["-static", "-DNOTE=\"evil\""]);
+        Programs { tool, good, evil, _dir: dir }
+    })
+}
+
+pub fn compile(to: &Path, flags: &[&str]) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helpers/prog.c");
+    let built = Command::new("cc").args(flags).arg("-o").arg(to).arg(source).status().unwrap();
+    assert!(built.success());
+}
+
+pub struct Container {
+    pub dir: TempDir,
+    /// The root's device.
+    pub dev: u64,
+    init: Child,
+}
+
+impl Container {
+    /// With `/bin/{tool,good,evil,busybox,sh}`, a volume at `/vol`, a tmpfs at `/dev/shm`;
+    /// `more` adds to the image before it is mounted.
+    pub fn start(more: impl FnOnce(&Path)) -> Self {
+        Self::with(
+            "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work root",
+            more,
+        )
+    }
+
+    /// With a root that `mount` mounts on `root`.
+    pub fn with(mount: &str, more: impl FnOnce(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let lower = dir.path().join("lower");
+        for name in [
+            "lower/bin",
+            "lower/dev/shm",
+            "lower/proc",
+            "lower/vol",
+            "lower/tmp",
+            "lower/mnt",
+            "lower/.old",
+            "work",
+            "root",
+            "volume",
+        ] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        let Programs { tool, good, .. } = programs();
+        std::fs::copy(tool, lower.join("bin/tool")).unwrap();
+        std::fs::copy(good, lower.join("bin/good")).unwrap();
+        std::fs::copy("/bin/busybox", lower.join("bin/busybox")).unwrap();
+        std::fs::hard_link(lower.join("bin/busybox"), lower.join("bin/sh")).unwrap();
+        std::fs::write(lower.join("data"), "only data\n").unwrap();
+        more(&lower);
+        std::fs::write(lower.join("last"), "").unwrap();
+        // As with a snapshotter, the container's layer is younger than the image's, by
+        // more than one tick of the clock that the kernel stamps files with.
+        let upper = dir.path().join("upper");
+        let image = std::fs::metadata(&lower).unwrap();
+        loop {
+            std::fs::create_dir(&upper).unwrap();
+            let born = std::fs::metadata(&upper).unwrap();
+            if (born.ctime(), born.ctime_nsec()) > (image.ctime(), image.ctime_nsec()) {
+                break;
+            }
+            std::fs::remove_dir(&upper).unwrap();
+        }
+        let script = format!(
+            "set -e; cd {dir}; {mount}; cd root
+             mount -t tmpfs tmpfs dev/shm; mount -t proc proc proc; mount --bind ../volume vol
+             pivot_root . .old; /bin/busybox umount -l /.old
+             echo ready; exec /bin/busybox sleep 1000000",
+            dir = dir.path().display()
+        );
+        let mut init = Command::new("unshare")
+            .args(["-m", "--propagation", "private", "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(init.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let root = std::fs::metadata(format!("/proc/{}/root", init.id())).unwrap();
+        Self { dir, dev: std::os::unix::fs::MetadataExt::dev(&root), init }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.init.id()
+    }
+
+    pub fn lower(&self) -> PathBuf {
+        self.dir.path().join("lower")
+    }
+
+    /// What the host puts at a path of the volume.
+    pub fn volume(&self) -> PathBuf {
+        self.dir.path().join("volume")
+    }
+
+    fn enter(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid().to_string(), "-m", "-r", "-w", "--"]).args(arguments);
+        command
+    }
+
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.enter(arguments).output().unwrap()
+    }
+
+    /// The status of a command in the container.
+    pub fn run(&self, arguments: &[&str]) -> i32 {
+        let status =
+            self.enter(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    }
+
+    /// What `tool` says: 0, or an errno.
+    pub fn tool(&self, arguments: &[&str]) -> i32 {
+        self.run(&[&["/bin/tool"], arguments].concat())
+    }
+
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.enter(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Puts a file into the container, from within it.
+    pub fn put(&self, from: &Path, to: &str) {
+        let mut cat = self.spawn(&["/bin/sh", "-c", "cat > \"$0\"; chmod 755 \"$0\"", to]);
+        cat.stdin.take().unwrap().write_all(&std::fs::read(from).unwrap()).unwrap();
+        assert!(cat.wait().unwrap().success(), "{to}");
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Container {
+    pub fn kill(&mut self) {
+        let _ = self.init.kill();
+        let _ = self.init.wait();
+    }
+}

@@ -1,0 +1,66 @@
+//! The fanotify source against real overlays, real processes and the running kernel.
+//! They need root, cc, busybox, unshare and nsenter.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+#![allow(clippy::print_stdout, reason = "figures are for who runs it")]
+#![allow(unreachable_pub, reason = "a test has no outside")]
+
+mod attacks;
+mod baseline;
+mod container;
+mod latency;
+mod life;
+
+use std::sync::Arc;
+
+use baseline::{Baseline, Shared};
+use container::Container;
+use lacre_measure::fanotify::{FanotifyArmed, Limits, arm_with};
+use lacre_measure::{Block, Target};
+use lacre_types::Mode;
+
+const EPERM: i32 = 1;
+
+struct Guarded {
+    armed: Option<FanotifyArmed>,
+    baseline: Shared,
+    container: Container,
+}
+
+impl Guarded {
+    fn new(mode: Mode, block: Block) -> Self {
+        let container = Container::start(|_| ());
+        let baseline = Baseline::of(&container.lower(), mode);
+        Self::arm(container, baseline, mode, block, Limits::default())
+    }
+
+    fn arm(
+        container: Container,
+        baseline: Baseline,
+        mode: Mode,
+        block: Block,
+        limits: Limits,
+    ) -> Self {
+        let baseline = Arc::new(baseline);
+        let target = target(&container, &baseline, mode, block);
+        let armed = arm_with(&target, baseline.clone(), limits).unwrap();
+        Self { armed: Some(armed), baseline, container }
+    }
+
+    fn failures(&self, name: &str) -> u64 {
+        let mut all = self.armed.as_ref().unwrap().failures();
+        all.find(|(failure, _)| failure.name() == name).unwrap().1
+    }
+}
+
+fn target(container: &Container, baseline: &Shared, mode: Mode, block: Block) -> Target {
+    Target {
+        container: "test".into(),
+        init_pid: container.pid(),
+        rootfs: container.dir.path().join("root"),
+        upper: Some(container.dir.path().join("upper")),
+        lower: vec![container.lower()],
+        mode,
+        block,
+        known: baseline.clone(),
+    }
+}

@@ -1,0 +1,156 @@
+//! What all connections share, and what is logged of them.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lacre_proto::policy::StatusResponse;
+use lacre_proto::service::create_policy_service;
+use lacre_proto::{Host, Notice, Peer};
+use slog::{Logger, error, info, warn};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use ttrpc::r#async::Service;
+
+use crate::ledger::Ledger;
+use crate::logging::{Chain, Limit};
+use crate::nodes::Nodes;
+use crate::policy::{Current, Reloaded};
+use crate::reload;
+use crate::session::Session;
+
+/// Lines about connections and their errors, in a second. The rest is counted.
+const LINES: u32 = 20;
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Server {
+    /// This start of the server.
+    pub instance: String,
+    /// The policy in force.
+    pub policy: Current,
+    /// What has arrived.
+    pub ledger: Ledger,
+    /// Who is connected.
+    pub nodes: Nodes,
+    /// Turns true when the server is to end.
+    pub stop: watch::Receiver<bool>,
+    log: Logger,
+    limit: Limit,
+}
+
+impl Server {
+    /// A server that nobody is connected to.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes for its instance's name.
+    pub fn new(
+        policy: Current,
+        ledger: Ledger,
+        stop: watch::Receiver<bool>,
+        log: Logger,
+    ) -> std::io::Result<Self> {
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())?;
+        let mut instance = String::new();
+        for byte in random {
+            let _ = write!(instance, "{byte:02x}");
+        }
+        let (nodes, limit) = (Nodes::default(), Limit::new(LINES));
+        Ok(Self { instance, policy, ledger, nodes, stop, log, limit })
+    }
+
+    /// What `Status` tells to root.
+    #[must_use]
+    pub fn status(&self) -> StatusResponse {
+        let loaded = self.policy.get();
+        let counts = self.ledger.counts();
+        StatusResponse {
+            instance: self.instance.clone(),
+            version: loaded.version.clone(),
+            loaded: lacre_report::rfc3339(loaded.at),
+            error: self.policy.error().unwrap_or_default(),
+            warnings: loaded.warnings.clone(),
+            nodes: self.nodes.list(),
+            records: counts.records.load(Ordering::Relaxed),
+            streams: counts.streams.load(Ordering::Relaxed),
+            ..StatusResponse::default()
+        }
+    }
+
+    pub(crate) fn unreadable(&self, peer: &Peer, numbers: &[u64]) {
+        if let (Some(first), Some(held)) = (numbers.first(), self.limit.pass()) {
+            warn!(self.log, "records that cannot be read; kept as they came";
+                "peer" => %peer, "first" => first, "count" => numbers.len(), "held" => held);
+        }
+    }
+
+    /// Reads the policy again, and says what came of it.
+    pub fn reload(&self) {
+        let file = self.policy.file().display();
+        match self.policy.reload() {
+            Reloaded::Same | Reloaded::StillBroken => {}
+            Reloaded::Changed(loaded) => {
+                info!(self.log, "the policy changed"; "file" => %file, "version" => &loaded.version);
+                for warning in &loaded.warnings {
+                    warn!(self.log, "the policy"; "warning" => warning);
+                }
+            }
+            Reloaded::Kept(why) => error!(self.log,
+                "the policy file is broken; the policy from before stays in force";
+                "file" => %file, "version" => &self.policy.get().version,
+                "error" => %Chain(&why)),
+        }
+    }
+
+    /// Reads the policy again whenever somebody says that it may have changed, and once in
+    /// a while.
+    pub async fn follow(&self, mut changed: mpsc::Receiver<()>) {
+        let mut anyway = interval(reload::ANYWAY);
+        anyway.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = anyway.tick() => {}
+                Some(()) = changed.recv() => {
+                    sleep(reload::SETTLE).await;
+                    while changed.try_recv().is_ok() {}
+                }
+            }
+            self.reload();
+        }
+    }
+}
+
+/// The server, as connections find it.
+#[derive(Debug)]
+pub struct Door(pub Arc<Server>);
+
+impl Host for Door {
+    fn services(&self, peer: &Peer) -> HashMap<String, Service> {
+        create_policy_service(Arc::new(Session::new(Arc::clone(&self.0), peer.clone())))
+    }
+
+    fn notice(&self, notice: Notice) {
+        let Some(held) = self.0.limit.pass() else { return };
+        let log = self.0.log.new(slog::o!("held" => held));
+        match notice {
+            Notice::Opened(peer) => info!(log, "connected"; "peer" => %peer),
+            Notice::Closed(peer) => info!(log, "disconnected"; "peer" => %peer),
+            Notice::Full(what) => warn!(log, "refused: too many"; "what" => what),
+            Notice::Handshake(from, error) => {
+                warn!(log, "refused: TLS handshake failed"; "from" => from, "error" => %Chain(&error));
+            }
+            Notice::Stalled(from) => {
+                warn!(log, "refused: no TLS handshake in time"; "from" => from)
+            }
+            Notice::Nameless(from, error) => {
+                warn!(log, "refused"; "from" => from, "error" => %Chain(&error));
+            }
+            Notice::User(peer) => {
+                warn!(log, "refused: this user may not connect (--allow-uid)"; "peer" => %peer);
+            }
+            Notice::Accept(error) => error!(log, "accepting"; "error" => %Chain(&error)),
+        }
+    }
+}
