@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,8 +14,9 @@ use super::grpc::{
     Any, Client, Container, CreateTask, Empty, ExecProcess, KillTask, Mount, Mounts, Named,
     OneContainer, OneSnapshot, Process, Runtime, RuntimeOptions, Snapshot,
 };
-use super::variant::{self, Variant};
+use super::variant::{self, EXEC_MAP, EXEC_TRACE, FANOTIFY, Variant};
 use crate::images::busybox_image;
+use crate::output::Output;
 use crate::{Containerd, Image, Version, config};
 
 const SNAPSHOTTER: &str = "overlayfs";
@@ -62,6 +62,8 @@ pub(crate) struct Lab {
     busybox: Template,
     debian: Template,
     count: u32,
+    /// The sources that this node does not offer, and why.
+    missing: Vec<(&'static str, String)>,
     daemon: Containerd,
 }
 
@@ -79,7 +81,47 @@ impl Lab {
         let mut client = Client::connect(&daemon.socket(), daemon.namespace())?;
         let busybox = template(&daemon, &mut client, busybox_image()?, "busybox")?;
         let debian = template(&daemon, &mut client, debian, "debian")?;
-        Ok(Self { client, busybox, debian, count: 0, daemon })
+        let missing = Vec::new();
+        let mut lab = Self { client, busybox, debian, count: 0, missing, daemon };
+        for variant in [FANOTIFY, EXEC_TRACE, EXEC_MAP] {
+            if let Err(error) = lab.prime(variant) {
+                let source = source_of(variant).unwrap_or_default();
+                lab.missing.push((source, format!("{error:#}")));
+            }
+        }
+        Ok(lab)
+    }
+
+    /// Runs an empty container once: what lacre leaves for the next one is then there.
+    pub(crate) fn prime(&mut self, variant: Variant) -> Result<()> {
+        let made = self.make(variant, Base::Busybox, &["true"], None)?;
+        let ran = self.run(&made);
+        match &ran {
+            Ok(_) => self.remove(&made)?,
+            Err(_) => drop(self.client.call::<_, Empty>("tasks.v1.Tasks/Delete", named(&made))),
+        }
+        if ran.is_err() {
+            self.unmake(&made)?;
+        }
+        ran.map(drop)
+    }
+
+    /// Whether this node offers the one source that a way has; `auto` is always offered.
+    pub(crate) fn offers(&self, variant: Variant) -> bool {
+        let Some(source) = source_of(variant) else { return true };
+        self.missing.iter().all(|(missing, _)| *missing != source)
+    }
+
+    /// The sources that can't be measured here, and why.
+    pub(crate) fn missing(&self) -> &[(&'static str, String)] {
+        &self.missing
+    }
+
+    /// Takes lacre's programs out of the kernel, where they stay for the next container:
+    /// every exec of the node runs through them, runc's too.
+    pub(crate) fn unload(&self) -> Result<()> {
+        let mut command = self.daemon.node().command("rm");
+        Output::of(command.args(["-rf", "/sys/fs/bpf/lacre"]))?.ok().map(drop)
     }
 
     pub(crate) fn daemon(&self) -> &Containerd {
@@ -102,8 +144,13 @@ impl Lab {
         format!("{word}-{}", self.count)
     }
 
-    /// `ctr run --rm`, still to be started.
-    pub(crate) fn ctr_run(&mut self, variant: Variant, base: Base, program: &str) -> Command {
+    /// `ctr run --rm`: how long it took, removal included.
+    pub(crate) fn ctr_run(
+        &mut self,
+        variant: Variant,
+        base: Base,
+        program: &str,
+    ) -> Result<Duration> {
         let id = self.fresh("ctr");
         let mut command = self.daemon.ctr_command(self.daemon.namespace());
         command.args(["run", "--rm", "--null-io", "--runtime", runtime_name(variant)]);
@@ -111,8 +158,11 @@ impl Lab {
             command.arg("--runtime-config-path").arg(settings_of(self.folder(), variant));
         }
         command.args([self.template(base).image.name(), &id, program]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command
+        let begun = Instant::now();
+        let output = Output::of(&mut command)?;
+        let took = begun.elapsed();
+        output.ok().with_context(|| format!("ctr run by {}", variant.name))?;
+        Ok(took)
     }
 
     /// Makes a container that will run `arguments`, with `volume` at `/ctl`.
@@ -275,6 +325,15 @@ impl Lab {
 
 fn process(id: &str, exec: &str) -> Process {
     Process { container: id.to_owned(), exec: exec.to_owned() }
+}
+
+fn named(made: &Made) -> Named {
+    Named { name: made.id.clone() }
+}
+
+/// The one source of a way that names it.
+fn source_of(variant: Variant) -> Option<&'static str> {
+    variant.lacre?.split_once("sources: [")?.1.split(']').next()
 }
 
 fn runtime_name(variant: Variant) -> &'static str {

@@ -4,6 +4,7 @@
 //! each time, and is compared with the runc of the same round.
 
 mod agent;
+mod api;
 mod baseline;
 mod budgets;
 mod grpc;
@@ -11,6 +12,8 @@ mod image;
 mod lab;
 mod machine;
 mod page;
+mod pause;
+mod scale;
 mod start;
 mod stats;
 mod variant;
@@ -38,6 +41,10 @@ impl Plan {
         if self.quick { 2 } else { many }
     }
 
+    fn is_quick(self) -> bool {
+        self.quick
+    }
+
     /// How often something is repeated in a round.
     fn count(self, many: usize) -> usize {
         if self.quick { many.div_ceil(20) } else { many }
@@ -59,10 +66,13 @@ pub(crate) struct Report {
 
 type Part = fn(&mut Lab, &Plan) -> Result<Report>;
 
-const PARTS: [(&str, Part); 3] = [
+const PARTS: [(&str, Part); 6] = [
     ("Container start", start::measure),
     ("Programs", work::measure),
+    ("From measurement to PAUSE", pause::measure),
     ("Baselines", baseline::measure),
+    ("Memory", scale::measure),
+    ("A call of the Task API", api::measure),
 ];
 
 /// Measures, and writes the page to `to`; `quick` measures so little that the figures mean
@@ -76,7 +86,10 @@ pub fn run(to: &Path, quick: bool) -> Result<()> {
     let plan = Plan { quick };
     plan.progress("starting a private containerd", 0, 1);
     let mut lab = Lab::start()?;
-    let machine = machine::section(lab.daemon())?;
+    let mut machine = machine::section(lab.daemon())?;
+    for (source, why) in lab.missing() {
+        machine.paragraph(&format!("Left out: `{source}`. {why}"));
+    }
     let mut all = Report::default();
     let mut failed = Vec::new();
     for (name, part) in PARTS {
@@ -107,6 +120,7 @@ pub fn run(to: &Path, quick: bool) -> Result<()> {
     ));
     fs::write(to, text).with_context(|| format!("writing {}", to.display()))?;
     plan.progress("tidying", 0, 1);
+    lab.unload()?;
     drop(lab);
     if stderr().is_terminal() {
         let _ = writeln!(stderr(), "\r\x1b[K  {}: written", to.display());

@@ -1,5 +1,7 @@
 //! The ways in which the same container is run.
 
+use super::lab::Lab;
+
 /// One way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Variant {
@@ -45,6 +47,11 @@ pub(crate) fn of_round<T>(all: &[T], round: usize) -> Vec<&T> {
         order.reverse();
     }
     order
+}
+
+/// Those of `all` that this node offers: an older kernel has not every source.
+pub(crate) fn offered(lab: &Lab, all: &[Variant]) -> Vec<Variant> {
+    all.iter().copied().filter(|variant| lab.offers(*variant)).collect()
 }
 
 #[cfg(test)]
