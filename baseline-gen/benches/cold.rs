@@ -15,7 +15,8 @@ use lacre_baseline::{NoProgress, Options, from_rootfs};
 const RUNS: usize = 7;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = std::env::var_os("LACRE_BENCH_TREE").map_or_else(|| "/usr".into(), PathBuf::from);
+    let root =
+        std::env::var_os("LACRE_BENCH_TREE").map_or_else(|| "/usr/bin".into(), PathBuf::from);
     let temp = tempfile::tempdir()?;
     let options = Options::default();
     let baseline = from_rootfs(&root, &options, &NoProgress)?;
@@ -62,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn sha256sum(list: &[u8], cores: usize) -> Result<(), Box<dyn Error>> {
     let mut xargs = Command::new("xargs")
-        .args(["-0", "-n", "64", "-P", &cores.to_string(), "sha256sum"])
+        .args(["-0", "-n", "256", "-P", &cores.to_string(), "sha256sum"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()?;

@@ -273,7 +273,7 @@ impl Watch {
     fn allowed(&self, mapping: &Mapping, path: Option<&CanonicalPath>, digest: Digest) -> bool {
         let content = Content::Digest(digest);
         let measurement = self.measurement(mapping, Event::Mmap, path.cloned(), content);
-        self.judge.baseline_allows(&measurement)
+        self.judge.settled(&measurement)
     }
 
     fn find(

@@ -219,14 +219,14 @@ impl Recorder {
 
 impl Judge for Recorder {
     fn judge(&self, measurement: &Measurement) -> Answer {
-        if self.mode == Mode::Audit || self.baseline_allows(measurement) {
+        if self.mode == Mode::Audit || self.settled(measurement) {
             Answer::Allow
         } else {
             Answer::Deny
         }
     }
 
-    fn baseline_allows(&self, measurement: &Measurement) -> bool {
+    fn settled(&self, measurement: &Measurement) -> bool {
         let (Some(path), Some(digest)) = (&measurement.path, measurement.digest()) else {
             return false;
         };

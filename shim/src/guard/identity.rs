@@ -90,11 +90,12 @@ impl Who {
         lacre_report::Container {
             id: self.id.clone(),
             namespace: self.namespace.clone(),
-            image_digest: self.image_digest.map(|digest| digest.to_string()).unwrap_or_default(),
+            image_digests: self.image_digest.iter().map(ToString::to_string).collect(),
             image_name: self.image_name.clone(),
             labels: self.labels.clone(),
             annotations: self.annotations.clone(),
             pod: self.pod.clone(),
+            pod_namespace: self.labels.get(POD_NAMESPACE).cloned(),
         }
     }
 

@@ -75,11 +75,8 @@ impl Responder {
     /// touches nothing, whoever asks.
     fn overrule(&self, action: Action) {
         if self.rules.mode() == Mode::Enforce && act_of(action).is_some() {
-            let executor = self.executor.clone();
-            let acting = tokio::spawn(async move {
-                executor.act(action, "overruled by the policy server").await
-            });
-            self.tell_when_done(acting, None);
+            let acting = self.executor.act(action, "overruled by the policy server");
+            self.tell_when_done(tokio::spawn(acting), None);
         }
     }
 
@@ -88,9 +85,9 @@ impl Responder {
         action: Action,
         violation: &Violation,
     ) -> tokio::task::JoinHandle<lacre_executor::Outcome> {
-        let executor = self.executor.clone();
         let cause = format!("{} {}", violation.kind, violation.measurement.shown_path());
-        tokio::spawn(async move { executor.act(action, &cause).await })
+        // Called here and now, it freezes before the first await.
+        tokio::spawn(self.executor.act(action, &cause))
     }
 
     fn tell_when_done(
