@@ -50,11 +50,7 @@ fn once(image: &Image, with: With, command: &str) -> u64 {
     if with == With::Neighbour {
         other.start("/bin/t pause");
     }
-    let last = std::thread::available_parallelism().unwrap().get() - 1;
-    let mut cpus = rustix::thread::CpuSet::new();
-    cpus.set(last);
-    let pid = rustix::process::Pid::from_raw(container.init_pid as i32);
-    rustix::thread::sched_setaffinity(pid, &cpus).unwrap();
+    container.pin();
     container.start(command);
     let nanoseconds = container.line().parse().expect("the command failed");
     drop(armed);

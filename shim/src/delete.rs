@@ -51,12 +51,16 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         Some(note) => note.inner.clone(),
         None => program(args)?,
     };
-    let output = match note.and_then(|note| note.socket) {
-        Some(socket) => guarded(args, &program, &bundle, Place::at(socket)),
+    let place = note.and_then(|note| note.socket).map(Place::at);
+    let output = match &place {
+        Some(place) => guarded(args, &program, &bundle, place),
         None => unguarded(args, &program, &bundle),
     };
     guard::forget(&args.namespace, &args.id);
     cgroup::remove_empty(&bundle);
+    if let Some(place) = &place {
+        sweep(place);
+    }
     output
 }
 
@@ -99,7 +103,7 @@ fn guarded(
     args: &Args,
     program: &Path,
     bundle: &Path,
-    place: Place,
+    place: &Place,
 ) -> Result<Output, DeleteError> {
     let Some(state) = place.state()? else {
         // The guard has left in good order.
@@ -107,12 +111,12 @@ fn guarded(
         return Ok(inner_delete(program, bundle)?.finish()?);
     };
     if !state.guard.is_alive() {
-        return orphaned(args, program, bundle, &place, &state);
+        return orphaned(args, program, bundle, place, &state);
     }
     let output = inner_delete(program, bundle)?.finish()?;
     let state = place.state()?.unwrap_or(state);
     if state.containers.iter().all(|container| container.id == args.id) {
-        end(args, &place, &state);
+        end(args, place, &state);
     }
     Ok(output)
 }
@@ -163,6 +167,20 @@ fn delete_other(args: &Args, program: &Path, container: &Container) -> Result<Ru
     arguments.extend(["-id".into(), container.id.clone().into()]);
     arguments.extend(["-bundle".into(), container.bundle.clone().into(), "delete".into()]);
     Run::spawn(program, arguments, &container.bundle, b"")
+}
+
+/// Ends the inner shims whose guards died before they had a container: containerd, which
+/// could not connect, forgets such a shim and runs no `delete` for it.
+fn sweep(place: &Place) {
+    for other in place.neighbours() {
+        let Ok(Some(state)) = other.state() else { continue };
+        if state.containers.is_empty() && !state.guard.is_alive() {
+            if let Some(inner) = state.inner {
+                let _ = inner.kill(GOING);
+            }
+            serve::clear(&other, &state.inner_sockets);
+        }
+    }
 }
 
 /// The last container has gone: so must the inner shim, and with it the guard.

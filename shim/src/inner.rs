@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use sha2::{Digest as _, Sha256};
 
 /// The runtime that is wrapped unless another is named.
 pub const RUNC: &str = "io.containerd.runc.v2";
@@ -86,6 +87,21 @@ pub fn find(runtime: &str, path: Option<&OsStr>, containerd: &Path) -> Result<Pa
         .map(|dir| dir.join(&name))
         .find(runs)
         .ok_or(InnerError::Missing { name, beside })
+}
+
+/// The debug socket beside the socket of a shim of containerd's own making, which a shim
+/// that is killed leaves behind: both names are digests of containerd's address, the
+/// namespace and the id (containerd, pkg/shim/util_unix.go, `SocketAddress`). None where
+/// the first name is made otherwise.
+#[must_use]
+pub fn debug_socket(socket: &Path, address: &Path, namespace: &str, id: &str) -> Option<PathBuf> {
+    let name = |path: &Path| -> String {
+        let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let of = address.join(namespace).join(id);
+    (socket.file_name()? == name(&of).as_str())
+        .then(|| socket.with_file_name(name(&of.join("debug"))))
 }
 
 /// What a run of the inner shim gave.
@@ -186,6 +202,19 @@ mod tests {
         for wrong in ["", "runc", "runc.v2", "io..v2", "io.containerd.lacre.v1", "io.a/b.v2"] {
             assert!(binary_name(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// As seen with containerd 2.1.9: address `/tmp/lacre-10904-0/containerd.sock`.
+    #[test]
+    fn a_debug_socket_is_told_by_its_neighbour() {
+        let socket = "/run/containerd/s/\
+                      ff97bad28a1dd598971f175c1ea9765e6e1dc7952665f5a6fbeccedb4eb9ff5d";
+        let address = Path::new("/tmp/lacre-10904-0/containerd.sock");
+        let debug = debug_socket(Path::new(socket), address, "lacre-10904-0", "orphan").unwrap();
+        let expected = "/run/containerd/s/\
+                        cc10f8f4bf5ebe99222b0e42b5b27427622d6c29c1f38f194292e57f2f9311db";
+        assert_eq!(debug, Path::new(expected));
+        assert_eq!(debug_socket(Path::new("/run/x"), address, "n", "i"), None);
     }
 
     #[test]

@@ -156,6 +156,19 @@ impl Place {
         }
     }
 
+    /// Every place in the same run directory of which something is known.
+    #[must_use]
+    pub fn neighbours(&self) -> Vec<Self> {
+        let dir = self.socket.parent().unwrap_or(Path::new("/"));
+        let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .map(|path| Self { socket: path.with_extension("") })
+            .collect()
+    }
+
     /// Holds off others who would clean up here, for as long as the result lives. `None`
     /// when there is nothing left to clean up.
     ///

@@ -18,6 +18,7 @@ use crate::args::Args;
 use crate::config::{Config, ConfigError};
 use crate::events::Events;
 use crate::guard::{self, GuardError};
+use crate::inner::debug_socket;
 use crate::log::{chain, to_bundle};
 use crate::orphan;
 use crate::process::{self, Process};
@@ -183,7 +184,12 @@ async fn state(inner: &Inner, args: &Args, log: &Logger) -> Result<State, ServeE
     };
     let mut inner_sockets = vec![args.serve.inner.clone()];
     let others = pid.map(process::listens_on).unwrap_or_default();
-    inner_sockets.extend(others.into_iter().filter(|socket| *socket != args.serve.inner));
+    let debug = debug_socket(&args.serve.inner, &args.address, &args.namespace, &args.id);
+    for socket in others.into_iter().chain(debug) {
+        if !inner_sockets.contains(&socket) {
+            inner_sockets.push(socket);
+        }
+    }
     Ok(State { guard, inner: pid.and_then(Process::by_pid), inner_sockets, containers: Vec::new() })
 }
 
@@ -206,7 +212,8 @@ pub(crate) fn clear(place: &Place, inner_sockets: &[PathBuf]) {
     inner_sockets.iter().for_each(|socket| remove_dead(socket));
 }
 
-fn remove_dead(socket: &Path) {
+/// Removes a socket that nobody listens on.
+pub(crate) fn remove_dead(socket: &Path) {
     // A process that ends closes what it has open in no order that one could count on: it
     // may listen for a moment longer than it is connected.
     for _ in 0..LISTENING.0 {

@@ -20,7 +20,7 @@ use crate::inner::{self, InnerError, Output};
 use crate::options::OptionsError;
 use crate::process;
 use crate::rundir::{Bundle, Place, RunDirError};
-use crate::serve::READY;
+use crate::serve::{self, READY};
 use crate::wire::WireError;
 
 /// What containerd may write on standard input, in bytes: its own limit.
@@ -253,12 +253,13 @@ fn point_to(file: &Path, place: &Place) -> Result<(), StartError> {
 /// started, goes by another id.
 fn end_own(program: &Path, args: &Args, socket: Option<&Path>) {
     let flags = [["-namespace", &args.namespace], ["-id", &args.id]];
-    let own = process::find(program, &flags);
-    for process in &own {
+    for process in process::find(program, &flags) {
         let _ = process.kill(GOING);
     }
-    if let Some(socket) = socket.filter(|_| !own.is_empty()) {
-        // With the shim gone, nobody else would.
-        let _ = fs::remove_file(socket);
+    // With the shim gone, nobody else would.
+    if let Some(socket) = socket {
+        serve::remove_dead(socket);
+        let debug = inner::debug_socket(socket, &args.address, &args.namespace, &args.id);
+        debug.iter().for_each(|socket| serve::remove_dead(socket));
     }
 }

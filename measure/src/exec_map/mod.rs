@@ -5,7 +5,7 @@
 //! The events hang on the container's own tasks and follow every fork, whatever namespace
 //! or parent a task takes; what enters from outside is added by [`ExecMapArmed::follow`]
 //! before its Start. The kernel copies the events of a task at each fork: on the machine
-//! of `docs/benchmarks.md` that is 5 % of a fork and exec, so the source is not part of
+//! of `docs/benchmarks.md` that is about 15 % of a fork and exec, so the source is not part of
 //! `auto`, and is for those who want every mapping told more than that.
 
 mod record;

@@ -292,6 +292,14 @@ impl Container {
         }
     }
 
+    /// Keeps it, and what it will fork, on the last processor.
+    pub fn pin(&self) {
+        let mut cpus = rustix::thread::CpuSet::new();
+        cpus.set(std::thread::available_parallelism().unwrap().get() - 1);
+        let pid = rustix::process::Pid::from_raw(self.init_pid as i32);
+        rustix::thread::sched_setaffinity(pid, &cpus).unwrap();
+    }
+
     /// A path of its upper directory.
     pub fn upper(&self, path: &str) -> PathBuf {
         self.dir.path().join("upper").join(&path[1..])

@@ -55,10 +55,14 @@ pub(super) async fn relay(
         held_back: OnceCell::new(),
         broken: Notify::new(),
     });
-    // Dropped, and with it what it runs, when the connection ends.
     let mut calls = JoinSet::new();
     let ended = tokio::select! {
-        ended = requests(&connection, from_client, &mut calls) => return ended,
+        ended = requests(&connection, from_client, &mut calls) => {
+            // What the client has asked for is done, though it has gone: the inner shim would
+            // kill a runc half-way, which leaves cgroups and state that nobody knows of.
+            calls.detach_all();
+            return ended;
+        }
         ended = connection.responses(from_inner) => ended,
         () = connection.broken.notified() => Ok(()),
     };
