@@ -207,9 +207,11 @@ impl Lab {
             key: id.clone(),
             parent: template.parent.clone(),
         };
-        let Mounts { mounts } = self.client.call("snapshots.v1.Snapshots/Prepare", snapshot)?;
+        // The record first, and in `unmake` last: a snapshot that no record names is garbage,
+        // and collected at any moment.
         let create = OneContainer { container: Some(container) };
         self.client.call::<_, OneContainer>("containers.v1.Containers/Create", create)?;
+        let Mounts { mounts } = self.client.call("snapshots.v1.Snapshots/Prepare", snapshot)?;
         Ok(Made { id, mounts })
     }
 
@@ -226,23 +228,17 @@ impl Lab {
     /// Waits for the task's end, and removes all that the container is.
     pub(crate) fn remove(&mut self, made: &Made) -> Result<()> {
         let client = &mut self.client;
-        let name = Named { name: made.id.clone() };
         client.call::<_, Empty>("tasks.v1.Tasks/Wait", process(&made.id, ""))?;
-        client.call::<_, Empty>("tasks.v1.Tasks/Delete", name)?;
+        client.call::<_, Empty>("tasks.v1.Tasks/Delete", named(made))?;
         self.unmake(made)
     }
 
-    /// Removes a container that never ran.
+    /// Removes a container that has no task.
     pub(crate) fn unmake(&mut self, made: &Made) -> Result<()> {
-        let name = Named { name: made.id.clone() };
-        self.client.call::<_, Empty>("containers.v1.Containers/Delete", name)?;
-        self.remove_snapshot(made)
-    }
-
-    fn remove_snapshot(&mut self, made: &Made) -> Result<()> {
         let snapshotter = SNAPSHOTTER.into();
         let snapshot = Snapshot { snapshotter, key: made.id.clone(), parent: String::new() };
-        self.client.call::<_, Empty>("snapshots.v1.Snapshots/Remove", snapshot).map(drop)
+        self.client.call::<_, Empty>("snapshots.v1.Snapshots/Remove", snapshot)?;
+        self.client.call::<_, Empty>("containers.v1.Containers/Delete", named(made)).map(drop)
     }
 
     /// Kills the task, then as [`Self::remove`].
@@ -253,7 +249,7 @@ impl Lab {
     }
 
     pub(crate) fn resume(&mut self, made: &Made) -> Result<()> {
-        self.client.call("tasks.v1.Tasks/Resume", Named { name: made.id.clone() })
+        self.client.call("tasks.v1.Tasks/Resume", named(made))
     }
 
     /// Runs `arguments` in a running container to the end: how long Exec and Start took.

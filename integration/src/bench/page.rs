@@ -65,8 +65,9 @@ impl Section {
         }
         let count = of.rows().first().map_or(0, |(_, series)| series.len());
         let title = format!("{title}, {count} rounds");
-        let head =
-            [&title[..], "median", "min", "quartiles", "max", "× the first", "its quartiles"];
+        let base = of.rows().first().map_or("", |(name, _)| name);
+        let ratio = format!("× {base}");
+        let head = [&title, "median", "min", "quartiles", "max", &ratio, "its quartiles"];
         self.table(&head, &rows);
     }
 

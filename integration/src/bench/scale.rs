@@ -54,7 +54,7 @@ fn memory(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Sec
          that n processes share counts as 1/n of a page in each).",
     );
     let mut rows = Vec::new();
-    for count in [1, if plan.is_quick() { 2 } else { 10 }] {
+    for count in if plan.is_quick() { vec![1] } else { vec![1, 10] } {
         plan.progress("memory", count, 10);
         let containers = idle(lab, count)?;
         for (name, of) in
@@ -76,12 +76,13 @@ fn memory(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Sec
             };
             let resident = median(&["Rss"]);
             let each = [resident, median(&["Private_Clean", "Private_Dirty"]), median(&["Pss"])];
-            let mut row = vec![format!("{of}, {count} containers"), shims.len().to_string()];
+            let with =
+                if count == 1 { "1 container".to_owned() } else { format!("{count} containers") };
+            let mut row = vec![format!("{of}, {with}"), shims.len().to_string()];
             row.extend(each.map(|value| Unit::Kibibytes.show(value)));
             rows.push(row);
             if of == "lacre" {
-                let way = format!("resident, {count} containers");
-                verdicts.push(Verdict::new(Key::Memory, &way, resident));
+                verdicts.push(Verdict::new(Key::Memory, &format!("resident, {with}"), resident));
             }
         }
         end(lab, containers)?;
@@ -91,7 +92,7 @@ fn memory(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Sec
 }
 
 fn flat(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Section> {
-    let many = if plan.is_quick() { 2 } else { 20 };
+    let many = if plan.is_quick() { 1 } else { 20 };
     let names = [
         "runc beside none".to_owned(),
         format!("runc beside {many}"),
@@ -107,7 +108,7 @@ fn flat(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Secti
             let of = usize::from(*beside > 0);
             for (at, variant) in of_round(&[(of, RUNC), (2 + of, ENFORCE)], round) {
                 let (mut start, mut exec) = <(Series, Series)>::default();
-                for _ in 0..3 {
+                for _ in 0..plan.rounds(3) {
                     let (made, mut agent, took) = lab.timed_agent(*variant)?;
                     start.push(took.as_nanos() as f64);
                     agent.ask("pin 0")?;

@@ -4,11 +4,12 @@ use std::fs;
 
 use anyhow::Result;
 
+use super::budgets::{Key, Verdict};
 use super::lab::{Base, Lab};
 use super::page::{Section, Unit};
 use super::stats::{Comparison, Series};
 use super::variant::{AUDIT, ENFORCE, MAIN, RUNC, Variant, of_round};
-use super::{Plan, Report, budgets};
+use super::{Plan, Report};
 
 pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let (mut by_ctr, mut by_api, mut execs) = <(Comparison, Comparison, Comparison)>::default();
@@ -44,10 +45,7 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     section.comparison("Exec, Start", Unit::Nanoseconds, &execs.ordered(names()));
     let verdicts = [AUDIT, ENFORCE]
         .iter()
-        .filter_map(|variant| {
-            let measured = by_api.ratio(variant.name)?.median();
-            Some(budgets::Verdict::new(budgets::Key::Start, variant.name, measured))
-        })
+        .filter_map(|variant| Verdict::of(Key::Start, "busybox: ", &by_api, variant.name))
         .collect();
     cold(lab, plan, &mut section)?;
     Ok(Report { sections: vec![section], verdicts })

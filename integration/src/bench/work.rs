@@ -29,7 +29,7 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let mut own_time = Comparison::default();
     let mut recorded = lab.records(0)?.1;
     let mut violations = 0;
-    let ways = variant::offered(lab, &ALL);
+    let ways = variant::offered(lab, if plan.is_quick() { &HEAVY } else { &ALL });
     let rounds = plan.rounds(12);
     for round in 0..=rounds {
         plan.progress("inside a container", round, rounds);
@@ -131,9 +131,8 @@ fn report(figures: &Figures, own_time: &Comparison, violations: usize) -> Report
     let mut verdicts = Vec::new();
     let mut judge = |key, table: &str, title: &str, ways: &[Variant]| {
         for variant in ways {
-            if let Some(ratio) = figures.get(table).and_then(|rows| rows.ratio(variant.name)) {
-                let way = format!("{title}{}", variant.name);
-                verdicts.push(Verdict::new(key, &way, ratio.median()));
+            if let Some(rows) = figures.get(table) {
+                verdicts.extend(Verdict::of(key, title, rows, variant.name));
             }
         }
     };
