@@ -42,28 +42,53 @@ const BUDGETS: [Budget; 11] = [
         key: Key::Start,
         what: "container start, baseline cached",
         limit: Limit::Times(1.05),
-        because: "",
+        because: "arming `exec-trace` puts two maps into maps of maps, and for each the kernel \
+                  waits for a grace period of RCU before the call returns \
+                  (`maybe_wait_bpf_programs`, 4 to 20 ms each); `[fanotify]` alone does \
+                  without. The first container after a boot also loads the programs (30 to 45 \
+                  ms, once a node).",
     },
     Budget {
         key: Key::Exec,
         what: "exec of a known program, steady state",
         limit: Limit::Times(1.01),
-        because: "",
+        because: "every exec passes the tracepoints of `exec-trace` and the ignore marks of \
+                  `fanotify`, one for the program and one for its loader: microseconds each. A \
+                  ratio nearer to 1 than *runc again* is from it says nothing.",
     },
     Budget {
         key: Key::Opens,
         what: "opens of data files, steady state",
         // 1.00 × to two digits.
         limit: Limit::Times(1.005),
-        because: "",
+        because: "on a file system that anybody asks permission events of, the kernel goes the \
+                  longer way through every open, whatever was asked: 50 to 130 ns. With \
+                  `block: all` a file that was looked at has an ignore mark of its own to be \
+                  found, and a file on a volume never has one, since lacre would then hold on \
+                  to the volume's mount: each of its opens waits for an answer. `[exec-trace]` \
+                  alone costs opens nothing.",
     },
-    Budget { key: Key::Build, what: "exec-heavy build", limit: Limit::Times(1.01), because: "" },
-    Budget { key: Key::Server, what: "server", limit: Limit::Times(1.01), because: "" },
+    Budget {
+        key: Key::Build,
+        what: "exec-heavy build",
+        limit: Limit::Times(1.01),
+        because: "with `block: all` the first open of each file in the container waits for an \
+                  answer, and a script opens many; the other ways differ by less than the \
+                  machine's noise where *runc again* does too.",
+    },
+    Budget {
+        key: Key::Server,
+        what: "server",
+        limit: Limit::Times(1.01),
+        because: "of what opens cost, above; where *runc again* is as far from 1, the \
+                  machine's noise is all that there is to see.",
+    },
     Budget {
         key: Key::Pause,
         what: "from measurement to PAUSE done, p99",
         limit: Limit::AtMost(5e6, Unit::Nanoseconds),
-        because: "",
+        because: "a task stops when it is next scheduled: on a machine whose cores are all \
+                  busy with something else that takes a time slice.",
     },
     Budget {
         key: Key::BaselineCold,
@@ -81,7 +106,8 @@ const BUDGETS: [Budget; 11] = [
         key: Key::Memory,
         what: "memory of a shim above the inner's",
         limit: Limit::AtMost(5.0 * 1024.0, Unit::Kibibytes),
-        because: "",
+        because: "the pages of the program itself are counted, of which all shims of the node \
+                  share one copy: the proportional figure is what one shim more takes.",
     },
     Budget {
         key: Key::FlatStart,

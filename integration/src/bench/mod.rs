@@ -75,14 +75,28 @@ const PARTS: [(&str, Part); 6] = [
     ("A call of the Task API", api::measure),
 ];
 
-/// Measures, and writes the page to `to`; `quick` measures so little that the figures mean
-/// nothing, to see that it works.
+/// What to measure.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// So little that the figures mean nothing, to see that it works.
+    pub quick: bool,
+    /// Only the part of which this is the heading, or begins it.
+    pub only: Option<String>,
+}
+
+/// Measures, and writes the page to `to`.
 ///
 /// # Errors
 /// When something could not be measured: the page, which is written all the same, says what
 /// and why.
-pub fn run(to: &Path, quick: bool) -> Result<()> {
+pub fn run(to: &Path, Request { quick, only }: Request) -> Result<()> {
     let begun = Instant::now();
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| name.starts_with(only));
+    ensure!(
+        PARTS.iter().any(|(name, _)| wanted(name)),
+        "there is no such part; there are {}",
+        PARTS.map(|(name, _)| name).join(", ")
+    );
     let plan = Plan { quick };
     plan.progress("starting a private containerd", 0, 1);
     let mut lab = Lab::start()?;
@@ -92,7 +106,7 @@ pub fn run(to: &Path, quick: bool) -> Result<()> {
     }
     let mut all = Report::default();
     let mut failed = Vec::new();
-    for (name, part) in PARTS {
+    for (name, part) in PARTS.into_iter().filter(|(name, _)| wanted(name)) {
         match part(&mut lab, &plan) {
             Ok(report) => {
                 all.sections.extend(report.sections);

@@ -74,15 +74,18 @@ fn memory(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Sec
                 };
                 shims.iter().map(sum).collect::<Series>().median()
             };
-            let resident = median(&["Rss"]);
-            let each = [resident, median(&["Private_Clean", "Private_Dirty"]), median(&["Pss"])];
+            let each =
+                [median(&["Rss"]), median(&["Private_Clean", "Private_Dirty"]), median(&["Pss"])];
             let with =
                 if count == 1 { "1 container".to_owned() } else { format!("{count} containers") };
             let mut row = vec![format!("{of}, {with}"), shims.len().to_string()];
             row.extend(each.map(|value| Unit::Kibibytes.show(value)));
             rows.push(row);
             if of == "lacre" {
-                verdicts.push(Verdict::new(Key::Memory, &format!("resident, {with}"), resident));
+                let [resident, _, proportional] = each;
+                let of = |what| format!("{what}, {with}");
+                verdicts.push(Verdict::new(Key::Memory, &of("resident"), resident));
+                verdicts.push(Verdict::new(Key::Memory, &of("proportional"), proportional));
             }
         }
         end(lab, containers)?;
