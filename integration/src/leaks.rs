@@ -1,4 +1,5 @@
-//! What containers leave behind.
+//! What containers leave behind. Pinned BPF programs are the node's own, loaded once, and
+//! no container's.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,8 +31,6 @@ pub enum Leak {
     Cgroup(PathBuf),
     /// A network namespace.
     NetNs(PathBuf),
-    /// A pinned BPF object.
-    Bpf(PathBuf),
 }
 
 impl fmt::Display for Leak {
@@ -44,7 +43,6 @@ impl fmt::Display for Leak {
             Self::State(path) => write!(f, "state {}", path.display()),
             Self::Cgroup(path) => write!(f, "cgroup {}", path.display()),
             Self::NetNs(path) => write!(f, "network namespace {}", path.display()),
-            Self::Bpf(path) => write!(f, "bpf object {}", path.display()),
         }
     }
 }
@@ -97,11 +95,6 @@ impl Snapshot {
             let text = path.to_string_lossy();
             if kind.is_dir() && text.contains(&format!("/{tag}/")) {
                 found.insert(Leak::Cgroup(path.to_owned()));
-            }
-        });
-        walk(&node.view("/sys/fs/bpf"), &mut |path, kind| {
-            if !kind.is_dir() {
-                found.insert(Leak::Bpf(path.to_owned()));
             }
         });
         Self { found }

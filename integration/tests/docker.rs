@@ -41,7 +41,6 @@ fn runc_by_docker() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_by_docker() -> anyhow::Result<()> {
     docker(Runtime::Lacre)
 }

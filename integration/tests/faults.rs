@@ -104,14 +104,12 @@ fn runc_shim_dies_under_1_6() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn containerd_dies_over_lacre_1_6() -> anyhow::Result<()> {
     containerd_dies_starting(Version::V1_6, Runtime::Lacre)?;
     containerd_dies(Version::V1_6, Runtime::Lacre)
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_dies_under_1_6() -> anyhow::Result<()> {
     shim_dies(Version::V1_6, Runtime::Lacre, Victim::Lacre)?;
     shim_dies(Version::V1_6, Runtime::Lacre, Victim::Inner)
@@ -129,14 +127,12 @@ fn runc_shim_dies_under_1_7() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn containerd_dies_over_lacre_1_7() -> anyhow::Result<()> {
     containerd_dies_starting(Version::V1_7, Runtime::Lacre)?;
     containerd_dies(Version::V1_7, Runtime::Lacre)
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_dies_under_1_7() -> anyhow::Result<()> {
     shim_dies(Version::V1_7, Runtime::Lacre, Victim::Lacre)?;
     shim_dies(Version::V1_7, Runtime::Lacre, Victim::Inner)
@@ -154,14 +150,12 @@ fn runc_shim_dies_under_2_1() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn containerd_dies_over_lacre_2_1() -> anyhow::Result<()> {
     containerd_dies_starting(Version::V2_1, Runtime::Lacre)?;
     containerd_dies(Version::V2_1, Runtime::Lacre)
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_dies_under_2_1() -> anyhow::Result<()> {
     shim_dies(Version::V2_1, Runtime::Lacre, Victim::Lacre)?;
     shim_dies(Version::V2_1, Runtime::Lacre, Victim::Inner)

@@ -71,19 +71,16 @@ fn runc_under_2_1() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_under_1_6() -> anyhow::Result<()> {
     pod(Version::V1_6, Runtime::Lacre)
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_under_1_7() -> anyhow::Result<()> {
     pod(Version::V1_7, Runtime::Lacre)
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_under_2_1() -> anyhow::Result<()> {
     pod(Version::V2_1, Runtime::Lacre)
 }

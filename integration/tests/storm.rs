@@ -68,19 +68,16 @@ fn lacre(version: Version) -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_leaves_nothing_under_1_6() -> anyhow::Result<()> {
     lacre(Version::V1_6)
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_leaves_nothing_under_1_7() -> anyhow::Result<()> {
     lacre(Version::V1_7)
 }
 
 #[test]
-#[ignore = "needs the shim"]
 fn lacre_leaves_nothing_under_2_1() -> anyhow::Result<()> {
     lacre(Version::V2_1)
 }

@@ -106,6 +106,15 @@ impl std::fmt::Debug for Target {
 pub trait Armed: Send {
     /// Which one.
     fn source(&self) -> Source;
+
+    /// A process has entered the container from outside, by exec. Sources that know the
+    /// container's processes by its init alone follow it from now on.
+    ///
+    /// # Errors
+    /// When it can't be followed; one that has ended already is none.
+    fn joined(&self, _pid: u32) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
 
 /// Why a source can't be armed.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
-use slog::{Logger, info, o, warn};
+use slog::{Logger, error, info, o, warn};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -77,6 +77,7 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
     let _ignored = ignore_signals().map_err(ServeError::Daemon)?;
     let listener = take_listener().map_err(ServeError::Daemon)?;
     let log = to_bundle(&args.bundle, args.debug).new(o!("id" => args.id.clone()));
+    tell_of_panics(&log);
     if let Err(error) = process::give_way_to_parent() {
         warn!(log, "adjusting the score for the out-of-memory killer"; "error" => error.to_string());
     }
@@ -139,6 +140,14 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
         warn!(log, "the guard did not end in time");
     }
     Ok(())
+}
+
+/// Standard error leads nowhere.
+fn tell_of_panics(log: &Logger) {
+    let log = log.clone();
+    std::panic::set_hook(Box::new(
+        move |panic| error!(log, "a fault of lacre"; "panic" => panic.to_string()),
+    ));
 }
 
 /// A guard does not leave while its containers live: it ends with the inner shim, which

@@ -213,9 +213,11 @@ impl Demo {
     }
 
     fn end(mut self) -> Result<()> {
-        drop(self.daemon);
-        self.policyd.kill()?;
+        // It is of the same node, where nothing may be left when the daemon goes.
+        let pid = i32::try_from(self.policyd.id())?;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)?;
         self.policyd.wait()?;
+        drop(self.daemon);
         Ok(())
     }
 }

@@ -156,6 +156,10 @@ impl Armed for ExecMapArmed {
     fn source(&self) -> Source {
         Source::ExecMap
     }
+
+    fn joined(&self, pid: u32) -> Result<(), SourceError> {
+        self.follow(pid)
+    }
 }
 
 impl Drop for ExecMapArmed {

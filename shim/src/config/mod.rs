@@ -42,6 +42,9 @@ pub struct Config {
     pub sources: Sources,
     /// What is held back until it was looked at. Default `exec`.
     pub block: Block,
+    /// Whether `exec-trace` checks the file behind every page when instructions are first
+    /// fetched from it, and so libraries before their first instruction. Default `true`.
+    pub fetch: bool,
     /// The shim that does the work.
     pub inner: Inner,
     /// What is forwarded and not guarded.
@@ -135,6 +138,7 @@ impl Default for Config {
             tls: None,
             sources: Sources::default(),
             block: Block::default(),
+            fetch: true,
             inner: Inner::default(),
             exempt: Exemptions::default(),
             records: "/var/log/lacre/violations.jsonl".into(),

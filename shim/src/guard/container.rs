@@ -1,23 +1,22 @@
 //! One guarded container, from Create to Delete.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lacre_analyzer::Verdict;
 use lacre_baseline::{NoProgress, Options, open_or_build};
 use lacre_executor::{Backoff, Executor, Helper, Manager, Settings};
-use lacre_measure::{Armed, Block, Known, Outcome, Target};
+use lacre_measure::{Armed, Block, Known, Outcome, SourceError, Target};
 use lacre_policy::{Effective, Policy};
 use lacre_types::{
     Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
     ViolationKind,
 };
 use slog::{Logger, error, warn};
-use tokio::sync::mpsc;
 
 use super::identity::{RootFs, Who};
 use super::judge::{Judge, Rules};
-use super::policies::{self, FIRST_WORD, Word};
+use super::policies::{self, FIRST_WORD, Words};
 use super::respond::{Recent, Responder};
 use super::runtime::OfInner;
 use super::sources::{self, ImageFiles, NoFiles};
@@ -31,7 +30,7 @@ pub(super) struct Guarded {
     pub(super) executor: Executor,
     /// Dropped first of all when the container is gone; then nobody is left to send
     /// violations, and the responder ends.
-    _armed: Mutex<Vec<Box<dyn Armed>>>,
+    armed: Mutex<Vec<Box<dyn Armed>>>,
 }
 
 impl Guarded {
@@ -113,8 +112,8 @@ impl Guarded {
         // Arming calls the judge's threads to life, and may load programs into the kernel.
         let armed = tokio::task::spawn_blocking({
             let (judge, log) = (Arc::clone(&judge), context.log.clone());
-            let sources = context.config.sources.clone();
-            move || sources::arm(&sources, &target, &judge, &log)
+            let config = Arc::clone(&context.config);
+            move || sources::arm(&config, &target, &judge, &log)
         });
         let armed = match armed.await {
             Ok(Ok(armed)) => armed,
@@ -129,11 +128,19 @@ impl Guarded {
             }
             Err(error) => return Err(Refusal::not_ready(format!("arming the sources: {error}"))),
         };
-        let guarded = Self { executor, _armed: Mutex::new(armed) };
+        let guarded = Self { executor, armed: Mutex::new(armed) };
         if without_baseline {
             refuse_without_baseline(&judge, &rules).await?;
         }
         Ok(guarded)
+    }
+}
+
+impl Guarded {
+    /// A process has entered it by exec.
+    pub(super) fn joined(&self, pid: u32) -> Result<(), SourceError> {
+        let armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.iter().try_for_each(|source| source.joined(pid))
     }
 }
 
@@ -160,7 +167,7 @@ async fn refuse_without_baseline(judge: &Arc<Judge>, rules: &Rules) -> Result<()
 pub(super) struct Asked {
     pub(super) who: Who,
     pub(super) policy: Arc<Effective>,
-    pub(super) words: mpsc::Receiver<Word>,
+    pub(super) words: Words,
 }
 
 impl Shared {
@@ -170,13 +177,11 @@ impl Shared {
         let mut words = self.switchboard.listen(&who.id);
         let mut policy = None;
         if config.server.is_some() {
-            if self.reporter.register(who.registration()) {
-                // What the server says of a record is for later; there are no records yet.
-                if let Ok(Some(Word::Policy(first))) =
-                    tokio::time::timeout(FIRST_WORD, words.recv()).await
-                {
-                    policy = Some(first);
-                }
+            let came = words.policy.wait_for(Option::is_some);
+            if self.reporter.register(who.registration())
+                && let Ok(Ok(first)) = tokio::time::timeout(FIRST_WORD, came).await
+            {
+                policy = first.clone();
             }
             if policy.is_none() {
                 warn!(

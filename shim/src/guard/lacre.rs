@@ -11,6 +11,7 @@ use slog::warn;
 use super::container::Guarded;
 use super::policies::Switchboard;
 use super::{Context, Created, Guard, Handling, Permit, Refusal, stream};
+use crate::log::chain;
 use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
 
 /// For the last reports, within what the wrapper allows (two seconds).
@@ -68,7 +69,17 @@ impl Guard for Lacre {
         Ok(Permit::guarded(&guarded, process.clone()))
     }
 
-    async fn started(&self, _: &ProcessId, _: u32) {}
+    async fn started(&self, process: &ProcessId, pid: u32) {
+        if process.is_init() {
+            return;
+        }
+        if let Ok(guarded) = self.find(&process.id)
+            && let Err(error) = guarded.joined(pid)
+        {
+            warn!(self.shared.context.log, "not followed"; "process" => process.to_string(),
+                "error" => chain(&error));
+        }
+    }
 
     async fn exec(&self, request: &ExecRequest) -> Result<(), Refusal> {
         let guarded = self.find(&request.process.id)?;

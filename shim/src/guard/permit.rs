@@ -57,6 +57,11 @@ impl Exempt {
         listed(&pod).then(|| Self { because: format!("Kubernetes namespace {pod}") })
     }
 
+    #[cfg(test)]
+    pub(super) fn for_a_test() -> Self {
+        Self { because: "a test".to_owned() }
+    }
+
     /// Why, for the log.
     #[must_use]
     pub fn because(&self) -> &str {

@@ -11,7 +11,7 @@ use lacre_policy::{Effective, Errors, Policy};
 use lacre_report::{Answer, Note, StoredPolicy};
 use lacre_types::Mode;
 use slog::{Logger, info, warn};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::log::chain;
 
@@ -19,9 +19,9 @@ use crate::log::chain;
 /// answers in a millisecond or so where it can be reached; where not, the file holds.
 pub(super) const FIRST_WORD: Duration = Duration::from_secs(1);
 
-/// The server's words on one container, waiting for their turn. It says few, and when
-/// more than this wait, the newest policy is among them or comes by the next look.
-const WORDS: usize = 64;
+/// The server's answers about one container that wait for their turn. Those beyond are
+/// dropped, and the log says so: as many actions are under way already.
+const ANSWERS: usize = 64;
 
 /// Why the policy file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,17 +51,23 @@ pub(super) fn from_file(path: &Path, mode: Mode, log: &Logger) -> Result<Policy,
 
 /// What the server says about one container.
 #[derive(Debug)]
-pub(super) enum Word {
-    /// This policy holds from now on.
-    Policy(Arc<Effective>),
-    /// This is to be done about that record, whatever was done before.
-    Overrule(Answer),
+pub(super) struct Words {
+    /// The policy that holds, once it has come.
+    pub(super) policy: watch::Receiver<Option<Arc<Effective>>>,
+    /// What is to be done about a record, whatever was done before.
+    pub(super) overrules: mpsc::Receiver<Answer>,
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    policy: watch::Sender<Option<Arc<Effective>>>,
+    overrules: mpsc::Sender<Answer>,
 }
 
 /// Hands the server's words to the containers they are about.
 #[derive(Debug)]
 pub(super) struct Switchboard {
-    lines: Mutex<HashMap<String, mpsc::Sender<Word>>>,
+    lines: Mutex<HashMap<String, Line>>,
     log: Logger,
 }
 
@@ -70,33 +76,34 @@ impl Switchboard {
         Self { lines: Mutex::default(), log }
     }
 
-    pub(super) fn listen(&self, container: &str) -> mpsc::Receiver<Word> {
-        let (line, words) = mpsc::channel(WORDS);
-        self.lines().insert(container.to_owned(), line);
-        words
+    pub(super) fn listen(&self, container: &str) -> Words {
+        let (policy, told) = watch::channel(None);
+        let (overrules, answers) = mpsc::channel(ANSWERS);
+        self.lines().insert(container.to_owned(), Line { policy, overrules });
+        Words { policy: told, overrules: answers }
     }
 
     pub(super) fn hang_up(&self, container: &str) {
         self.lines().remove(container);
     }
 
-    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, mpsc::Sender<Word>>> {
+    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, container: &str, word: Word) {
-        let line = self.lines().get(container).cloned();
-        if let Some(line) = line {
-            // On the reporter's own thread, which may wait; a line whose end is gone does not.
-            let _ = line.blocking_send(word);
-        }
+    fn line(&self, container: &str) -> Option<Line> {
+        self.lines().get(container).cloned()
     }
 }
 
 impl lacre_report::Events for Switchboard {
     fn policy(&self, _namespace: &str, container: &str, policy: &StoredPolicy) {
         match Effective::from_json(&policy.effective) {
-            Ok(effective) => self.say(container, Word::Policy(Arc::new(effective))),
+            Ok(effective) => {
+                if let Some(line) = self.line(container) {
+                    line.policy.send_replace(Some(Arc::new(effective)));
+                }
+            }
             Err(error) => {
                 warn!(self.log, "the server's policy can't be used, the last one holds";
                     "container" => container.to_owned(), "error" => chain(&error));
@@ -108,7 +115,11 @@ impl lacre_report::Events for Switchboard {
         if overrules {
             info!(self.log, "the policy server overrules"; "container" => &answer.container_id,
                 "action" => answer.action.as_str(), "rule" => rule.to_owned());
-            self.say(&answer.container_id, Word::Overrule(answer.clone()));
+            let line = self.line(&answer.container_id);
+            if line.is_some_and(|line| line.overrules.try_send(answer.clone()).is_err()) {
+                warn!(self.log, "too many answers of the policy server, one is dropped";
+                    "container" => &answer.container_id);
+            }
         }
     }
 
@@ -117,5 +128,37 @@ impl lacre_report::Events for Switchboard {
             Some(error) => warn!(self.log, "{}", note; "error" => chain(error)),
             None => info!(self.log, "{}", note),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lacre_policy::Subject;
+    use lacre_report::Events as _;
+    use lacre_types::ViolationKind;
+
+    /// As the reporter calls it: from within a runtime of its own.
+    #[tokio::test]
+    async fn a_policy_reaches_the_container_that_listens() {
+        let board = Switchboard::new(Logger::root(slog::Discard, slog::o!()));
+        let mut words = board.listen("c");
+        let (policy, _) = Policy::parse("p", b"Actions: {NO_WHITELIST: {Default: STOP}}").unwrap();
+        let effective = policy.effective(&Subject::default()).to_json();
+        board.policy("ns", "c", &StoredPolicy { version: "v".to_owned(), effective });
+        let came = words.policy.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        let action = came.decide(ViolationKind::NoWhitelist, None).action;
+        assert_eq!(action, lacre_types::Action::Stop);
+    }
+
+    #[tokio::test]
+    async fn only_an_overruling_answer_is_handed_on() {
+        let board = Switchboard::new(Logger::root(slog::Discard, slog::o!()));
+        let mut words = board.listen("c");
+        let answer = Answer { container_id: "c".to_owned(), action: lacre_types::Action::Kill };
+        board.answer(1, &answer, false, "rule");
+        board.answer(2, &answer, true, "rule");
+        assert_eq!(words.overrules.recv().await, Some(answer));
+        assert!(words.overrules.try_recv().is_err());
     }
 }

@@ -12,7 +12,7 @@ use lacre_types::{Action, CanonicalPath, Mode, Source, Violation, ViolationKind}
 use tokio::sync::mpsc;
 
 use super::judge::{Rules, Seen};
-use super::policies::Word;
+use super::policies::Words;
 use super::stream;
 use crate::events::Events;
 
@@ -34,21 +34,19 @@ pub(super) struct Responder {
 
 impl Responder {
     /// Until the container is gone: nobody is left who could send.
-    pub(super) async fn run(
-        mut self,
-        mut violations: mpsc::Receiver<Seen>,
-        mut words: mpsc::Receiver<Word>,
-    ) {
+    pub(super) async fn run(mut self, mut violations: mpsc::Receiver<Seen>, mut words: Words) {
         loop {
             tokio::select! {
                 seen = violations.recv() => match seen {
                     Some(seen) => self.answer(seen),
                     None => break,
                 },
-                Some(word) = words.recv() => match word {
-                    Word::Policy(policy) => self.rules.set_policy(policy),
-                    Word::Overrule(answer) => self.overrule(answer.action),
-                },
+                Ok(()) = words.policy.changed() => {
+                    if let Some(policy) = words.policy.borrow_and_update().clone() {
+                        self.rules.set_policy(policy);
+                    }
+                }
+                Some(answer) = words.overrules.recv() => self.overrule(answer.action),
             }
         }
     }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use lacre_baseline::{Baseline, Lookup, NodeIndex};
-use lacre_measure::{Armed, Known, KnownFile, Listing, SourceError, Target, exec_trace, fanotify};
+use lacre_measure::{
+    Armed, Known, KnownFile, Listing, SourceError, Target, exec_map, exec_trace, fanotify,
+};
 use lacre_types::{CanonicalPath, FileId, Source};
 use slog::{Logger, info, warn};
 
 use super::judge::Judge;
-use crate::config::Sources;
+use crate::config::{Config, Sources};
 use crate::log::chain;
 
-/// What `auto` tries.
+/// What `auto` tries. Not `exec-map`: the events that it inherits cost every fork and exec
+/// some 15 %, and `exec-trace` sees all but memory made executable.
 const AUTO: &[Source] = &[Source::ExecTrace, Source::Fanotify];
 
 /// What names a container on this node; its id does so only within its namespace.
@@ -31,18 +34,18 @@ pub(super) enum LadderError {
 /// Arms what the configuration asks for: each source that it names, or whatever of `auto`
 /// this node offers, one at least.
 pub(super) fn arm(
-    wanted: &Sources,
+    config: &Config,
     target: &Target,
     judge: &Arc<Judge>,
     log: &Logger,
 ) -> Result<Vec<Box<dyn Armed>>, LadderError> {
-    let (list, all) = match wanted {
+    let (list, all) = match &config.sources {
         Sources::Auto => (AUTO, false),
         Sources::Only(list) => (list.as_slice(), true),
     };
     let mut armed = Vec::with_capacity(list.len());
     for source in list {
-        match one(*source, target, judge) {
+        match one(*source, config, target, judge) {
             Ok(source) => armed.push(source),
             Err(error) if all => return Err(LadderError::Named(*source, error)),
             Err(error) => {
@@ -58,14 +61,24 @@ pub(super) fn arm(
     Ok(armed)
 }
 
-fn one(source: Source, target: &Target, judge: &Arc<Judge>) -> Result<Box<dyn Armed>, SourceError> {
+fn one(
+    source: Source,
+    config: &Config,
+    target: &Target,
+    judge: &Arc<Judge>,
+) -> Result<Box<dyn Armed>, SourceError> {
     let asked: Arc<dyn lacre_measure::Judge> = Arc::clone(judge) as _;
     match source {
         Source::Fanotify => Ok(Box::new(fanotify::arm(target, asked)?)),
         Source::ExecTrace => {
-            let armed = exec_trace::arm(target, asked, &exec_trace::Options::default())?;
+            let options =
+                exec_trace::Options { fetch: config.fetch, ..exec_trace::Options::default() };
+            let armed = exec_trace::arm(target, asked, &options)?;
             judge.trace(armed.allower());
             Ok(Box::new(armed))
+        }
+        Source::ExecMap => {
+            Ok(Box::new(exec_map::arm(target, asked, &exec_map::Options::default())?))
         }
         other => Err(SourceError::Unavailable {
             source_name: other,
