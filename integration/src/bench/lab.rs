@@ -72,9 +72,7 @@ impl Lab {
         let daemon = Containerd::builder(Version::V2_1).log_level("info").start()?;
         let folder = daemon.node().folder();
         for variant in variant::ALL {
-            if let Some(settings) = variant.lacre {
-                fs::write(settings_of(folder, variant), config::lacre(folder, settings))?;
-            }
+            add_settings(&daemon, variant)?;
         }
         fs::create_dir(folder.join("agents"))?;
         let debian = super::image::debian(folder)?;
@@ -307,16 +305,22 @@ impl Lab {
         Ok((entries, from + whole as u64))
     }
 
-    /// A settings file of one's own, beside the variants'.
-    pub(crate) fn add_settings(&self, variant: Variant, extra: &[(&str, &str)]) -> Result<()> {
-        let folder = self.folder();
-        for (name, text) in extra {
-            fs::write(folder.join(name), text)?;
-        }
-        let settings =
-            variant.lacre.unwrap_or_default().replace("FOLDER", &folder.display().to_string());
-        Ok(fs::write(settings_of(folder, variant), config::lacre(folder, &settings))?)
+    /// A way that is not among [`variant::ALL`], with a file that its settings name.
+    pub(crate) fn add(&self, variant: Variant, file: &str, text: &str) -> Result<()> {
+        fs::write(self.folder().join(file), text)?;
+        add_settings(&self.daemon, variant)
     }
+}
+
+/// Writes the settings file of a way. In the settings FOLDER and NAMESPACE stand for the
+/// node's folder and the containers' namespace.
+fn add_settings(daemon: &Containerd, variant: Variant) -> Result<()> {
+    let Some(settings) = variant.lacre else { return Ok(()) };
+    let folder = daemon.node().folder();
+    let settings = settings
+        .replace("FOLDER", &folder.display().to_string())
+        .replace("NAMESPACE", daemon.namespace());
+    Ok(fs::write(settings_of(folder, variant), config::lacre(folder, &settings))?)
 }
 
 fn process(id: &str, exec: &str) -> Process {

@@ -60,7 +60,7 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let rounds = plan.rounds(120);
     for variant in variant::offered(lab, if plan.is_quick() { &WAYS[..1] } else { &WAYS }) {
         plan.progress(&format!("PAUSE, {}", variant.name), 0, rounds);
-        lab.add_settings(variant, &[("pause.yaml", POLICY)])?;
+        lab.add(variant, "pause.yaml", POLICY)?;
         let pauses =
             pauses(lab, variant, rounds).with_context(|| format!("pausing by {}", variant.name))?;
         let series: Series = pauses.iter().map(|pause| pause.whole).collect();

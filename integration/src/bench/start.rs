@@ -37,7 +37,8 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
         "`ctr run --rm --null-io` of busybox's `true`, from the start of `ctr` to its end, \
          removal included. Then without `ctr`: the task's Create and Start by containerd's \
          gRPC API, and (the median of three a round) Exec and Start of a `true` in the \
-         running container. The baseline is cached.",
+         running container. The baseline is cached. *exempt* is the wrapper alone, which \
+         forwards and does not guard.",
     );
     let by_api = by_api.ordered(names());
     section.comparison("`ctr run`", Unit::Nanoseconds, &by_ctr.ordered(names()));

@@ -20,6 +20,9 @@ const fn lacre(key: &'static str, name: &'static str, settings: &'static str) ->
 pub(crate) const RUNC: Variant = Variant { name: "runc", lacre: None, key: "runc" };
 /// Measured as if it were another: what it differs by is what this run can't tell.
 pub(crate) const CONTROL: Variant = Variant { name: "runc again", lacre: None, key: "runc" };
+/// The wrapper alone: what is forwarded and not guarded.
+pub(crate) const EXEMPT: Variant =
+    lacre("exempt", "lacre, exempt", "exempt: {namespaces: [NAMESPACE]}\n");
 pub(crate) const AUDIT: Variant = lacre("audit", "lacre, audit", "mode: audit\n");
 pub(crate) const ENFORCE: Variant = lacre("enforce", "lacre, enforce", "mode: enforce\n");
 pub(crate) const BLOCK_ALL: Variant =
@@ -32,10 +35,10 @@ pub(crate) const EXEC_MAP: Variant =
     lacre("execmap", "lacre, `[exec-map]`", "mode: enforce\nsources: [exec-map]\n");
 
 /// All of them, in the order of the page.
-pub(crate) const ALL: [Variant; 8] =
-    [RUNC, CONTROL, AUDIT, ENFORCE, BLOCK_ALL, FANOTIFY, EXEC_TRACE, EXEC_MAP];
+pub(crate) const ALL: [Variant; 9] =
+    [RUNC, CONTROL, EXEMPT, AUDIT, ENFORCE, BLOCK_ALL, FANOTIFY, EXEC_TRACE, EXEC_MAP];
 /// What most people run.
-pub(crate) const MAIN: [Variant; 4] = [RUNC, CONTROL, AUDIT, ENFORCE];
+pub(crate) const MAIN: [Variant; 5] = [RUNC, CONTROL, EXEMPT, AUDIT, ENFORCE];
 
 /// The order of one round: each way is first, and last, and after each other, as often.
 pub(crate) fn of_round<T>(all: &[T], round: usize) -> Vec<&T> {
