@@ -150,7 +150,9 @@ impl Place {
 
     /// Removes all that is in the place.
     pub fn clear(&self) {
-        for path in [&self.socket, &self.state_path()] {
+        // What a writer that was killed has left, too.
+        let unfinished = self.state_path().with_extension("new");
+        for path in [&self.socket, &self.state_path(), &unfinished] {
             // Absent is as it should be, and of the rest nobody could do more.
             let _ = fs::remove_file(path);
         }

@@ -157,8 +157,8 @@ impl Demo {
         let state = self.settled_state(case.id, &records)?;
         let records = self.records(case.id)?;
         let word = |name: &str| -> String {
-            let values = records.iter().filter_map(|record| record[name].as_str());
-            values.last().unwrap_or("-").trim_end().to_owned()
+            let mut values = records.iter().filter_map(|record| record[name].as_str());
+            values.next_back().unwrap_or("-").trim_end().to_owned()
         };
         let kind = word("notificate");
         Ok(Row {
