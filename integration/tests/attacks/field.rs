@@ -104,7 +104,7 @@ impl Field {
                 self.daemon.spawn_with(self.runtime, &options, &self.image, id, &command)?;
                 let said = self.daemon.exec(id, &["bash", "-c", attack.script])?;
                 if self.runtime == Runtime::Runc {
-                    println!("{id}: {said:?}");
+                    eprintln!("{id}: {said:?}");
                 }
                 self.daemon.remove(id)?;
             }

@@ -2,15 +2,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lacre_measure::exec_trace;
-use lacre_report::{Address, Connector, Reporter, StartError, TlsFiles};
-use slog::{Logger, info};
+use lacre_report::{Address, Connector, Origin, Reporter, StartError, TlsFiles};
+use slog::{Logger, info, warn};
 
 use super::lacre::{Lacre, Shared};
 use super::policies::Switchboard;
-use super::sources;
 use super::{Exempt, Guard, NoGuard};
+use super::{respond, sources};
 use crate::config::{Config, Server};
 use crate::events::Events;
+use crate::log::chain;
 use crate::task::Inner;
 
 /// What a guard has to work with.
@@ -58,7 +59,28 @@ pub async fn compose(context: Context) -> Result<Arc<dyn Guard>, GuardError> {
     let switchboard = Arc::new(Switchboard::new(context.log.clone()));
     let reporter = Reporter::start(reports(&context.config, &node)?, switchboard.clone())?;
     let reporter = Arc::new(reporter);
+    tell_of_helpers(&context, &node, &reporter);
     Ok(Arc::new(Lacre::new(Shared { context, node, reporter, switchboard })))
+}
+
+/// The outcomes of helpers (DELETE, RESTART) whose own shim has gone before they were done.
+fn tell_of_helpers(context: &Context, node: &str, reporter: &Reporter) {
+    let records = match lacre_executor::collect(&context.config.run) {
+        Ok(records) => records,
+        Err(error) => {
+            warn!(context.log, "outcomes of earlier actions"; "error" => chain(&error));
+            return;
+        }
+    };
+    for record in records {
+        let origin = Origin {
+            container_id: record.container,
+            namespace: record.namespace,
+            node: node.to_owned(),
+            ..Origin::default()
+        };
+        reporter.report(respond::outcome(&origin, record.outcome, None));
+    }
 }
 
 fn reports(config: &Config, node: &str) -> Result<lacre_report::Config, GuardError> {

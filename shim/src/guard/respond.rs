@@ -97,17 +97,26 @@ impl Responder {
         let events = self.events.clone();
         tokio::spawn(async move {
             let Ok(done) = acting.await else { return };
-            let result = if done.done { OutcomeResult::Done } else { OutcomeResult::Failed };
-            let mut outcome = lacre_report::Outcome::new(&origin, done.action, result);
-            outcome.of = of;
-            outcome.micros = u64::try_from(done.took.as_micros()).ok();
-            outcome.detail = Some(done.detail);
             if done.action == Action::Pause && done.done {
                 stream::paused(&events, &origin.container_id);
             }
-            reporter.report(outcome);
+            reporter.report(outcome(&origin, done, of));
         });
     }
+}
+
+/// What came of an action, for the record; `of` is the violation that it answers.
+pub(super) fn outcome(
+    origin: &Origin,
+    done: lacre_executor::Outcome,
+    of: Option<u64>,
+) -> lacre_report::Outcome {
+    let result = if done.done { OutcomeResult::Done } else { OutcomeResult::Failed };
+    let mut outcome = lacre_report::Outcome::new(origin, done.action, result);
+    outcome.of = of;
+    outcome.micros = u64::try_from(done.took.as_micros()).ok();
+    outcome.detail = Some(done.detail);
+    outcome
 }
 
 /// What the executor has to do; SKIP and DENY are done where the code was.

@@ -1,0 +1,164 @@
+//! Every action, on a real container, as containerd itself tells what became of it.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lacre_integration::images::busybox_image;
+use lacre_integration::output::wait_for;
+use lacre_integration::{Containerd, Runtime, Version};
+use serde_json::Value;
+
+const POLICY: &str = r#"GracePeriod: 1s
+Actions:
+  ENTRY_NOT_FOUND:
+    ByContainerID:
+      - pauses: "PAUSE"
+      - kills: "KILL"
+      - stops: "STOP"
+      - deletes: "DELETE"
+      - restarts: "RESTART"
+      - isolates: "ISOLATE"
+    Default: "DENY"
+"#;
+
+/// Longer than any action takes; RESTART waits for containerd's restart monitor.
+const SOON: Duration = Duration::from_secs(30);
+
+struct Field {
+    daemon: Containerd,
+}
+
+impl Field {
+    fn new(version: Version) -> Result<Self> {
+        // The policy stands beside the configuration, which names it.
+        let policy = tempfile::NamedTempFile::new()?;
+        fs::write(policy.path(), POLICY)?;
+        let (_, path) = policy.keep()?;
+        let settings = format!("mode: enforce\npolicy: {}\n", path.display());
+        let daemon = Containerd::builder(version).lacre(&settings).start()?;
+        daemon.import(&busybox_image()?)?;
+        Ok(Self { daemon })
+    }
+
+    fn start(&self, id: &str) -> Result<()> {
+        self.daemon.spawn(Runtime::Lacre, &busybox_image()?, id, &["sleep", "1000"])
+    }
+
+    /// Runs what did not come with the image.
+    fn violate(&self, id: &str) -> Result<()> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        // Without FIFOs: whoever waits for a container that is ended leaves its own behind.
+        let exec = format!("bad-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let log = format!("file://{}", self.daemon.node().folder().join(&exec).display());
+        let script = "cp /bin/busybox /tmp/x; /tmp/x true";
+        let how = ["tasks", "exec", "--detach", "--log-uri", &log, "--exec-id", &exec, id];
+        self.daemon.ctr(&[&how[..], &["sh", "-c", script]].concat()).map(drop)
+    }
+
+    fn entries(&self, id: &str) -> Result<Vec<Value>> {
+        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        Ok(all.into_iter().filter(|entry| entry["containerID"] == id).collect())
+    }
+
+    /// The outcome of the action that followed, and the record with figure 1's fields.
+    fn done(&self, id: &str, action: &str) -> Result<()> {
+        let outcome = wait_for(format!("the outcome of {action}"), SOON, || {
+            Ok(self.entries(id)?.into_iter().find(|entry| entry["record"] == "outcome"))
+        });
+        let outcome = outcome.with_context(|| format!("{:?}", self.entries(id)))?;
+        assert_eq!(outcome["action"], action, "{outcome}");
+        assert_eq!(outcome["result"], "done", "{outcome}");
+        let entries = self.entries(id)?;
+        let record = entries.iter().find(|e| e["notificate"].is_string()).context("a record")?;
+        for field in ["containerID", "notificate", "imageName", "imageID", "line"] {
+            assert!(record[field].is_string(), "{field} in {record}");
+        }
+        assert_eq!(record["action"], action);
+        assert_eq!(record["outcome"], "denied", "whatever follows, it did not run: {record}");
+        let line = record["line"].as_str().unwrap_or_default();
+        assert!(line.starts_with("sha256:") && line.ends_with(" /tmp/x\n"), "{line:?}");
+        Ok(())
+    }
+}
+
+fn every_action(version: Version) -> Result<()> {
+    let mut field = Field::new(version)?;
+    let events = field.daemon.events()?;
+    let image = busybox_image()?;
+
+    field.start("pauses")?;
+    for _ in 0..2 {
+        field.violate("pauses")?;
+        field.daemon.await_status("pauses", Some("PAUSED"))?;
+        assert_ne!(field.daemon.exec("pauses", &["true"])?.code, 0, "exec in a paused container");
+        field.daemon.resume("pauses")?;
+        field.daemon.await_status("pauses", Some("RUNNING"))?;
+        assert_eq!(field.daemon.exec("pauses", &["true"])?.code, 0);
+    }
+    field.done("pauses", "PAUSE")?;
+    events.expect(&["/lacre/violation", "pauses", "ENTRY_NOT_FOUND"])?;
+    events.expect(&["/tasks/paused", "pauses"])?;
+    events.expect(&["/tasks/resumed", "pauses"])?;
+
+    for (id, action) in [("kills", "KILL"), ("stops", "STOP")] {
+        field.start(id)?;
+        field.violate(id)?;
+        field.daemon.await_status(id, Some("STOPPED"))?;
+        field.done(id, action)?;
+        field.daemon.remove(id)?;
+    }
+
+    field.start("isolates")?;
+    field.violate("isolates")?;
+    field.done("isolates", "ISOLATE")?;
+    assert_eq!(field.daemon.status("isolates")?.as_deref(), Some("RUNNING"));
+
+    field.start("deletes")?;
+    field.violate("deletes")?;
+    wait_for("the container being gone", SOON, || {
+        let containers = field.daemon.ctr(&["containers", "ls", "-q"])?.ok()?;
+        let snapshots = field.daemon.ctr(&["snapshots", "ls"])?.ok()?;
+        let gone = !containers.lines().any(|id| id == "deletes")
+            && !snapshots.lines().any(|line| line.starts_with("deletes"));
+        Ok(gone.then_some(()))
+    })?;
+
+    field.start("restarts")?;
+    let before = field.daemon.task_pid("restarts")?;
+    field.violate("restarts")?;
+    wait_for("the container being back", SOON, || {
+        let pid = field.daemon.task_pid("restarts")?;
+        let runs = field.daemon.status("restarts")?.as_deref() == Some("RUNNING");
+        Ok((runs && pid.is_some() && pid != before).then_some(()))
+    })?;
+    let found = field.daemon.exec("restarts", &["ls", "/tmp"])?.ok()?;
+    assert_eq!(found, "", "it came back from a clean snapshot");
+
+    // What the helpers of containers that are gone have left is told by the next shim.
+    for id in ["deletes", "restarts"] {
+        let mut round = 0;
+        wait_for(format!("the outcome of {id}"), SOON, || {
+            round += 1;
+            field.daemon.run(Runtime::Lacre, &image, &format!("next-{id}-{round}"), &["true"])?;
+            Ok(field.entries(id)?.iter().any(|entry| entry["record"] == "outcome").then_some(()))
+        })?;
+    }
+    drop(events);
+    let left = field.daemon.leftovers()?;
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+#[test]
+fn every_action_under_1_6() -> Result<()> {
+    every_action(Version::V1_6)
+}
+
+#[test]
+fn every_action_under_2_1() -> Result<()> {
+    every_action(Version::V2_1)
+}
