@@ -57,7 +57,7 @@ struct Pause {
 
 pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let (mut whole, mut acting, mut verdicts) = (Vec::new(), Vec::new(), Vec::new());
-    let rounds = plan.rounds(120);
+    let rounds = plan.rounds(100);
     for variant in variant::offered(lab, if plan.is_quick() { &WAYS[..1] } else { &WAYS }) {
         plan.progress(&format!("PAUSE, {}", variant.name), 0, rounds);
         lab.add(variant, "pause.yaml", POLICY)?;

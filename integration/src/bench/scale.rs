@@ -103,7 +103,7 @@ fn flat(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Secti
         format!("lacre, enforce, beside {many}"),
     ];
     let (mut starts, mut execs) = (Comparison::default(), Comparison::default());
-    let rounds = plan.rounds(4);
+    let rounds = plan.rounds(3);
     for round in 0..rounds {
         plan.progress("beside idle containers", round + 1, rounds);
         for beside in of_round(&[0, many], round) {
@@ -116,12 +116,12 @@ fn flat(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Secti
                     start.push(took.as_nanos() as f64);
                     agent.ask("pin 0")?;
                     agent.ask("exec 1 20 /bench/static")?;
-                    let order = format!("exec 10 {} /bench/static", plan.count(40));
-                    exec.push(agent.ask(&order)?.into_iter().collect::<Series>().median());
+                    let order = format!("exec 20 {} /bench/static", plan.count(20));
+                    exec.push(agent.ask(&order)?.into_iter().collect::<Series>().least());
                     lab.end(&made)?;
                 }
                 starts.push(&names[*at], start.median());
-                execs.push(&names[*at], exec.median());
+                execs.push(&names[*at], exec.least());
             }
             end(lab, idle)?;
         }

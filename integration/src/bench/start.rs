@@ -13,8 +13,8 @@ use super::{Plan, Report};
 
 pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let (mut by_ctr, mut by_api, mut execs) = <(Comparison, Comparison, Comparison)>::default();
-    for round in 0..=plan.rounds(20) {
-        plan.progress("container start", round, plan.rounds(20));
+    for round in 0..=plan.rounds(16) {
+        plan.progress("container start", round, plan.rounds(16));
         for variant in of_round(&MAIN, round) {
             let took = lab.ctr_run(*variant, Base::Busybox, "true")?;
             let made = lab.make(*variant, Base::Busybox, &["sleep", "1000"], None)?;

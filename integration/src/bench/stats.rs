@@ -28,6 +28,11 @@ impl Series {
         self.quantile(0.5)
     }
 
+    /// The smallest: what else runs on a machine only adds to a time.
+    pub(crate) fn least(&self) -> f64 {
+        self.quantile(0.0)
+    }
+
     /// This over `base`, of each round.
     pub(crate) fn over(&self, base: &Self) -> Self {
         self.0.iter().zip(&base.0).map(|(own, base)| own / base).collect()
