@@ -52,9 +52,10 @@ const BUDGETS: [Budget; 11] = [
         key: Key::Exec,
         what: "exec of a known program, steady state",
         limit: Limit::Times(1.01),
-        because: "every exec passes the tracepoints of `exec-trace` and the ignore marks of \
-                  `fanotify`, one for the program and one for its loader: microseconds each. A \
-                  ratio nearer to 1 than *runc again* is from it says nothing.",
+        because: "with `fetch`, the default, `exec-trace` looks at every page fault: some 10 µs \
+                  of a static program's life, 30 µs of a dynamic one's; `fanotify` adds the \
+                  ignore marks of the program and of its loader, 5 µs or so. `exec-map` has \
+                  its perf events copied at every fork, which is why `auto` leaves it out.",
     },
     Budget {
         key: Key::Opens,

@@ -27,6 +27,9 @@ pub(crate) const AUDIT: Variant = lacre("audit", "lacre, audit", "mode: audit\n"
 pub(crate) const ENFORCE: Variant = lacre("enforce", "lacre, enforce", "mode: enforce\n");
 pub(crate) const BLOCK_ALL: Variant =
     lacre("all", "lacre, enforce, `block: all`", "mode: enforce\nblock: all\n");
+/// Without the hook in every page fault by which `exec-trace` sees libraries.
+pub(crate) const NO_FETCH: Variant =
+    lacre("nofetch", "lacre, enforce, `fetch: false`", "mode: enforce\nfetch: false\n");
 pub(crate) const FANOTIFY: Variant =
     lacre("fanotify", "lacre, `[fanotify]`", "mode: enforce\nsources: [fanotify]\n");
 pub(crate) const EXEC_TRACE: Variant =
@@ -35,8 +38,8 @@ pub(crate) const EXEC_MAP: Variant =
     lacre("execmap", "lacre, `[exec-map]`", "mode: enforce\nsources: [exec-map]\n");
 
 /// All of them, in the order of the page.
-pub(crate) const ALL: [Variant; 9] =
-    [RUNC, CONTROL, EXEMPT, AUDIT, ENFORCE, BLOCK_ALL, FANOTIFY, EXEC_TRACE, EXEC_MAP];
+pub(crate) const ALL: [Variant; 10] =
+    [RUNC, CONTROL, EXEMPT, AUDIT, ENFORCE, BLOCK_ALL, NO_FETCH, FANOTIFY, EXEC_TRACE, EXEC_MAP];
 /// What most people run.
 pub(crate) const MAIN: [Variant; 5] = [RUNC, CONTROL, EXEMPT, AUDIT, ENFORCE];
 

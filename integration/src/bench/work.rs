@@ -16,13 +16,13 @@ use super::lab::Lab;
 use super::page::{Section, Unit};
 use super::stats::{Comparison, Series};
 use super::variant::{
-    self, AUDIT, BLOCK_ALL, CONTROL, ENFORCE, EXEC_MAP, EXEC_TRACE, FANOTIFY, RUNC, Variant,
-    of_round,
+    self, AUDIT, BLOCK_ALL, CONTROL, ENFORCE, EXEC_MAP, EXEC_TRACE, FANOTIFY, NO_FETCH, RUNC,
+    Variant, of_round,
 };
 use super::{Plan, Report};
 
-const WAYS: [Variant; 8] =
-    [RUNC, CONTROL, AUDIT, ENFORCE, BLOCK_ALL, FANOTIFY, EXEC_TRACE, EXEC_MAP];
+const WAYS: [Variant; 9] =
+    [RUNC, CONTROL, AUDIT, ENFORCE, BLOCK_ALL, NO_FETCH, FANOTIFY, EXEC_TRACE, EXEC_MAP];
 /// Builds and serves take long: not for every way.
 const HEAVY: [Variant; 5] = [RUNC, CONTROL, AUDIT, ENFORCE, BLOCK_ALL];
 
@@ -35,7 +35,7 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let mut recorded = lab.records(0)?.1;
     let mut violations = 0;
     let ways = variant::offered(lab, if plan.is_quick() { &HEAVY } else { &WAYS });
-    let rounds = plan.rounds(12);
+    let rounds = plan.rounds(10);
     for round in 0..=rounds {
         plan.progress("inside a container", round, rounds);
         // The first round warms.
@@ -79,7 +79,7 @@ fn one(
     ] {
         push(first, agent.ask_one(&format!("exec 1 1 {program}"))?);
         agent.ask(&format!("exec 1 20 {program}"))?;
-        push(steady, least(&mut agent, &format!("exec 20 {} {program}", plan.count(20)))?);
+        push(steady, least(&mut agent, &format!("exec 50 {} {program}", plan.count(20)))?);
     }
     for (first, steady, folder, make) in [
         ("first open, image", "open, image", "/bench/data", false),
@@ -146,8 +146,8 @@ fn report(figures: &Figures, own_time: &Comparison, violations: usize) -> Report
         }
     };
     judge(Key::Start, "start", "Debian-like: ", &[AUDIT, ENFORCE]);
-    judge(Key::Exec, "exec, static", "static: ", &[AUDIT, ENFORCE]);
-    judge(Key::Exec, "exec, dynamic", "dynamic: ", &[AUDIT, ENFORCE]);
+    judge(Key::Exec, "exec, static", "static: ", &[AUDIT, ENFORCE, NO_FETCH]);
+    judge(Key::Exec, "exec, dynamic", "dynamic: ", &[AUDIT, ENFORCE, NO_FETCH]);
     for (table, title) in [
         ("open, image", "in the image: "),
         ("open, writable", "in the writable layer: "),
@@ -168,7 +168,7 @@ fn report(figures: &Figures, own_time: &Comparison, violations: usize) -> Report
     let mut programs = Section::new(
         "Programs",
         "A static program in the image, on one CPU, starts another of the image with \
-         `posix_spawn` and waits for its end: the time of each, in the fastest of 20 \
+         `posix_spawn` and waits for its end: the time of each, in the fastest of 50 \
          chunks of 20 (what else runs only adds), after 21 that do not count. *First* is the very first start of that program \
          in that container.",
     );
