@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use slog::{Logger, error, info, o, warn};
 use tokio::io::AsyncReadExt as _;
@@ -37,6 +38,9 @@ const LAST_WORK: Duration = Duration::from_secs(2);
 /// How often to look whether an inner shim that has ended still listens, and how long to
 /// wait between.
 const LISTENING: (u32, Duration) = (100, Duration::from_millis(2));
+
+/// Open files: 1024 held by each of the containers of a large pod.
+const OPEN_FILES: u64 = 65_536;
 
 /// Why the guard does not come up.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +82,7 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
     let listener = take_listener().map_err(ServeError::Daemon)?;
     let log = to_bundle(&args.bundle, args.debug).new(o!("id" => args.id.clone()));
     tell_of_panics(&log);
+    raise_open_files();
     if let Err(error) = process::give_way_to_parent() {
         warn!(log, "adjusting the score for the out-of-memory killer"; "error" => error.to_string());
     }
@@ -140,6 +145,16 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
         warn!(log, "the guard did not end in time");
     }
     Ok(())
+}
+
+/// fanotify holds a descriptor for each file that it need not ask about again.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    if limit.current.is_some_and(|current| current < enough) {
+        // As it was, it serves too.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(enough), ..limit });
+    }
 }
 
 /// Standard error leads nowhere.

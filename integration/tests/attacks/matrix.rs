@@ -73,6 +73,7 @@ impl Matrix {
             for (attack, row) in ATTACKS.iter().zip(&mut rows) {
                 row.push(field.run(attack)?);
             }
+            field.end();
         }
         Ok(Self { columns, rows })
     }

@@ -269,7 +269,6 @@ mod tests {
             ("inner:\n  shim: runc\n", 2, "io.containerd"),
             ("inner:\n  options: {SystemdCgrup: true}\n", 2, "SystemdCgroup"),
             ("inner:\n  options: {SystemdCgroup: 1}\n", 2, "true or false"),
-            ("grace: 10\n", 1, ""),
         ] {
             let (place, what) = wrong(text);
             assert_eq!(place.map(|(line, _)| line), Some(line), "{text}: {what}");

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 pub(crate) use load::nearest;
 pub use load::{ConfigError, ENVIRONMENT, STANDARD_PATH, locate};
-pub use values::{Server, Span};
+pub use values::Server;
 
 /// How this node guards its containers: whole, and checked, before anything is started.
 ///
@@ -57,8 +57,6 @@ pub struct Config {
     /// Sockets and what is known of running containers. Default `/run/lacre`; at most 60
     /// bytes, since the names of sockets are limited.
     pub run: PathBuf,
-    /// Between SIGTERM and SIGKILL when a container is stopped. Default `10s`.
-    pub grace: Span,
 }
 
 /// The certificates of a node, PEM files.
@@ -144,7 +142,6 @@ impl Default for Config {
             records: "/var/log/lacre/violations.jsonl".into(),
             state: "/var/lib/lacre".into(),
             run: "/run/lacre".into(),
-            grace: Span::from_secs(10),
         }
     }
 }

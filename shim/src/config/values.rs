@@ -1,6 +1,5 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use lacre_types::Source;
 use serde::Deserialize;
@@ -35,45 +34,6 @@ impl<'de> Deserialize<'de> for Server {
         Err(de::Error::custom(format!(
             "`{text}` is not a policy server; expected unix:///PATH or tls://HOST:PORT"
         )))
-    }
-}
-
-/// A length of time: `500ms`, `10s`, `2m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(Duration);
-
-impl Span {
-    /// So many seconds.
-    #[must_use]
-    pub const fn from_secs(seconds: u64) -> Self {
-        Self(Duration::from_secs(seconds))
-    }
-
-    /// As a duration.
-    #[must_use]
-    pub const fn get(self) -> Duration {
-        self.0
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let digits = text.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = text[..digits].parse().ok()?;
-        let duration = match &text[digits..] {
-            "ms" => Duration::from_millis(number),
-            "s" => Duration::from_secs(number),
-            "m" => Duration::from_secs(number.checked_mul(60)?),
-            _ => return None,
-        };
-        Some(Self(duration))
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Self::parse(&text).ok_or_else(|| {
-            de::Error::custom(format!("`{text}` is not a time; expected such as 500ms, 10s, 2m"))
-        })
     }
 }
 
@@ -112,19 +72,5 @@ impl<'de> Deserialize<'de> for Sources {
         }
 
         d.deserialize_any(AutoOrList)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(Span::parse("1500ms").map(Span::get), Some(Duration::from_millis(1500)));
-        assert_eq!(Span::parse("2m"), Some(Span::from_secs(120)));
-        for wrong in ["10", "s", "-1s", "1h", "", "99999999999999999999s", "1 s"] {
-            assert_eq!(Span::parse(wrong), None, "{wrong}");
-        }
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn name(namespace: &str, container: &str) -> String {
 pub(super) enum LadderError {
     #[error("arming the source {0}, which the configuration asks for")]
     Named(Source, #[source] SourceError),
-    #[error("this node offers none of the sources; `lacre doctor` says what each one needs")]
+    #[error(
+        "this node offers none of the sources; docs/sources.md says what each one needs, the log what is missing"
+    )]
     None,
 }
 
