@@ -6,7 +6,7 @@ use crate::daemon::Version;
 use crate::paths::cache;
 
 /// containerd's configuration: everything in `folder`, lacre's handler for pods when `cri`.
-pub(crate) fn containerd(version: Version, folder: &Path, cri: bool) -> String {
+pub(crate) fn containerd(version: Version, folder: &Path, cri: bool, level: &str) -> String {
     let f = folder.display();
     let (generation, cri_plugins, settings) = match version {
         Version::V1_6 | Version::V1_7 => {
@@ -40,7 +40,7 @@ disabled_plugins = {disabled:?}
 [grpc]
 address = "{f}/containerd.sock"
 [debug]
-level = "debug"
+level = "{level}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{f}/opt"
 [plugins."io.containerd.internal.v1.restart"]

@@ -81,6 +81,7 @@ pub struct Builder {
     version: Version,
     cri: bool,
     lacre: String,
+    level: &'static str,
     environment: Vec<(String, String)>,
 }
 
@@ -96,6 +97,13 @@ impl Builder {
     #[must_use]
     pub fn lacre(mut self, yaml: &str) -> Self {
         self.lacre.push_str(yaml);
+        self
+    }
+
+    /// Sets how much the daemon and its shims log; `debug` if not said.
+    #[must_use]
+    pub fn log_level(mut self, level: &'static str) -> Self {
+        self.level = level;
         self
     }
 
@@ -119,7 +127,7 @@ impl Builder {
         }
         fs::write(folder.join("cni/10-lacre.conflist"), config::cni(folder))?;
         fs::write(folder.join("lacre/config.yaml"), config::lacre(folder, &self.lacre))?;
-        let settings = config::containerd(self.version, folder, self.cri);
+        let settings = config::containerd(self.version, folder, self.cri, self.level);
         fs::write(folder.join("config.toml"), settings)?;
         let before = Snapshot::default();
         let mut daemon =
@@ -156,7 +164,13 @@ impl Containerd {
     /// What may be set before the start.
     #[must_use]
     pub fn builder(version: Version) -> Builder {
-        Builder { version, cri: false, lacre: String::new(), environment: Vec::new() }
+        Builder {
+            version,
+            cri: false,
+            lacre: String::new(),
+            level: "debug",
+            environment: Vec::new(),
+        }
     }
 
     /// Which generation it is.

@@ -5,6 +5,7 @@
 //! and what is left over is known exactly. [`Containerd`] and [`Dockerd`] live in one.
 //! `integration/setup.sh` brings what they run.
 
+pub mod bench;
 mod config;
 pub mod container;
 pub mod cri;

@@ -1,0 +1,236 @@
+//! What was promised, what was measured, and why the two differ where they do.
+
+use super::page::{Section, Unit};
+use super::stats::Comparison;
+use super::variant::CONTROL;
+
+/// A promise.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    key: Key,
+    what: &'static str,
+    limit: Limit,
+    /// Printed where it is missed, and only there.
+    because: &'static str,
+}
+
+/// Its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Start,
+    Exec,
+    Opens,
+    Build,
+    Server,
+    Pause,
+    BaselineCold,
+    BaselineCached,
+    Memory,
+    FlatStart,
+    FlatExec,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limit {
+    /// Of plain runc, or of what the section compares with.
+    Times(f64),
+    AtMost(f64, Unit),
+}
+
+const BUDGETS: [Budget; 11] = [
+    Budget {
+        key: Key::Start,
+        what: "container start, baseline cached",
+        limit: Limit::Times(1.05),
+        because: "arming `exec-trace` puts two maps into maps of maps, and for each the kernel \
+                  waits for a grace period of RCU before the call returns \
+                  (`maybe_wait_bpf_programs`, 4 to 20 ms each); `[fanotify]` alone does \
+                  without. The first container after a boot also loads the programs (30 to 45 \
+                  ms, once a node).",
+    },
+    Budget {
+        key: Key::Exec,
+        what: "exec of a known program, steady state",
+        limit: Limit::Times(1.01),
+        because: "with `fetch`, the default, `exec-trace` looks at every page fault: some 10 µs \
+                  of a static program's life, 30 µs of a dynamic one's; `fanotify` adds the \
+                  ignore marks of the program and of its loader, 5 µs or so. `exec-map` has \
+                  its perf events copied at every fork, which is why `auto` leaves it out.",
+    },
+    Budget {
+        key: Key::Opens,
+        what: "opens of data files, steady state",
+        // 1.00 × to two digits.
+        limit: Limit::Times(1.005),
+        because: "on a file system that anybody asks permission events of, the kernel goes the \
+                  longer way through every open, whatever was asked: 50 to 130 ns. With \
+                  `block: all` a file that was looked at has an ignore mark of its own to be \
+                  found, and a file on a volume never has one, since lacre would then hold on \
+                  to the volume's mount: each of its opens waits for an answer. `[exec-trace]` \
+                  alone costs opens nothing.",
+    },
+    Budget {
+        key: Key::Build,
+        what: "exec-heavy build",
+        limit: Limit::Times(1.01),
+        because: "with `block: all` the first open of each file in the container waits for an \
+                  answer, and a script opens many; the other ways differ by less than the \
+                  machine's noise where *runc again* does too.",
+    },
+    Budget {
+        key: Key::Server,
+        what: "server",
+        limit: Limit::Times(1.01),
+        because: "of what opens cost, above; where *runc again* is as far from 1, the \
+                  machine's noise is all that there is to see.",
+    },
+    Budget {
+        key: Key::Pause,
+        what: "from measurement to PAUSE done, p99",
+        limit: Limit::AtMost(5e6, Unit::Nanoseconds),
+        because: "a task stops when it is next scheduled: on a machine whose cores are all \
+                  busy with something else that takes a time slice.",
+    },
+    Budget {
+        key: Key::BaselineCold,
+        what: "baseline, cold, against `sha256sum`",
+        limit: Limit::Times(1.0),
+        because: "",
+    },
+    Budget {
+        key: Key::BaselineCached,
+        what: "baseline, cached",
+        limit: Limit::AtMost(5e6, Unit::Nanoseconds),
+        because: "",
+    },
+    Budget {
+        key: Key::Memory,
+        what: "memory of a shim above the inner's",
+        limit: Limit::AtMost(5.0 * 1024.0, Unit::Kibibytes),
+        because: "the pages of the program itself are counted, of which all shims of the node \
+                  share one copy: the proportional figure is what one shim more takes.",
+    },
+    Budget {
+        key: Key::FlatStart,
+        what: "container start beside idle ones, against none",
+        limit: Limit::Times(1.05),
+        because: "",
+    },
+    Budget {
+        key: Key::FlatExec,
+        what: "exec beside idle containers, against none",
+        limit: Limit::Times(1.01),
+        because: "",
+    },
+];
+
+/// One budget, held against one figure.
+#[derive(Debug, Clone)]
+pub(crate) struct Verdict {
+    key: Key,
+    way: String,
+    measured: f64,
+    noise: Option<f64>,
+}
+
+impl Verdict {
+    /// `way` says of which of the section's figures.
+    pub(crate) fn new(key: Key, way: &str, measured: f64) -> Self {
+        Self { key, way: way.to_owned(), measured, noise: None }
+    }
+
+    /// A way of a table in which runc was also measured against itself.
+    pub(crate) fn of(key: Key, title: &str, table: &Comparison, name: &str) -> Option<Self> {
+        let ratio = |name| Some(table.ratio(name)?.median());
+        let way = format!("{title}{name}");
+        Some(Self { key, way, measured: ratio(name)?, noise: ratio(CONTROL.name) })
+    }
+}
+
+impl Budget {
+    fn shown(&self, measured: f64) -> [String; 3] {
+        match self.limit {
+            Limit::Times(limit) => {
+                let by = (measured / limit - 1.0) * 100.0;
+                // Rounded down: 1.005 is the end of 1.00 to two digits.
+                let limit = format!("≤ {:.2} ×", (limit * 100.0).floor() / 100.0);
+                [limit, format!("{measured:.3} ×"), format!("{by:.1} %")]
+            }
+            Limit::AtMost(limit, unit) => [
+                format!("< {}", unit.show(limit)),
+                unit.show(measured),
+                unit.show(measured - limit),
+            ],
+        }
+    }
+
+    fn met(&self, measured: f64) -> bool {
+        match self.limit {
+            Limit::Times(limit) => measured <= limit,
+            Limit::AtMost(limit, _) => measured < limit,
+        }
+    }
+}
+
+/// The table that everything else explains.
+pub(crate) fn section(verdicts: &[Verdict]) -> Section {
+    let mut section = Section::new(
+        "Budgets",
+        "Where a way is compared, the figure is the median of the ratios of each round; the \
+         sections below have their spread. *runc again* is runc measured against itself in the \
+         same rounds.",
+    );
+    let mut rows = Vec::new();
+    let mut missed: Vec<&Budget> = Vec::new();
+    for budget in &BUDGETS {
+        for verdict in verdicts.iter().filter(|verdict| verdict.key == budget.key) {
+            let [limit, measured, by] = budget.shown(verdict.measured);
+            let verdict_text = if budget.met(verdict.measured) {
+                "met".to_owned()
+            } else {
+                if missed.last().is_none_or(|last| last.key != budget.key) {
+                    missed.push(budget);
+                }
+                format!("**missed by {by}**")
+            };
+            let noise = verdict.noise.map_or_else(String::new, |noise| format!("{noise:.3} ×"));
+            let what = budget.what.to_owned();
+            rows.push(vec![what, verdict.way.clone(), limit, measured, noise, verdict_text]);
+        }
+    }
+    section.table(&["what", "way", "budget", "measured", "runc again", ""], &rows);
+    for budget in missed.iter().filter(|budget| !budget.because.is_empty()) {
+        section.paragraph(&format!("*{}* is missed because {}", budget.what, budget.because));
+    }
+    section
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_budget_says_by_how_much() {
+        let text = section(&[
+            Verdict::new(Key::Start, "audit", 1.04),
+            Verdict::new(Key::Start, "enforce", 1.155),
+            Verdict::new(Key::Pause, "auto", 6.5e6),
+            Verdict::new(Key::Opens, "audit", 1.004),
+        ])
+        .into_text();
+        assert!(text.contains("| audit | ≤ 1.05 × | 1.040 × |  | met |"), "{text}");
+        assert!(
+            text.contains("| enforce | ≤ 1.05 × | 1.155 × |  | **missed by 10.0 %** |"),
+            "{text}"
+        );
+        assert!(text.contains("| < 5.00 ms | 6.50 ms |  | **missed by 1.50 ms** |"), "{text}");
+        assert!(text.contains("| audit | ≤ 1.00 × | 1.004 × |  | met |"), "{text}");
+    }
+
+    #[test]
+    fn each_promise_stands_once_in_the_table() {
+        for (at, budget) in BUDGETS.iter().enumerate() {
+            assert!(BUDGETS[..at].iter().all(|other| other.key != budget.key));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The image that is measured: the Debian-like one, and a layer with what measures.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::image::{Image, Layer};
+use crate::images::debian_image;
+use crate::output::Output;
+
+/// Data files in the image, at `/bench/data`.
+pub(crate) const DATA_FILES: usize = 500;
+
+/// Builds the programs in `folder`, and the image with them: `agent`, the targets `static`
+/// and `dynamic` (which do nothing), the script `configure`, the data.
+pub(crate) fn debian(folder: &Path) -> Result<Image> {
+    let mut layer = Layer::new().dir("bench", 0o755);
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/payload");
+    for (name, source, flags) in [
+        ("agent", "agent.c", &["-static"][..]),
+        ("static", "true.c", &["-static"]),
+        ("dynamic", "true.c", &[]),
+    ] {
+        let to = folder.join(format!("bench-{name}"));
+        let mut command = Command::new("cc");
+        command.args(["-O2", "-Wl,--build-id=none", "-o"]).arg(&to).args(flags);
+        Output::of(command.arg(sources.join(source)))?.ok().context("compiling what measures")?;
+        layer = layer.copy(format!("bench/{name}"), 0o755, to);
+    }
+    layer = layer.copy("bench/configure", 0o755, sources.join("configure"));
+    layer = layer.dir("bench/data", 0o755);
+    for number in 0..DATA_FILES {
+        layer = layer.file(format!("bench/data/{number}"), 0o644, [b'x'; 4096]);
+    }
+    Ok(debian_image()?.named("lacre.test/bench:1").layer(layer))
+}
