@@ -52,10 +52,10 @@ const BUDGETS: [Budget; 11] = [
         key: Key::Exec,
         what: "exec of a known program, steady state",
         limit: Limit::Times(1.01),
-        because: "with `fetch`, the default, `exec-trace` looks at every page fault: some 10 µs \
-                  of a static program's life, 30 µs of a dynamic one's; `fanotify` adds the \
-                  ignore marks of the program and of its loader, 5 µs or so. `exec-map` has \
-                  its perf events copied at every fork, which is why `auto` leaves it out.",
+        because: "the programs of `exec-trace` at fork and exec take some 15 µs of each, the \
+                  marks of `fanotify` up to 8, and with `fetch`, the default, the look at \
+                  every page fault 15 more of a dynamic program's life. `exec-map` has its \
+                  perf events copied at every fork: `auto` leaves it out.",
     },
     Budget {
         key: Key::Opens,

@@ -43,9 +43,10 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
         let into =
             if round > 0 { (&mut figures, &mut own_time) } else { (&mut unused.0, &mut unused.1) };
         for variant in of_round(&ways, round) {
-            match variant.lacre {
-                Some(_) => lab.prime(*variant)?,
-                None => lab.unload()?,
+            // What another way has left there runs for every process of the node.
+            lab.unload()?;
+            if variant.lacre.is_some() {
+                lab.prime(*variant)?;
             }
             one(lab, plan, *variant, into.0, into.1)?;
         }
