@@ -25,6 +25,7 @@ const AUDIT: Column = Column {
     settings: "mode: audit\n",
     enforces: false,
     known: &[("A14d", "MISS")],
+    late: &[],
 };
 
 const AUTO: Column = Column {
