@@ -124,18 +124,18 @@ fn a_pair_matches_exactly_before_a_glob_or_a_key_alone() {
 #[test]
 fn a_rule_for_a_container_may_have_paths_of_its_own() {
     let policy = policy(
-        "ByContainerImageName:\n- builder:\n    ByPath:\n    - /work/**: SKIP\n    Default: STOP\n\
+        "ByContainerImageName:\n- builder:\n    ByPath:\n    - /build/**: SKIP\n    Default: STOP\n\
          ByPath:\n- /tmp/**: PAUSE\nDefault: KILL",
     );
-    assert_eq!(decide(&policy, named("builder"), "/work/a.out"), Action::Skip);
+    assert_eq!(decide(&policy, named("builder"), "/build/a.out"), Action::Skip);
     assert_eq!(decide(&policy, named("builder"), "/tmp/a.out"), Action::Stop);
-    assert_eq!(decide(&policy, named("other"), "/work/a.out"), Action::Kill);
+    assert_eq!(decide(&policy, named("other"), "/build/a.out"), Action::Kill);
     assert_eq!(decide(&policy, named("other"), "/tmp/a.out"), Action::Pause);
-    let path = CanonicalPath::new("/work/a.out").unwrap();
+    let path = CanonicalPath::new("/build/a.out").unwrap();
     let decision = policy.decide(&named("builder"), ViolationKind::EntryNotFound, Some(&path));
     assert_eq!(
         decision.rule.to_string(),
-        "Actions.ENTRY_NOT_FOUND.ByContainerImageName[\"builder\"].ByPath[\"/work/**\"]"
+        "Actions.ENTRY_NOT_FOUND.ByContainerImageName[\"builder\"].ByPath[\"/build/**\"]"
     );
     assert_eq!(decision.rule.line(), Some(6));
 }

@@ -36,7 +36,7 @@ fn the_example_of_the_page_loads_without_a_warning_and_decides_as_it_says() {
     let named = |name| Subject { image_name: Some(name), ..Subject::default() };
     assert_eq!(decide(named("nginx"), "/x"), Action::Skip);
     assert_eq!(decide(named("registry.example/team/app:7"), "/x"), Action::Pause);
-    assert_eq!(decide(named("builder"), "/work/a.out"), Action::Skip);
+    assert_eq!(decide(named("builder"), "/build/a.out"), Action::Skip);
     assert_eq!(decide(named("builder"), "/data/a.out"), Action::Stop);
     let staging = Subject { labels: &[("env", "test-4")], ..named("app") };
     assert_eq!(decide(staging, "/x"), Action::Skip);

@@ -9,7 +9,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::ExitStatus;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::Args;
 use crate::cgroup;
@@ -21,10 +22,14 @@ use crate::process;
 use crate::rundir::{Bundle, Container, Place, RunDirError, State};
 use crate::serve;
 use crate::task::Inner;
+use crate::wire::{put_bytes, put_uint};
 
 /// How long a process that was asked to go, or killed, may take. containerd gives `delete`
 /// five seconds in all.
 const GOING: Duration = Duration::from_secs(1);
+
+/// What a shell says of SIGKILL: 128 + 9.
+const KILLED: u64 = 137;
 
 /// Why `delete` has no result.
 #[derive(Debug, thiserror::Error)]
@@ -57,11 +62,34 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         None => unguarded(args, &program, &bundle),
     };
     guard::forget(&args.namespace, &args.id);
+    let output = output.map(|output| if never_created(&bundle) { gone(output) } else { output });
     cgroup::remove_empty(&bundle);
     if let Some(place) = &place {
         sweep(place);
     }
     output
+}
+
+/// runc's shim writes the init's id as soon as there is one.
+fn never_created(bundle: &Path) -> bool {
+    !bundle.join("init.pid").exists()
+}
+
+/// A container that was never created is as good as deleted, where the inner shim finds
+/// nothing to delete and says so: containerd keeps the bundle of a `delete` that fails.
+fn gone(output: Output) -> Output {
+    if output.status.success() {
+        return output;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut timestamp = Vec::new();
+    put_uint(&mut timestamp, 1, now.as_secs());
+    put_uint(&mut timestamp, 2, u64::from(now.subsec_nanos()));
+    // `DeleteResponse`: no pid, killed, now.
+    let mut stdout = Vec::new();
+    put_uint(&mut stdout, 2, KILLED);
+    put_bytes(&mut stdout, 3, &timestamp);
+    Output { status: ExitStatus::default(), stdout, stderr: output.stderr }
 }
 
 fn bundle(args: &Args) -> Result<PathBuf, DeleteError> {

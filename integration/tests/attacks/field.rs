@@ -44,7 +44,18 @@ impl Seen {
 pub(crate) struct Field {
     runtime: Runtime,
     image: Image,
-    daemon: Containerd,
+    /// There until it is dropped.
+    daemon: Option<Containerd>,
+}
+
+impl Drop for Field {
+    /// Whoever waits for a container that lacre ends leaves FIFOs of its own behind; what
+    /// containers leave is another test's matter.
+    fn drop(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.abandon();
+        }
+    }
 }
 
 impl Field {
@@ -67,7 +78,7 @@ impl Field {
         compile(&folder.join("attack"))?;
         let image = debian_image()?;
         daemon.import(&image)?;
-        Ok(Self { runtime, image, daemon })
+        Ok(Self { runtime, image, daemon: Some(daemon) })
     }
 
     /// Runs an attack in a container of its own.
@@ -91,7 +102,7 @@ impl Field {
                 let mut all = vec!["--rm"];
                 all.extend(options);
                 let command = [attack.script];
-                Output::of(&mut self.daemon.run_command(
+                Output::of(&mut self.daemon()?.run_command(
                     self.runtime,
                     &all,
                     &self.image,
@@ -100,23 +111,19 @@ impl Field {
                 ))?;
             }
             Entry::Shell => {
+                // Where an attack fails, the image's own program runs, and must not wait.
+                let script = format!("exec </dev/null\n{}", attack.script);
                 let command = ["sleep", "1000"];
-                self.daemon.spawn_with(self.runtime, &options, &self.image, id, &command)?;
-                let said = self.daemon.exec(id, &["bash", "-c", attack.script])?;
+                self.daemon()?.spawn_with(self.runtime, &options, &self.image, id, &command)?;
+                let said = self.daemon()?.exec(id, &["bash", "-c", &script])?;
                 if self.runtime == Runtime::Runc {
                     eprintln!("{id}: {said:?}");
                 }
-                self.daemon.remove(id)?;
+                self.daemon()?.remove(id)?;
             }
         }
         let ran = self.path("marks").join(id).exists();
         self.judge(id, ran, before)
-    }
-
-    /// Whoever waits for a container that lacre ends leaves FIFOs of its own behind; what
-    /// containers leave is another test's matter.
-    pub(crate) fn end(self) {
-        self.daemon.abandon();
     }
 
     fn judge(&self, id: &str, ran: bool, before: usize) -> Result<Seen> {
@@ -148,8 +155,12 @@ impl Field {
         })
     }
 
+    fn daemon(&self) -> Result<&Containerd> {
+        self.daemon.as_ref().context("the daemon runs")
+    }
+
     fn path(&self, name: &str) -> PathBuf {
-        self.daemon.node().folder().join(name)
+        self.daemon.as_ref().map(|d| d.node().folder().join(name)).unwrap_or_default()
     }
 
     fn mount(&self, name: &str, how: &str) -> String {
