@@ -9,5 +9,8 @@ pub mod container;
 pub mod ima;
 pub mod pcr;
 pub mod replay;
+#[cfg(feature = "tpm")]
+pub mod tpm;
+pub mod tpm2;
 
 pub use bytes::Blob;

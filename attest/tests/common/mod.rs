@@ -1,0 +1,196 @@
+//! A TPM simulator of each test's own, made with certificates by a CA of its own.
+#![allow(clippy::unwrap_used, dead_code, reason = "what fails here fails the test")]
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use lacre_attest::tpm::Tpm;
+use tempfile::TempDir;
+
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running swtpm.
+#[derive(Debug)]
+pub struct Swtpm {
+    state: TempDir,
+    child: Child,
+    port: u16,
+    template: &'static Template,
+}
+
+/// The state of a new TPM, and the certificates of who made it.
+#[derive(Debug)]
+pub struct Template {
+    dir: TempDir,
+}
+
+impl Template {
+    fn make() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        fs::create_dir(at("state")).unwrap();
+        fs::create_dir(at("ca")).unwrap();
+        fs::write(
+            at("setup.conf"),
+            format!(
+                "create_certs_tool = /usr/bin/swtpm_localca\n\
+                 create_certs_tool_config = {}\ncreate_certs_tool_options = {}\n",
+                at("localca.conf"),
+                at("localca.options")
+            ),
+        )
+        .unwrap();
+        fs::write(
+            at("localca.conf"),
+            format!(
+                "statedir = {0}\nsigningkey = {0}/key.pem\nissuercert = {0}/issuer.pem\n\
+                 certserial = {0}/serial\n",
+                at("ca")
+            ),
+        )
+        .unwrap();
+        fs::write(
+            at("localca.options"),
+            "--platform-manufacturer lacre\n--platform-version 1\n--platform-model test\n",
+        )
+        .unwrap();
+        let made = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--pcr-banks", "sha1,sha256,sha384"])
+            .args(["--tpmstate", &at("state"), "--config", &at("setup.conf")])
+            .args(["--logfile", &at("log")])
+            .output()
+            .expect("swtpm_setup is installed by `make setup`");
+        let log = fs::read_to_string(at("log")).unwrap_or_default();
+        assert!(made.status.success(), "swtpm_setup: {made:?}\n{log}");
+        Self { dir }
+    }
+
+    /// The root and the issuer, DER.
+    pub fn authorities(&self) -> [Vec<u8>; 2] {
+        let der = |name| from_pem(&self.dir.path().join("ca").join(name));
+        [der("swtpm-localca-rootca-cert.pem"), der("issuer.pem")]
+    }
+}
+
+fn from_pem(path: &Path) -> Vec<u8> {
+    use base64::Engine as _;
+    let text = fs::read_to_string(path).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    base64::engine::general_purpose::STANDARD.decode(body).unwrap()
+}
+
+/// Making a TPM takes seconds: two for all tests, each test has a copy.
+fn template(number: usize) -> &'static Template {
+    static MADE: [OnceLock<Template>; 2] = [OnceLock::new(), OnceLock::new()];
+    MADE[number].get_or_init(Template::make)
+}
+
+impl Swtpm {
+    pub fn new() -> Self {
+        Self::of(template(0))
+    }
+
+    /// Another TPM, of another maker.
+    pub fn other() -> Self {
+        Self::of(template(1))
+    }
+
+    fn of(template: &'static Template) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(template.dir.path().join("state")).unwrap() {
+            let file = file.unwrap().path();
+            fs::copy(&file, state.path().join(file.file_name().unwrap())).unwrap();
+        }
+        let (child, port) = start(state.path());
+        Self { state, child, port, template }
+    }
+
+    pub fn authorities(&self) -> [Vec<u8>; 2] {
+        self.template.authorities()
+    }
+
+    pub fn tcti(&self) -> String {
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
+    pub fn open(&self) -> Tpm {
+        Tpm::open(&self.tcti(), DEADLINE).unwrap()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Pulls the plug.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, as a reboot does.
+    pub fn restart(&mut self) {
+        self.kill();
+        (self.child, self.port) = start(self.state.path());
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// libtss2 finds the control channel at the port after the TPM's, so two in a row are
+/// needed, which nobody can reserve: tried until swtpm has both.
+fn start(state: &Path) -> (Child, u16) {
+    static NEXT: Mutex<u16> = Mutex::new(0);
+    for _ in 0..100 {
+        let port = {
+            let mut next = NEXT.lock().unwrap();
+            *next += 2;
+            // Below the range that the kernel hands out (ip_local_port_range).
+            10_000 + u16::try_from(std::process::id() % 9_000).unwrap() * 2 + *next
+        };
+        let state_dir: PathBuf = state.canonicalize().unwrap();
+        let mut child = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .arg("--tpmstate")
+            .arg(format!("dir={}", state_dir.display()))
+            .arg("--server")
+            .arg(format!("type=tcp,port={port},bindaddr=127.0.0.1"))
+            .arg("--ctrl")
+            .arg(format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("swtpm is installed by `make setup`");
+        let until = Instant::now() + DEADLINE;
+        while Instant::now() < until {
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            // swtpm tells nobody when it listens.
+            if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
+                if child.try_wait().unwrap().is_none() {
+                    return (child, port);
+                }
+                break;
+            }
+            sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    panic!("swtpm does not start");
+}
