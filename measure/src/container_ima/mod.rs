@@ -1,0 +1,231 @@
+//! `container-ima`: the container's own measurement list, kept by a kernel with
+//! `CONFIG_IMA_CONTAINER` (`kernel/INTERFACE.md`) and anchored in the TPM.
+//!
+//! It is evidence, and sees only after the fact: what a line tells of has run. What is
+//! measured is the IMA policy's choice; one of `BPRM_CHECK` and `MMAP_CHECK` measures what
+//! baselines list, while `FILE_CHECK` tells of data too, which no baseline has.
+//!
+//! The list is made before Start, so that its first line is the entrypoint, and followed
+//! with poll. Each line is judged once: the descriptor keeps the place, for as long as the
+//! container lives.
+
+mod kernel;
+mod line;
+mod secret;
+
+use std::io::{self, PipeReader, PipeWriter, Read as _};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use lacre_attest::ima::{Form, Stream};
+use lacre_types::{Algorithm, Source};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::{Answer, Armed, Judge, Loss, Outcome, SourceError, Target};
+use kernel::{Containers, List};
+use line::Lines;
+
+pub use kernel::list_id;
+pub use secret::SecretFile;
+
+/// How `container-ima` works on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Where the kernel shows the lists.
+    pub folder: PathBuf,
+    /// Where the containers' secrets are kept, for whoever verifies them: root's alone.
+    pub secrets: PathBuf,
+    /// What one list may take, in MiB; `None` for the kernel's own bound.
+    pub limit: Option<u32>,
+}
+
+impl Options {
+    /// As the kernel has it, with the secrets below `state`.
+    #[must_use]
+    pub fn below(state: &std::path::Path) -> Self {
+        Self {
+            folder: "/sys/kernel/security/ima/containers".into(),
+            secrets: state.join("secrets"),
+            limit: None,
+        }
+    }
+}
+
+/// `container-ima` at work on one container.
+#[derive(Debug)]
+pub struct ContainerImaArmed {
+    /// Closing it ends the reader, once it has read the list to its end.
+    wake: Option<PipeWriter>,
+    reader: Option<JoinHandle<()>>,
+    containers: Containers,
+    id: String,
+    _secret: SecretFile,
+}
+
+fn failed(doing: String, source: io::Error) -> SourceError {
+    SourceError::Failed { source_name: Source::ContainerIma, doing, source }
+}
+
+/// Whether this node offers what `container-ima` needs.
+///
+/// # Errors
+/// What is missing, and how to have it.
+pub fn probe(options: &Options) -> Result<(), SourceError> {
+    Containers::at(&options.folder).map(drop)
+}
+
+/// Makes the container's list, and follows it. Its init waits to be started.
+///
+/// # Errors
+/// When the kernel keeps no such lists, or a call fails.
+pub fn arm(
+    target: &Target,
+    judge: Arc<dyn Judge>,
+    options: &Options,
+) -> Result<ContainerImaArmed, SourceError> {
+    let containers = Containers::at(&options.folder)?;
+    let id = list_id(&target.container);
+    // Before there is a list: one whose secret nobody has can't be verified.
+    let secret = SecretFile::make(&options.secrets, &id).map_err(|why| {
+        failed(format!("keeping the secret of {id} in {}", options.secrets.display()), why)
+    })?;
+    let list = containers.create(&id, target.init_pid, secret.secret(), options.limit)?;
+    let doing = |why| failed("starting the reader of the list".to_owned(), why);
+    let watch = Watch { judge, lines: Lines::new(Arc::clone(&target.known)), list };
+    let started = io::pipe().and_then(|(woken, wake)| {
+        let reader = std::thread::Builder::new()
+            .name("container-ima".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || watch.run(&woken))?;
+        Ok((wake, reader))
+    });
+    match started {
+        Ok((wake, reader)) => Ok(ContainerImaArmed {
+            wake: Some(wake),
+            reader: Some(reader),
+            containers,
+            id,
+            _secret: secret,
+        }),
+        Err(why) => {
+            containers.release(&id);
+            Err(doing(why))
+        }
+    }
+}
+
+/// Lets go of a container's list that a shim which died has left: the kernel frees it with
+/// the container's last task.
+pub fn forget(container: &str, options: &Options) {
+    if let Ok(containers) = Containers::at(&options.folder) {
+        containers.release(&list_id(container));
+    }
+    SecretFile::forget(&options.secrets, &list_id(container));
+}
+
+impl Armed for ContainerImaArmed {
+    fn source(&self) -> Source {
+        Source::ContainerIma
+    }
+}
+
+impl Drop for ContainerImaArmed {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        self.containers.release(&self.id);
+    }
+}
+
+/// The eyes on one container's list.
+struct Watch {
+    judge: Arc<dyn Judge>,
+    lines: Lines,
+    list: List,
+}
+
+/// How a pass over the list ended.
+enum Read {
+    /// At its end, for now.
+    Caught,
+    /// Nothing more can be read: this is why.
+    Over(String),
+}
+
+impl Watch {
+    fn run(mut self, woken: &PipeReader) {
+        let mut stream = Stream::new(Form::Binary, Algorithm::Sha1);
+        loop {
+            let ending = match wait(&self.list, woken) {
+                Ok(ending) => ending,
+                Err(why) => return self.lost(Loss::Ended(format!("waiting for lines: {why}"))),
+            };
+            match self.catch_up(&mut stream) {
+                Read::Over(why) => return self.lost(Loss::Ended(why)),
+                Read::Caught if ending => break,
+                Read::Caught => {}
+            }
+        }
+        if let Err(why) = stream.finish() {
+            self.lost(Loss::Ended(format!("the list ends within line {}", why.line)));
+        }
+        match self.list.counts() {
+            Ok(counts) if counts.lines > stream.lines() => {
+                self.lost(Loss::Overflow(Some(counts.lines - stream.lines())));
+            }
+            Ok(counts) if counts.lost > 0 => self.lost(Loss::Overflow(Some(counts.lost))),
+            Ok(_) => {}
+            Err(why) => self.lost(Loss::Ended(format!("reading how long the list is: {why}"))),
+        }
+    }
+
+    fn lost(&self, loss: Loss) {
+        self.judge.lost(Source::ContainerIma, loss);
+    }
+
+    fn catch_up(&mut self, stream: &mut Stream) -> Read {
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let count = match self.list.read(&mut bytes) {
+                Ok(0) => return Read::Caught,
+                Ok(count) => count,
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
+                Err(why) => return Read::Over(format!("reading the list: {why}")),
+            };
+            let (judge, lines) = (&self.judge, &self.lines);
+            let fed = stream.feed(&bytes[..count], |_, entry| {
+                let Some(measurement) = lines.measurement(entry, &**judge) else {
+                    return judge.lost(Source::ContainerIma, Loss::Overflow(None));
+                };
+                // It has run; who did it is not told, so nobody can be killed for it here.
+                let (Answer::Allow | Answer::Deny) = judge.judge(&measurement);
+                judge.seen(measurement, Outcome::Ran);
+            });
+            if let Err(why) = fed {
+                return Read::Over(format!("{why}: {}", why.source));
+            }
+        }
+    }
+}
+
+/// Waits for lines. `true` when the source is being disarmed.
+fn wait(list: &List, woken: &PipeReader) -> io::Result<bool> {
+    let mut fds = [
+        PollFd::new(list, PollFlags::IN),
+        PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
+    ];
+    loop {
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(why) => return Err(why.into()),
+        }
+        let ending = !fds[1].revents().is_empty();
+        // A list that is closed stays so: only the end of the watching is left to wait for.
+        return Ok(ending || fds[0].revents().contains(PollFlags::HUP));
+    }
+}
