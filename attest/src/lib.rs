@@ -9,7 +9,10 @@
 pub mod boot;
 mod bytes;
 pub mod container;
+pub mod enrol;
 pub mod evidence;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod ima;
 pub mod pcr;
 pub mod replay;

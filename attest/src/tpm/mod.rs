@@ -4,11 +4,15 @@
 //! connection; who asks waits no longer than the deadline, and then has an error that says
 //! so. While the thread still waits for an answer, further questions are refused at once.
 
+mod anchor;
 mod commands;
 mod error;
+mod journal;
 
+pub use anchor::{Anchor, Anchored, List, ListError, PcrOf};
 pub use commands::{AttestationKey, Endorsement, KeyKind, Pcrs, Quote};
 pub use error::TpmError;
+pub use journal::{Extend, Journal, JournalError};
 
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;

@@ -76,7 +76,12 @@ impl Case<'_> {
         }
         self.known_prefix(part, &replay);
         self.lines.insert(Log::Host, replay.lines);
-        self.passed(question, format!("{} lines, PCR {index} {bank}", replay.lines));
+        let violations = match replay.violations {
+            0 => String::new(),
+            count => format!(", {count} of them violations, whose names nobody vouches for"),
+        };
+        let seen = format!("{} lines, PCR {index} {bank}{violations}", replay.lines);
+        self.passed(question, seen);
         let (boot_aggregate, version) = (lines.boot_aggregate, lines.version);
         Some(HostList { replay, anchored, boot_aggregate, version })
     }
@@ -293,8 +298,10 @@ pub(super) fn measurement(entry: &Entry<'_>, source: Source) -> Option<Measureme
     if name == Some(b"boot_aggregate") || entry.buffer().is_some() {
         return None;
     }
-    let path = name.and_then(|name| CanonicalPath::new(name).ok());
+    let known = entry.is_built_in();
+    let path = name.filter(|_| known).and_then(|name| CanonicalPath::new(name).ok());
     let content = match entry.file_digest() {
+        _ if !known => Content::Unread("its template is none of the kernel's own".to_owned()),
         _ if name.is_some_and(|name| name.starts_with(b"memfd:")) => Content::Fileless,
         _ if entry.is_violation() => {
             Content::Unread("it was written while it was measured".to_owned())
