@@ -100,6 +100,24 @@ impl Journal {
         self.folder.join("aggregate")
     }
 
+    /// `aggregate`'s text, with all that is extended; empty before the first batch.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn read(&self) -> Result<Vec<u8>, JournalError> {
+        // Who holds the lock may have extended what has not joined yet.
+        let _lock = self.lock()?;
+        self.text()
+    }
+
+    fn text(&self) -> Result<Vec<u8>, JournalError> {
+        match fs::read(self.aggregate()) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(JournalError::Io { doing: "read", path: self.aggregate(), source }),
+        }
+    }
+
     /// The list of a container.
     #[must_use]
     pub fn list(&self, seq: u64) -> PathBuf {
@@ -133,7 +151,12 @@ impl Journal {
     /// When they are not anchored: they can be handed in again.
     pub fn anchor(&self, tpm: &mut dyn Extend, events: &[Tagged]) -> Result<(), JournalError> {
         let _lock = self.lock()?;
-        self.recover(tpm)?;
+        let joined = self.recover(tpm)?;
+        // What was handed in before, and broke off after it was extended.
+        let events = events.strip_prefix(joined.as_slice()).unwrap_or(events);
+        if events.is_empty() {
+            return Ok(());
+        }
         let mut recorder = match self.last_batch()? {
             Some(batch) => Recorder::after(self.pcr, batch),
             None => {
@@ -174,21 +197,24 @@ impl Journal {
         })
     }
 
-    /// Ends what another shim, or this one, was kept from ending.
-    fn recover(&self, tpm: &mut dyn Extend) -> Result<(), JournalError> {
+    /// Ends what another shim, or this one, was kept from ending. Answers the events that
+    /// turn out to be anchored.
+    fn recover(&self, tpm: &mut dyn Extend) -> Result<Vec<Tagged>, JournalError> {
         let path = self.folder.join("intent");
         let intent = match fs::read_to_string(&path) {
             Ok(intent) => intent,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(JournalError::Io { doing: "read", path, source }),
         };
-        let mut text = match fs::read(self.aggregate()) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => {
-                return Err(JournalError::Io { doing: "read", path: self.aggregate(), source });
-            }
+        let done = || {
+            let lines = intent.split_inclusive('\n').filter_map(|line| parse_line(line.as_bytes()));
+            lines.map(|event| (event.tag, event.value)).collect()
         };
+        let remove = || {
+            let io = |source| JournalError::Io { doing: "remove", path: path.clone(), source };
+            fs::remove_file(&path).map_err(io)
+        };
+        let mut text = self.text()?;
         // The batch may have joined in part: then its extend is done.
         let partial =
             (1..=intent.len()).rev().find(|len| text.ends_with(&intent.as_bytes()[..*len]));
@@ -198,11 +224,7 @@ impl Journal {
         });
         if let (true, Some(len)) = (joined, partial) {
             self.append(&intent.as_bytes()[len..])?;
-            return fs::remove_file(&path).map_err(|source| JournalError::Io {
-                doing: "remove",
-                path,
-                source,
-            });
+            return remove().map(|()| done());
         }
         let value = tpm.value(self.pcr).map_err(JournalError::Tpm)?;
         let replayed = |text: &[u8]| {
@@ -213,15 +235,11 @@ impl Journal {
         let before = text.is_empty() && started(&intent) == Some(value)
             || replayed(&text).map_err(JournalError::Altered)?;
         if before {
-            return fs::remove_file(&path).map_err(|source| JournalError::Io {
-                doing: "remove",
-                path,
-                source,
-            });
+            return remove().map(|()| Vec::new());
         }
         text.extend_from_slice(intent.as_bytes());
         if replayed(&text).map_err(JournalError::Altered)? {
-            return self.join(&intent);
+            return self.join(&intent).map(|()| done());
         }
         Err(JournalError::Diverged { index: self.pcr, value })
     }

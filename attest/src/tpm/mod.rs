@@ -5,11 +5,13 @@
 //! so. While the thread still waits for an answer, further questions are refused at once.
 
 mod anchor;
+mod collect;
 mod commands;
 mod error;
 mod journal;
 
 pub use anchor::{Anchor, Anchored, List, ListError, PcrOf};
+pub use collect::{CollectError, Places, ShimContainer, collect};
 pub use commands::{AttestationKey, Endorsement, KeyKind, Pcrs, Quote};
 pub use error::TpmError;
 pub use journal::{Extend, Journal, JournalError};

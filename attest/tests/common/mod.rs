@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use lacre_attest::tpm::Tpm;
 use tempfile::TempDir;
 
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running swtpm.
 #[derive(Debug)]
-pub struct Swtpm {
+pub(crate) struct Swtpm {
     state: TempDir,
     child: Child,
     port: u16,
@@ -25,7 +25,7 @@ pub struct Swtpm {
 
 /// The state of a new TPM, and the certificates of who made it.
 #[derive(Debug)]
-pub struct Template {
+pub(crate) struct Template {
     dir: TempDir,
 }
 
@@ -71,7 +71,7 @@ impl Template {
     }
 
     /// The root and the issuer, DER.
-    pub fn authorities(&self) -> [Vec<u8>; 2] {
+    pub(crate) fn authorities(&self) -> [Vec<u8>; 2] {
         let der = |name| from_pem(&self.dir.path().join("ca").join(name));
         [der("swtpm-localca-rootca-cert.pem"), der("issuer.pem")]
     }
@@ -91,12 +91,12 @@ fn template(number: usize) -> &'static Template {
 }
 
 impl Swtpm {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(template(0))
     }
 
     /// Another TPM, of another maker.
-    pub fn other() -> Self {
+    pub(crate) fn other() -> Self {
         Self::of(template(1))
     }
 
@@ -110,36 +110,41 @@ impl Swtpm {
         Self { state, child, port, template }
     }
 
-    pub fn authorities(&self) -> [Vec<u8>; 2] {
+    pub(crate) fn authorities(&self) -> [Vec<u8>; 2] {
         self.template.authorities()
     }
 
-    pub fn tcti(&self) -> String {
+    pub(crate) fn tcti(&self) -> String {
         format!("swtpm:host=127.0.0.1,port={}", self.port)
     }
 
-    pub fn open(&self) -> Tpm {
+    pub(crate) fn open(&self) -> Tpm {
         Tpm::open(&self.tcti(), DEADLINE).unwrap()
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Pulls the plug.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Starts it again, as a reboot does.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         (self.child, self.port) = start(self.state.path());
+    }
+
+    /// Starts it again where others look for it.
+    pub(crate) fn restart_at_same_port(&mut self) {
+        self.child = start_at(self.state.path(), self.port).unwrap();
     }
 }
 
@@ -161,36 +166,39 @@ fn start(state: &Path) -> (Child, u16) {
             // Below the range that the kernel hands out (ip_local_port_range).
             10_000 + u16::try_from(std::process::id() % 9_000).unwrap() * 2 + *next
         };
-        let state_dir: PathBuf = state.canonicalize().unwrap();
-        let mut child = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-            .arg("--tpmstate")
-            .arg(format!("dir={}", state_dir.display()))
-            .arg("--server")
-            .arg(format!("type=tcp,port={port},bindaddr=127.0.0.1"))
-            .arg("--ctrl")
-            .arg(format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm is installed by `make setup`");
-        let until = Instant::now() + DEADLINE;
-        while Instant::now() < until {
-            if child.try_wait().unwrap().is_some() {
-                break;
-            }
-            // swtpm tells nobody when it listens.
-            if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
-                if child.try_wait().unwrap().is_none() {
-                    return (child, port);
-                }
-                break;
-            }
-            sleep(Duration::from_millis(5));
+        if let Some(child) = start_at(state, port) {
+            return (child, port);
         }
-        let _ = child.kill();
-        let _ = child.wait();
     }
     panic!("swtpm does not start");
+}
+
+fn start_at(state: &Path, port: u16) -> Option<Child> {
+    let state: PathBuf = state.canonicalize().unwrap();
+    let mut child = Command::new("swtpm")
+        .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+        .arg("--tpmstate")
+        .arg(format!("dir={}", state.display()))
+        .arg("--server")
+        .arg(format!("type=tcp,port={port},bindaddr=127.0.0.1"))
+        .arg("--ctrl")
+        .arg(format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("swtpm is installed by `make setup`");
+    let until = Instant::now() + DEADLINE;
+    while Instant::now() < until && child.try_wait().unwrap().is_none() {
+        // swtpm tells nobody when it listens.
+        if TcpStream::connect(("127.0.0.1", port + 1)).is_ok()
+            && child.try_wait().unwrap().is_none()
+        {
+            return Some(child);
+        }
+        sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
 }
