@@ -46,6 +46,7 @@ fn image() -> Files {
         ("/bin/sh", 12),
         ("/bin/ls", 13),
         ("/bin/cat", 14),
+        ("/opt/my app_1/run", 20),
     ]))
 }
 
@@ -474,6 +475,19 @@ fn what_ran_and_should_not_is_found() {
     assert_eq!(of("a"), Some(("/bin/app".to_owned(), ViolationKind::InvalidHash)));
     assert_eq!(of("b"), Some(("/tmp/evil".to_owned(), ViolationKind::EntryNotFound)));
     assert!(find("LOG_OVERFLOWED").is_some());
+}
+
+#[test]
+fn a_name_with_spaces_is_found_as_the_kernel_writes_it() {
+    let (mut node, world) = (node(), world());
+    node.run("a", &digest(20), "/opt/my app_1/run");
+    node.flush();
+    let verified = check(&node.evidence(b"fresh"), &world.expect(&node), None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+    node.run("a", &digest(21), "/opt/my app_1/run");
+    node.flush();
+    let verified = check(&node.evidence(b"fresh"), &world.expect(&node), None);
+    assert_eq!(names(&verified), BTreeSet::from(["CONTAINER_VIOLATION"]));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use lacre_types::{Algorithm, Digest, Source};
 
-use super::host::{each, measurement, shown};
+use super::host::{each, judge, measurement, shown};
 use super::state::{SeenAnchor, name};
 use super::verdict::Question;
 use super::{Case, ExpectedContainer, Finding, Log};
@@ -280,7 +280,7 @@ impl<'a> Case<'a> {
                 return;
             }
             let Some(measurement) = measurement(entry, Source::ContainerIma) else { return };
-            let verdict = lacre_analyzer::judge(subject.expected.baseline, &measurement);
+            let verdict = judge(subject.expected.baseline, &measurement);
             if let lacre_analyzer::Verdict::Violation(violation) = verdict {
                 let digest = measurement.digest().copied();
                 let (container, path, kind) = (id.clone(), shown(entry), violation.kind);

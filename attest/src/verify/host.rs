@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use lacre_types::{
-    Algorithm, CanonicalPath, Content, Digest, Event, Measurement, Process, Source, escape,
+    Algorithm, CanonicalPath, Content, Digest, Event, Measurement, Process, Source, ViolationKind,
+    Whitelist, escape,
 };
 
 use super::diagnose::{Shape, guess};
@@ -200,7 +201,7 @@ impl Case<'_> {
                 return;
             }
             judged += 1;
-            let verdict = lacre_analyzer::judge(Some(policy.baseline), &measurement);
+            let verdict = judge(Some(policy.baseline), &measurement);
             if let lacre_analyzer::Verdict::Violation(violation) = verdict {
                 let digest = measurement.digest().copied();
                 let path = shown(entry);
@@ -318,4 +319,38 @@ pub(super) fn measurement(entry: &Entry<'_>, source: Source) -> Option<Measureme
         process: Process::default(),
         time: std::time::SystemTime::UNIX_EPOCH,
     })
+}
+
+/// How many underscores of a name are taken for spaces, at most.
+const MAX_SPACES: u32 = 8;
+
+/// Judges, where the kernel wrote `_` for each space of a name: a name that the baseline
+/// does not have may be one with spaces that it has. Its bytes must be that file's still.
+pub(super) fn judge(
+    baseline: Option<&dyn Whitelist>,
+    measurement: &Measurement,
+) -> lacre_analyzer::Verdict {
+    let verdict = lacre_analyzer::judge(baseline, measurement);
+    let (lacre_analyzer::Verdict::Violation(violation), Some(path)) = (&verdict, &measurement.path)
+    else {
+        return verdict;
+    };
+    let bytes = path.as_bytes();
+    let scores: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == b'_').collect();
+    let many = scores.len() > MAX_SPACES as usize;
+    if violation.kind != ViolationKind::EntryNotFound || scores.is_empty() || many {
+        return verdict;
+    }
+    for spaces in 1..1usize << scores.len() {
+        let mut name = bytes.to_vec();
+        let taken = scores.iter().enumerate().filter(|(bit, _)| spaces >> bit & 1 == 1);
+        taken.for_each(|(_, at)| name[*at] = b' ');
+        let Ok(path) = CanonicalPath::new(name) else { continue };
+        let spaced = Measurement { path: Some(path), ..measurement.clone() };
+        let allowed = lacre_analyzer::judge(baseline, &spaced);
+        if matches!(allowed, lacre_analyzer::Verdict::Allowed(_)) {
+            return allowed;
+        }
+    }
+    verdict
 }
