@@ -71,7 +71,11 @@ impl Node {
 
     /// What the kernel does when something runs on the host.
     fn measure(&mut self, tpm: &Tpm, name: &str) {
-        let data = write::ima_ng(&digest(1), name.as_bytes());
+        self.measure_as(tpm, name, &digest(1));
+    }
+
+    fn measure_as(&mut self, tpm: &Tpm, name: &str, digest: &Digest) {
+        let data = write::ima_ng(digest, name.as_bytes());
         let logged = pcr::hash(Algorithm::Sha1, &[&data]);
         let entry = write::binary(10, logged.as_bytes(), b"ima-ng", &data);
         let path = self.folder.path().join("ima/binary_runtime_measurements");
@@ -335,4 +339,73 @@ fn a_tpm_that_comes_back_gets_what_waited() {
     let read = swtpm.open().read(&Selection::of(Algorithm::Sha256, [PCR])).unwrap();
     assert_eq!(read[&Algorithm::Sha256][&PCR], replayed(&journal));
     assert!(Path::new(&journal.aggregate()).exists());
+}
+
+/// Writes the worked example of docs/attestation.md: a node on a simulator, two containers
+/// of one image whose lists the shim keeps. `LACRE_EXAMPLE=DIR cargo test -p lacre-attest
+/// --test anchor -- --ignored`.
+#[test]
+#[ignore = "writes files for the documentation"]
+fn the_worked_example() {
+    let folder = std::path::PathBuf::from(std::env::var_os("LACRE_EXAMPLE").unwrap());
+    let write_file = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let files = [("bin/app", "#!/bin/sh\nexec /bin/worker\n"), ("bin/worker", "#!/bin/sh\n")];
+    let sha256 = |text: &str| pcr::hash(Algorithm::Sha256, &[text.as_bytes()]);
+    let mut node = Node::new();
+    let tpm = node.swtpm.open();
+    let (key, ek, enrolled) = enrol(&node.swtpm, &tpm, |_| ());
+    let mut state = enrolled.unwrap();
+    let boot = Selection::of(Algorithm::Sha256, 0..=9);
+    let pcrs = tpm.read(&boot).unwrap().remove(&Algorithm::Sha256).unwrap();
+    let parts: Vec<&[u8]> = pcrs.values().map(Digest::as_bytes).collect();
+    node.measure_as(&tpm, "boot_aggregate", &pcr::hash(Algorithm::Sha256, &parts));
+    for name in ["usr/bin/containerd", "usr/sbin/runc"] {
+        write_file(&format!("host/{name}"), format!("#!{name}\n").as_bytes());
+        node.measure_as(&tpm, &format!("/{name}"), &sha256(&format!("#!{name}\n")));
+    }
+    let tcti = node.swtpm.tcti();
+    drop(tpm);
+    let anchor = lacre_attest::tpm::PcrOf::new(tcti.clone(), DEADLINE);
+    let anchor = Anchor::start(node.journal(), anchor).unwrap();
+    let mut shims: Vec<ShimContainer> = Vec::new();
+    let mut lists = Vec::new();
+    for (n, id) in [(1u8, "web"), (2, "shop")] {
+        let (mut list, seq) = anchor.create(id, &Secret::new([n; 32])).unwrap();
+        for (name, text) in files {
+            write_file(&format!("image/{name}"), text.as_bytes());
+            list.push(&sha256(text), format!("/{name}").as_bytes()).unwrap();
+        }
+        write_file(&format!("{id}.secret"), hex(&[n; 32]).as_bytes());
+        shims.push((id.to_owned(), seq, Some("docker.io/library/demo:1".to_owned())));
+        lists.push(list);
+    }
+    assert!(anchor.wait(DEADLINE));
+    let take = |state: &mut NodeState, nonce: u8, name: &str| {
+        let tpm = wait_for(&tcti);
+        tpm.load_ak(&key).unwrap();
+        let selection = Selection::of(Algorithm::Sha256, 0..=PCR);
+        let challenge = state.challenge([nonce; 32], selection, now(), 60);
+        let evidence =
+            collect(&tpm, "node-1", &key, Some(ek.clone()), &challenge, &node.places(), &shims);
+        write_file(name, &evidence.unwrap().to_json());
+    };
+    drop(anchor);
+    take(&mut state, 7, "evidence.json");
+    let [root, _] = node.swtpm.authorities();
+    write_file("maker.der", &root);
+    let expect = format!(
+        "attestationKey: {}\nmakers: [maker.der]\npcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, {PCR}]\n\
+         kernel:\n  bootAggregate: [\"{}\"]\n\
+         host:\n  baseline: host.baseline\n  programs: [/usr/bin/containerd, /usr/sbin/runc]\n\
+         containers:\n  web: {{secret: web.secret, baseline: image.baseline}}\n\
+         \x20 shop: {{secret: shop.secret, baseline: image.baseline}}\n",
+        hex(&state.ak_name),
+        pcr::hash(Algorithm::Sha256, &parts),
+    );
+    write_file("expect.yaml", expect.as_bytes());
 }

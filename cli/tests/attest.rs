@@ -73,7 +73,7 @@ fn trusted_untrusted_and_unproven_differ_in_status() {
 
     let other = lacre(&[VERIFY, &["--nonce", "00ff"]].concat(), dir);
     assert_eq!(other.status.code(), Some(1));
-    assert!(out(&other).lines().any(|line| line.starts_with("NONCE_MISMATCH")));
+    assert!(out(&other).lines().any(|line| line.trim_start().starts_with("NONCE_MISMATCH")));
 
     node.run("web", &Digest::sha256([9; 32]), "/tmp/evil");
     node.flush();
@@ -96,7 +96,11 @@ fn what_is_kept_serves_the_next_time() {
     node.reboot(&[1; 32]);
     fs::write(dir.join("evidence.json"), node.evidence(b"nonce").to_json()).unwrap();
     let after = lacre(&[VERIFY, &["--seen", "seen.json"]].concat(), dir);
-    assert!(out(&after).lines().any(|line| line.starts_with("REBOOTED")), "{}", out(&after));
+    assert!(
+        out(&after).lines().any(|line| line.trim_start().starts_with("REBOOTED")),
+        "{}",
+        out(&after)
+    );
 }
 
 #[test]

@@ -174,7 +174,8 @@ fn kernel(folder: &Path, known: Option<&Known>) -> Result<Option<AnchorPart>, Co
         let Some(seq) = seq else { continue };
         let first = known_lines(known, &id, seq);
         let path = entry.path().join("binary_runtime_measurements_sha256");
-        match list(&path, Algorithm::Sha256, first, None) {
+        let count = counted(&entry.path().join("runtime_measurements_count"));
+        match list(&path, Algorithm::Sha256, first, count) {
             Ok(list) => containers.push(ContainerPart { id, seq, image: None, list }),
             // It was freed while we looked.
             Err(CollectError::Read { .. }) => {}

@@ -70,6 +70,12 @@ impl Tpm {
         }
     }
 
+    /// The same, with another deadline.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// Runs a command on the thread.
     fn ask<T: Send + 'static>(
         &self,

@@ -233,24 +233,25 @@ impl<'a> Case<'a> {
         if lines.overflowed {
             self.verdict.find(&question, Finding::LogOverflowed(log.clone()));
         }
-        let audited = match audit(&subject.key, known, &lines.digests, &subject.values) {
-            Ok(audited) => audited,
-            Err((fault, audited)) => {
-                let whose = foreign(subject, &lines.digests, all);
-                let first = audited.lines == known.lines && known.lines == 0;
-                let finding = match (fault, whose) {
-                    (Fault::NotCreated, _) => Finding::NotAnchored(log),
-                    (_, Some(whose)) if first => {
-                        Finding::LogOfAnotherContainer { log, whose: Some(whose) }
-                    }
-                    // That the line was edited explains it, and is told already.
-                    _ if lines.edited.contains(&audited.lines) => return None,
-                    (fault, _) => named(fault, log),
-                };
-                self.verdict.find(&question, finding);
-                return None;
-            }
-        };
+        let audited =
+            match audit(&subject.key, known, &lines.digests, &subject.values, part.list.count) {
+                Ok(audited) => audited,
+                Err((fault, audited)) => {
+                    let whose = foreign(subject, &lines.digests, all);
+                    let first = audited.lines == known.lines && known.lines == 0;
+                    let finding = match (fault, whose) {
+                        (Fault::NotCreated, _) => Finding::NotAnchored(log),
+                        (_, Some(whose)) if first => {
+                            Finding::LogOfAnotherContainer { log, whose: Some(whose) }
+                        }
+                        // That the line was edited explains it, and is told already.
+                        _ if lines.edited.contains(&audited.lines) => return None,
+                        (fault, _) => named(fault, log),
+                    };
+                    self.verdict.find(&question, finding);
+                    return None;
+                }
+            };
         let more = known.lines + lines.digests.len() as u64 - audited.lines;
         if more > 0 {
             self.verdict.find(&question, Finding::Unanchored { log: log.clone(), lines: more });
@@ -342,7 +343,7 @@ fn foreign(own: &Subject<'_>, lines: &[Digest], all: &[Subject<'_>]) -> Option<S
     let is = |subject: &&Subject<'_>| {
         !std::ptr::eq(*subject, own)
             && subject.values.len() > 1
-            && match audit(&subject.key, &Audited::new(), lines, &subject.values) {
+            && match audit(&subject.key, &Audited::new(), lines, &subject.values, None) {
                 Ok(audited) | Err((_, audited)) => audited.lines > 0,
             }
     };

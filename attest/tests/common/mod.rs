@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "what fails here fails the test")]
 
 use std::fs;
-use std::net::TcpStream;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -201,4 +203,56 @@ fn start_at(state: &Path, port: u16) -> Option<Child> {
     let _ = child.kill();
     let _ = child.wait();
     None
+}
+
+/// Stands before a TPM and holds each of its answers back for that long.
+#[derive(Debug)]
+pub(crate) struct Slow {
+    port: u16,
+    delay: Arc<AtomicU64>,
+}
+
+impl Slow {
+    pub(crate) fn before(swtpm: &Swtpm) -> Self {
+        let delay = Arc::new(AtomicU64::new(0));
+        for _ in 0..100 {
+            let data = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let port = data.local_addr().unwrap().port();
+            let Ok(control) = TcpListener::bind(("127.0.0.1", port + 1)) else { continue };
+            relay(data, swtpm.port, Arc::clone(&delay));
+            relay(control, swtpm.port + 1, Arc::default());
+            return Self { port, delay };
+        }
+        panic!("no two ports in a row");
+    }
+
+    pub(crate) fn tcti(&self) -> String {
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
+    pub(crate) fn by(&self, delay: Duration) {
+        self.delay.store(delay.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
+}
+
+/// Relays one connection after the other, until the test ends.
+fn relay(listener: TcpListener, to: u16, delay: Arc<AtomicU64>) {
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
+            let (mut asks, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut asks, &mut asked);
+                let _ = asked.shutdown(Shutdown::Both);
+            });
+            let (mut server, mut client) = (server, client);
+            let mut answer = [0; 4096];
+            while let Ok(len @ 1..) = server.read(&mut answer) {
+                sleep(Duration::from_millis(delay.load(Ordering::Relaxed)));
+                if client.write_all(&answer[..len]).is_err() {
+                    break;
+                }
+            }
+        }
+    });
 }
