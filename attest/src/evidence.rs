@@ -4,7 +4,7 @@
 //! it is signed as text (the TPM signs bytes of its own, which are one of the blobs), so
 //! that a canonical encoding would win nothing. A list of a million lines is 180 MB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_types::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,9 @@ pub enum EvidenceError {
     /// They are of another version.
     #[error("the evidence is of version {0}; this program reads version {VERSION}")]
     Version(u64),
+    /// Something is there twice, and a verifier may look at one and its reader at the other.
+    #[error("the evidence has {0} twice")]
+    Twice(String),
     /// There are too many containers.
     #[error("the evidence has {0} containers; at most {MAX_CONTAINERS} are taken")]
     Containers(usize),
@@ -168,6 +171,17 @@ impl Evidence {
         let containers = evidence.anchors.iter().map(|anchor| anchor.containers.len()).sum();
         if containers > MAX_CONTAINERS {
             return Err(EvidenceError::Containers(containers));
+        }
+        let mut keepers = BTreeSet::new();
+        for anchor in &evidence.anchors {
+            let mut ids = BTreeSet::new();
+            if !keepers.insert(anchor.keeper) {
+                return Err(EvidenceError::Twice(format!("the lists kept by {}", anchor.keeper)));
+            }
+            if let Some(twice) = anchor.containers.iter().find(|c| !ids.insert(&c.id)) {
+                let id = lacre_types::escape(twice.id.as_bytes());
+                return Err(EvidenceError::Twice(format!("the container {id}")));
+            }
         }
         Ok(evidence)
     }

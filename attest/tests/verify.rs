@@ -6,7 +6,7 @@ mod tamper;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_attest::container::{Keeper, Secret};
-use lacre_attest::evidence::Evidence;
+use lacre_attest::evidence::{Evidence, EvidenceError};
 use lacre_attest::testing::Node;
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
@@ -339,6 +339,29 @@ fn every_tampering_is_told_by_name() {
         let others: Vec<_> = others.collect();
         assert!(others.is_empty() || expected.len() > 1, "{what}: also {others:?}");
     }
+}
+
+#[test]
+fn what_one_keeper_must_keep_the_other_can_not() {
+    let (node, world) = (node(), world());
+    let mut evidence = node.evidence(b"fresh");
+    evidence.anchors[0].keeper = Keeper::Shim;
+    let verified = check(&evidence, &world.expect(&node), None);
+    let answers = verified.verdict.answers();
+    assert_eq!(answers[&Question::ContainerList("a".into())], Answer::Failed);
+    assert!(names(&verified).is_superset(&BTreeSet::from(["LOG_MISSING", "KERNEL"])));
+}
+
+#[test]
+fn nothing_can_be_there_twice() {
+    let node = node();
+    let mut evidence = node.evidence(b"fresh");
+    let first = evidence.anchors[0].containers[0].clone();
+    evidence.anchors[0].containers.push(first);
+    assert!(matches!(Evidence::parse(&evidence.to_json()), Err(EvidenceError::Twice(_))));
+    let mut evidence = node.evidence(b"fresh");
+    evidence.anchors.push(evidence.anchors[0].clone());
+    assert!(matches!(Evidence::parse(&evidence.to_json()), Err(EvidenceError::Twice(_))));
 }
 
 #[test]

@@ -37,10 +37,10 @@ impl<'a> Case<'a> {
             }
         }
         for expected in &self.expect.containers {
-            let brought = |part: &AnchorPart| part.containers.iter().any(|c| c.id == expected.id);
-            if !self.evidence.anchors.iter().any(brought) {
+            let question = Question::ContainerList(expected.id.clone());
+            // Not brought, or not by who must keep it.
+            if !self.verdict.answers.contains_key(&question) {
                 let log = Log::Container(expected.id.clone());
-                let question = Question::ContainerList(expected.id.clone());
                 self.verdict.find(&question, Finding::LogMissing(log));
             }
         }
@@ -158,11 +158,13 @@ impl<'a> Case<'a> {
         };
         collect(&part.aggregate[..replayed.anchored], &mut subjects);
         let mut states = BTreeMap::new();
-        for at in 0..subjects.len() {
-            let others = &subjects;
-            if let Some(audited) = self.container(part.keeper, &others[at], others) {
-                states.insert(name(&others[at].expected.id, others[at].seq), audited);
-            }
+        for subject in &subjects {
+            let Some(audited) = self.container(part.keeper, subject, &subjects) else {
+                let question = Question::ContainerBaseline(subject.expected.id.clone());
+                self.not_checked(question, "its list does not hold");
+                continue;
+            };
+            states.insert(name(&subject.expected.id, subject.seq), audited);
         }
         Some(SeenAnchor { aggregate: replayed.state, containers: states })
     }

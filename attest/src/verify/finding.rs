@@ -87,9 +87,7 @@ pub enum Finding {
     #[error("the PCR values are not those that the TPM quoted")]
     PcrValues,
     /// The TPM's counters say that the node booted since it was last seen.
-    #[error(
-        "the node was rebooted {resets} times and resumed {restarts} times since it was last seen"
-    )]
+    #[error("since it was last seen the node had {}, {}", some((*.resets).into(), "reboot"), some((*.restarts).into(), "resume"))]
     Rebooted {
         /// How many resets there were.
         resets: u32,
@@ -142,7 +140,7 @@ pub enum Finding {
         line: u64,
     },
     /// The end is missing.
-    #[error("{log} was truncated: it has {lines} lines, {missing} or more are missing at its end")]
+    #[error("{log} was truncated after {}: its end should have {} more", some(*.lines, "line"), .missing)]
     LogTruncated {
         /// Which list.
         log: Log,
@@ -168,7 +166,7 @@ pub enum Finding {
         line: u64,
     },
     /// Lines of another list stand among the own ones.
-    #[error("{count} lines from line {line} of {log} on are not its own")]
+    #[error("{} from line {line} of {log} on: not its own", some(*.count, "line"))]
     LogInterleaved {
         /// Which list.
         log: Log,
@@ -186,7 +184,7 @@ pub enum Finding {
         line: u64,
     },
     /// The PCR differs, and how can't be told.
-    #[error("{log} does not replay to its PCR: its {lines} lines were altered or cut")]
+    #[error("{log}, of {}, does not replay to its PCR: it was altered or cut", some(*.lines, "line"))]
     LogNotReplayed {
         /// Which list.
         log: Log,
@@ -228,7 +226,7 @@ pub enum Finding {
     #[error("the evidence does not bring {0}")]
     LogMissing(Log),
     /// The list goes on beyond the quote.
-    #[error("{log} has {lines} lines that are newer than the quote, and are not counted")]
+    #[error("{} of {log} newer than the quote, and not counted", some(*.lines, "line"))]
     Unanchored {
         /// Which list.
         log: Log,
@@ -289,6 +287,11 @@ pub enum Finding {
     /// There is more of the kind than is told.
     #[error("and {0} more findings of that kind")]
     More(u64),
+}
+
+/// A number of things, in words.
+fn some(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// How a kernel differs from the policy.
