@@ -105,8 +105,24 @@ fn a_good_program_that_was_written_to() {
     assert_eq!(it.container.each("/bin/t append /bin/sh"), 0);
     assert_eq!(it.container.each("/bin/sh -c exit"), KILLED);
     let (found, _) = it.judge.wait_path("/bin/sh");
+    // It is read all the same, for the record.
+    let digest = common::digest_of(&it.container.upper("/bin/sh"));
+    assert_eq!(found.content, Content::Digest(digest));
+}
+
+#[test]
+fn a_good_program_that_became_a_giant() {
+    let image = Image::new();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/bin/t each");
+    let path = format!("/proc/{}/root/bin/sh", it.container.init_pid);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(65 << 20).unwrap();
+    drop(file);
+    assert_eq!(it.container.each("/bin/sh -c exit"), KILLED);
+    let (found, _) = it.judge.wait_path("/bin/sh");
     // Its size alone tells that it is another.
-    assert!(matches!(found.content, Content::Size(_)), "{found:?}");
+    assert_eq!(found.content, Content::Size(65 << 20));
 }
 
 #[test]
