@@ -448,6 +448,9 @@ proptest! {
     fn no_bytes_make_a_parser_panic(data in prop::collection::vec(any::<u8>(), 0..2000)) {
         fuzz::fuzz_baseline(&data);
         fuzz::fuzz_layer_cache(&data);
+        fuzz::fuzz_node_index(&data);
+        fuzz::fuzz_documents(&data);
+        fuzz::fuzz_kind(&data);
         fuzz::fuzz_layer_tar(&data);
         fuzz::fuzz_layer_blob(&data);
     }
