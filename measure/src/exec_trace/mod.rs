@@ -23,6 +23,8 @@
 
 mod abi;
 mod container;
+#[doc(hidden)]
+pub mod fuzz;
 mod interpreters;
 mod programs;
 mod script;
