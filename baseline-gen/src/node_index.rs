@@ -34,10 +34,12 @@ impl std::fmt::Debug for NodeIndex {
     }
 }
 
-pub(crate) fn encode(scanned: &Baseline, merged: &Merged) -> Option<Vec<u8>> {
-    let count = u32::try_from(merged.files.len()).ok()?;
+/// The rows: a [`FileId`] per file, then the places of the files in the order of (device,
+/// inode). Only the layers of directories have inodes.
+pub(crate) fn encode(scanned: &Baseline, merged: &Merged) -> Result<Vec<u8>, FormatError> {
     let ids: Option<Vec<FileId>> = merged.files.iter().map(|(_, file, _)| file.id).collect();
-    let ids = ids?;
+    let ids = ids.ok_or(FormatError::Value("a scanned file has no inode"))?;
+    let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let mut body = Vec::with_capacity(ids.len() * (ID_LEN + 4));
     for id in &ids {
         put_id(&mut body, id);
@@ -50,7 +52,7 @@ pub(crate) fn encode(scanned: &Baseline, merged: &Merged) -> Option<Vec<u8>> {
     }
     let mut out = header(scanned, count, &body).to_vec();
     out.extend_from_slice(&body);
-    Some(out)
+    Ok(out)
 }
 
 pub(crate) fn header(scanned: &Baseline, count: u32, body: &[u8]) -> [u8; HEADER] {

@@ -1,3 +1,4 @@
+use std::env;
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,18 @@ pub fn locate(options: Option<PathBuf>, environment: Option<&OsStr>) -> (PathBuf
 }
 
 impl Config {
+    /// What holds for a container whose runtime options name that file or none, and the
+    /// file that says so; its path is empty where only the defaults hold.
+    ///
+    /// # Errors
+    /// When the file can't be read, or is wrong.
+    pub fn find(options: Option<PathBuf>) -> Result<(Self, PathBuf), ConfigError> {
+        let (path, required) = locate(options, env::var_os(ENVIRONMENT).as_deref());
+        let config = Self::load(&path, required)?;
+        let there = required || path.exists();
+        Ok((config, if there { path } else { PathBuf::new() }))
+    }
+
     /// Reads the file; the defaults when it may be absent and is.
     ///
     /// # Errors
