@@ -2,7 +2,7 @@
 
 use tar::EntryType;
 
-use crate::common::{Pack, layout};
+use crate::common::{self, Pack, layout};
 use crate::{file, member, of_tar, paths, pax, read, text};
 
 #[test]
