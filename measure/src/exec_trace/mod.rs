@@ -24,6 +24,8 @@
 mod abi;
 mod armed;
 mod container;
+#[doc(hidden)]
+pub mod fuzz;
 mod interpreters;
 mod programs;
 mod reader;
