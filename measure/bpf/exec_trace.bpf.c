@@ -88,7 +88,7 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 		e->key = look.key;
 		e->argc = binprm->argc;
 		tell_argv(task, e);
-		if (!shebang && e->argv_len && (verdict & VERDICT_MULTICALL) && !interprets(e))
+		if (!shebang && e->argv_len && !may_have_script(e, verdict))
 			return 0;
 		if (shebang) {
 			long n = bpf_probe_read_kernel_str(&e->data[FILENAME_AT], FILENAME_MAX,

@@ -17,8 +17,8 @@ static __always_inline void tell_argv(struct task_struct *task, struct event *e)
 }
 
 struct scan {
-	u32 base;
-	u32 done;
+	u32 base; /* where the last part of argv[0] begins */
+	u32 end;  /* behind its NUL */
 };
 
 static long on_byte(u32 index, void *context)
@@ -32,7 +32,7 @@ static long on_byte(u32 index, void *context)
 		return 1;
 	byte = e->data[index];
 	if (!byte) {
-		scan->done = 1;
+		scan->end = index + 1;
 		return 1;
 	}
 	if (byte == '/')
@@ -40,28 +40,36 @@ static long on_byte(u32 index, void *context)
 	return 0;
 }
 
-/* Whether argv[0] names an applet that reads scripts; long names are for user space. */
-static __always_inline bool interprets(struct event *e)
+/* Whether there may be a script among the arguments. What can't be told here is for user
+ * space: the script of `-c code` is not, as a shell run for one line is most of them. */
+static __always_inline bool may_have_script(struct event *e, u32 verdict)
 {
+	bool code_after_c = !(verdict & VERDICT_SCRIPT_AFTER_C);
 	struct scan scan = {};
-	u64 word;
-	u32 base;
+	u32 option = 0;
 
 	bpf_loop(128, on_byte, &scan, 0);
-	if (!scan.done)
+	if (!scan.end)
 		return 1;
-	base = scan.base & 127;
-	if (e->data[base] == '-')
-		base++;
-	bpf_probe_read_kernel(&word, sizeof(word), &e->data[base]);
+	if (verdict & VERDICT_MULTICALL) {
+		u32 base = scan.base & 127;
+		u64 word;
+
+		if (e->data[base] == '-')
+			base++;
+		bpf_probe_read_kernel(&word, sizeof(word), &e->data[base]);
 #define IS(bytes, value) ((word & ((1ULL << ((bytes) * 8)) - 1)) == (value))
-	return IS(3, 0x6873) ||			/* sh */
-	       IS(4, 0x687361) ||		/* ash */
-	       IS(5, 0x68737568) ||		/* hush */
-	       IS(4, 0x6b7761) ||		/* awk */
-	       word == 0x00786f6279737562ULL || /* busybox */
-	       IS(7, 0x786f62796f74);		/* toybox */
+		code_after_c = IS(3, 0x6873) ||	  /* sh */
+			       IS(4, 0x687361) || /* ash */
+			       IS(5, 0x68737568); /* hush */
+		if (!code_after_c && !IS(4, 0x6b7761) &&     /* awk */
+		    word != 0x00786f6279737562ULL &&	     /* busybox */
+		    !IS(7, 0x786f62796f74))		     /* toybox */
+			return 0;
 #undef IS
+	}
+	bpf_probe_read_kernel(&option, sizeof(option), &e->data[scan.end & 255]);
+	return !code_after_c || (option & 0xffffff) != 0x632d; /* -c */
 }
 
 #endif
