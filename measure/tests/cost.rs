@@ -10,6 +10,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::{Container, Image, Node, Recorder};
@@ -99,6 +100,51 @@ fn cost() {
                 ratios[ROUNDS / 4],
                 ratios[ROUNDS * 3 / 4],
             );
+        }
+    }
+}
+
+/// What one program in the kernel took so far, and how often it ran.
+type Spent = (u64, u64);
+
+/// The programs of lacre's in the kernel, by number: other nodes of the machine have theirs.
+fn programs() -> BTreeMap<u32, (String, Spent)> {
+    libbpf_rs::query::ProgInfoIter::default()
+        .map(|it| (it.id, (it.name.to_string_lossy().into_owned(), (it.run_time_ns, it.run_cnt))))
+        .filter(|(_, (name, _))| name.starts_with("lacre_"))
+        .collect()
+}
+
+/// Where a fork and exec's share of the programs' time goes, some 40 ns for the counting
+/// included. The kernel's own share (the tracepoints, what is freed later) is not in it.
+#[test]
+#[ignore = "a measurement, not a test; it turns the node's BPF statistics on"]
+fn where_the_time_goes() {
+    const COUNT: u64 = 250;
+    let statistics = |on: &str| std::fs::write("/proc/sys/kernel/bpf_stats_enabled", on).unwrap();
+    let image = Image::new();
+    for program in ["/bin/t", "/bin/sh -c :"] {
+        let node = Node::new();
+        let others = programs();
+        let mut container = Container::new(&image);
+        let target = container.target(&image, Mode::Enforce);
+        let judge = Recorder::new(Mode::Enforce, &image) as Arc<dyn Judge>;
+        let _armed = exec_trace::arm(&target, judge, &node.options()).unwrap();
+        container.pin();
+        statistics("1");
+        container.start(&format!("/bin/t loop {COUNT} {program}"));
+        let nanoseconds = container.line();
+        statistics("0");
+        println!("{program}: {nanoseconds} ns");
+        for (id, (name, (time, count))) in programs() {
+            if !others.contains_key(&id) {
+                println!(
+                    "  {name:12} {:7} ns a time, {:4} times, {:7} ns in all",
+                    time / count.max(1),
+                    count / COUNT,
+                    time / COUNT
+                );
+            }
         }
     }
 }
