@@ -25,6 +25,7 @@ pub mod options;
 mod orphan;
 pub mod process;
 pub mod proxy;
+pub mod rest;
 pub mod rundir;
 pub mod serve;
 pub mod start;
