@@ -14,6 +14,7 @@ pub mod cgroup;
 pub mod config;
 pub mod delete;
 pub mod events;
+pub mod finish;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod guard;
