@@ -132,12 +132,15 @@ fn sources(reader: &mut Reader<'_>, node: &Node) -> Option<Sources> {
             }
             return None;
         }
-        Value::List(list) if !list.is_empty() => list,
+        Value::List(list) => list,
         _ => {
-            reader.wrong(node, "`auto`, or a list of at least one source");
+            reader.wrong(node, "`auto` or a list of sources");
             return None;
         }
     };
+    if list.is_empty() {
+        reader.error(node.span, "the list of sources is empty").help("`auto` takes the best");
+    }
     let mut sources = Vec::with_capacity(list.len());
     for node in list {
         let source = reader.word(node, "a source", &[]);
