@@ -27,8 +27,8 @@ installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok instal
 
 install_tools() {
     local missing=() package
-    for package in ca-certificates clang iproute2 libelf-dev make pkg-config procps \
-        util-linux zlib1g-dev; do
+    for package in ca-certificates clang iproute2 libelf-dev libtss2-dev make pkg-config procps \
+        swtpm swtpm-tools util-linux zlib1g-dev; do
         installed "$package" || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
