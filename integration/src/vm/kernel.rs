@@ -1,0 +1,83 @@
+//! The kernels, and where their images are.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::paths::cache;
+
+/// What a guest runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Linux 6.12 with the patches of `kernel/`: container-IMA.
+    Patched,
+    /// Debian's 6.12 with an IMA policy of ours.
+    StockIma,
+    /// Debian's 6.12 with BPF among its security modules.
+    StockBpf,
+}
+
+/// What QEMU loads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Boot {
+    pub(crate) image: PathBuf,
+    pub(crate) initrd: Option<PathBuf>,
+    pub(crate) arguments: String,
+}
+
+/// A panic ends QEMU, which runs with `-no-reboot`.
+const ALWAYS: &str = "console=ttyS0 panic=-1 quiet random.trust_cpu=on rw";
+
+impl Kernel {
+    /// # Errors
+    /// When the image is not there; the error says what brings it.
+    pub(crate) fn boot(self) -> Result<Boot> {
+        let (image, initrd) = match self {
+            Self::Patched => (patched()?, None),
+            Self::StockIma | Self::StockBpf => {
+                let folder = cache().join("vm/debian-6.12");
+                (folder.join("vmlinuz"), Some(folder.join("initrd")))
+            }
+        };
+        for file in [Some(&image), initrd.as_ref()].into_iter().flatten() {
+            ensure!(file.is_file(), "{} is missing; run integration/vm/prepare.sh", file.display());
+        }
+        let own = match self {
+            Self::Patched => "root=/dev/vda lsm=landlock,yama,integrity,bpf lacre.ima",
+            Self::StockIma => "lsm=landlock,lockdown,yama,integrity lacre.ima",
+            Self::StockBpf => "lsm=landlock,lockdown,yama,integrity,bpf",
+        };
+        Ok(Boot { image, initrd, arguments: format!("{ALWAYS} {own}") })
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Patched => "the patched kernel",
+            Self::StockIma => "stock 6.12 with IMA",
+            Self::StockBpf => "stock 6.12 with BPF LSM",
+        })
+    }
+}
+
+/// `LACRE_KERNEL`, else the newest image that `make kernel` has left in the cache.
+fn patched() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("LACRE_KERNEL") {
+        return Ok(PathBuf::from(named));
+    }
+    let folder = cache().join("kernel");
+    let built = fs::read_dir(&folder).into_iter().flatten().flatten();
+    built
+        .map(|entry| entry.path().join("bzImage"))
+        .filter_map(|image| Some((image.metadata().ok()?.modified().ok()?, image)))
+        .max()
+        .map(|(_, image)| image)
+        .with_context(|| {
+            let folder = folder.display();
+            format!("no */bzImage in {folder}; run `make kernel`, or name one in LACRE_KERNEL")
+        })
+}
