@@ -12,4 +12,4 @@ int count(void *context)
 	return 0;
 }
 
-char license[] SEC("license") = "Dual GPL/Apache-2.0";
+char _license[] SEC("license") = "Dual GPL/Apache-2.0";

@@ -56,7 +56,7 @@ pub struct Guest {
 pub fn shared(kernel: Kernel) -> Result<MutexGuard<'static, Guest>> {
     static GUESTS: [OnceLock<Result<Mutex<Guest>, String>>; 3] = [const { OnceLock::new() }; 3];
     let guest = GUESTS[kernel as usize].get_or_init(|| {
-        Guest::boot(kernel).map(Mutex::new).map_err(|error| format!("{error:?}"))
+        Guest::boot(kernel).map(Mutex::new).map_err(|error| format!("{error:#}"))
     });
     match guest {
         Ok(guest) => Ok(guest.lock().unwrap_or_else(PoisonError::into_inner)),
