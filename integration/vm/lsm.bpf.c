@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-// Counts what is executed: that it loads, attaches and is called is all that it shows.
+/* Counts what is executed: that it loads, attaches and is called is all that it shows. */
 
 #define SEC(name) __attribute__((section(name), used))
 
@@ -12,4 +12,5 @@ int count(void *context)
 	return 0;
 }
 
-char _license[] SEC("license") = "Dual GPL/Apache-2.0";
+/* The kernel takes a program of this type only if its licence is one that it lists. */
+char _license[] SEC("license") = "GPL";

@@ -103,7 +103,11 @@ impl Agent {
     /// The end of what the daemons have logged.
     fn logs(&self) -> String {
         let log = |daemon: &Daemon| fs::read_to_string(daemon.folder.join("log")).ok();
-        self.daemons.values().filter_map(log).map(|log| format!("\n{}", daemon::tail(&log))).collect()
+        self.daemons
+            .values()
+            .filter_map(log)
+            .map(|log| format!("\n{}", daemon::tail(&log)))
+            .collect()
     }
 }
 
@@ -219,7 +223,8 @@ fn lsm_program() -> Result<u64> {
         .open_file(OBJECT)
         .and_then(|object| object.load())
         .context("loading a BPF program of type LSM")?;
-    let links = object.progs_mut().map(|program| program.attach_lsm()).collect::<Result<Vec<_>, _>>();
+    let links =
+        object.progs_mut().map(|program| program.attach_lsm()).collect::<Result<Vec<_>, _>>();
     let _links = links.context("attaching a BPF program of type LSM")?;
     Output::of(&mut Command::new("true"))?.ok()?;
     let counters = object.maps().find(|map| map.name().to_string_lossy().ends_with(".bss"));

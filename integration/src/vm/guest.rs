@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufReader, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,13 +31,27 @@ const TAIL: usize = 60;
 /// What SSE gives is worth a quarter of the time that AVX costs an emulator. One processor:
 /// with two, one Debian boot in three panicked in the emulator's static-key patching.
 const MACHINE: [&str; 12] = [
-    "-machine", "pc", "-accel", "tcg", "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand",
-    "-smp", "1", "-m", "1024", "-nodefaults", "-no-reboot",
+    "-machine",
+    "pc",
+    "-accel",
+    "tcg",
+    "-cpu",
+    "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand",
+    "-smp",
+    "1",
+    "-m",
+    "1024",
+    "-nodefaults",
+    "-no-reboot",
 ];
 
-/// Ends a machine and removes its folder once its input closes, however the test ends.
-const LEASH: &str = "cat >/dev/null; kill -9 $1 2>/dev/null; \
-                     kill -9 $(cat $2/swtpm.pid) 2>/dev/null; rm -rf $2";
+/// Ends a machine and its TPM, and removes their folder, once its input closes, however the
+/// test ends. A pid whose command line does not name the folder is no longer theirs.
+const LEASH: &str = r#"cat >/dev/null
+for pid in "$1" $(cat "$2/swtpm.pid" 2>/dev/null); do
+    grep -qs "$2" "/proc/$pid/cmdline" && kill -9 "$pid"
+done
+rm -rf "$2""#;
 
 /// A kernel under QEMU, with a TPM of its own, and the agent that does what tests ask.
 #[derive(Debug)]
@@ -55,9 +70,8 @@ pub struct Guest {
 /// When it did not boot, be it long ago.
 pub fn shared(kernel: Kernel) -> Result<MutexGuard<'static, Guest>> {
     static GUESTS: [OnceLock<Result<Mutex<Guest>, String>>; 3] = [const { OnceLock::new() }; 3];
-    let guest = GUESTS[kernel as usize].get_or_init(|| {
-        Guest::boot(kernel).map(Mutex::new).map_err(|error| format!("{error:#}"))
-    });
+    let guest = GUESTS[kernel as usize]
+        .get_or_init(|| Guest::boot(kernel).map(Mutex::new).map_err(|error| format!("{error:#}")));
     match guest {
         Ok(guest) => Ok(guest.lock().unwrap_or_else(PoisonError::into_inner)),
         Err(why) => Err(anyhow!("{why}")),
@@ -71,10 +85,19 @@ impl Guest {
     /// When something that it takes is missing, or it does not come up; the error then holds
     /// the end of its console.
     pub fn boot(kernel: Kernel) -> Result<Self> {
+        Self::boot_with(kernel, "", BOOT)
+    }
+
+    /// As [`Self::boot`], with more arguments for the kernel, and another limit.
+    ///
+    /// # Errors
+    /// As [`Self::boot`].
+    pub fn boot_with(kernel: Kernel, arguments: &str, limit: Duration) -> Result<Self> {
+        let mut boot = kernel.boot()?;
+        boot.arguments = format!("{} {arguments}", boot.arguments);
         let root = rootfs::prepare()?;
-        let boot = kernel.boot()?;
         let (mut machine, listener) = Machine::start(&root, &boot)?;
-        let control = machine.accept(&listener).and_then(|stream| hello(stream, kernel));
+        let control = machine.accept(&listener).and_then(|stream| hello(stream, limit));
         let (control, hello) = control
             .map_err(|error| machine.failed(error))
             .with_context(|| format!("booting {kernel}"))?;
@@ -105,7 +128,9 @@ impl Guest {
             .and_then(|()| next::<Answer>(&mut self.control, ANSWER));
         match answer {
             Ok(Answer::Done(value)) => serde_json::from_value(value).with_context(about),
-            Ok(Answer::Failed(why)) => Err(anyhow!("{why}")).with_context(about),
+            Ok(Answer::Failed(why)) => {
+                Err(anyhow!("{why}\n{}", self.machine.tail())).with_context(about)
+            }
             Err(error) => {
                 let error = self.machine.failed(error);
                 self.ended = Some(format!("{error:#}").lines().next().unwrap_or_default().into());
@@ -146,24 +171,22 @@ impl Guest {
     }
 }
 
-fn hello(stream: UnixStream, kernel: Kernel) -> Result<(BufReader<UnixStream>, Hello)> {
+fn hello(stream: UnixStream, limit: Duration) -> Result<(BufReader<UnixStream>, Hello)> {
     let mut control = BufReader::new(stream);
-    let hello: Hello = next(&mut control, BOOT)
-        .with_context(|| format!("{kernel}: waiting for the agent's first word"))?;
+    let hello = next(&mut control, limit).context("waiting for the agent's first word")?;
     Ok((control, hello))
 }
 
 /// The next message, within `limit`.
-fn next<T: DeserializeOwned>(
-    control: &mut BufReader<UnixStream>,
-    limit: Duration,
-) -> Result<T> {
+fn next<T: DeserializeOwned>(control: &mut BufReader<UnixStream>, limit: Duration) -> Result<T> {
     control.get_ref().set_read_timeout(Some(limit))?;
     match wire::read(control) {
         Ok(Some(message)) => Ok(message),
         Ok(None) => bail!("the guest has ended"),
         Err(error) => match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-            Some(std::io::ErrorKind::WouldBlock) => bail!("the guest hangs: no answer in {limit:?}"),
+            Some(std::io::ErrorKind::WouldBlock) => {
+                bail!("the guest hangs: no answer in {limit:?}")
+            }
             _ => Err(error),
         },
     }
@@ -194,8 +217,8 @@ impl Machine {
         root: &Path,
         boot: &super::kernel::Boot,
     ) -> Result<(Self, UnixListener)> {
-        disk::of_programs(folder)?;
         start_tpm(folder)?;
+        disk::of_programs(folder)?;
         let listener = UnixListener::bind(folder.join("control.sock"))?;
         let f = folder.display();
         let log = fs::File::create(folder.join("qemu.log"))?;
@@ -217,7 +240,8 @@ impl Machine {
             .args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log);
+            .stderr(log)
+            .process_group(0);
         let qemu = command
             .spawn()
             .context("starting qemu-system-x86_64, which integration/vm/prepare.sh installs")?;
@@ -225,6 +249,8 @@ impl Machine {
             .args(["-c", LEASH, "sh", &qemu.id().to_string()])
             .arg(folder)
             .stdin(Stdio::piped())
+            // An interrupt from the terminal ends the test, and the leash tidies up.
+            .process_group(0)
             .spawn()
             .context("starting sh")?;
         Ok((Self { qemu, folder: folder.to_owned(), leash }, listener))
@@ -250,15 +276,20 @@ impl Machine {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
         let console = self.console();
-        let lines: Vec<_> = console.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
-        let panic = lines.iter().find_map(|line| line.find("Kernel panic").map(|at| &line[at..]));
-        let said = self.file("qemu.log");
+        let at = |line: &str| line.find("Kernel panic").map(|at| line[at..].to_owned());
+        let panic = console.lines().find_map(at);
         let error = match panic {
             Some(panic) => error.context(format!("the guest's kernel has panicked: {panic}")),
             None => error,
         };
-        anyhow!("{error:#}\n{said}the end of the guest's console:\n{tail}")
+        anyhow!("{error:#}\n{}{}", self.file("qemu.log"), self.tail())
+    }
+
+    fn tail(&self) -> String {
+        let console = self.console();
+        let lines: Vec<_> = console.lines().collect();
+        let last = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+        format!("the end of the guest's console:\n{last}")
     }
 
     fn console(&self) -> String {

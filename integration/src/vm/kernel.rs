@@ -42,11 +42,15 @@ impl Kernel {
                 (folder.join("vmlinuz"), Some(folder.join("initrd")))
             }
         };
+        let bring = match self {
+            Self::Patched => MAKE,
+            Self::StockIma | Self::StockBpf => "run integration/vm/prepare.sh",
+        };
         for file in [Some(&image), initrd.as_ref()].into_iter().flatten() {
-            ensure!(file.is_file(), "{} is missing; run integration/vm/prepare.sh", file.display());
+            ensure!(file.is_file(), "{} is missing; {bring}", file.display());
         }
         let own = match self {
-            Self::Patched => "root=/dev/vda lsm=landlock,yama,integrity,bpf lacre.ima",
+            Self::Patched => "root=/dev/vda lsm=integrity,bpf ima_container=on lacre.ima",
             Self::StockIma => "lsm=landlock,lockdown,yama,integrity lacre.ima",
             Self::StockBpf => "lsm=landlock,lockdown,yama,integrity,bpf",
         };
@@ -64,20 +68,26 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// `LACRE_KERNEL`, else the newest image that `make kernel` has left in the cache.
+const MAKE: &str = "run `make kernel FLAVOUR=bpf`, or name an image in LACRE_KERNEL";
+
+/// `LACRE_KERNEL`, else the best image that `make kernel` has left in the cache: one with
+/// BTF, for lacre's own sources, before one without; then the newest.
 fn patched() -> Result<PathBuf> {
     if let Some(named) = env::var_os("LACRE_KERNEL") {
         return Ok(PathBuf::from(named));
     }
     let folder = cache().join("kernel");
     let built = fs::read_dir(&folder).into_iter().flatten().flatten();
-    built
-        .map(|entry| entry.path().join("bzImage"))
-        .filter_map(|image| Some((image.metadata().ok()?.modified().ok()?, image)))
-        .max()
-        .map(|(_, image)| image)
-        .with_context(|| {
-            let folder = folder.display();
-            format!("no */bzImage in {folder}; run `make kernel`, or name one in LACRE_KERNEL")
-        })
+    let image = built.filter_map(|entry| {
+        let image = entry.path().join("bzImage");
+        let config = fs::read_to_string(entry.path().join("config")).ok()?;
+        let has = |option: &str| config.lines().any(|line| line == option);
+        // Its checks make an emulated machine several times slower.
+        let fast = !has("CONFIG_KASAN=y");
+        let made = image.metadata().ok()?.modified().ok()?;
+        fast.then_some((has("CONFIG_DEBUG_INFO_BTF=y"), made, image))
+    });
+    let (_, _, image) =
+        image.max().with_context(|| format!("no */bzImage in {}; {MAKE}", folder.display()))?;
+    Ok(image)
 }

@@ -103,12 +103,27 @@ fn key(programs: &[(PathBuf, PathBuf)], libraries: &BTreeSet<PathBuf>) -> Result
     Ok(hex(&hash.finalize()[..8]))
 }
 
-fn make(image: &Path, programs: &[(PathBuf, PathBuf)], libraries: &BTreeSet<PathBuf>) -> Result<()> {
+fn make(
+    image: &Path,
+    programs: &[(PathBuf, PathBuf)],
+    libraries: &BTreeSet<PathBuf>,
+) -> Result<()> {
     let work = tempfile::tempdir_in(image.parent().context("no parent")?)?;
     let tree = work.path().join("tree");
     let at = |path: &Path| tree.join(path.strip_prefix("/").unwrap_or(path));
-    let folders =
-        ["bin", "dev", "etc/ima", "etc/lacre", "lacre", "proc", "root", "run", "sbin", "sys", "tmp"];
+    let folders = [
+        "bin",
+        "dev",
+        "etc/ima",
+        "etc/lacre",
+        "lacre",
+        "proc",
+        "root",
+        "run",
+        "sbin",
+        "sys",
+        "tmp",
+    ];
     for folder in folders {
         fs::create_dir_all(tree.join(folder))?;
     }

@@ -18,9 +18,8 @@ pub(crate) fn lists_are_readable_and_of_our_policy(kernel: Kernel) -> Result<()>
     // A name of the file that is not in the list from another test.
     let name = format!("/tmp/{}/true", std::process::id());
     let inside = format!("mkdir -p ${{0%/true}}; cp /bin/busybox $0; $0");
-    let script = format!(
-        "ctr run --rm --null-io lacre.test/busybox:1 copied sh -c '{inside}' {name}"
-    );
+    let script =
+        format!("ctr run --rm --null-io lacre.test/busybox:1 copied sh -c '{inside}' {name}");
     let containerd = Some(Version::V1_6.name().to_owned());
     let _: String = guest.ask(&Request::Run { script, containerd })?;
 
@@ -48,17 +47,15 @@ pub(crate) fn lists_are_readable_and_of_our_policy(kernel: Kernel) -> Result<()>
 pub(crate) fn pcr_10_is_the_replay(kernel: Kernel) -> Result<()> {
     let mut guest = shared(kernel)?;
     let (list, pcr) = settled(&mut guest)?;
-    let replayed = entries(&list)?.iter().filter(|entry| entry.pcr == 10).fold(
-        [0; 32],
-        |pcr, entry| {
+    let replayed =
+        entries(&list)?.iter().filter(|entry| entry.pcr == 10).fold([0; 32], |pcr, entry| {
             let event = match entry.digest {
                 // A violation; the PCR is extended with what nothing hashes to.
                 [0, 0, ..] if entry.digest.iter().all(|byte| *byte == 0) => [0xff; 32],
                 _ => Sha256::digest(&entry.data).into(),
             };
             Sha256::new().chain_update(pcr).chain_update(event).finalize().into()
-        },
-    );
+        });
     let replayed: String = replayed.iter().map(|byte| format!("{byte:02X}")).collect();
     assert_eq!(replayed, pcr);
     Ok(())

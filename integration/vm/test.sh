@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs the tests in virtual machines, on every kernel: test.sh [WORD...], where a WORD is a
+# part of the tests' names (stock_ima, stock_bpf, patched, faults).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+integration/vm/prepare.sh
+# The image of these very patches, built if it is not in the cache.
+if [ -z "${LACRE_KERNEL:-}" ] && [ -x kernel/build.sh ] && [[ " ${*:-patched} " == *" patched"* ]]; then
+    LACRE_KERNEL=$(kernel/build.sh bpf image)
+    export LACRE_KERNEL
+fi
+# A guest has one processor, and two kernels' guests at once take little longer than one.
+cargo test -p lacre-integration --test vm -- \
+    --include-ignored --test-threads="${LACRE_TEST_THREADS:-2}" "$@"
