@@ -14,7 +14,7 @@ run() {
 }
 if [ "${LACRE_VM:-on}" = off ]; then
     echo "LACRE_VM=off: nothing is tested in virtual machines"
-    run --workspace --no-fail-fast -- "${options[@]}" --skip stock_ima:: --skip faults::a_
+    run --workspace --no-fail-fast -- "${options[@]}" --skip stock_ima:: --skip guest_faults::
 else
     # Without what this brings, the tests that need it fail, and say so.
     integration/vm/prepare.sh || true

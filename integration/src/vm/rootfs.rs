@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
@@ -27,6 +28,7 @@ pub const PROGRAMS_OF_VERSIONS: &str = "/opt";
 /// Where in it each version has its state, as `/node/1.6`.
 pub const NODES: &str = "/node";
 
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const INIT: &str = include_str!("../../vm/init.sh");
 const IMA_POLICY: &str = include_str!("../../vm/ima-policy");
 /// What is made below changes with these.
@@ -50,8 +52,21 @@ pub fn prepare() -> Result<PathBuf> {
     if !image.exists() {
         make(&image, &programs, &libraries)
             .with_context(|| format!("making the guest's root file system, {}", image.display()))?;
+        forget_old(&folder, &image);
     }
     Ok(image)
+}
+
+/// Removes the images of a week ago; one that another checkout still uses is made again.
+fn forget_old(folder: &Path, image: &Path) {
+    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let made = path.metadata().and_then(|meta| meta.modified());
+        let old = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > WEEK));
+        if old && path != image && name.starts_with("root-") {
+            let _ = fs::remove_file(&path);
+        }
+    }
 }
 
 /// Where in the guest, and what of the cache.
