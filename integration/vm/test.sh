@@ -10,6 +10,7 @@ if [ -z "${LACRE_KERNEL:-}" ] && [ -x kernel/build.sh ] && [[ " ${*:-patched} " 
     LACRE_KERNEL=$(kernel/build.sh bpf image)
     export LACRE_KERNEL
 fi
-# A guest has one processor, and two kernels' guests at once take little longer than one.
+# A guest has one processor, and its tests wait for each other: with these many, those of two
+# kernels run at once.
 cargo test -p lacre-integration --test vm -- \
-    --include-ignored --test-threads="${LACRE_TEST_THREADS:-2}" "$@"
+    --include-ignored --test-threads="${LACRE_TEST_THREADS:-8}" "$@"

@@ -11,6 +11,7 @@ pub mod agent;
 mod disk;
 mod guest;
 mod kernel;
+mod machine;
 pub mod rootfs;
 mod wire;
 

@@ -20,13 +20,13 @@ use crate::paths::{binaries, cache, cached};
 use crate::{Containerd, Version};
 
 /// The containerd namespace that the images are in.
-pub const NAMESPACE: &str = "lacre";
+pub(crate) const NAMESPACE: &str = "lacre";
 /// The versions of containerd in it.
-pub const VERSIONS: [Version; 2] = [Version::V1_6, Version::V2_1];
+pub(crate) const VERSIONS: [Version; 2] = [Version::V1_6, Version::V2_1];
 /// Where in it each version has its programs, as `/opt/1.6`.
-pub const PROGRAMS_OF_VERSIONS: &str = "/opt";
+pub(crate) const PROGRAMS_OF_VERSIONS: &str = "/opt";
 /// Where in it each version has its state, as `/node/1.6`.
-pub const NODES: &str = "/node";
+pub(crate) const NODES: &str = "/node";
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const INIT: &str = include_str!("../../vm/init.sh");
