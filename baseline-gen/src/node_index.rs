@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lacre_sys::mmap::Mmap;
-use lacre_types::{CanonicalPath, FileId, Kind, Known, KnownFile};
+use lacre_types::{CanonicalPath, FileId, Kind, Known, KnownFile, base_name};
 
 use crate::baseline::{Baseline, open_trusted};
 use crate::bytes::{Cursor, array, u32_at};
@@ -167,5 +167,17 @@ impl Known for NodeIndex {
 
     fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
         Box::new((0..self.len()).filter_map(|place| self.allows(place)))
+    }
+
+    fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
+        let name = |path| Some(base_name(path)).filter(|name| wanted(name)).map(<[u8]>::to_vec);
+        let files = (0..self.len())
+            .filter_map(|place| Some((name(self.scanned.get(place)?.path)?, self.allows(place)?)));
+        let links = self.scanned.links().flatten().filter_map(|link| {
+            let name = name(link.path)?;
+            let place = self.scanned.resolve(&CanonicalPath::new(link.path).ok()?)?;
+            Some((name, self.allows(place)?))
+        });
+        files.chain(links).collect()
     }
 }

@@ -114,6 +114,9 @@ fn the_index_knows_the_real_inodes() {
     let mut expected = vec![dash, dash, libz];
     expected.sort_unstable();
     assert_eq!(allowed, expected, "every name of an ELF file, no script");
+    let mut names = index.named(&|name| name != b"second" && !name.starts_with(b"lib"));
+    names.sort_unstable();
+    assert_eq!(names, [(b"dash".to_vec(), dash), (b"sh".to_vec(), dash)], "links too");
     let Lookup::Found(script) = baseline.entry(&canonical("/opt/run")) else { panic!() };
     assert_eq!(script.kind, Kind::Script);
 }

@@ -28,8 +28,9 @@ struct container_name {
 struct container_entry {
 	u64 slot;
 	u64 ns_id;
-	u32 inum; /* 0: it has no mount namespace of its own */
-	u32 pad;
+	u32 inum; /* 0: it has no mount namespace of its own, or is not armed yet */
+	u32 owner; /* the process that put it in, and when that began, clock ticks since boot */
+	u64 owner_start;
 };
 
 enum slot_flag {

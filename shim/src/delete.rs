@@ -13,13 +13,14 @@ use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::Args;
+use crate::bundle::{self, Bundle};
 use crate::cgroup;
 use crate::config::{self, Config};
 use crate::guard;
 use crate::inner::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
 use crate::process;
-use crate::rundir::{Bundle, Container, Place, RunDirError, State};
+use crate::rundir::{Container, Place, RunDirError, State};
 use crate::serve;
 use crate::task::Inner;
 use crate::wire::{put_bytes, put_uint};
@@ -50,7 +51,7 @@ pub enum DeleteError {
 /// # Errors
 /// When the inner shim's `delete` can't be run.
 pub fn run(args: &Args) -> Result<Output, DeleteError> {
-    let bundle = bundle(args)?;
+    let bundle = bundle_of(args)?;
     let note = Bundle::read(&bundle)?;
     let program = match &note {
         Some(note) => note.inner.clone(),
@@ -62,17 +63,13 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         None => unguarded(args, &program, &bundle),
     };
     guard::forget(&args.namespace, &args.id);
-    let output = output.map(|output| if never_created(&bundle) { gone(output) } else { output });
+    let nothing = bundle::never_created(&bundle) || bundle::not_begun_by_runc(&bundle, &program);
+    let output = output.map(|output| if nothing { gone(output) } else { output });
     cgroup::remove_empty(&bundle);
     if let Some(place) = &place {
         sweep(place);
     }
     output
-}
-
-/// runc's shim writes the init's id as soon as there is one.
-fn never_created(bundle: &Path) -> bool {
-    !bundle.join("init.pid").exists()
 }
 
 /// A container that was never created is as good as deleted, where the inner shim finds
@@ -92,7 +89,7 @@ fn gone(output: Output) -> Output {
     Output { status: ExitStatus::default(), stdout, stderr: output.stderr }
 }
 
-fn bundle(args: &Args) -> Result<PathBuf, DeleteError> {
+fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
     if args.bundle.as_os_str().is_empty() {
         return env::current_dir().map_err(DeleteError::Bundle);
     }

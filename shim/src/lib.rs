@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod bootstrap;
+pub mod bundle;
 pub mod cgroup;
 pub mod config;
 pub mod delete;

@@ -15,11 +15,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::Args;
 use crate::bootstrap::{Answer, AnswerError, Input};
+use crate::bundle::Bundle;
 use crate::config::{self, Config, ConfigError};
 use crate::inner::{self, InnerError, Output};
 use crate::options::OptionsError;
 use crate::process;
-use crate::rundir::{Bundle, Place, RunDirError};
+use crate::rundir::{Place, RunDirError};
 use crate::serve::{self, READY};
 use crate::wire::WireError;
 

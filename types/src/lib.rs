@@ -17,7 +17,7 @@ pub use action::{Action, Mode};
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use file::FileId;
 pub use kind::Kind;
-pub use known::{Known, KnownFile, Listing};
+pub use known::{Known, KnownFile, Listing, base_name};
 pub use measurement::{Content, Event, Measurement, Process, Source};
 pub use path::{CanonicalPath, PathError, escape};
 pub use violation::{Violation, ViolationKind};

@@ -1,5 +1,7 @@
 //! Which argument of an interpreter is the script. Pure.
 
+use lacre_types::base_name;
+
 /// Programs that run text, by the way they read their arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -220,10 +222,6 @@ fn cluster(family: Family, letters: &[u8]) -> Cluster<'_> {
         }
     }
     Cluster::Options
-}
-
-pub(super) fn base_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 #[cfg(test)]
