@@ -9,7 +9,7 @@ release := $(target)/release
 debug := $(target)/debug
 programs := containerd-shim-lacre-v1 lacre lacre-policyd
 
-.PHONY: help setup build release demo test fuzz check bench attacks install uninstall clean
+.PHONY: help setup build release demo test test-vm fuzz check bench attacks install uninstall clean
 
 help: ## list the entry points
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: release ## see it at work: a private containerd, four containers, a table
 
 test: build ## every test, end-to-end ones included
 	@integration/test.sh
+
+test-vm: build ## the tests in virtual machines, on each of the three kernels
+	@integration/vm/test.sh
 
 fuzz: setup ## fuzz each parser of outside bytes for FUZZ_SECONDS (60)
 	@integration/fuzz.sh
