@@ -1,10 +1,11 @@
 #!/bin/bash
-# Builds the kernel with container-IMA: build.sh [base|debug|bpf|debian] [image|deb].
+# Builds the kernel with container-IMA: build.sh [base|debug|bpf|uml|debian] [image|deb].
 # Prints the path of the image, or of the packages.
 #
 #   base    config/base.config on allnoconfig: a guest for QEMU
 #   debug   base and config/debug.config: KASAN, kmemleak, lockdep
 #   bpf     base and config/bpf.config: BTF and BPF LSM
+#   uml     config/uml.config: user-mode Linux, with what debug has
 #   debian  Debian's own configuration and CONFIG_IMA_CONTAINER: for a real machine (hours)
 #
 # The source comes through apt, from the machine's own sources. Everything is kept in the
@@ -51,7 +52,7 @@ fragments() {
     case $flavour in
     base) echo "$here/config/base.config" ;;
     debug | bpf) echo "$here/config/base.config" "$here/config/$flavour.config" ;;
-    debian) echo "$here/config/debian.config" ;;
+    uml | debian) echo "$here/config/$flavour.config" ;;
     *) die "no such flavour: $flavour" ;;
     esac
 }
@@ -65,8 +66,11 @@ hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${patches[@]}"; } |
     sha256sum | cut -c1-16)
 result=$cache/$hash
 
+arch=x86_64 image=bzImage built=arch/x86/boot/bzImage
+[ "$flavour" != uml ] || { arch=um image=linux built=linux; }
+
 case $what in
-image) done_mark=$result/bzImage ;;
+image) done_mark=$result/$image ;;
 deb) done_mark=$result/debs ;;
 *) die "image or deb, not $what" ;;
 esac
@@ -119,7 +123,7 @@ out=$cache/out-$flavour
 mkdir -p "$out"
 export CCACHE_DIR=$cache/ccache KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970'
 export KBUILD_BUILD_USER=lacre KBUILD_BUILD_HOST=lacre
-build() { make -s -C "$tree" O="$out" CC="ccache gcc" -j"$jobs" "$@" </dev/null >&2; }
+build() { make -s ARCH="$arch" -C "$tree" O="$out" CC="ccache gcc" -j"$jobs" "$@" </dev/null >&2; }
 
 if [ "$flavour" = debian ]; then
     need "linux-config-$series"
@@ -140,10 +144,10 @@ done < <(cat "${fragments[@]}" | grep -E '^CONFIG_' | tac | awk -F= '!seen[$1]++
 say "building $flavour of $version ($hash); the first time takes about half an hour on two cores"
 mkdir -p "$result"
 if [ "$what" = image ]; then
-    build bzImage
+    build "$image"
     cp "$out/.config" "$result/config"
-    cp "$out/arch/x86/boot/bzImage" "$result/bzImage.new"
-    mv "$result/bzImage.new" "$result/bzImage"
+    cp "$out/$built" "$result/$image.new"
+    mv "$result/$image.new" "$result/$image"
 else
     rm -rf "$result/debs.new"
     mkdir "$result/debs.new"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the kernel, boots it under QEMU and runs the self-test: test.sh [base|debug|bpf].
+# Builds the kernel, boots it under QEMU and runs the self-test: test.sh [base|debug|bpf|uml].
 # LIST_LINES and ROUNDS say how long its long list is, and how many rounds of stress it does.
 set -euo pipefail
 
@@ -21,7 +21,7 @@ fi
 image=$("$here/build.sh" "$flavour")
 # KASAN and lockdep make everything several times slower, and QEMU is slow already.
 case $flavour in
-debug) lines=${LIST_LINES:-20000} rounds=${ROUNDS:-5} timeout=1800 ;;
+debug | uml) lines=${LIST_LINES:-20000} rounds=${ROUNDS:-5} timeout=1800 ;;
 *) lines=${LIST_LINES:-100000} rounds=${ROUNDS:-20} timeout=900 ;;
 esac
 TIMEOUT=${TIMEOUT:-$timeout} exec "$here/selftest/run.sh" "$image" "$lines" "$rounds"

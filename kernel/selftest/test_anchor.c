@@ -198,10 +198,11 @@ static void check_tpm(void)
 	struct event *e;
 	struct list host;
 
-	if (!tpm_pcr(12, tpm)) {
-		ok(false, "a TPM with a SHA-256 bank");
+	if (access("/dev/tpm0", F_OK)) {
+		puts("# no TPM: its PCRs are not compared");
 		return;
 	}
+	ok(tpm_pcr(12, tpm), "the TPM has a SHA-256 bank");
 	e = aggregate(&count);
 	replay(e, count, pcr);
 	tpm_pcr(12, tpm);
