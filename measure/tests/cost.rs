@@ -148,3 +148,35 @@ fn where_the_time_goes() {
         }
     }
 }
+
+/// What a container's Create, Start and Delete wait for, and what nobody waits for.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn arming() {
+    let (node, image) = (Node::new(), Image::new());
+    exec_trace::probe(&node.options()).unwrap();
+    let mut figures: [Vec<u128>; 4] = Default::default();
+    for _ in 0..40 {
+        let container = Container::new(&image);
+        let target = container.target(&image, Mode::Enforce);
+        let judge = Recorder::new(Mode::Enforce, &image) as Arc<dyn Judge>;
+        let mut since = std::time::Instant::now();
+        let mut lap = |figures: &mut Vec<u128>| {
+            figures.push(since.elapsed().as_micros());
+            since = std::time::Instant::now();
+        };
+        let ready = exec_trace::prepare(&target.container, &*target.known, &node.options());
+        lap(&mut figures[0]);
+        let armed = ready.unwrap().arm(&target, judge).unwrap();
+        lap(&mut figures[1]);
+        let rest = Box::new(armed).disarm().unwrap();
+        lap(&mut figures[2]);
+        rest();
+        lap(&mut figures[3]);
+    }
+    for (what, mut figures) in ["prepare", "arm", "disarm", "the rest"].iter().zip(figures) {
+        figures.sort_unstable();
+        let [least, median, most] = [0, 20, 36].map(|at| figures[at]);
+        println!("{what:8} median {median:>6} us, least {least:>6}, nine in ten within {most:>6}");
+    }
+}
