@@ -4,6 +4,8 @@
 # A kernel that is named linux is user-mode Linux: no QEMU, no TPM, tmpfs only.
 #   LAYER=ext4|overlay|tmpfs   where the measured files are (default overlay)
 #   CONTAINER=on|sync|off      the boot parameter (default on)
+#   ICOUNT=1                   the guest's clock counts instructions, one a nanosecond: what
+#                              the benchmark prints then does not depend on the machine
 #   TIMEOUT=SECONDS            for the whole guest (default 900)
 set -euo pipefail
 
@@ -43,6 +45,7 @@ qemu() {
         -chardev "socket,id=tpm,path=$work/tpm.sock" -tpmdev emulator,id=tpm0,chardev=tpm
         -device tpm-crb,tpmdev=tpm0
         -drive "file=$work/disk,format=raw,if=none,id=d" -device virtio-blk-pci,drive=d
+        ${ICOUNT:+-icount shift=0}
         -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng)
 }
 
