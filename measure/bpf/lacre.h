@@ -14,6 +14,7 @@ struct file_key {
 enum verdict_flag {
 	VERDICT_INTERPRETER = 1 << 0, /* tell its arguments */
 	VERDICT_MULTICALL = 1 << 1,   /* one of many names: only when argv[0] is an interpreter's */
+	VERDICT_SCRIPT_AFTER_C = 1 << 2, /* a first argument `-c` does not carry the code */
 };
 
 struct container {

@@ -286,10 +286,24 @@ fn code_after_c_is_no_script() {
     let mut it = guarded(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     assert_eq!(it.container.each("/bin/sh -c :"), 0);
+    assert_eq!(it.armed.counters().unwrap().events, 0, "not even looked at");
     // An event that comes after the shell's.
     it.container.each("/opt/evil");
     it.judge.wait_path("/opt/evil");
     assert_eq!(it.judge.all().len(), 1);
+}
+
+#[test]
+fn a_script_after_c_is_looked_at() {
+    let mut image = Image::new();
+    std::fs::copy(image.lower().join("bin/sh"), image.lower().join("bin/perl")).unwrap();
+    image.allow("/bin/perl");
+    std::fs::write(image.lower().join("opt/bad"), "1;\n").unwrap();
+    let mut it = guarded(&image, Mode::Audit);
+    it.container.start("/bin/t each");
+    it.container.each("/bin/perl -c /opt/bad");
+    let (found, _) = it.judge.wait_path("/opt/bad");
+    assert_eq!(found.event, Event::Script);
 }
 
 #[test]

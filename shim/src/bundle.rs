@@ -1,6 +1,6 @@
 //! What lacre notes down in a bundle, for a `delete` that knows nothing else.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -66,6 +66,30 @@ pub fn not_begun_by_runc(bundle: &Path, inner: &Path) -> bool {
         && is_absent(&bundle.join("runtime"))
 }
 
+/// Removes a bundle, as containerd would have. Whatever is on its root file system is left
+/// alone, and then the bundle is too.
+///
+/// # Errors
+/// When something is left.
+pub fn remove(bundle: &Path) -> io::Result<()> {
+    // Only an empty directory on which nothing is mounted goes.
+    match fs::remove_dir(bundle.join("rootfs")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let work = fs::read_link(bundle.join("work"));
+    for entry in fs::read_dir(bundle)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    // containerd makes way for another of this name itself, if something is in it.
+    let _ = work.and_then(fs::remove_dir);
+    fs::remove_dir(bundle)
+}
+
 fn is_absent(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
@@ -92,7 +116,23 @@ mod tests {
         let (runc, other) = (Path::new("/usr/bin/containerd-shim-runc-v2"), Path::new("/bin/x"));
         assert!(not_begun_by_runc(dir.path(), runc));
         assert!(!not_begun_by_runc(dir.path(), other));
-        std::fs::write(dir.path().join("runtime"), "").unwrap();
+        fs::write(dir.path().join("runtime"), "").unwrap();
         assert!(!not_begun_by_runc(dir.path(), runc));
+    }
+
+    #[test]
+    fn a_bundle_with_a_root_is_left_and_one_without_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bundle, work) = (dir.path().join("one"), dir.path().join("work"));
+        let file = bundle.join("rootfs/etc");
+        fs::create_dir_all(&file).unwrap();
+        fs::create_dir(&work).unwrap();
+        std::os::unix::fs::symlink(&work, bundle.join("work")).unwrap();
+        note_create(&bundle).unwrap();
+        assert!(remove(&bundle).is_err());
+        assert!(file.exists() && !never_created(&bundle) && work.exists());
+        fs::remove_dir(file).unwrap();
+        remove(&bundle).unwrap();
+        assert!(!bundle.exists() && !work.exists());
     }
 }

@@ -16,6 +16,7 @@ use crate::args::Args;
 use crate::bundle::{self, Bundle};
 use crate::cgroup;
 use crate::config::{self, Config};
+use crate::finish;
 use crate::guard;
 use crate::inner::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
@@ -36,7 +37,7 @@ const KILLED: u64 = 137;
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
     /// The bundle can't be told.
-    #[error("finding out the current directory, which containerd makes the bundle")]
+    #[error("finding out the bundle, or removing it")]
     Bundle(#[source] io::Error),
     /// The inner shim's `delete` does not run.
     #[error(transparent)]
@@ -89,7 +90,7 @@ fn gone(output: Output) -> Output {
     Output { status: ExitStatus::default(), stdout, stderr: output.stderr }
 }
 
-fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
+pub(crate) fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
     if args.bundle.as_os_str().is_empty() {
         return env::current_dir().map_err(DeleteError::Bundle);
     }
@@ -105,7 +106,8 @@ fn program(args: &Args) -> Result<PathBuf, InnerError> {
 }
 
 fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
-    Run::spawn(program, env::args_os().skip(1), bundle, b"")
+    let arguments = env::args_os().skip(1).filter(|argument| argument != finish::ARGUMENT);
+    Run::spawn(program, arguments, bundle, b"")
 }
 
 /// `start` did not get as far as a guard: an inner shim may be there, and nothing says where.

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use lacre_shim::bundle::{Bundle, note_create};
 
@@ -38,15 +39,19 @@ impl Rig {
     }
 
     fn delete(&self) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_containerd-shim-lacre-v1"))
+        self.command().output().unwrap()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_containerd-shim-lacre-v1"));
+        command
             .args(["-namespace", "lacre-test", "-id", "one", "-address", "/nonexistent"])
             .args(["-publish-binary", "/nonexistent/containerd", "-bundle"])
             .arg(self.bundle())
             .arg("delete")
             .current_dir(self.bundle())
-            .env("LACRE_CONFIG", self.dir.path().join("config.yaml"))
-            .output()
-            .unwrap()
+            .env("LACRE_CONFIG", self.dir.path().join("config.yaml"));
+        command
     }
 }
 
@@ -81,4 +86,67 @@ fn what_runc_had_not_begun_is_gone_and_what_it_had_is_not() {
     assert!(rig.delete().status.success());
     fs::write(rig.bundle().join("runtime"), "").unwrap();
     fails_as_the_inner_does(&rig.delete());
+}
+
+/// Waits for what must come, and fails if it does not.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "{what} does not come");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The process that would finish the `delete` of this bundle.
+fn finisher(bundle: &Path) -> Option<u32> {
+    let mut all = fs::read_dir("/proc").unwrap().flatten();
+    all.find_map(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let ours = line.contains("\0--finish\0") && line.contains(bundle.to_str()?);
+        ours.then(|| entry.file_name().to_str()?.parse().ok()).flatten()
+    })
+}
+
+/// As containerd does after five seconds.
+#[test]
+fn what_is_killed_half_way_is_finished_by_another() {
+    let rig = Rig::new();
+    let inner = rig.inner("containerd-shim-slow-v1");
+    let first = rig.dir.path().join("first");
+    let script = format!(
+        "#!/bin/sh\nif mkdir {0} 2>/dev/null; then echo $$ >{0}/pid; exec sleep 1000; fi\n",
+        first.display()
+    );
+    fs::write(&inner, script).unwrap();
+    rig.started(&inner);
+    note_create(&rig.bundle()).unwrap();
+    fs::create_dir(rig.bundle().join("rootfs")).unwrap();
+    let mut delete = rig.command().spawn().unwrap();
+    wait_for("who finishes", || finisher(&rig.bundle()));
+    delete.kill().unwrap();
+    delete.wait().unwrap();
+    wait_for("the bundle going", || (!rig.bundle().exists()).then_some(()));
+    wait_for("its end", || finisher(&rig.bundle()).is_none().then_some(()));
+    let sleeps = fs::read_to_string(first.join("pid")).unwrap();
+    Command::new("kill").arg(sleeps.trim()).status().unwrap();
+}
+
+#[test]
+fn what_is_late_but_done_is_containerds_to_remove() {
+    let rig = Rig::new();
+    let inner = rig.inner("containerd-shim-slow-v1");
+    let go = rig.dir.path().join("go");
+    assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
+    fs::write(&inner, format!("#!/bin/sh\ncat {}\n", go.display())).unwrap();
+    rig.started(&inner);
+    let mut delete = rig.command().spawn().unwrap();
+    wait_for("who would finish", || finisher(&rig.bundle()));
+    fs::write(&go, "").unwrap();
+    assert!(delete.wait().unwrap().success());
+    wait_for("its end", || finisher(&rig.bundle()).is_none().then_some(()));
+    assert!(rig.bundle().join("lacre.json").exists());
 }

@@ -6,6 +6,8 @@
 mod action;
 mod digest;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod kind;
 mod known;
 mod measurement;

@@ -4,6 +4,7 @@ use lacre_types::FileId;
 
 pub(super) const VERDICT_INTERPRETER: u32 = 1 << 0;
 pub(super) const VERDICT_MULTICALL: u32 = 1 << 1;
+pub(super) const VERDICT_SCRIPT_AFTER_C: u32 = 1 << 2;
 
 pub(super) const SLOT_ENFORCE: u32 = 1 << 0;
 pub(super) const SLOT_FAULTS: u32 = 1 << 1;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lacre_types::{FileId, Known};
 
-use super::abi::{VERDICT_INTERPRETER, VERDICT_MULTICALL};
+use super::abi::{VERDICT_INTERPRETER, VERDICT_MULTICALL, VERDICT_SCRIPT_AFTER_C};
 use super::script::Family;
 
 /// The verdict flags of a file called `base`.
@@ -12,7 +12,8 @@ pub(super) fn flags(base: &[u8]) -> u32 {
     match Family::of(base) {
         None => 0,
         Some(Family::Multicall) => VERDICT_INTERPRETER | VERDICT_MULTICALL,
-        Some(_) => VERDICT_INTERPRETER,
+        Some(family) if family.code_after_c() => VERDICT_INTERPRETER,
+        Some(_) => VERDICT_INTERPRETER | VERDICT_SCRIPT_AFTER_C,
     }
 }
 
@@ -54,6 +55,17 @@ mod tests {
         fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
             let names = self.0.iter().filter(|(name, _)| wanted(name.as_bytes()));
             names.map(|(name, ino)| (name.as_bytes().to_vec(), id(*ino))).collect()
+        }
+    }
+
+    #[test]
+    fn only_a_shell_and_python_have_code_behind_c() {
+        for name in ["sh", "bash", "zsh", "python3.12"] {
+            assert_eq!(flags(name.as_bytes()), VERDICT_INTERPRETER, "{name}");
+        }
+        for name in ["perl", "ruby", "node", "php", "lua", "awk", "tclsh"] {
+            let expected = VERDICT_INTERPRETER | VERDICT_SCRIPT_AFTER_C;
+            assert_eq!(flags(name.as_bytes()), expected, "{name}");
         }
     }
 

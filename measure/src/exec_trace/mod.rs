@@ -24,6 +24,8 @@
 mod abi;
 mod armed;
 mod container;
+#[doc(hidden)]
+pub mod fuzz;
 mod interpreters;
 mod programs;
 mod reader;
@@ -57,7 +59,7 @@ pub struct Options {
     /// event has 0.1 to 2.4 kB; what finds no room is counted and told as lost.
     pub ring_bytes: u32,
     /// Check the file behind every page at its first fetch of instructions (x86 only).
-    /// It costs about 5 % of the fork and exec of a dynamic program, and up to 3 % of every
+    /// It costs about 4 % of the fork and exec of a dynamic program, and up to 3 % of every
     /// page fault of the node.
     pub fetch: bool,
     /// Tell of fetches from mapped memfds and anonymous memory, which JIT engines use,

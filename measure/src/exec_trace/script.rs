@@ -74,6 +74,11 @@ impl Family {
         }
     }
 
+    /// Whether what follows a first `-c` is code, whatever follows it.
+    pub(super) fn code_after_c(self) -> bool {
+        self.inline().contains(&b'c')
+    }
+
     /// Long options that take the next argument.
     const fn long_taking(self) -> &'static [&'static [u8]] {
         match self {
@@ -287,6 +292,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nothing_behind_c_is_a_script_where_it_carries_code(
+            base in "(sh|bash|zsh|fish|python3)",
+            argv in proptest::collection::vec("[-+a-zA-Z0-9=/ ]{0,8}", 0..8),
+        ) {
+            let argv: Vec<Vec<u8>> =
+                [&base[..], "-c"].into_iter().chain(argv.iter().map(String::as_str))
+                    .map(|argument| argument.as_bytes().to_vec()).collect();
+            prop_assert_eq!(script(base.as_bytes(), &argv), None);
+        }
+
         #[test]
         fn what_it_finds_is_within_an_argument(
             base in "(sh|python3|perl|ruby|node|php|lua|awk|busybox)",

@@ -14,6 +14,7 @@ use crate::messages::{Any, CreateRequest, ExecRequest, KillRequest, ProcessId, S
 use crate::messages::{State, Status};
 use crate::options;
 use crate::process::Process;
+use crate::rest::Rest;
 use crate::rundir::{self, Place};
 use crate::task::Inner;
 use crate::ttrpc::{self, Call, Client, Code, FRAME_MAX, FrameReader, Header, Kind, Request};
@@ -134,6 +135,7 @@ impl Rig {
                 ..Default::default()
             },
             containers: Arc::clone(&containers),
+            rest: Rest::default(),
             log: slog::Logger::root(slog::Discard, slog::o!()),
         };
         tokio::spawn(async move {
