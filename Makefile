@@ -9,10 +9,11 @@ release := $(target)/release
 debug := $(target)/debug
 programs := containerd-shim-lacre-v1 lacre lacre-policyd
 
-.PHONY: help setup build release demo test check bench attacks install uninstall clean
+.PHONY: help setup build release demo test test-vm test-kernel fuzz check bench attacks \
+	kernel kernel-deb install uninstall clean
 
 help: ## list the entry points
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what the build and the tests need (apt), and unpack the test daemons
 	@integration/setup.sh
@@ -30,6 +31,12 @@ demo: release ## see it at work: a private containerd, four containers, a table
 test: build ## every test, end-to-end ones included
 	@integration/test.sh
 
+test-vm: build ## the tests in virtual machines, on each of the three kernels
+	@integration/vm/test.sh
+
+fuzz: setup ## fuzz each parser of outside bytes for FUZZ_SECONDS (60)
+	@integration/fuzz.sh
+
 check: setup ## format, lints, licences and advisories, documentation
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -43,6 +50,15 @@ bench: release ## measure against plain runc, and write docs/benchmarks.md
 attacks: build ## run the attack suite, and write docs/attacks.md
 	@LACRE_BIN_DIR=$(abspath $(debug)) LACRE_ATTACKS_OUT=docs/attacks.md \
 		$(CARGO) test -p lacre-integration --test attacks -- --test-threads=1 --nocapture
+
+kernel: ## build the guest kernel with container-IMA (FLAVOUR=base, debug or bpf)
+	@kernel/build.sh $(or $(FLAVOUR),base) image
+
+kernel-deb: ## the same as packages (FLAVOUR=debian: for a real machine; takes hours)
+	@kernel/build.sh $(or $(FLAVOUR),base) deb
+
+test-kernel: ## build it, boot it under QEMU with a TPM, and run its self-test
+	@kernel/test.sh $(or $(FLAVOUR),base)
 
 install: release ## install the programs, and examples of their files
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/lacre

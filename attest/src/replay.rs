@@ -65,13 +65,13 @@ impl Replay {
     /// that the line's text does not suffice for is dropped: see [`Replay::value`].
     pub fn push(&mut self, entry: &Entry<'_>, digests: Algorithm) -> Line {
         self.lines += 1;
-        let line = if entry.is_violation() {
+        if entry.is_violation() {
             self.violations += 1;
             self.extend_all(entry.pcr, |bank, fill| match fill {
                 Fill::Own => Some(pcr::repeated(bank, 0xff)),
                 Fill::PaddedSha1 => Some(pcr::padded(bank, &[0xff; 20])),
             });
-            return Line::Violation;
+            Line::Violation
         } else if let Some(hashed) = entry.hashed() {
             let own = pcr::hash(digests, &[&hashed]);
             self.extend_all(entry.pcr, |bank, fill| {
@@ -93,8 +93,7 @@ impl Replay {
                 _ => None,
             });
             Line::Opaque
-        };
-        line
+        }
     }
 
     fn extend_all(&mut self, index: u32, event: impl Fn(Algorithm, Fill) -> Option<Digest>) {

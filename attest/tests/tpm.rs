@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use common::Swtpm;
+use common::{Slow, Swtpm};
 use lacre_attest::pcr;
 use lacre_attest::tpm::{KeyKind, Tpm, TpmError};
 use lacre_attest::tpm2::{
@@ -153,4 +153,61 @@ fn a_tpm_that_does_not_answer_makes_nobody_wait_for_ever() {
     while tpm.read(&selection).is_err() {
         assert!(Instant::now() < until, "it answers again, and so do we");
     }
+}
+
+#[test]
+fn a_slow_tpm_is_waited_for_no_longer_than_asked() {
+    let swtpm = Swtpm::new();
+    let slow = Slow::before(&swtpm);
+    let selection = Selection::of(Algorithm::Sha256, [10]);
+    let patient = Tpm::open(&slow.tcti(), Duration::from_secs(60)).unwrap();
+    patient.create_ak(KeyKind::EccP256, KeyKind::EccP256).unwrap();
+    slow.by(Duration::from_millis(500));
+    let start = Instant::now();
+    patient.quote(b"nonce", &selection).unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(500));
+    slow.by(Duration::ZERO);
+    drop(patient);
+
+    let hasty = Tpm::open(&slow.tcti(), Duration::from_secs(20)).unwrap();
+    hasty.create_ak(KeyKind::EccP256, KeyKind::EccP256).unwrap();
+    slow.by(Duration::from_secs(3600));
+    let hasty = hasty.with_deadline(Duration::from_millis(200));
+    let start = Instant::now();
+    let error = hasty.quote(b"nonce", &selection).unwrap_err();
+    assert!(matches!(error, TpmError::TimedOut { .. }), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+/// How long things take, for docs/attestation.md: `cargo test -p lacre-attest --release
+/// --test tpm -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures, and holds to none"]
+fn figures() {
+    let swtpm = Swtpm::new();
+    let tpm = swtpm.open();
+    let time = |what: &str, count: u32, run: &mut dyn FnMut()| {
+        let start = Instant::now();
+        (0..count).for_each(|_| run());
+        println!("{what:<40} {:>8.2} ms", start.elapsed().as_secs_f64() * 1e3 / f64::from(count));
+    };
+    let selection = Selection::of(Algorithm::Sha256, 0..=12);
+    for kind in [KeyKind::EccP256, KeyKind::Rsa2048] {
+        time(&format!("endorsement key, {kind:?}"), 1, &mut || drop(tpm.endorsement(kind)));
+        time(&format!("attestation key, {kind:?}"), 1, &mut || drop(tpm.create_ak(kind, kind)));
+        let mut quote = None;
+        time(&format!("quote over 13 PCRs, {kind:?}"), 50, &mut || {
+            quote = tpm.quote(b"nonce", &selection).ok();
+        });
+        let (ak, quote) = (tpm.create_ak(kind, kind).unwrap(), quote.unwrap());
+        let public = Public::parse(&ak.public).unwrap();
+        time("  its signature and parts checked", 200, &mut || {
+            let _ = verify(&public, &quote.attest, &quote.signature);
+            let _ = Attest::parse(&quote.attest);
+        });
+        let ek = Public::parse(&tpm.endorsement(kind).unwrap().public).unwrap();
+        let name = public.name();
+        time("  credential made", 20, &mut || drop(make_credential(&ek, &name, &[7; 32])));
+    }
+    time("extend of one PCR", 200, &mut || tpm.extend(12, vec![Digest::sha256([1; 32])]).unwrap());
 }

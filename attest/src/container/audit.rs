@@ -71,7 +71,9 @@ impl Default for Audited {
 
 /// Checks the lines after `known.lines` (the SHA-256 digest of each one's template data,
 /// ones for a violation) against the anchored values of the events after `known.events`.
-/// Lines that no event vouches for yet are left out of the answer.
+/// Lines that no event vouches for yet are left out of the answer. `count` is how many lines
+/// the list is said to have: a hint by which a line that was edited is told from one that
+/// was taken out.
 ///
 /// # Errors
 /// What is wrong first, and what is known of the list before it.
@@ -80,6 +82,7 @@ pub fn audit(
     known: &Audited,
     lines: &[Digest],
     values: &[[u8; 32]],
+    count: Option<u64>,
 ) -> Result<Audited, (Fault, Audited)> {
     let mut state = known.clone();
     let first = known.lines;
@@ -109,12 +112,19 @@ pub fn audit(
         let reached = Audited { cpcr: next, lines: state.lines + 1, events: n + 1, closed: false };
         if *value != key.value(n, Kind::Line, reached.cpcr()) {
             let rest = &values[usize::try_from(n - known.events).unwrap_or(usize::MAX)..];
-            return Err((classify(key, &state, lines, at, rest), state));
+            let short = match count {
+                Some(count) => first + (lines.len() as u64) < count,
+                None => lines.len() - at < rest.len(),
+            };
+            return Err((classify(key, &state, lines, at, rest, short), state));
         }
         state = reached;
     }
     Ok(state)
 }
+
+/// How many lines are tried to tell how a list was altered, about a tenth of a second.
+const MAX_STEPS: usize = 100_000;
 
 /// Whether a line leads from what is known to that value.
 fn leads(key: &Key, state: &Audited, line: &Digest, value: &[u8; 32]) -> Option<Audited> {
@@ -124,7 +134,14 @@ fn leads(key: &Key, state: &Audited, line: &Digest, value: &[u8; 32]) -> Option<
 }
 
 /// Line `at` does not lead to the first of `values`. Looks for the line that does.
-fn classify(key: &Key, state: &Audited, lines: &[Digest], at: usize, values: &[[u8; 32]]) -> Fault {
+fn classify(
+    key: &Key,
+    state: &Audited,
+    lines: &[Digest],
+    at: usize,
+    values: &[[u8; 32]],
+    short: bool,
+) -> Fault {
     let line = state.lines;
     let after = &lines[at + 1..];
     let found = after.iter().enumerate().find_map(|(skipped, candidate)| {
@@ -132,21 +149,25 @@ fn classify(key: &Key, state: &Audited, lines: &[Digest], at: usize, values: &[[
     });
     let Some((skipped, next)) = found else {
         // The true line is nowhere, and what follows it can't be checked without it.
-        return if lines.len() - at < values.len() {
-            Fault::Removed(line)
-        } else {
-            Fault::Edited(line)
-        };
+        return if short { Fault::Removed(line) } else { Fault::Edited(line) };
     };
     if lines[..at].contains(&lines[at]) {
         return Fault::Duplicated(line);
     }
-    let displaced =
-        values.get(1).is_some_and(|value| leads(key, &next, &lines[at], value).is_some());
-    let count = skipped as u64;
-    if displaced || lines.len() - at <= values.len() {
-        Fault::Reordered(line)
-    } else {
-        Fault::Interleaved { line, count }
+    // Foreign lines are never used; one that stands too early is, later on.
+    let mut unused: Vec<usize> = (at..lines.len()).filter(|other| *other != at + skipped).collect();
+    let mut state = next;
+    let mut steps = 0;
+    for value in &values[1..] {
+        let next = unused.iter().enumerate().find_map(|(place, other)| {
+            steps += 1;
+            leads(key, &state, &lines[*other], value).map(|next| (place, next))
+        });
+        let Some((place, next)) = next.filter(|_| steps < MAX_STEPS) else { break };
+        if unused.remove(place) == at {
+            return Fault::Reordered(line);
+        }
+        state = next;
     }
+    Fault::Interleaved { line, count: skipped as u64 }
 }

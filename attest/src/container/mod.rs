@@ -5,10 +5,12 @@
 mod aggregate;
 mod audit;
 mod key;
+mod record;
 
 pub use aggregate::{Aggregate, AggregateError, Event, Replayed, parse_line};
 pub use audit::{Audited, Fault, audit};
 pub use key::{Key, Kind, Secret};
+pub use record::{Batch, Recorded, Recorder, Tagged};
 
 use serde::{Deserialize, Serialize};
 

@@ -88,14 +88,25 @@ impl<'a> Entry<'a> {
             };
         }
         let mut rest = data;
+        let mut found = None;
         for field in template::format(self.template)?.split('|') {
             let (value, after) = split(rest, self.big_endian)?;
             if field == id {
-                return Some(value);
+                found = Some(value);
             }
             rest = after;
         }
-        None
+        // The template's name is not part of what is hashed. It is believed only as far as
+        // the data bears it out.
+        found.filter(|_| rest.is_empty())
+    }
+
+    /// Whether the template is one of the kernel's own, not a description of fields. Since
+    /// no PCR vouches for the name, a description could make any field, of what a file's
+    /// owner may write, pass for the digest.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        template::is_built_in(self.template)
     }
 
     /// The name of what was measured: a file's path in its namespace, `boot_aggregate`,
@@ -122,10 +133,13 @@ impl<'a> Entry<'a> {
         Digest::new(algorithm, &field[nul + 1..])
     }
 
-    /// The buffer that was measured, where it was one (`ima-buf`).
+    /// The buffer that was measured, where it was one (`ima-buf`): its digest must then be
+    /// the entry's, or a file's entry could pass for a buffer's by its template's name.
     #[must_use]
     pub fn buffer(&self) -> Option<&'a [u8]> {
-        self.field("buf")
+        let buffer = self.field("buf")?;
+        let digest = self.file_digest()?;
+        (pcr::hash(digest.algorithm(), &[buffer]) == digest).then_some(buffer)
     }
 
     /// The file's signature, where it has one.

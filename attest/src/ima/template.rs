@@ -60,6 +60,10 @@ pub(super) fn shape(field: &str) -> Option<Shape> {
     FIELDS.iter().find(|(id, _)| *id == field).map(|(_, shape)| *shape)
 }
 
+pub(super) fn is_built_in(name: &[u8]) -> bool {
+    BUILT_IN.iter().any(|(built_in, _)| built_in.as_bytes() == name)
+}
+
 /// The field ids of a template, separated by `|`: a built-in name's, or the name itself
 /// where it is a description (`ima_template_fmt=`), which the kernel prints for a name.
 pub(super) fn format(name: &[u8]) -> Option<&str> {

@@ -4,11 +4,17 @@
 //! connection; who asks waits no longer than the deadline, and then has an error that says
 //! so. While the thread still waits for an answer, further questions are refused at once.
 
+mod anchor;
+mod collect;
 mod commands;
 mod error;
+mod journal;
 
+pub use anchor::{Anchor, Anchored, List, ListError, PcrOf};
+pub use collect::{CollectError, Places, ShimContainer, collect};
 pub use commands::{AttestationKey, Endorsement, KeyKind, Pcrs, Quote};
 pub use error::TpmError;
+pub use journal::{Extend, Journal, JournalError};
 
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -62,6 +68,12 @@ impl Tpm {
             Ok(Err(source)) => Err(TpmError::Open { tcti: tcti.to_owned(), source }),
             Err(_) => Err(TpmError::TimedOut { doing: "connect to it", after: deadline }),
         }
+    }
+
+    /// The same, with another deadline.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// Runs a command on the thread.

@@ -26,7 +26,8 @@ pub(super) fn encrypt(
             let params = FixedMontyParams::new_vartime(modulus);
             let base = <$uint>::from_be_slice(&encoded);
             let exponent = <$uint>::from_u32(exponent);
-            let power = FixedMontyForm::new(&base, &params).pow(&exponent).retrieve();
+            let power =
+                FixedMontyForm::new(&base, &params).pow_bounded_exp(&exponent, 32).retrieve();
             Some(power.to_be_bytes().as_ref().to_vec())
         }};
     }

@@ -1,22 +1,29 @@
 //! A TPM simulator of each test's own, made with certificates by a CA of its own.
-#![allow(clippy::unwrap_used, dead_code, reason = "what fails here fails the test")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "what fails here fails the test"
+)]
 
 use std::fs;
-use std::net::TcpStream;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lacre_attest::tpm::Tpm;
 use tempfile::TempDir;
 
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running swtpm.
 #[derive(Debug)]
-pub struct Swtpm {
+pub(crate) struct Swtpm {
     state: TempDir,
     child: Child,
     port: u16,
@@ -25,7 +32,7 @@ pub struct Swtpm {
 
 /// The state of a new TPM, and the certificates of who made it.
 #[derive(Debug)]
-pub struct Template {
+pub(crate) struct Template {
     dir: TempDir,
 }
 
@@ -71,7 +78,7 @@ impl Template {
     }
 
     /// The root and the issuer, DER.
-    pub fn authorities(&self) -> [Vec<u8>; 2] {
+    pub(crate) fn authorities(&self) -> [Vec<u8>; 2] {
         let der = |name| from_pem(&self.dir.path().join("ca").join(name));
         [der("swtpm-localca-rootca-cert.pem"), der("issuer.pem")]
     }
@@ -91,12 +98,12 @@ fn template(number: usize) -> &'static Template {
 }
 
 impl Swtpm {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(template(0))
     }
 
     /// Another TPM, of another maker.
-    pub fn other() -> Self {
+    pub(crate) fn other() -> Self {
         Self::of(template(1))
     }
 
@@ -110,36 +117,41 @@ impl Swtpm {
         Self { state, child, port, template }
     }
 
-    pub fn authorities(&self) -> [Vec<u8>; 2] {
+    pub(crate) fn authorities(&self) -> [Vec<u8>; 2] {
         self.template.authorities()
     }
 
-    pub fn tcti(&self) -> String {
+    pub(crate) fn tcti(&self) -> String {
         format!("swtpm:host=127.0.0.1,port={}", self.port)
     }
 
-    pub fn open(&self) -> Tpm {
+    pub(crate) fn open(&self) -> Tpm {
         Tpm::open(&self.tcti(), DEADLINE).unwrap()
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Pulls the plug.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Starts it again, as a reboot does.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         (self.child, self.port) = start(self.state.path());
+    }
+
+    /// Starts it again where others look for it.
+    pub(crate) fn restart_at_same_port(&mut self) {
+        self.child = start_at(self.state.path(), self.port).unwrap();
     }
 }
 
@@ -161,36 +173,91 @@ fn start(state: &Path) -> (Child, u16) {
             // Below the range that the kernel hands out (ip_local_port_range).
             10_000 + u16::try_from(std::process::id() % 9_000).unwrap() * 2 + *next
         };
-        let state_dir: PathBuf = state.canonicalize().unwrap();
-        let mut child = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-            .arg("--tpmstate")
-            .arg(format!("dir={}", state_dir.display()))
-            .arg("--server")
-            .arg(format!("type=tcp,port={port},bindaddr=127.0.0.1"))
-            .arg("--ctrl")
-            .arg(format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm is installed by `make setup`");
-        let until = Instant::now() + DEADLINE;
-        while Instant::now() < until {
-            if child.try_wait().unwrap().is_some() {
-                break;
-            }
-            // swtpm tells nobody when it listens.
-            if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
-                if child.try_wait().unwrap().is_none() {
-                    return (child, port);
-                }
-                break;
-            }
-            sleep(Duration::from_millis(5));
+        if let Some(child) = start_at(state, port) {
+            return (child, port);
         }
-        let _ = child.kill();
-        let _ = child.wait();
     }
     panic!("swtpm does not start");
+}
+
+fn start_at(state: &Path, port: u16) -> Option<Child> {
+    let state: PathBuf = state.canonicalize().unwrap();
+    let mut child = Command::new("swtpm")
+        .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+        .arg("--tpmstate")
+        .arg(format!("dir={}", state.display()))
+        .arg("--server")
+        .arg(format!("type=tcp,port={port},bindaddr=127.0.0.1"))
+        .arg("--ctrl")
+        .arg(format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("swtpm is installed by `make setup`");
+    let until = Instant::now() + DEADLINE;
+    while Instant::now() < until && child.try_wait().unwrap().is_none() {
+        // swtpm tells nobody when it listens.
+        if TcpStream::connect(("127.0.0.1", port + 1)).is_ok()
+            && child.try_wait().unwrap().is_none()
+        {
+            return Some(child);
+        }
+        sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// Stands before a TPM and holds each of its answers back for that long.
+#[derive(Debug)]
+pub(crate) struct Slow {
+    port: u16,
+    delay: Arc<AtomicU64>,
+}
+
+impl Slow {
+    pub(crate) fn before(swtpm: &Swtpm) -> Self {
+        let delay = Arc::new(AtomicU64::new(0));
+        for _ in 0..100 {
+            let data = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let port = data.local_addr().unwrap().port();
+            let Ok(control) = TcpListener::bind(("127.0.0.1", port + 1)) else { continue };
+            relay(data, swtpm.port, Arc::clone(&delay));
+            relay(control, swtpm.port + 1, Arc::default());
+            return Self { port, delay };
+        }
+        panic!("no two ports in a row");
+    }
+
+    pub(crate) fn tcti(&self) -> String {
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
+    pub(crate) fn by(&self, delay: Duration) {
+        self.delay.store(delay.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
+}
+
+/// Relays one connection after the other, until the test ends.
+fn relay(listener: TcpListener, to: u16, delay: Arc<AtomicU64>) {
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
+            let (mut asks, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut asks, &mut asked);
+                let _ = asked.shutdown(Shutdown::Both);
+            });
+            let (mut server, mut client) = (server, client);
+            let mut answer = [0; 4096];
+            while let Ok(len @ 1..) = server.read(&mut answer) {
+                sleep(Duration::from_millis(delay.load(Ordering::Relaxed)));
+                if client.write_all(&answer[..len]).is_err() {
+                    break;
+                }
+            }
+        }
+    });
 }

@@ -1,0 +1,160 @@
+#!/bin/bash
+# Builds the kernel with container-IMA: build.sh [base|debug|bpf|uml|debian] [image|deb].
+# Prints the path of the image, or of the packages.
+#
+#   base    config/base.config on allnoconfig: a guest for QEMU
+#   debug   base and config/debug.config: KASAN, kmemleak, lockdep
+#   bpf     base and config/bpf.config: BTF and BPF LSM
+#   uml     config/uml.config: user-mode Linux, with what debug has
+#   debian  Debian's own configuration and CONFIG_IMA_CONTAINER: for a real machine (hours)
+#
+# The source comes through apt, from the machine's own sources. Everything is kept in the
+# cache, $LACRE_CACHE or .cache at the root of the repository, under kernel/: what is built
+# under the hash of source version, configuration and patches.
+set -euo pipefail
+umask 022
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${LACRE_CACHE:-$(dirname "$here")/.cache}/kernel
+flavour=${1:-base} what=${2:-image}
+series=6.12
+jobs=${JOBS:-$(nproc)}
+mkdir -p "$cache"
+
+say() { printf 'kernel: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+need() {
+    local missing=() package
+    for package in "$@"; do installed "$package" || missing+=("$package"); done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing ${missing[*]}"
+    as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
+        install -y --no-install-recommends "${missing[@]}" >&2
+}
+
+# === what is to be built, and whether it is built already ===
+
+version() {
+    local v
+    v=$(apt-cache show --no-all-versions "linux-source-$series" 2>/dev/null |
+        sed -n 's/^Version: //p')
+    # Offline, what was fetched last will do.
+    [ -n "$v" ] || v=$(cat "$cache/version" 2>/dev/null) ||
+        die "apt knows no linux-source-$series (Debian 12 has it in its security suite)"
+    echo "$v"
+}
+
+fragments() {
+    case $flavour in
+    base) echo "$here/config/base.config" ;;
+    debug | bpf) echo "$here/config/base.config" "$here/config/$flavour.config" ;;
+    uml | debian) echo "$here/config/$flavour.config" ;;
+    *) die "no such flavour: $flavour" ;;
+    esac
+}
+
+patches() { sed "s|^|$here/patches/|" "$here/patches/series"; }
+
+version=$(version)
+read -ra fragments < <(fragments)
+mapfile -t patches < <(patches)
+hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${patches[@]}"; } |
+    sha256sum | cut -c1-16)
+result=$cache/$hash
+
+arch=x86_64 image=bzImage built=arch/x86/boot/bzImage
+[ "$flavour" != uml ] || { arch=um image=linux built=linux; }
+
+case $what in
+image) done_mark=$result/$image ;;
+deb) done_mark=$result/debs ;;
+*) die "image or deb, not $what" ;;
+esac
+if [ -e "$done_mark" ]; then
+    echo "$done_mark"
+    exit 0
+fi
+
+# === source: fetched once for each version, unpacked again when the patches change ===
+
+exec 9>"$cache/lock"
+flock 9
+
+need bc bison ccache cpio flex gcc kmod libelf-dev libssl-dev make patch rsync xz-utils
+[ "$flavour" != bpf ] || need dwarves
+[ "$what" != deb ] || need debhelper dpkg-dev fakeroot
+[ "$flavour" != debian ] || need dwarves python3
+
+fetch() {
+    local deb
+    deb=$(echo "$cache/linux-source-${series}_${version/:/%3a}"_*.deb)
+    if [ ! -e "$deb" ]; then
+        say "fetching linux-source-$series $version"
+        (cd "$cache" && apt-get -qq -o APT::Sandbox::User=root download \
+            "linux-source-$series=$version") >&2
+        deb=$(echo "$cache/linux-source-${series}_${version/:/%3a}"_*.deb)
+    fi
+    echo "$version" >"$cache/version"
+    echo "$deb"
+}
+
+tree=$cache/tree
+tree_hash=$({ echo "$version"; cat "${patches[@]}"; } | sha256sum | cut -c1-16)
+if [ "$(cat "$tree/.lacre-hash" 2>/dev/null)" != "$tree_hash" ]; then
+    deb=$(fetch)
+    say "unpacking and patching"
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - --wildcards '*linux-source-*.tar.xz' |
+        tar -xJf - -C "$tree" --strip-components=1
+    for p in "${patches[@]}"; do
+        patch -d "$tree" -p1 -s --fuzz=0 <"$p" || die "does not apply: $p"
+    done
+    echo "$tree_hash" >"$tree/.lacre-hash"
+fi
+
+# === configuration ===
+
+out=$cache/out-$flavour
+mkdir -p "$out"
+export CCACHE_DIR=$cache/ccache KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970'
+export KBUILD_BUILD_USER=lacre KBUILD_BUILD_HOST=lacre
+build() { make -s ARCH="$arch" -C "$tree" O="$out" CC="ccache gcc" -j"$jobs" "$@" </dev/null >&2; }
+
+if [ "$flavour" = debian ]; then
+    need "linux-config-$series"
+    xzcat "/usr/src/linux-config-$series/config.amd64_none_amd64.xz" >"$out/.config"
+    cat "${fragments[@]}" >>"$out/.config"
+    build olddefconfig
+else
+    cat "${fragments[@]}" >"$out/fragments"
+    KCONFIG_ALLCONFIG=$out/fragments build allnoconfig
+fi
+# A line that Kconfig did not take is a mistake in the fragment; the last one of a name counts.
+while read -r line; do
+    grep -qxF "$line" "$out/.config" || die "not possible in this kernel: $line"
+done < <(cat "${fragments[@]}" | grep -E '^CONFIG_' | tac | awk -F= '!seen[$1]++')
+
+# === build ===
+
+say "building $flavour of $version ($hash); the first time takes about half an hour on two cores"
+mkdir -p "$result"
+if [ "$what" = image ]; then
+    build "$image"
+    cp "$out/.config" "$result/config"
+    cp "$out/$built" "$result/$image.new"
+    mv "$result/$image.new" "$result/$image"
+else
+    rm -rf "$result/debs.new"
+    mkdir "$result/debs.new"
+    rm -f "$cache"/linux-{image,headers,libc-dev}*.deb
+    build KDEB_PKGVERSION="${version%%~*}+lacre1" bindeb-pkg
+    mv "$cache"/linux-{image,headers,libc-dev}*.deb "$result/debs.new/"
+    rm -f "$cache"/linux-upstream*
+    mv "$result/debs.new" "$result/debs"
+fi
+echo "$done_mark"

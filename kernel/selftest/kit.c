@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kit.h"
+
+static int tests, failures;
+
+static void die(const char *what)
+{
+	printf("Bail out! %s: %s\n", what, strerror(errno));
+	fflush(stdout);
+	_exit(1);
+}
+
+int write_file(const char *path, const void *data, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+	ssize_t n;
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, data, len);
+	err = errno;
+	close(fd);
+	return n == (ssize_t)len ? 0 : -err;
+}
+
+static char *slurp(const char *path, size_t *len)
+{
+	size_t size = 1 << 16, used = 0;
+	char *buf = malloc(size);
+	ssize_t n;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		die(path);
+	while ((n = read(fd, buf + used, size - used - 1)) > 0) {
+		used += n;
+		if (size - used < 2)
+			buf = realloc(buf, size *= 2);
+	}
+	close(fd);
+	buf[used] = 0;
+	if (len)
+		*len = used;
+	return buf;
+}
+
+/* Containers */
+
+int box_create(struct box *b, const char *more)
+{
+	char text[512];
+	int i, n, fd, rc;
+
+	n = sprintf(text, "id=%s pidfd=%d secret=", b->id, b->pidfd);
+	for (i = 0; i < DIGEST; i++)
+		n += sprintf(text + n, "%02x", b->secret[i]);
+	n += sprintf(text + n, "%s\n", more);
+	fd = open(CONTAINERS "create", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	rc = write(fd, text, n) == n ? 0 : -errno;
+	close(fd);
+	if (!rc) {
+		char path[256];
+
+		sprintf(path, CONTAINERS "%s/info", b->id);
+		b->seq = key_value(path, "seq");
+	}
+	return rc;
+}
+
+int box_start(struct box *b, const char *id, int clone_flags,
+	      int (*fn)(void *), void *arg)
+{
+	int pipe_fds[2], i;
+	char c;
+
+	snprintf(b->id, sizeof(b->id), "%s", id);
+	for (i = 0; i < DIGEST; i++)
+		b->secret[i] = rand();
+	if (pipe2(pipe_fds, O_CLOEXEC))
+		die("pipe");
+	fflush(stdout);
+	b->pid = syscall(SYS_clone, clone_flags | SIGCHLD, 0, 0, 0, 0);
+	if (b->pid < 0)
+		die("clone");
+	if (!b->pid) {
+		close(pipe_fds[1]);
+		_exit(read(pipe_fds[0], &c, 1) == 1 ? fn(arg) : 99);
+	}
+	close(pipe_fds[0]);
+	b->go = pipe_fds[1];
+	b->pidfd = syscall(SYS_pidfd_open, b->pid, 0);
+	return box_create(b, "");
+}
+
+void box_go(struct box *b)
+{
+	if (write(b->go, "g", 1) != 1)
+		die("box_go");
+	close(b->go);
+	b->go = -1;
+}
+
+int box_wait(struct box *b)
+{
+	int status;
+
+	if (b->go >= 0)
+		close(b->go);
+	if (waitpid(b->pid, &status, 0) < 0)
+		die("waitpid");
+	close(b->pidfd);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+int box_release(struct box *b)
+{
+	return write_file(CONTAINERS "release", b->id, strlen(b->id));
+}
+
+bool box_gone(struct box *b)
+{
+	char path[256];
+	double end = now() + 10;
+
+	sprintf(path, CONTAINERS "%s", b->id);
+	while (!access(path, F_OK)) {
+		if (now() > end)
+			return false;
+		usleep(1000);
+	}
+	return true;
+}
+
+/* Lists */
+
+static uint32_t take32(const char **p)
+{
+	uint32_t v;
+
+	memcpy(&v, *p, 4);
+	*p += 4;
+	return v;
+}
+
+struct list list_read(const char *path)
+{
+	struct list l = { 0 };
+	size_t len, size = 0;
+	char *buf = slurp(path, &len);
+	const char *p = buf, *end = buf + len;
+
+	while (p < end) {
+		static const uint8_t zero[DIGEST];
+		struct line *line;
+		uint32_t n;
+		const char *data;
+
+		if (l.count == size)
+			l.lines = realloc(l.lines, (size = size * 2 + 64) *
+						   sizeof(*l.lines));
+		line = &l.lines[l.count++];
+		line->pcr = take32(&p);
+		memcpy(line->digest, p, DIGEST);
+		p += DIGEST;
+		n = take32(&p);
+		if (n != 6 || memcmp(p, "ima-ng", 6))
+			die("not an ima-ng line");
+		p += n;
+		n = take32(&p);
+		sha256(p, n, line->data_digest);
+		line->violation = !memcmp(line->digest, zero, DIGEST);
+		data = p;
+		p += n;
+		n = take32(&data);
+		if (n != 8 + DIGEST || memcmp(data, "sha256:", 8))
+			die("not a sha256 line");
+		memcpy(line->file_digest, data + 8, DIGEST);
+		data += n;
+		n = take32(&data);
+		snprintf(line->name, sizeof(line->name), "%.*s", (int)n, data);
+	}
+	if (p != end)
+		die("a list ends in the middle of a line");
+	free(buf);
+	return l;
+}
+
+struct list box_list(const struct box *b)
+{
+	char path[256];
+
+	sprintf(path, CONTAINERS "%s/binary_runtime_measurements_sha256",
+		b->id);
+	return list_read(path);
+}
+
+struct list host_list(void)
+{
+	return list_read(IMA "binary_runtime_measurements_sha256");
+}
+
+void list_free(struct list *l)
+{
+	free(l->lines);
+}
+
+unsigned long list_has(const struct list *l, const char *name)
+{
+	unsigned long i, n = 0;
+
+	for (i = 0; i < l->count; i++)
+		n += !l->lines[i].violation && !strcmp(l->lines[i].name, name);
+	return n;
+}
+
+unsigned long list_violations(const struct list *l, const char *name)
+{
+	unsigned long i, n = 0;
+
+	for (i = 0; i < l->count; i++)
+		n += l->lines[i].violation && !strcmp(l->lines[i].name, name);
+	return n;
+}
+
+void list_cpcr(const struct list *l, unsigned long n, uint8_t out[DIGEST])
+{
+	uint8_t ones[DIGEST];
+	unsigned long i;
+
+	memset(ones, 0xff, DIGEST);
+	memset(out, 0, DIGEST);
+	for (i = 0; i < n; i++)
+		extend(out, l->lines[i].violation ? ones : l->lines[i].digest);
+}
+
+unsigned long box_number(const struct box *b, const char *file)
+{
+	char path[256], *text;
+	unsigned long n;
+
+	sprintf(path, CONTAINERS "%s/%s", b->id, file);
+	text = slurp(path, NULL);
+	n = strtoul(text, NULL, 10);
+	free(text);
+	return n;
+}
+
+unsigned long host_number(const char *file)
+{
+	char path[256], *text;
+	unsigned long n;
+
+	sprintf(path, IMA "%s", file);
+	text = slurp(path, NULL);
+	n = strtoul(text, NULL, 10);
+	free(text);
+	return n;
+}
+
+long key_value(const char *path, const char *key)
+{
+	char *text = slurp(path, NULL), *line, *rest = text;
+	size_t len = strlen(key);
+	long value = -1;
+
+	while ((line = strsep(&rest, "\n")))
+		if (!strncmp(line, key, len) && line[len] == ' ')
+			value = atol(line + len + 1);
+	free(text);
+	return value;
+}
+
+/* Files */
+
+void make_program(const char *path, unsigned long salt)
+{
+	size_t len;
+	char *tiny = slurp("/tiny", &len);
+
+	memcpy(tiny + len - sizeof(salt), &salt, sizeof(salt));
+	unlink(path);
+	if (write_file(path, tiny, len))
+		die(path);
+	free(tiny);
+}
+
+void make_measured(const char *path, const char *text)
+{
+	unlink(path);
+	if (write_file(path, text, strlen(text)) ||
+	    chown(path, MEASURED_OWNER, 0))
+		die(path);
+}
+
+bool run(const char *path)
+{
+	char *argv[] = { (char *)path, NULL };
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		execv(path, argv);
+		_exit(127);
+	}
+	return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+void read_all(const char *path)
+{
+	free(slurp(path, NULL));
+}
+
+double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* TAP */
+
+void plan(void)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	puts("TAP version 13");
+}
+
+void ok(bool good, const char *fmt, ...)
+{
+	va_list args;
+
+	printf("%sok %d - ", good ? "" : "not ", ++tests);
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	putchar('\n');
+	failures += !good;
+}
+
+int report(void)
+{
+	printf("1..%d\n# %d passed, %d failed\n", tests, tests - failures,
+	       failures);
+	return failures != 0;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Containers by hand, measurement lists taken apart, and a TAP report. */
+#ifndef KIT_H
+#define KIT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "sha256.h"
+
+#define IMA "/sys/kernel/security/ima/"
+#define CONTAINERS IMA "containers/"
+/* Files of this owner are measured when read, see policy. */
+#define MEASURED_OWNER 1234
+
+/* A container whose first process waits until box_go(), as runc's init does. */
+struct box {
+	char id[64];
+	uint8_t secret[DIGEST];
+	unsigned long seq;
+	pid_t pid;
+	int pidfd;
+	int go;
+};
+
+/* 0, or the negative errno of the write to create. */
+int box_start(struct box *b, const char *id, int clone_flags,
+	      int (*fn)(void *), void *arg);
+int box_create(struct box *b, const char *more);
+void box_go(struct box *b);
+int box_wait(struct box *b);
+int box_release(struct box *b);
+/* Waits until its directory is gone; false after ten seconds. */
+bool box_gone(struct box *b);
+
+struct line {
+	uint32_t pcr;
+	uint8_t digest[DIGEST];	/* of the template, as listed */
+	uint8_t data_digest[DIGEST];	/* of the template, computed */
+	bool violation;
+	uint8_t file_digest[DIGEST];
+	char name[256];
+};
+
+struct list {
+	struct line *lines;
+	unsigned long count;
+};
+
+/* Reads and takes apart a binary list in the SHA-256 format. */
+struct list list_read(const char *path);
+struct list box_list(const struct box *b);
+struct list host_list(void);
+void list_free(struct list *l);
+/* How many lines name a file of this path. */
+unsigned long list_has(const struct list *l, const char *name);
+unsigned long list_violations(const struct list *l, const char *name);
+/* cPCR of the first n lines. */
+void list_cpcr(const struct list *l, unsigned long n, uint8_t out[DIGEST]);
+
+unsigned long box_number(const struct box *b, const char *file);
+unsigned long host_number(const char *file);
+/* Value of a key in info or status; -1 if it is not there. */
+long key_value(const char *path, const char *key);
+
+int write_file(const char *path, const void *data, size_t len);
+/* A program that nobody has run before. */
+void make_program(const char *path, unsigned long salt);
+void make_measured(const char *path, const char *text);
+/* Runs a program to its end; false if it could not be run. */
+bool run(const char *path);
+void read_all(const char *path);
+double now(void);
+
+void plan(void);
+void ok(bool good, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int report(void);
+
+/* The tests */
+void test_create(void);
+void test_lists(void);
+void test_membership(void);
+void test_reader(void);
+void test_violations(void);
+void test_anchor(void);
+void test_life(void);
+void test_overflow(void);
+void test_long_list(unsigned long lines);
+void test_stress(int rounds);
+void bench(void);
+
+#endif

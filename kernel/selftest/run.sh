@@ -1,0 +1,72 @@
+#!/bin/bash
+# Boots a kernel under QEMU with a software TPM, runs the self-test in it, and says what
+# came of it: run.sh BZIMAGE [LINES [ROUNDS]]. The console goes to standard output.
+# A kernel that is named linux is user-mode Linux: no QEMU, no TPM, tmpfs only.
+#   LAYER=ext4|overlay|tmpfs   where the measured files are (default overlay)
+#   CONTAINER=on|sync|off      the boot parameter (default on)
+#   ICOUNT=1                   the guest's clock counts instructions, one a nanosecond: what
+#                              the benchmark prints then does not depend on the machine
+#   TIMEOUT=SECONDS            for the whole guest (default 900)
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+kernel=${1:?usage: run.sh BZIMAGE [LINES [ROUNDS]]}
+lines=${2-100000} rounds=${3-20}
+layer=${LAYER:-overlay} container=${CONTAINER:-on}
+
+work=$(mktemp -d)
+tpm=
+cleanup() {
+    [ -z "$tpm" ] || kill "$tpm" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+make -s -C "$here" OUT="$work"
+root=$work/root
+mkdir -p "$root"/{bin,dev,proc,sys}
+cp "$work/ima_container_test" "$work/tiny" "$here/policy" "$here/init" "$root/"
+cp "$(command -v busybox)" "$root/bin/"
+(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/initrd.gz"
+arguments="rdinit=/init quiet panic=-1 ima_template=ima-ng ima_hash=sha256 ima_container=$container"
+arguments+=" selftest_args=$lines,$rounds selftest_layer=$layer ${APPEND:-}"
+
+qemu() {
+    truncate -s 512M "$work/disk"
+    mkfs.ext4 -q -F -I 256 "$work/disk"
+    mkdir "$work/tpm"
+    swtpm socket --tpm2 --tpmstate "dir=$work/tpm" --flags startup-clear \
+        --ctrl "type=unixio,path=$work/tpm.sock" &
+    tpm=$!
+    for _ in $(seq 100); do [ -S "$work/tpm.sock" ] && break; sleep 0.05; done
+    machine=(qemu-system-x86_64 -accel tcg -cpu "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"
+        -smp 1 -m 1536 -nodefaults -no-reboot -nographic -serial stdio
+        -kernel "$kernel" -initrd "$work/initrd.gz" -append "console=ttyS0 $arguments"
+        -chardev "socket,id=tpm,path=$work/tpm.sock" -tpmdev emulator,id=tpm0,chardev=tpm
+        -device tpm-crb,tpmdev=tpm0
+        -drive "file=$work/disk,format=raw,if=none,id=d" -device virtio-blk-pci,drive=d
+        ${ICOUNT:+-icount shift=0}
+        -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng)
+}
+
+user_mode() {
+    mkdir "$work/tmp"
+    machine=(env "TMPDIR=$work/tmp" "$kernel" mem=1G "initrd=$work/initrd.gz"
+        con=null con0=null,fd:1 $arguments)
+}
+
+if [ "$(basename "$kernel")" = linux ]; then user_mode; else qemu; fi
+status=0
+timeout "${TIMEOUT:-900}" "${machine[@]}" </dev/null | tee "$work/console" || status=$?
+
+[ $status = 0 ] || { echo "selftest: the guest did not end by itself ($status)" >&2; exit 1; }
+grep -q '^selftest done' "$work/console" || { echo "selftest: the guest died" >&2; exit 1; }
+if grep -q '^selftest kernel' "$work/console"; then
+    echo "selftest: the kernel complained" >&2
+    exit 1
+fi
+if [ -n "$tpm" ] && grep -q '^# no TPM' "$work/console"; then
+    echo "selftest: the guest saw no TPM" >&2
+    exit 1
+fi
+[ "$lines" = 0 ] || grep -q '^selftest exit 0' "$work/console" || exit 1
