@@ -3,6 +3,7 @@
 //! A source sees and, where it can, holds back; it decides nothing. It asks a [`Judge`]
 //! before it answers the kernel, and tells it what came of it afterwards.
 
+pub mod container_ima;
 pub mod exec_map;
 pub mod exec_trace;
 pub mod fanotify;

@@ -1,7 +1,7 @@
 //! A process of a container, held so that its number can't come to mean another.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
@@ -59,6 +59,12 @@ pub(crate) fn began(pid: u32) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let ticks = stat.get(end + 2..)?.split(|byte| *byte == b' ').nth(19)?;
     std::str::from_utf8(ticks).ok()?.trim_end().parse().ok()
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use lacre_attest::ima::{Form, Stream};
 use lacre_types::{Algorithm, Source};
@@ -25,10 +26,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{Answer, Armed, Judge, Loss, Outcome, SourceError, Target};
 use kernel::{Containers, List};
-use line::Lines;
 
 pub use kernel::list_id;
 pub use secret::SecretFile;
+
+/// Where the kernel shows the lists.
+const FOLDER: &str = "/sys/kernel/security/ima/containers";
+/// What one read takes, in bytes: some 600 lines.
+const READ: usize = 64 << 10;
 
 /// How `container-ima` works on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +51,7 @@ impl Options {
     #[must_use]
     pub fn below(state: &std::path::Path) -> Self {
         Self {
-            folder: "/sys/kernel/security/ima/containers".into(),
+            folder: FOLDER.into(),
             secrets: state.join("secrets"),
             limit: None,
         }
@@ -93,7 +98,7 @@ pub fn arm(
     })?;
     let list = containers.create(&id, target.init_pid, secret.secret(), options.limit)?;
     let doing = |why| failed("starting the reader of the list".to_owned(), why);
-    let watch = Watch { judge, lines: Lines::new(Arc::clone(&target.known)), list };
+    let watch = Watch { judge, list };
     let started = io::pipe().and_then(|(woken, wake)| {
         let reader = std::thread::Builder::new()
             .name("container-ima".to_owned())
@@ -117,12 +122,11 @@ pub fn arm(
 }
 
 /// Lets go of a container's list that a shim which died has left: the kernel frees it with
-/// the container's last task.
-pub fn forget(container: &str, options: &Options) {
-    if let Ok(containers) = Containers::at(&options.folder) {
+/// the container's last task. Its secret stays until a container of that name comes again.
+pub fn forget(container: &str) {
+    if let Ok(containers) = Containers::at(FOLDER.as_ref()) {
         containers.release(&list_id(container));
     }
-    SecretFile::forget(&options.secrets, &list_id(container));
 }
 
 impl Armed for ContainerImaArmed {
@@ -144,7 +148,6 @@ impl Drop for ContainerImaArmed {
 /// The eyes on one container's list.
 struct Watch {
     judge: Arc<dyn Judge>,
-    lines: Lines,
     list: List,
 }
 
@@ -159,12 +162,13 @@ enum Read {
 impl Watch {
     fn run(mut self, woken: &PipeReader) {
         let mut stream = Stream::new(Form::Binary, Algorithm::Sha1);
+        let mut bytes = vec![0; READ];
         loop {
             let ending = match wait(&self.list, woken) {
                 Ok(ending) => ending,
                 Err(why) => return self.lost(Loss::Ended(format!("waiting for lines: {why}"))),
             };
-            match self.catch_up(&mut stream) {
+            match self.catch_up(&mut stream, &mut bytes) {
                 Read::Over(why) => return self.lost(Loss::Ended(why)),
                 Read::Caught if ending => break,
                 Read::Caught => {}
@@ -187,18 +191,17 @@ impl Watch {
         self.judge.lost(Source::ContainerIma, loss);
     }
 
-    fn catch_up(&mut self, stream: &mut Stream) -> Read {
-        let mut bytes = vec![0; 64 << 10];
+    fn catch_up(&mut self, stream: &mut Stream, bytes: &mut [u8]) -> Read {
         loop {
-            let count = match self.list.read(&mut bytes) {
+            let count = match self.list.read(bytes) {
                 Ok(0) => return Read::Caught,
                 Ok(count) => count,
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
                 Err(why) => return Read::Over(format!("reading the list: {why}")),
             };
-            let (judge, lines) = (&self.judge, &self.lines);
+            let judge = &self.judge;
             let fed = stream.feed(&bytes[..count], |_, entry| {
-                let Some(measurement) = lines.measurement(entry, &**judge) else {
+                let Some(measurement) = line::measurement(entry, SystemTime::now()) else {
                     return judge.lost(Source::ContainerIma, Loss::Overflow(None));
                 };
                 // It has run; who did it is not told, so nobody can be killed for it here.

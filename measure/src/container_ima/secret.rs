@@ -35,10 +35,6 @@ impl SecretFile {
         &self.secret
     }
 
-    pub(super) fn forget(folder: &Path, id: &str) {
-        let _ = std::fs::remove_file(folder.join(id));
-    }
-
     /// The secret of the container whose list has that id, for whoever verifies it.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lacre_measure::exec_trace;
+use lacre_measure::{container_ima, exec_trace};
 use lacre_report::{Address, Connector, Origin, Reporter, StartError, TlsFiles};
 use slog::{Logger, info, warn};
 
@@ -110,4 +110,5 @@ pub fn forget(namespace: &str, container: &str) {
     let name = sources::name(namespace, container);
     // Not there, or no BPF here at all: nothing to take out.
     let _ = exec_trace::remove_container(&exec_trace::Options::default().folder, &name);
+    container_ima::forget(&name);
 }

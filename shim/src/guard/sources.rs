@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lacre_baseline::{Baseline, Lookup, NodeIndex};
 use lacre_measure::{
-    Armed, Known, KnownFile, Listing, SourceError, Target, exec_map, exec_trace, fanotify,
+    Armed, Known, KnownFile, Listing, SourceError, Target, container_ima, exec_map, exec_trace, fanotify,
 };
 use lacre_types::{CanonicalPath, FileId, Source};
 use slog::{Logger, info, warn};
@@ -108,6 +108,10 @@ fn one(
         }
         Source::ExecMap => {
             Ok(Box::new(exec_map::arm(target, asked, &exec_map::Options::default())?))
+        }
+        Source::ContainerIma => {
+            let options = container_ima::Options::below(&config.state);
+            Ok(Box::new(container_ima::arm(target, asked, &options)?))
         }
         other => Err(SourceError::Unavailable {
             source_name: other,
