@@ -8,6 +8,8 @@ mod baseline;
 #[path = "fanotify/container.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the other tests")]
 mod container;
+#[path = "common/place.rs"]
+mod place;
 
 use std::sync::Arc;
 
