@@ -9,7 +9,8 @@ release := $(target)/release
 debug := $(target)/debug
 programs := containerd-shim-lacre-v1 lacre lacre-policyd
 
-.PHONY: help setup build release demo test check bench attacks kernel kernel-deb test-kernel install uninstall clean
+.PHONY: help setup build release demo test test-vm test-kernel fuzz check bench attacks \
+	kernel kernel-deb install uninstall clean
 
 help: ## list the entry points
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,12 @@ demo: release ## see it at work: a private containerd, four containers, a table
 
 test: build ## every test, end-to-end ones included
 	@integration/test.sh
+
+test-vm: build ## the tests in virtual machines, on each of the three kernels
+	@integration/vm/test.sh
+
+fuzz: setup ## fuzz each parser of outside bytes for FUZZ_SECONDS (60)
+	@integration/fuzz.sh
 
 check: setup ## format, lints, licences and advisories, documentation
 	@$(CARGO) fmt --all --check

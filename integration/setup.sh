@@ -14,30 +14,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${LACRE_CACHE:-$root/.cache}
 apt=$cache/apt
 
-say() { printf 'setup: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-# === build tools, from the machine's own apt sources ===
-
-installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
-
-install_tools() {
-    local missing=() package
-    for package in ca-certificates clang iproute2 libelf-dev make pkg-config procps \
-        util-linux zlib1g-dev; do
-        installed "$package" || missing+=("$package")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    say "installing ${missing[*]}"
-    local options=(-qq -o DPkg::Lock::Timeout=300)
-    as_root apt-get "${options[@]}" update
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get "${options[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
-}
+label=setup
+. "$root/integration/apt.sh"
 
 # === a private apt, so that the machine's own is never changed ===
 
@@ -227,7 +205,8 @@ make_debian() {
 }
 
 [ "$(uname -m)" = x86_64 ] || say "only x86_64 has been tried"
-install_tools
+install_packages ca-certificates clang iproute2 libelf-dev libtss2-dev make pkg-config procps \
+    swtpm swtpm-tools util-linux zlib1g-dev
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
 flock 9

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use lacre_sys::mmap::Mmap;
-use lacre_types::{Algorithm, Digest, Kind};
+use lacre_types::{Algorithm, CanonicalPath, Digest, Kind};
 
 use crate::Algorithms;
 use crate::build::{FILE, HEADER, LINK, MAGIC, SUMMED, VERSION, build};
@@ -39,13 +39,13 @@ struct Table {
     count: usize,
 }
 
-enum Bytes {
+pub(crate) enum Bytes {
     Mapped(Mmap),
     Owned(Vec<u8>),
 }
 
 impl Bytes {
-    fn get(&self) -> &[u8] {
+    pub(crate) fn get(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map.as_slice(),
             Self::Owned(bytes) => bytes,
@@ -148,7 +148,7 @@ impl Baseline {
             all.first_chunk().ok_or(FormatError::Length { expected: HEADER as u64, got })?;
         let field = |at| u32_at(header, at).unwrap_or_default();
         if field(8) != VERSION {
-            return Err(FormatError::Version(field(8)));
+            return Err(FormatError::Version { got: field(8), reads: VERSION });
         }
         if header[SUMMED..] != sha256(&header[..SUMMED]) {
             return Err(FormatError::Checksum("header"));
@@ -171,8 +171,8 @@ impl Baseline {
         Ok(Self { algorithms, files, links, names, canonical, bytes })
     }
 
-    /// Checks every byte: the checksum of the body, the order of the rows, and that each
-    /// can be read. Opening does none of this.
+    /// Checks every byte: the checksum of the body, the order of the rows, that each can be
+    /// read, and that paths are canonical. Opening does none of this.
     ///
     /// # Errors
     /// What is wrong first.
@@ -187,6 +187,9 @@ impl Baseline {
             if entry.path <= last {
                 return Err(FormatError::Value("its files are not sorted"));
             }
+            if !is_canonical(entry.path) {
+                return Err(FormatError::Value("a file's path is not canonical"));
+            }
             last = entry.path;
         }
         let mut last: &[u8] = &[];
@@ -194,6 +197,9 @@ impl Baseline {
             let link = self.link(index).ok_or(FormatError::Value("a link can't be read"))?;
             if link.path <= last {
                 return Err(FormatError::Value("its symbolic links are not sorted"));
+            }
+            if !is_canonical(link.path) {
+                return Err(FormatError::Value("a symbolic link's path is not canonical"));
             }
             last = link.path;
         }
@@ -317,6 +323,10 @@ impl Table {
         let at = self.at.checked_add(self.row.checked_mul(index)?)?;
         all.get(at..at.checked_add(self.row)?)
     }
+}
+
+fn is_canonical(path: &[u8]) -> bool {
+    CanonicalPath::new(path).is_ok_and(|canonical| canonical.as_bytes() == path)
 }
 
 /// Binary search that a broken table can only make miss.

@@ -120,8 +120,13 @@ pub enum FormatError {
     #[error("it does not begin with the magic bytes of the format")]
     Magic,
     /// It is of a version that this lacre can't read.
-    #[error("it has format version {0}, this lacre reads version 1")]
-    Version(u32),
+    #[error("it has format version {got}, this lacre reads version {reads}")]
+    Version {
+        /// Its version.
+        got: u32,
+        /// The version that is read.
+        reads: u32,
+    },
     /// A length does not fit.
     #[error("it has {got} bytes where {expected} belong")]
     Length {

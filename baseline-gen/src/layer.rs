@@ -119,7 +119,7 @@ impl Layer {
         let short = FormatError::Value("it ends within its header");
         let version = from.u32().ok_or_else(|| short.clone())?;
         if version != VERSION {
-            return Err(FormatError::Version(version));
+            return Err(FormatError::Version { got: version, reads: VERSION });
         }
         let bits = from.u32().ok_or_else(|| short.clone())?;
         let count = from.u64().ok_or_else(|| short.clone())?;

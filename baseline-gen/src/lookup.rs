@@ -3,7 +3,7 @@ use lacre_types::CanonicalPath;
 use crate::baseline::{Baseline, Entry};
 
 /// Symbolic links followed for one path, as in the kernel (path_resolution(7)).
-const HOPS: u32 = 40;
+pub(crate) const HOPS: u32 = 40;
 
 /// What the baseline has under a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lacre_sys::mmap::Mmap;
-use lacre_types::{CanonicalPath, FileId, Kind, Known, KnownFile};
+use lacre_types::{CanonicalPath, FileId, Kind, Known, KnownFile, base_name};
 
-use crate::baseline::{Baseline, open_trusted};
+use crate::baseline::{Baseline, Bytes, open_trusted};
 use crate::bytes::{Cursor, array, u32_at};
 use crate::error::{Error, FormatError};
 use crate::hash::sha256;
@@ -12,14 +12,16 @@ use crate::layer::{ID_LEN, put_id, take_id};
 use crate::merge::Merged;
 
 const MAGIC: &[u8; 8] = b"LACRENIX";
-const VERSION: u32 = 1;
-const HEADER: usize = 80;
+const VERSION: u32 = 2;
+/// The part of the header that its own checksum covers.
+const SUMMED: usize = 56;
+pub(crate) const HEADER: usize = SUMMED + 32;
 
 /// Which inode of this node held which content when it was hashed, so that a source can
 /// tell an untouched file of the image without reading it. Mapped, like the baseline that
 /// it stands beside.
 pub struct NodeIndex {
-    map: Mmap,
+    bytes: Bytes,
     /// What was scanned: a row of the index for each of its files.
     scanned: Arc<Baseline>,
     /// What may run; the same unless it came from elsewhere than the scan.
@@ -32,29 +34,37 @@ impl std::fmt::Debug for NodeIndex {
     }
 }
 
-/// magic, version, number of rows, digest of the scanned baseline, SHA-256 of these; then
-/// a [`FileId`] per file, then the places of the files in the order of (device, inode).
-pub(crate) fn encode(scanned: &Baseline, merged: &Merged) -> Option<Vec<u8>> {
-    let count = u32::try_from(merged.files.len()).ok()?;
-    let mut out = Vec::with_capacity(HEADER + merged.files.len() * (ID_LEN + 4));
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&count.to_le_bytes());
-    out.extend_from_slice(scanned.digest().as_bytes());
-    let checksum = sha256(&out);
-    out.extend_from_slice(&checksum);
+/// The rows: a [`FileId`] per file, then the places of the files in the order of (device,
+/// inode). Only the layers of directories have inodes.
+pub(crate) fn encode(scanned: &Baseline, merged: &Merged) -> Result<Vec<u8>, FormatError> {
     let ids: Option<Vec<FileId>> = merged.files.iter().map(|(_, file, _)| file.id).collect();
-    let ids = ids?;
+    let ids = ids.ok_or(FormatError::Value("a scanned file has no inode"))?;
+    let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let mut body = Vec::with_capacity(ids.len() * (ID_LEN + 4));
     for id in &ids {
-        put_id(&mut out, id);
+        put_id(&mut body, id);
     }
     let mut order: Vec<(u32, u64, u32)> =
         ids.iter().zip(0..count).map(|(id, place)| (id.dev, id.ino, place)).collect();
     order.sort_unstable();
     for (_, _, place) in order {
-        out.extend_from_slice(&place.to_le_bytes());
+        body.extend_from_slice(&place.to_le_bytes());
     }
-    Some(out)
+    let mut out = header(scanned, count, &body).to_vec();
+    out.extend_from_slice(&body);
+    Ok(out)
+}
+
+pub(crate) fn header(scanned: &Baseline, count: u32, body: &[u8]) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..16].copy_from_slice(&count.to_le_bytes());
+    header[16..48].copy_from_slice(scanned.digest().as_bytes());
+    header[48..52].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    let checksum = sha256(&header[..SUMMED]);
+    header[SUMMED..].copy_from_slice(&checksum);
+    header
 }
 
 impl NodeIndex {
@@ -64,12 +74,20 @@ impl NodeIndex {
         allowed: Arc<Baseline>,
     ) -> Result<Self, Error> {
         let map = Mmap::map(&open_trusted(path)?).map_err(|e| Error::io("map", path, e))?;
-        check(map.as_slice(), &scanned).map_err(|source| Error::Format {
+        Self::parse(Bytes::Mapped(map), scanned, allowed).map_err(|source| Error::Format {
             what: "node index",
             path: path.to_owned(),
             source,
-        })?;
-        Ok(Self { map, scanned, allowed })
+        })
+    }
+
+    pub(crate) fn parse(
+        bytes: Bytes,
+        scanned: Arc<Baseline>,
+        allowed: Arc<Baseline>,
+    ) -> Result<Self, FormatError> {
+        check(bytes.get(), &scanned)?;
+        Ok(Self { bytes, scanned, allowed })
     }
 
     /// How many files it knows.
@@ -86,13 +104,13 @@ impl NodeIndex {
 
     fn id(&self, place: usize) -> Option<FileId> {
         let at = HEADER.checked_add(place.checked_mul(ID_LEN)?)?;
-        take_id(&mut Cursor(self.map.as_slice().get(at..at.checked_add(ID_LEN)?)?))
+        take_id(&mut Cursor(self.bytes.get().get(at..at.checked_add(ID_LEN)?)?))
     }
 
     /// The place of the file that is `rank`-th by (device, inode).
     fn ranked(&self, rank: usize) -> Option<(usize, FileId)> {
         let at = HEADER + self.len() * ID_LEN + rank * 4;
-        let place = usize::try_from(u32_at(self.map.as_slice(), at)?).ok()?;
+        let place = usize::try_from(u32_at(self.bytes.get(), at)?).ok()?;
         Some((place, self.id(place)?))
     }
 
@@ -123,9 +141,9 @@ fn check(bytes: &[u8], scanned: &Baseline) -> Result<(), FormatError> {
     }
     let version = u32_at(header, 8).unwrap_or_default();
     if version != VERSION {
-        return Err(FormatError::Version(version));
+        return Err(FormatError::Version { got: version, reads: VERSION });
     }
-    if header[48..] != sha256(&header[..48]) {
+    if header[SUMMED..] != sha256(&header[..SUMMED]) {
         return Err(FormatError::Checksum("header"));
     }
     if array(header, 16).map(lacre_types::Digest::sha256) != Some(scanned.digest())
@@ -137,6 +155,11 @@ fn check(bytes: &[u8], scanned: &Baseline) -> Result<(), FormatError> {
     let got = bytes.len() as u64;
     if expected != got {
         return Err(FormatError::Length { expected, got });
+    }
+    // A row whose bits flipped would let another file run unread: all of it is looked at,
+    // once, for less than reading one library.
+    if u32_at(header, 48) != bytes.get(HEADER..).map(crc32fast::hash) {
+        return Err(FormatError::Checksum("rows"));
     }
     Ok(())
 }
@@ -167,5 +190,40 @@ impl Known for NodeIndex {
 
     fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
         Box::new((0..self.len()).filter_map(|place| self.allows(place)))
+    }
+
+    fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
+        let name = |path| Some(base_name(path)).filter(|name| wanted(name)).map(<[u8]>::to_vec);
+        let files = (0..self.len())
+            .filter_map(|place| Some((name(self.scanned.get(place)?.path)?, self.allows(place)?)));
+        let links = self.scanned.links().flatten().filter_map(|link| {
+            let name = name(link.path)?;
+            let place = self.scanned.resolve(&CanonicalPath::new(link.path).ok()?)?;
+            Some((name, self.allows(place)?))
+        });
+        files.chain(links).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fuzz::small_index;
+
+    proptest! {
+        #[test]
+        fn a_flipped_bit_is_noticed(at in any::<prop::sample::Index>(), bit in 0_u32..8) {
+            let (baseline, mut bytes) = small_index();
+            let open = |bytes: &[u8]| {
+                let bytes = Bytes::Owned(bytes.to_vec());
+                NodeIndex::parse(bytes, Arc::clone(&baseline), Arc::clone(&baseline))
+            };
+            prop_assert!(open(&bytes).is_ok());
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            prop_assert!(open(&bytes).is_err(), "byte {at}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod blobs;
 mod document;
+mod fuzz;
 mod unpack;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::{Options, Progress};
 
 use blobs::{Blobs, Name};
 use document::{Config, Descriptor, Document, Saved};
+pub use fuzz::fuzz_documents;
 pub(crate) use unpack::scan_blob;
 
 /// Indices within indices (OCI image-spec allows it; nobody needs more than two).

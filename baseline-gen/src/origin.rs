@@ -12,23 +12,20 @@ use crate::store::Store;
 use crate::walk::{open_root, scan_dir};
 use crate::{Options, Progress};
 
-/// From a snapshot's lower directories, topmost first.
+/// From a snapshot's lower directories, topmost first. [`Store::image`] does the same with
+/// a cache.
 ///
 /// # Errors
 /// When one of them can't be read whole.
 pub fn from_lower(
     dirs: &[PathBuf],
-    cache: Option<&Store>,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Baseline, Error> {
     let mut layers = Vec::with_capacity(dirs.len());
     for dir in dirs.iter().rev() {
         progress.stage(&crate::error::shown(dir));
-        layers.push(match cache {
-            Some(store) => store.directory_layer(dir, options, progress)?,
-            None => scan_dir(dir, &open_root(dir)?, options, progress)?,
-        });
+        layers.push(scan_dir(dir, &open_root(dir)?, options, progress)?);
     }
     let unknown = vec![None; layers.len()];
     Baseline::from_merged(options.algorithms, &merge(layers), &unknown)

@@ -47,7 +47,7 @@ impl<'a> Provenance<'a> {
         }
         let version = from.u32().ok_or_else(short)?;
         if version != VERSION {
-            return Err(FormatError::Version(version));
+            return Err(FormatError::Version { got: version, reads: VERSION });
         }
         let count = from.u32().and_then(|count| usize::try_from(count).ok()).ok_or_else(short)?;
         let layers = count.checked_mul(LAYER).and_then(|len| from.take(len)).ok_or_else(short)?;

@@ -180,10 +180,11 @@ impl Store {
     }
 
     fn write_image(&self, key: Key, baseline: &Baseline, merged: &Merged) -> Result<(), Error> {
-        let index = node_index::encode(baseline, merged)
-            .ok_or(Error::TooBig { what: "files without an inode" })?;
+        let path = self.image_file(key, "index");
+        let format = |source| Error::Format { what: "node index", path: path.clone(), source };
+        let index = node_index::encode(baseline, merged).map_err(format)?;
         baseline.write(&self.image_file(key, "baseline"))?;
-        write_atomically(&self.image_file(key, "index"), &index)
+        write_atomically(&path, &index)
     }
 
     /// The baseline of an image in containerd's content store, cached by the digest of its
@@ -220,18 +221,6 @@ impl Store {
         scan: impl FnOnce() -> Result<Layer, Error>,
     ) -> Result<Layer, Error> {
         self.layer(Key::of(&format!("blob 1 {} {diff_id}", algorithms.bits())), algorithms, scan)
-    }
-
-    /// The layer of a directory.
-    pub(crate) fn directory_layer(
-        &self,
-        path: &Path,
-        options: &Options,
-        progress: &dyn Progress,
-    ) -> Result<Layer, Error> {
-        let dir = open_root(path)?;
-        let key = directory_key(path, &dir, options.algorithms)?;
-        self.layer(key, options.algorithms, || scan_dir(path, &dir, options, progress))
     }
 
     /// From the cache, or scanned by one builder while the others wait. No second lock is

@@ -57,7 +57,7 @@ proptest! {
         }
         let lower: Vec<PathBuf> = bottom_up.iter().rev().cloned().collect();
         let options = Options::default();
-        let merged = from_lower(&lower, None, &options, &NoProgress).unwrap();
+        let merged = from_lower(&lower, &options, &NoProgress).unwrap();
         merged.verify().unwrap();
 
         // An overlay needs two lower directories.

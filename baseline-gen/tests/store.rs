@@ -67,7 +67,7 @@ impl Hashed {
 fn lookups_follow_the_images_links() {
     let temp = tempfile::tempdir().unwrap();
     let lower = image(temp.path());
-    let baseline = from_lower(&lower, None, &Options::default(), &NoProgress).unwrap();
+    let baseline = from_lower(&lower, &Options::default(), &NoProgress).unwrap();
     let found = |path: &str| match baseline.entry(&canonical(path)) {
         Lookup::Found(entry) => String::from_utf8(entry.path.to_vec()).unwrap(),
         Lookup::Missing => "-".to_owned(),
@@ -86,7 +86,7 @@ fn a_loop_of_links_ends() {
     std::os::unix::fs::symlink("b", temp.path().join("a")).unwrap();
     std::os::unix::fs::symlink("a/x", temp.path().join("b")).unwrap();
     let dirs = [temp.path().to_owned()];
-    let baseline = from_lower(&dirs, None, &Options::default(), &NoProgress).unwrap();
+    let baseline = from_lower(&dirs, &Options::default(), &NoProgress).unwrap();
     assert_eq!(baseline.entry(&canonical("/a/sh")), Lookup::Missing);
 }
 
@@ -114,6 +114,9 @@ fn the_index_knows_the_real_inodes() {
     let mut expected = vec![dash, dash, libz];
     expected.sort_unstable();
     assert_eq!(allowed, expected, "every name of an ELF file, no script");
+    let mut names = index.named(&|name| name != b"second" && !name.starts_with(b"lib"));
+    names.sort_unstable();
+    assert_eq!(names, [(b"dash".to_vec(), dash), (b"sh".to_vec(), dash)], "links too");
     let Lookup::Found(script) = baseline.entry(&canonical("/opt/run")) else { panic!() };
     assert_eq!(script.kind, Kind::Script);
 }
@@ -201,7 +204,7 @@ fn a_file_that_others_can_write_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let lower = image(temp.path());
     let file = temp.path().join("image.baseline");
-    let baseline = from_lower(&lower, None, &Options::default(), &NoProgress).unwrap();
+    let baseline = from_lower(&lower, &Options::default(), &NoProgress).unwrap();
     baseline.write(&file).unwrap();
     assert_eq!(Baseline::open(&file).unwrap().digest(), baseline.digest());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();

@@ -139,7 +139,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 /// Opened and checked whole.
-fn open(path: &std::path::Path) -> anyhow::Result<Baseline> {
+pub(crate) fn open(path: &std::path::Path) -> anyhow::Result<Baseline> {
     let baseline = Baseline::open(path)?;
     baseline.verify().with_context(|| {
         let path = lacre_types::escape(path.as_os_str().as_encoded_bytes());

@@ -1,5 +1,6 @@
 //! `lacre`: the one command a person types.
 
+mod attest;
 mod baseline;
 mod exit;
 mod output;
@@ -22,6 +23,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Attest(attest::Args),
     Baseline(baseline::Args),
     /// Check and explain policy files
     Policy(policy::PolicyArgs),
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
+        Command::Attest(args) => attest::run(args),
         Command::Baseline(args) => baseline::run(args),
         Command::Policy(args) => return policy::run(&args),
     };

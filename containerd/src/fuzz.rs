@@ -8,7 +8,10 @@ use crate::wire;
 /// An index or a manifest, then the same bytes as a config.
 pub fn fuzz_manifest(data: &[u8]) {
     if let Ok(Document::Manifest { layers, .. }) = Document::read(data, &Platform::here()) {
-        let _ = with_diff_ids(layers, data);
+        let count = layers.len();
+        if let Ok(layers) = with_diff_ids(layers, data) {
+            assert_eq!(layers.len(), count);
+        }
     }
 }
 

@@ -16,9 +16,12 @@ mod manager;
 mod netlink;
 mod order;
 mod outcome;
+mod patience;
 mod perform;
 mod remake;
 mod runtime;
+mod snapshot;
+mod time;
 mod undo;
 mod watch;
 

@@ -2,18 +2,17 @@
 //! delete a task, containerd asks the shim, which ends by it.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use lacre_containerd::{Change, Client, Container, Error, Status};
 
-use crate::backoff::{COUNT, LAST, Next};
+use crate::backoff::{LAST, Next};
 use crate::detached::{Lock, Request};
+use crate::patience::{PATIENCE, persist, there};
+use crate::snapshot;
+use crate::time::now;
 
 type Did = Result<(bool, String), Box<dyn std::error::Error>>;
-
-/// How long a containerd that restarts, hangs or is busy is asked again.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the restart monitor gets: three of its rounds, by default 10 s each.
 const COMEBACK: Duration = Duration::from_secs(35);
@@ -94,7 +93,7 @@ pub(crate) async fn restart(request: &Request) -> Did {
     }
     let deleted =
         || Ok((false, "killed; somebody else deleted or changed it meanwhile".to_owned()));
-    let Some(key) = clean_snapshot(&client, &record, count).await? else { return deleted() };
+    let Some(key) = snapshot::renew(&client, &record, count).await? else { return deleted() };
     drop(lock);
     tokio::time::sleep(wait).await;
 
@@ -136,58 +135,6 @@ pub(crate) async fn restart(request: &Request) -> Did {
 fn wants_terminal(record: &Container) -> bool {
     let spec: serde_json::Value = serde_json::from_slice(&record.spec).unwrap_or_default();
     spec.pointer("/process/terminal").and_then(serde_json::Value::as_bool).unwrap_or(false)
-}
-
-/// Swaps the container's snapshot for a new one on the same parent, and tells its key;
-/// `None` when the container is gone.
-async fn clean_snapshot(
-    client: &Client,
-    record: &Container,
-    count: u32,
-) -> Result<Option<String>, Box<dyn std::error::Error>> {
-    let Container { id, snapshotter, snapshot_key: old, .. } = record;
-    if old.is_empty() || snapshotter.is_empty() {
-        return Err("killed; containerd keeps no snapshot of it, so it has no clean one".into());
-    }
-    let info = persist(|| async { there(client.snapshot(snapshotter, old).await) }).await?;
-    let Some(info) = info else { return Ok(None) };
-    if info.parent.is_empty() {
-        return Err("killed; its snapshot stands on no image, so there is no clean one".into());
-    }
-    let key = format!("{id}-lacre-{count}-{}", now());
-    let lease = format!("lacre-{key}");
-    let expires = rfc3339(now() + 600);
-    persist(|| client.create_lease(&lease, &expires)).await?;
-    let kept = |name: &String| !name.starts_with("containerd.io/gc.");
-    let snapshot_labels: BTreeMap<_, _> =
-        info.labels.into_iter().filter(|(name, _)| kept(name)).collect();
-    let leased = client.under_lease(&lease);
-    let prepare =
-        || leased.prepare_snapshot(snapshotter, &key, &info.parent, snapshot_labels.clone());
-    match persist(prepare).await {
-        Err(error) if !error.already_exists() => return Err(error.into()),
-        // Ours, whose answer was lost.
-        _ => {}
-    }
-    let change = Change {
-        snapshot_key: Some(key.clone()),
-        labels: BTreeMap::from([
-            (COUNT.to_owned(), count.to_string()),
-            (LAST.to_owned(), now().to_string()),
-        ]),
-        without: Vec::new(),
-    };
-    let updated =
-        persist(|| async { there(client.update_container(id, change.clone()).await) }).await;
-    // One of the two is nobody's now. Where that is not known, the lease's end decides.
-    let useless = match &updated {
-        Ok(Some(_)) => old,
-        Ok(None) => &key,
-        Err(_) => return Ok(updated.map(|_| None)?),
-    };
-    persist(|| async { there(client.remove_snapshot(snapshotter, useless).await) }).await?;
-    persist(|| async { there(client.delete_lease(&lease).await) }).await?;
-    Ok(updated?.map(|_| key))
 }
 
 /// Ends the task whatever it does, and deletes it.
@@ -238,71 +185,10 @@ async fn give_back(client: &Client, record: &Container) -> Result<(), Error> {
     persist(give).await.map(drop)
 }
 
-/// Asks again while containerd is gone or busy.
-async fn persist<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let deadline = Instant::now() + PATIENCE;
-    let mut wait = Duration::from_millis(50);
-    loop {
-        match ask().await {
-            Err(error) if error.is_passing() && Instant::now() < deadline => {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(2));
-            }
-            answer => return answer,
-        }
-    }
-}
-
-fn there<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn client(request: &Request) -> Client {
     Client::new(&request.address, &request.namespace)
 }
 
 const fn labels(labels: BTreeMap<String, String>) -> Change {
     Change { snapshot_key: None, labels, without: Vec::new() }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Seconds since the epoch as `2026-01-31T23:59:59Z` (days to civil date after Hinnant,
-/// "chrono-Compatible Low-Level Date Algorithms").
-fn rfc3339(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        assert_eq!(super::rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(super::rfc3339(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(super::rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(super::rfc3339(4_102_444_799), "2099-12-31T23:59:59Z");
-    }
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -151,7 +152,7 @@ fn asking_stops_the_bleeding() -> Result<()> {
             asked.push(start.elapsed());
             let before = on_cpu(&pids);
             freezer.freeze()?;
-            ran.push(on_cpu(&pids) - before);
+            ran.push(since(&before));
             freezer.thaw()?;
         }
         for (what, list) in [("asked", &mut asked), ("on a processor after that", &mut ran)] {
@@ -163,13 +164,21 @@ fn asking_stops_the_bleeding() -> Result<()> {
     })
 }
 
-/// How long these have been on a processor (`/proc/PID/schedstat`, first field, ns).
-fn on_cpu(pids: &[u32]) -> Duration {
-    let one = |pid: &u32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-        text.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0)
+/// How long each of these has been on a processor (`/proc/PID/schedstat`, first field, ns).
+fn on_cpu(pids: &[u32]) -> BTreeMap<u32, Duration> {
+    let one = |&pid: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+        Some((pid, Duration::from_nanos(text.split(' ').next()?.parse().ok()?)))
     };
-    Duration::from_nanos(pids.iter().map(one).sum())
+    pids.iter().filter_map(one).collect()
+}
+
+/// How long those who are still there were on a processor since `before`.
+fn since(before: &BTreeMap<u32, Duration>) -> Duration {
+    let pids: Vec<_> = before.keys().copied().collect();
+    let now = on_cpu(&pids);
+    assert!(!now.is_empty(), "the init at least is there");
+    now.iter().map(|(pid, now)| now.saturating_sub(before[pid])).sum()
 }
 
 #[test]

@@ -37,12 +37,18 @@ impl Version {
     /// All of them, oldest first.
     pub const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2_1];
 
+    /// Its number.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1_6 => "1.6",
+            Self::V1_7 => "1.7",
+            Self::V2_1 => "2.1",
+        }
+    }
+
     pub(crate) fn root(self) -> Result<PathBuf> {
-        cached(match self {
-            Self::V1_6 => "daemons/1.6",
-            Self::V1_7 => "daemons/1.7",
-            Self::V2_1 => "daemons/2.1",
-        })
+        cached(&format!("daemons/{}", self.name()))
     }
 }
 

@@ -8,6 +8,11 @@ use crate::image::{Image, Layer};
 use crate::output::Output;
 use crate::paths::cached;
 
+/// The name of [`busybox_image`].
+pub const BUSYBOX: &str = "lacre.test/busybox:1";
+/// The name of [`debian_image`].
+pub const DEBIAN: &str = "lacre.test/debian:12";
+
 /// A static busybox with a link for each of its applets: one layer, no library.
 ///
 /// # Errors
@@ -28,7 +33,7 @@ pub fn busybox_image() -> Result<Image> {
         .dir("usr", 0o755)
         .dir("usr/bin", 0o755)
         .symlink("usr/bin/env", "/bin/busybox");
-    Ok(Image::new("lacre.test/busybox:1").layer(layer).entrypoint(&["/bin/sh"]))
+    Ok(Image::new(BUSYBOX).layer(layer).entrypoint(&["/bin/sh"]))
 }
 
 /// A small Debian: dynamic loader, libc and a shell; perl above; python above that.
@@ -36,7 +41,7 @@ pub fn busybox_image() -> Result<Image> {
 /// # Errors
 /// When the set-up has not run.
 pub fn debian_image() -> Result<Image> {
-    let mut image = Image::new("lacre.test/debian:12").entrypoint(&["/bin/bash"]);
+    let mut image = Image::new(DEBIAN).entrypoint(&["/bin/bash"]);
     for layer in ["base", "perl", "python"] {
         image = image.layer(Layer::new().tree(&cached(&format!("debian/{layer}"))?)?);
     }

@@ -15,7 +15,7 @@ use crate::process::Process;
 /// Between two looks at something that is waited for.
 const POLL: Duration = Duration::from_millis(15);
 
-/// No command of the tests takes longer, or it hangs.
+/// No single command of the tests takes longer, or it hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Exit code and text of a finished command.
@@ -35,12 +35,20 @@ impl Output {
     /// # Errors
     /// When it cannot be started, or does not end within two minutes.
     pub fn of(command: &mut Command) -> Result<Self> {
+        Self::within(LIMIT, command)
+    }
+
+    /// Runs `command`, which is a whole program of work, to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not end within `limit`.
+    pub fn within(limit: Duration, command: &mut Command) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let pid = i32::try_from(child.id())?;
         let (sender, receiver) = mpsc::sync_channel(1);
         thread::spawn(move || sender.send(child.wait_with_output()));
-        let Ok(output) = receiver.recv_timeout(LIMIT) else {
+        let Ok(output) = receiver.recv_timeout(limit) else {
             if let Some(process) = Process::by_pid(pid) {
                 process.signal(Signal::SIGKILL);
             }

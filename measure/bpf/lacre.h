@@ -14,6 +14,7 @@ struct file_key {
 enum verdict_flag {
 	VERDICT_INTERPRETER = 1 << 0, /* tell its arguments */
 	VERDICT_MULTICALL = 1 << 1,   /* one of many names: only when argv[0] is an interpreter's */
+	VERDICT_SCRIPT_AFTER_C = 1 << 2, /* a first argument `-c` does not carry the code */
 };
 
 struct container {
@@ -28,8 +29,9 @@ struct container_name {
 struct container_entry {
 	u64 slot;
 	u64 ns_id;
-	u32 inum; /* 0: it has no mount namespace of its own */
-	u32 pad;
+	u32 inum; /* 0: it has no mount namespace of its own, or is not armed yet */
+	u32 owner; /* the process that put it in, and when that began, clock ticks since boot */
+	u64 owner_start;
 };
 
 enum slot_flag {

@@ -229,19 +229,6 @@ pub(crate) fn open_in(root: &Path, path: &[u8]) -> io::Result<OwnedFd> {
     Ok(found?)
 }
 
-/// The names in a directory; 100,000 at most.
-pub(crate) fn names_in(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
-    rustix::fs::Dir::read_from(dir_to_read(dir)?)?
-        .take(100_000)
-        .map(|entry| Ok(entry?.file_name().to_bytes().to_vec()))
-        .collect()
-}
-
-fn dir_to_read(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(fd_path(dir), flags, Mode::empty())?)
-}
-
 /// Opens what a link of /proc points to (`exe`, `fd/N`, `map_files/…`).
 pub(crate) fn open_magic(link: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)

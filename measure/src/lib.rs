@@ -11,4 +11,4 @@ mod process;
 mod source;
 
 pub use lacre_types::{Known, KnownFile, Listing};
-pub use source::{Answer, Armed, Block, Judge, Loss, Outcome, SourceError, Target};
+pub use source::{Answer, Armed, Block, Judge, Loss, Outcome, Rest, SourceError, Target};

@@ -28,12 +28,7 @@ impl Held {
     /// The one that began `start` nanoseconds after boot; `None` when it is gone.
     pub(crate) fn open_started(pid: u32, start: u64) -> Option<Self> {
         let held = Self::open(pid).ok()?;
-        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may hold anything; field 22 is the 20th after it.
-        let end = stat.iter().rposition(|byte| *byte == b')')?;
-        let ticks = stat.get(end + 2..)?.split(|byte| *byte == b' ').nth(19)?;
-        let ticks: u64 = std::str::from_utf8(ticks).ok()?.trim_end().parse().ok()?;
-        (ticks == start / (1_000_000_000 / TICKS)).then_some(held)
+        (began(pid)? == start / (1_000_000_000 / TICKS)).then_some(held)
     }
 
     pub(crate) const fn pid(&self) -> u32 {
@@ -54,6 +49,16 @@ impl Held {
     pub(crate) fn kill(&self) -> io::Result<()> {
         Ok(rustix::process::pidfd_send_signal(&self.fd, Signal::KILL)?)
     }
+}
+
+/// When the process with that number began, in clock ticks since boot; `None` when there is
+/// none.
+pub(crate) fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; field 22 is the 20th after it.
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let ticks = stat.get(end + 2..)?.split(|byte| *byte == b' ').nth(19)?;
+    std::str::from_utf8(ticks).ok()?.trim_end().parse().ok()
 }
 
 #[cfg(test)]

@@ -102,10 +102,20 @@ impl std::fmt::Debug for Target {
     }
 }
 
+/// What is left to do of a source that is disarmed, which nobody needs to wait for. Dropping
+/// it does it too.
+pub type Rest = Box<dyn FnOnce() + Send>;
+
 /// A source at work on one container. Dropping it disarms it.
 pub trait Armed: Send {
     /// Which one.
     fn source(&self) -> Source;
+
+    /// Disarms it, and gives what may be done later: when this has returned, nothing of the
+    /// container is watched or held back, and its file systems are free.
+    fn disarm(self: Box<Self>) -> Option<Rest> {
+        None
+    }
 
     /// A process has entered the container from outside, by exec. Sources that know the
     /// container's processes by its init alone follow it from now on.

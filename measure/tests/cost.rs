@@ -10,6 +10,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::{Container, Image, Node, Recorder};
@@ -100,5 +101,82 @@ fn cost() {
                 ratios[ROUNDS * 3 / 4],
             );
         }
+    }
+}
+
+/// What one program in the kernel took so far, and how often it ran.
+type Spent = (u64, u64);
+
+/// The programs of lacre's in the kernel, by number: other nodes of the machine have theirs.
+fn programs() -> BTreeMap<u32, (String, Spent)> {
+    libbpf_rs::query::ProgInfoIter::default()
+        .map(|it| (it.id, (it.name.to_string_lossy().into_owned(), (it.run_time_ns, it.run_cnt))))
+        .filter(|(_, (name, _))| name.starts_with("lacre_"))
+        .collect()
+}
+
+/// Where a fork and exec's share of the programs' time goes, some 40 ns for the counting
+/// included. The kernel's own share (the tracepoints, what is freed later) is not in it.
+#[test]
+#[ignore = "a measurement, not a test; it turns the node's BPF statistics on"]
+fn where_the_time_goes() {
+    const COUNT: u64 = 250;
+    let statistics = |on: &str| std::fs::write("/proc/sys/kernel/bpf_stats_enabled", on).unwrap();
+    let image = Image::new();
+    for program in ["/bin/t", "/bin/sh -c :"] {
+        let node = Node::new();
+        let others = programs();
+        let mut container = Container::new(&image);
+        let target = container.target(&image, Mode::Enforce);
+        let judge = Recorder::new(Mode::Enforce, &image) as Arc<dyn Judge>;
+        let _armed = exec_trace::arm(&target, judge, &node.options()).unwrap();
+        container.pin();
+        statistics("1");
+        container.start(&format!("/bin/t loop {COUNT} {program}"));
+        let nanoseconds = container.line();
+        statistics("0");
+        println!("{program}: {nanoseconds} ns");
+        for (id, (name, (time, count))) in programs() {
+            if !others.contains_key(&id) {
+                println!(
+                    "  {name:12} {:7} ns a time, {:4} times, {:7} ns in all",
+                    time / count.max(1),
+                    count / COUNT,
+                    time / COUNT
+                );
+            }
+        }
+    }
+}
+
+/// What a container's Create, Start and Delete wait for, and what nobody waits for.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn arming() {
+    let (node, image) = (Node::new(), Image::new());
+    exec_trace::probe(&node.options()).unwrap();
+    let mut figures: [Vec<u128>; 4] = Default::default();
+    for _ in 0..40 {
+        let container = Container::new(&image);
+        let target = container.target(&image, Mode::Enforce);
+        let judge = Recorder::new(Mode::Enforce, &image) as Arc<dyn Judge>;
+        let mut since = std::time::Instant::now();
+        let mut lap = |figures: &mut Vec<u128>| {
+            figures.push(since.elapsed().as_micros());
+            since = std::time::Instant::now();
+        };
+        let ready = exec_trace::prepare(&target.container, &*target.known, &node.options());
+        lap(&mut figures[0]);
+        let armed = ready.unwrap().arm(&target, judge).unwrap();
+        lap(&mut figures[1]);
+        let rest = Box::new(armed).disarm().unwrap();
+        lap(&mut figures[2]);
+        rest();
+        lap(&mut figures[3]);
+    }
+    for (what, mut figures) in ["prepare", "arm", "disarm", "the rest"].iter().zip(figures) {
+        figures.sort_unstable();
+        let [least, median, most] = [0, 20, 36].map(|at| figures[at]);
+        println!("{what:8} median {median:>6} us, least {least:>6}, nine in ten within {most:>6}");
     }
 }

@@ -29,6 +29,7 @@ pub use decision::{Because, Decision, Resolved, deniable, resolve};
 pub use diagnostic::{Diagnostic, Errors, Severity, Span, Warning};
 pub use effective::{Effective, EffectiveError};
 pub use glob::GlobError;
+pub use nearest::nearest;
 pub use policy::{Policy, Subject, parse_digest};
 pub use rule::{Rule, Selector};
 pub use schema::schema;

@@ -1,6 +1,7 @@
 /// The word that was probably meant: the nearest by edit distance, when it is near enough
 /// not to be a guess.
-pub(crate) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+#[must_use]
+pub fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     /// Longer than every word there is; nothing beyond it can be near.
     const LONGEST: usize = 64;
     if word.len() > LONGEST {

@@ -59,8 +59,6 @@ mod generated {
 pub mod fuzz {
     //! Entries for fuzzing: no input may panic.
 
-    use protobuf::Message as _;
-
     /// Addresses.
     pub fn fuzz_address(data: &[u8]) {
         if let Ok(text) = std::str::from_utf8(data)
@@ -72,9 +70,18 @@ pub mod fuzz {
 
     /// Requests as the server decodes them.
     pub fn fuzz_requests(data: &[u8]) {
-        let _ = crate::policy::RegisterRequest::parse_from_bytes(data);
-        let _ = crate::policy::ReportRequest::parse_from_bytes(data);
-        let _ = crate::policy::ReportResponse::parse_from_bytes(data);
+        message::<crate::policy::RegisterRequest>(data);
+        message::<crate::policy::RegisterResponse>(data);
+        message::<crate::policy::ReportRequest>(data);
+        message::<crate::policy::ReportResponse>(data);
+    }
+
+    fn message<M: protobuf::Message + PartialEq + std::fmt::Debug>(data: &[u8]) {
+        if let Ok(message) = M::parse_from_bytes(data)
+            && let Ok(bytes) = message.write_to_bytes()
+        {
+            assert_eq!(M::parse_from_bytes(&bytes).as_ref().ok(), Some(&message));
+        }
     }
 
     #[cfg(test)]

@@ -8,8 +8,9 @@ use rustix::fs::FlockOperation;
 
 use crate::counters::Counting;
 use crate::entry::{Entry, Gap, GapReason};
+use crate::note::Note;
 use crate::reader::{SpoolReader, mend};
-use crate::reporter::{Config, Events, Note, Shared, StartError};
+use crate::reporter::{Config, Events, Shared, StartError};
 use crate::session;
 use crate::spool::SpoolError;
 

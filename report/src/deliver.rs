@@ -3,8 +3,9 @@ use lacre_proto::service::PolicyServiceClient;
 
 use crate::counters::count;
 use crate::message::Answer;
+use crate::note::Note;
 use crate::reader::SpoolReader;
-use crate::reporter::{Note, Shared};
+use crate::reporter::Shared;
 use crate::session::{SessionError, within};
 
 /// The bytes of one batch: small, for it is held in memory twice.

@@ -7,6 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::json;
 use crate::record::{Record, cut};
 
+/// Where a line stands among the others of its shim.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Place {
+    /// The stream that numbers it; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Arc<str>>,
+    /// Its number in the stream; absent when the spool had no room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+}
+
 /// How an action went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,12 +47,9 @@ pub struct Outcome {
     pub result: OutcomeResult,
     /// When it was finished.
     pub time: String,
-    /// The stream that numbers it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream: Option<Arc<str>>,
-    /// Its number in the stream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seq: Option<u64>,
+    /// Its number, and the stream that numbers it.
+    #[serde(flatten)]
+    pub place: Place,
     /// containerd's namespace.
     pub namespace: String,
     /// The node.
@@ -84,12 +92,9 @@ pub struct Gap {
     pub lost: Option<u64>,
     /// When it was noticed, or was over.
     pub time: String,
-    /// The stream that numbers it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream: Option<Arc<str>>,
-    /// Its number in the stream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seq: Option<u64>,
+    /// Its number, and the stream that numbers it.
+    #[serde(flatten)]
+    pub place: Place,
     /// The node.
     pub node: String,
 }
@@ -116,8 +121,7 @@ impl Outcome {
             action,
             result,
             time: crate::rfc3339(std::time::SystemTime::now()),
-            stream: None,
-            seq: None,
+            place: Place::default(),
             namespace: cut(&origin.namespace),
             node: cut(&origin.node),
             of: None,
@@ -136,8 +140,7 @@ impl Gap {
             reason,
             lost,
             time: crate::rfc3339(std::time::SystemTime::now()),
-            stream: None,
-            seq: None,
+            place: Place::default(),
             node: cut(node),
         }
     }
@@ -197,13 +200,12 @@ impl Entry {
 
     /// Gives it its place in a stream.
     pub(crate) fn number(&mut self, in_stream: Option<&Arc<str>>, number: Option<u64>) {
-        let (stream, seq) = match self {
-            Self::Violation(record) => (&mut record.stream, &mut record.seq),
-            Self::Outcome(outcome) => (&mut outcome.stream, &mut outcome.seq),
-            Self::Gap(gap) => (&mut gap.stream, &mut gap.seq),
+        let place = match self {
+            Self::Violation(record) => &mut record.place,
+            Self::Outcome(outcome) => &mut outcome.place,
+            Self::Gap(gap) => &mut gap.place,
         };
-        *stream = in_stream.cloned();
-        *seq = number;
+        *place = Place { stream: in_stream.cloned(), seq: number };
     }
 }
 

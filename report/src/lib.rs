@@ -14,6 +14,7 @@ mod frame;
 mod json;
 mod message;
 mod name;
+mod note;
 mod policies;
 mod queue;
 mod reader;
@@ -26,13 +27,14 @@ mod writer;
 
 pub use adopt::{Delivered, deliver_orphans};
 pub use counters::Counters;
-pub use entry::{Entry, EntryError, Gap, GapReason, Outcome, OutcomeResult};
+pub use entry::{Entry, EntryError, Gap, GapReason, Outcome, OutcomeResult, Place};
 pub use lacre_proto::{Address, ConnectError, Connector, TlsFiles};
 pub use message::{Answer, Notification};
+pub use note::Note;
 pub use policies::StoredPolicy;
 pub use reader::SpoolReader;
 pub use record::{Became, Origin, Record, Verdict};
-pub use reporter::{Config, Container, Events, Note, Reporter, StartError};
+pub use reporter::{Config, Container, Events, Reporter, StartError};
 pub use session::SessionError;
 pub use spool::{Spool, SpoolError};
 pub use time::rfc3339;
@@ -42,12 +44,23 @@ pub use writer::{RecordWriter, Rotation};
 pub mod fuzz {
     //! Entries for fuzzing: no input may panic.
 
-    /// A spool segment as a crash may have left it.
+    /// A spool segment as a crash may have left it, and the same bytes as frames' payloads.
     pub fn fuzz_segment(data: &[u8]) {
         let scan = crate::frame::scan(data);
         assert!(scan.valid <= data.len());
         let again = crate::frame::scan(&data[..scan.valid]);
         assert_eq!((again.valid, again.last), (scan.valid, scan.last));
+
+        let mut segment = crate::frame::MAGIC.to_vec();
+        let mut last = None;
+        for (payload, number) in data.split(|byte| *byte == 0).zip(1..) {
+            segment.extend(crate::frame::encode(number, payload).into_iter().flatten());
+            last = Some(number);
+        }
+        let whole = segment.len();
+        segment.extend(data.iter().take(15));
+        let scan = crate::frame::scan(&segment);
+        assert_eq!((scan.valid, scan.last), (whole, last));
     }
 
     /// A line of a record file.
@@ -62,7 +75,9 @@ pub mod fuzz {
 
     /// A stored policy.
     pub fn fuzz_stored_policy(data: &[u8]) {
-        let _ = crate::StoredPolicy::parse(data);
+        if let Some(policy) = crate::StoredPolicy::parse(data) {
+            assert_eq!([policy.version.as_bytes(), b"\n", &policy.effective].concat(), data);
+        }
     }
 
     #[cfg(test)]

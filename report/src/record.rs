@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use base64::Engine as _;
 use lacre_types::{
     Action, CanonicalPath, Content, Digest, Event, Kind, Mode, Source, Violation, ViolationKind,
@@ -7,6 +5,7 @@ use lacre_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::entry::Place;
 use crate::message::Notification;
 use crate::time::rfc3339;
 
@@ -74,12 +73,9 @@ pub struct Record {
     pub line: String,
     /// When the source saw it.
     pub time: String,
-    /// The stream that numbers it; absent where there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream: Option<Arc<str>>,
-    /// Its number in the stream; absent when the spool had no room for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seq: Option<u64>,
+    /// Its number, and the stream that numbers it.
+    #[serde(flatten)]
+    pub place: Place,
     /// containerd's namespace.
     pub namespace: String,
     /// The node.
@@ -157,8 +153,7 @@ impl Record {
             image_id: cut(&origin.image_id),
             line: violation.line(),
             time: rfc3339(measurement.time),
-            stream: None,
-            seq: None,
+            place: Place::default(),
             namespace: cut(&origin.namespace),
             node: cut(&origin.node),
             pod: origin.pod.as_deref().map(cut),

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lacre_proto::{Address, Connector};
+use lacre_proto::Connector;
 use tokio::sync::{Notify, watch};
 
 use crate::counters::{Counting, count};
 use crate::entry::Entry;
 use crate::message::Answer;
+use crate::note::Note;
 use crate::policies::StoredPolicy;
-use crate::session::{self, SessionError};
+use crate::session;
 use crate::spool::{Spool, SpoolError};
 use crate::writer::{RecordWriter, Rotation};
 
@@ -93,88 +94,6 @@ pub trait Events: Send + Sync + 'static {
     fn note(&self, note: Note);
 }
 
-/// What a reporter has to tell whoever keeps the log.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Note {
-    /// The server is there.
-    Connected(Address),
-    /// The server cannot be reached, or the connection broke. Told once, until it changes.
-    Disconnected(SessionError),
-    /// The server does not take this container.
-    Unregistered(String, SessionError),
-    /// The policy that came could not be kept on disk. It holds in memory.
-    NotStored(String, std::io::Error),
-    /// A record is not in the spool. Told once, until one is again.
-    NotSpooled(SpoolError),
-    /// A dead shim's spool ended in half a record, which has become a gap record.
-    Mended {
-        /// The spool.
-        stream: String,
-        /// The number of the gap record.
-        number: u64,
-    },
-    /// A dead shim's spool was delivered and removed.
-    Adopted {
-        /// The spool.
-        stream: String,
-        /// How many records were in it that the server had not.
-        records: u64,
-    },
-    /// A spool cannot be delivered; it stays on disk.
-    Stuck(String, SessionError),
-    /// The server answered with an action that this version does not know.
-    Unreadable {
-        /// The record it answers.
-        number: u64,
-        /// The action.
-        action: String,
-    },
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connected(to) => write!(f, "connected to the policy server {to}"),
-            Self::Disconnected(_) => {
-                f.write_str("no policy server; the last policy holds, reports are kept on disk")
-            }
-            Self::Unregistered(container, _) => {
-                write!(f, "the policy server does not take container {container}")
-            }
-            Self::NotStored(container, _) => {
-                write!(f, "the policy of {container} is not kept on disk")
-            }
-            Self::NotSpooled(_) => f.write_str("reports are being lost; the spool says how many"),
-            Self::Mended { stream, number } => {
-                write!(f, "spool {stream} ended in half a record; {number} says so in its place")
-            }
-            Self::Adopted { stream, records } => {
-                write!(f, "delivered {records} records of the dead spool {stream}")
-            }
-            Self::Stuck(stream, _) => write!(f, "spool {stream} cannot be delivered"),
-            Self::Unreadable { number, action } => {
-                write!(f, "the policy server answered record {number} with {action:?}")
-            }
-        }
-    }
-}
-
-impl Note {
-    /// What is beneath it, to be logged with its chain of causes.
-    #[must_use]
-    pub fn error(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Disconnected(error) | Self::Unregistered(_, error) | Self::Stuck(_, error) => {
-                Some(error)
-            }
-            Self::NotStored(_, error) => Some(error),
-            Self::NotSpooled(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 /// Why a reporter cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -208,6 +127,8 @@ pub(crate) struct Shared {
     writer: Option<RecordWriter>,
     /// Numbers records where there is no spool.
     numbers: AtomicU64,
+    /// Numbers what is said of containers, so that a later word is told from an earlier.
+    changes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -242,6 +163,7 @@ impl Shared {
             containers: Mutex::default(),
             writer,
             numbers: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         })
     }
 
@@ -333,7 +255,7 @@ impl Reporter {
         if containers.len() >= CONTAINERS && !containers.contains_key(&key) {
             return false;
         }
-        let change = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
+        let change = self.shared.changes.fetch_add(1, Ordering::Relaxed);
         containers.insert(key, (change, container));
         drop(containers);
         self.shared.wake.notify_one();
@@ -377,6 +299,30 @@ impl Drop for Reporter {
         let running = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).is_some();
         if running {
             self.stop(Duration::ZERO);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gap, GapReason};
+
+    struct Silent;
+
+    impl Events for Silent {
+        fn policy(&self, _: &str, _: &str, _: &StoredPolicy) {}
+        fn answer(&self, _: u64, _: &Answer, _: bool, _: &str) {}
+        fn note(&self, _: Note) {}
+    }
+
+    #[test]
+    fn with_no_server_records_are_numbered_without_a_hole() {
+        let state = tempfile::tempdir().unwrap();
+        let reporter = Reporter::start(Config::new("n", state.path()), Arc::new(Silent)).unwrap();
+        for number in 1..4 {
+            assert!(reporter.register(Container::default()));
+            assert_eq!(reporter.report(Gap::new(GapReason::Torn, None, "n")), Some(number));
         }
     }
 }

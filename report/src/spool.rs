@@ -161,11 +161,8 @@ impl Spool {
         let payload = entry.encode();
         let result = match frame::encode(number, &payload) {
             None => Err(SpoolError::TooLong(payload.len())),
-            Some(frame) if self.lost.is_some() || !self.fits(&frame, RESERVE) => {
-                let _ = frame;
-                Err(SpoolError::Full { dir: self.dir.clone(), limit: self.limit })
-            }
-            Some(frame) => self.write(&frame),
+            Some(frame) if self.lost.is_none() && self.fits(&frame, RESERVE) => self.write(&frame),
+            Some(_) => Err(self.full()),
         };
         if let Err(error) = &result {
             entry.number(Some(&stream), None);
@@ -207,8 +204,12 @@ impl Spool {
         entry.number(Some(&stream), Some(self.next));
         match frame::encode(self.next, &entry.encode()) {
             Some(frame) if self.fits(&frame, reserve) => self.write(&frame),
-            _ => Err(SpoolError::Full { dir: self.dir.clone(), limit: self.limit }),
+            _ => Err(self.full()),
         }
+    }
+
+    fn full(&self) -> SpoolError {
+        SpoolError::Full { dir: self.dir.clone(), limit: self.limit }
     }
 
     fn fits(&self, frame: &[u8], reserve: u64) -> bool {

@@ -13,13 +13,15 @@ use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::Args;
+use crate::bundle::{self, Bundle};
 use crate::cgroup;
 use crate::config::{self, Config};
+use crate::finish;
 use crate::guard;
 use crate::inner::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
 use crate::process;
-use crate::rundir::{Bundle, Container, Place, RunDirError, State};
+use crate::rundir::{Container, Place, RunDirError, State};
 use crate::serve;
 use crate::task::Inner;
 use crate::wire::{put_bytes, put_uint};
@@ -35,7 +37,7 @@ const KILLED: u64 = 137;
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
     /// The bundle can't be told.
-    #[error("finding out the current directory, which containerd makes the bundle")]
+    #[error("finding out the bundle, or removing it")]
     Bundle(#[source] io::Error),
     /// The inner shim's `delete` does not run.
     #[error(transparent)]
@@ -50,7 +52,7 @@ pub enum DeleteError {
 /// # Errors
 /// When the inner shim's `delete` can't be run.
 pub fn run(args: &Args) -> Result<Output, DeleteError> {
-    let bundle = bundle(args)?;
+    let bundle = bundle_of(args)?;
     let note = Bundle::read(&bundle)?;
     let program = match &note {
         Some(note) => note.inner.clone(),
@@ -62,17 +64,13 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         None => unguarded(args, &program, &bundle),
     };
     guard::forget(&args.namespace, &args.id);
-    let output = output.map(|output| if never_created(&bundle) { gone(output) } else { output });
+    let nothing = bundle::never_created(&bundle) || bundle::not_begun_by_runc(&bundle, &program);
+    let output = output.map(|output| if nothing { gone(output) } else { output });
     cgroup::remove_empty(&bundle);
     if let Some(place) = &place {
         sweep(place);
     }
     output
-}
-
-/// runc's shim writes the init's id as soon as there is one.
-fn never_created(bundle: &Path) -> bool {
-    !bundle.join("init.pid").exists()
 }
 
 /// A container that was never created is as good as deleted, where the inner shim finds
@@ -92,7 +90,7 @@ fn gone(output: Output) -> Output {
     Output { status: ExitStatus::default(), stdout, stderr: output.stderr }
 }
 
-fn bundle(args: &Args) -> Result<PathBuf, DeleteError> {
+pub(crate) fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
     if args.bundle.as_os_str().is_empty() {
         return env::current_dir().map_err(DeleteError::Bundle);
     }
@@ -108,7 +106,8 @@ fn program(args: &Args) -> Result<PathBuf, InnerError> {
 }
 
 fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
-    Run::spawn(program, env::args_os().skip(1), bundle, b"")
+    let arguments = env::args_os().skip(1).filter(|argument| argument != finish::ARGUMENT);
+    Run::spawn(program, arguments, bundle, b"")
 }
 
 /// `start` did not get as far as a guard: an inner shim may be there, and nothing says where.

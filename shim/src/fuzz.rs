@@ -1,23 +1,33 @@
-//! Entries for fuzzing: each parser of bytes from outside, on any bytes.
+//! Entries for fuzzing: each parser of bytes from outside, on any bytes. What is written
+//! anew must say what was meant, and keep all else as it came.
+#![allow(clippy::unwrap_used, reason = "a fuzz entry fails by panicking")]
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use crate::args::{Action, Args};
 use crate::bootstrap::{Answer, Input};
-use crate::config::Config;
-use crate::messages::{self, Any, CreateRequest, ExecRequest, KillRequest, State};
-use crate::ttrpc::{FrameReader, Request, response};
+use crate::config::{Config, Inner};
+use crate::messages::{self, Any, CreateRequest, ExecRequest, KillRequest, ProcessId, State};
+use crate::ttrpc::{FRAME_MAX, FrameReader, Header, Request, response};
 use crate::{options, wire};
 
 /// Frames, and the calls and answers in them.
 pub fn fuzz_ttrpc(data: &[u8]) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
-        return;
-    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let mut reader = FrameReader::new(data);
+        let mut at = 0;
         while let Ok(Some(header)) = reader.header().await {
+            assert_eq!(header.encode(), data[at..at + Header::LEN]);
+            at += Header::LEN;
             let mut payload = Vec::new();
             if reader.payload(header, &mut payload).await.is_err() {
+                assert!(header.length > FRAME_MAX || header.length as usize > data.len() - at);
                 break;
             }
+            assert_eq!(payload, data[at..at + payload.len()]);
+            at += payload.len();
             message(&payload);
         }
     });
@@ -25,30 +35,119 @@ pub fn fuzz_ttrpc(data: &[u8]) {
 }
 
 fn message(bytes: &[u8]) {
-    let _ = response::decode(bytes);
+    if response::decode(bytes).is_ok_and(|answer| answer.is_ok()) {
+        let other = response::with_payload(bytes, b"other").unwrap();
+        assert_eq!(response::decode(&other), Ok(Ok(&b"other"[..])));
+    }
     let Ok(request) = Request::decode(bytes) else { return };
-    let _ = CreateRequest::decode(request.payload);
-    let _ = ExecRequest::decode(request.payload);
-    let _ = KillRequest::decode(request.payload);
-    let _ = State::decode(request.payload);
-    let _ = messages::pids(request.payload);
-    let _ = wire::replace_uint(request.payload, 4, 4);
-    let _ = request.with_payload(b"");
+    let other = request.with_payload(b"other").unwrap();
+    let read = Request::decode(&other).unwrap();
+    assert_eq!(
+        (read.service, read.method, read.payload),
+        (request.service, request.method, &b"other"[..])
+    );
+    task_message(request.payload);
 }
 
-/// What `start` reads, what the inner shim answers, and runtime options.
+/// Every message of the Task API that the shim reads.
+fn task_message(bytes: &[u8]) {
+    let _ = (CreateRequest::decode(bytes), ExecRequest::decode(bytes), State::decode(bytes));
+    if let Ok(pids) = messages::pids(bytes) {
+        assert!(pids.len() <= bytes.len());
+    }
+    if let Ok(process) = ProcessId::decode(bytes) {
+        assert_eq!(ProcessId::decode(&process.encode()), Ok(process));
+    }
+    if let Ok(kill) = KillRequest::decode(bytes) {
+        assert_eq!(KillRequest::decode(&kill.encode()), Ok(kill));
+    }
+    if let Ok(any) = Any::decode(bytes) {
+        assert_eq!(Any::decode(&any.encode()), Ok(any));
+    }
+}
+
+/// Edits of protobuf where it stands: a field's number, the rest a message.
+pub fn fuzz_wire(data: &[u8]) {
+    let [number, message @ ..] = data else { return };
+    let number = u32::from(*number % 20) + 1;
+    let fields: Result<Vec<_>, _> = wire::fields(message).collect();
+    let edits = [
+        wire::replace_bytes(message, number, Some(b"new")),
+        wire::replace_bytes(message, number, None),
+        wire::replace_uint(message, number, 7),
+    ];
+    let Ok(fields) = fields else {
+        assert!(edits.iter().all(Result::is_err), "what is no message is not edited");
+        return;
+    };
+    assert_eq!(fields.iter().map(|field| field.raw).collect::<Vec<_>>().concat(), message);
+    let others = |message: &[u8]| -> Vec<u8> {
+        let fields = wire::fields(message).map(Result::unwrap);
+        fields.filter(|field| field.number != number).flat_map(|f| f.raw.to_vec()).collect()
+    };
+    for (edited, held) in edits.into_iter().map(Result::unwrap).zip([1, 0, 1]) {
+        assert_eq!(others(&edited), others(message));
+        let own = wire::fields(&edited).filter(|f| f.as_ref().unwrap().number == number);
+        assert_eq!(own.count(), held);
+    }
+    task_message(message);
+}
+
+/// What `start` reads, and what the inner shim answers.
 pub fn fuzz_bootstrap(data: &[u8]) {
-    let _ = Answer::decode(data).map(|answer| answer.with_address("unix:///run/lacre/s/0"));
-    let _ = options::own(&Any { type_url: options::GENERIC.to_owned(), value: data.to_vec() });
-    if let Ok(input) = Input::decode(data.to_vec(), "n", "i") {
-        let _ = (input.own(), input.ttrpc_address());
-        let _ = input.for_inner(&crate::config::Inner::default());
+    const OURS: &str = "unix:///run/lacre/s/0";
+    if let Ok(answer) = Answer::decode(data) {
+        assert!(answer.socket().unwrap().is_absolute());
+        let ours = Answer::decode(&answer.with_address(OURS)).unwrap();
+        assert_eq!((ours.address.as_str(), ours.version), (OURS, answer.version));
+    }
+    let Ok(input) = Input::decode(data.to_vec(), "n", "i") else { return };
+    let _ = (input.own(), input.ttrpc_address());
+    if let Ok(inner) = input.for_inner(&Inner::default()) {
+        // What was lacre's is taken out, so that a second time nothing is left to take.
+        let again = Input::decode(inner.clone(), "n", "i").unwrap();
+        assert_eq!(again.for_inner(&Inner::default()).unwrap(), inner);
+    }
+}
+
+/// Runtime options: as a message, and as the text that containerd makes of its own file.
+pub fn fuzz_options(data: &[u8]) {
+    let mut texts = vec![data.to_vec()];
+    if let Ok(text) = std::str::from_utf8(data) {
+        let mut value = Vec::new();
+        wire::put_text(&mut value, 3, text);
+        texts.push(value);
+    }
+    for value in texts {
+        let any = Any { type_url: options::GENERIC.to_owned(), value };
+        let for_inner = options::for_inner(Some(&any), &Inner::default());
+        assert_eq!(options::own(&any).is_ok(), for_inner.is_ok());
+        if let Ok(Some(inner)) = for_inner {
+            assert_eq!(inner.type_url, options::RUNC);
+            assert!(wire::fields(&inner.value).all(|field| field.is_ok()));
+        }
     }
 }
 
 /// The configuration.
 pub fn fuzz_config(data: &[u8]) {
-    let _ = std::str::from_utf8(data).map(Config::parse);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Config::parse(text) {
+        Ok(config) => assert!(config.run.is_absolute() && config.state.is_absolute()),
+        Err(errors) => {
+            let placed = |one: &lacre_policy::Diagnostic| one.line > 0 && one.column > 0;
+            assert!(!errors.diagnostics.is_empty() && errors.diagnostics.iter().all(placed));
+            assert!(!errors.to_string().is_empty());
+        }
+    }
+}
+
+/// The command line, a NUL after each argument.
+pub fn fuzz_args(data: &[u8]) {
+    let words = data.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec()));
+    if let Ok(Some((args, Action::Start | Action::Delete | Action::Serve))) = Args::parse(words) {
+        assert!(!args.id.contains('/') && !args.namespace.contains('/'));
+    }
 }
 
 #[cfg(test)]
@@ -61,6 +160,9 @@ mod tests {
             super::fuzz_ttrpc(&data);
             super::fuzz_bootstrap(&data);
             super::fuzz_config(&data);
+            super::fuzz_wire(&data);
+            super::fuzz_options(&data);
+            super::fuzz_args(&data);
         }
     }
 }

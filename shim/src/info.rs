@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::args::Args;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{Config, ConfigError};
 use crate::inner::{self, InnerError, Output};
 use crate::messages::Any;
 use crate::options::{self, OptionsError};
@@ -47,9 +47,7 @@ pub fn run(args: &Args) -> Result<Output, InfoError> {
     }
     let given = if bytes.is_empty() { None } else { Some(Any::decode(&bytes)?) };
     let own = given.as_ref().map(options::own).transpose()?.unwrap_or_default();
-    let environment = env::var_os(config::ENVIRONMENT);
-    let (path, required) = config::locate(own.config_path, environment.as_deref());
-    let config = Config::load(&path, required)?;
+    let (config, _) = Config::find(own.config_path)?;
     let containerd = &args.publish_binary;
     let program = inner::find(&config.inner.shim, env::var_os("PATH").as_deref(), containerd)?;
     let stdin = options::for_inner(given.as_ref(), &config.inner)?;

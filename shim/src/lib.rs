@@ -9,10 +9,12 @@
 
 pub mod args;
 pub mod bootstrap;
+pub mod bundle;
 pub mod cgroup;
 pub mod config;
 pub mod delete;
 pub mod events;
+pub mod finish;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod guard;
@@ -24,6 +26,7 @@ pub mod options;
 mod orphan;
 pub mod process;
 pub mod proxy;
+pub mod rest;
 pub mod rundir;
 pub mod serve;
 pub mod start;

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use lacre_shim::args::{Action, Args, USAGE};
+use lacre_shim::finish::Standby;
 use lacre_shim::inner::Output;
 use lacre_shim::log::chain;
 use lacre_shim::start::StartError;
-use lacre_shim::{delete, info, serve, start};
+use lacre_shim::{delete, finish, info, serve, start};
 
 /// A command line that makes no sense (sysexits.h, `EX_USAGE`).
 const USAGE_ERROR: u8 = 64;
@@ -17,7 +18,8 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "--act") {
         return lacre_executor::detached_main(io::stdin());
     }
-    let (args, action) = match Args::parse(std::env::args_os().skip(1)) {
+    let finish = std::env::args_os().nth(1).is_some_and(|argument| argument == finish::ARGUMENT);
+    let (args, action) = match Args::parse(std::env::args_os().skip(1 + usize::from(finish))) {
         Ok(Some(parsed)) => parsed,
         Ok(None) => return print(USAGE.as_bytes()),
         Err(error) => {
@@ -29,12 +31,19 @@ fn main() -> ExitCode {
     // containerd leaks nothing.
     let _ = lacre_sys::inherited::keep_from_children(3);
     match action {
+        Action::Delete if finish => {
+            finish::run(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+        }
         Action::Version => print(info::version().as_bytes()),
         Action::Info => {
             info::run(&args).map_or_else(|error| fail(&error), |output| pass_on(&output))
         }
         Action::Delete => {
-            delete::run(&args).map_or_else(|error| fail(&error), |output| pass_on(&output))
+            let standby = Standby::begin();
+            let code =
+                delete::run(&args).map_or_else(|error| fail(&error), |output| pass_on(&output));
+            standby.end();
+            code
         }
         Action::Serve => serve::main(&args),
         Action::Start => match start::run(&args) {

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use lacre_policy::nearest;
+
 use crate::config::{self, RuncValue};
 use crate::messages::Any;
 use crate::wire::{WireError, fields, put_bytes, put_text, put_uint};
@@ -96,8 +98,9 @@ pub fn for_inner(given: Option<&Any>, inner: &config::Inner) -> Result<Option<An
     Ok(Some(Any { type_url: RUNC.to_owned(), value }))
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
+/// What a field of runc's options holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RuncKind {
     Bool,
     Number,
     Text,
@@ -105,43 +108,44 @@ enum Kind {
 
 /// containerd's api/types/runc/options/oci.proto, with the names that its configuration
 /// has for the fields. `CriuPath` is reserved since 2.0; older shims still read it.
-const RUNC_FIELDS: [(&str, u32, Kind); 13] = [
-    ("NoPivotRoot", 1, Kind::Bool),
-    ("NoNewKeyring", 2, Kind::Bool),
-    ("ShimCgroup", 3, Kind::Text),
-    ("IoUid", 4, Kind::Number),
-    ("IoGid", 5, Kind::Number),
-    ("BinaryName", 6, Kind::Text),
-    ("Root", 7, Kind::Text),
-    ("CriuPath", 8, Kind::Text),
-    ("SystemdCgroup", 9, Kind::Bool),
-    ("CriuImagePath", 10, Kind::Text),
-    ("CriuWorkPath", 11, Kind::Text),
-    ("TaskApiAddress", 12, Kind::Text),
-    ("TaskApiVersion", 13, Kind::Number),
+pub(crate) const RUNC_FIELDS: [(&str, u32, RuncKind); 13] = [
+    ("NoPivotRoot", 1, RuncKind::Bool),
+    ("NoNewKeyring", 2, RuncKind::Bool),
+    ("ShimCgroup", 3, RuncKind::Text),
+    ("IoUid", 4, RuncKind::Number),
+    ("IoGid", 5, RuncKind::Number),
+    ("BinaryName", 6, RuncKind::Text),
+    ("Root", 7, RuncKind::Text),
+    ("CriuPath", 8, RuncKind::Text),
+    ("SystemdCgroup", 9, RuncKind::Bool),
+    ("CriuImagePath", 10, RuncKind::Text),
+    ("CriuWorkPath", 11, RuncKind::Text),
+    ("TaskApiAddress", 12, RuncKind::Text),
+    ("TaskApiVersion", 13, RuncKind::Number),
 ];
 
 /// runc's options as a message.
-pub(crate) fn encode_runc(options: &BTreeMap<String, RuncValue>) -> Result<Vec<u8>, String> {
+fn encode_runc(options: &BTreeMap<String, RuncValue>) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     for (name, value) in options {
         let Some((_, number, kind)) = RUNC_FIELDS.iter().find(|(known, ..)| known == name) else {
-            let known = RUNC_FIELDS.iter().map(|(known, ..)| *known);
-            let meant = config::nearest(name, known)
+            let meant = nearest(name, &RUNC_FIELDS.map(|(known, ..)| known))
                 .map_or(String::new(), |word| format!("; did you mean `{word}`?"));
             return Err(format!("`{name}` is not an option of runc's shim{meant}"));
         };
         match (kind, value) {
-            (Kind::Bool, RuncValue::Bool(value)) => put_uint(&mut out, *number, u64::from(*value)),
-            (Kind::Number, RuncValue::Number(value)) => {
+            (RuncKind::Bool, RuncValue::Bool(value)) => {
+                put_uint(&mut out, *number, u64::from(*value))
+            }
+            (RuncKind::Number, RuncValue::Number(value)) => {
                 put_uint(&mut out, *number, u64::from(*value));
             }
-            (Kind::Text, RuncValue::Text(value)) => put_text(&mut out, *number, value),
+            (RuncKind::Text, RuncValue::Text(value)) => put_text(&mut out, *number, value),
             (kind, _) => {
                 let expected = match kind {
-                    Kind::Bool => "true or false",
-                    Kind::Number => "a number",
-                    Kind::Text => "a text",
+                    RuncKind::Bool => "true or false",
+                    RuncKind::Number => "a number",
+                    RuncKind::Text => "a text",
                 };
                 return Err(format!("`{name}` must be {expected}"));
             }

@@ -2,8 +2,7 @@
 //!
 //! `RUN/s/NAME` is the socket of one guard and `RUN/s/NAME.json` what is known of it, where
 //! NAME comes from the inner shim's socket: the same pod finds the same guard, and a shim
-//! that takes the place of an older one does not. `lacre.json` in a bundle says which
-//! guard's the bundle is, for a `delete` that knows nothing else.
+//! that takes the place of an older one does not.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -19,8 +18,6 @@ use crate::process::Process;
 
 /// A state is a few hundred bytes a container.
 const SIZE_MAX: u64 = 4 << 20;
-/// The file in a bundle.
-const IN_BUNDLE: &str = "lacre.json";
 
 /// Why the run directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +29,10 @@ pub struct RunDirError {
     source: io::Error,
 }
 
-fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> RunDirError + 'a {
+pub(crate) fn failed<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl Fn(io::Error) -> RunDirError + 'a {
     move |source| RunDirError { doing, path: path.to_owned(), source }
 }
 
@@ -62,15 +62,6 @@ pub struct State {
     pub inner_sockets: Vec<PathBuf>,
     /// The containers: created, and not yet deleted.
     pub containers: Vec<Container>,
-}
-
-/// What a bundle says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bundle {
-    /// The inner shim's program.
-    pub inner: PathBuf,
-    /// The guard's socket, once there is one.
-    pub socket: Option<PathBuf>,
 }
 
 impl Place {
@@ -188,24 +179,6 @@ impl Place {
     }
 }
 
-impl Bundle {
-    /// What the bundle says; nothing when `start` did not get that far.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub fn read(bundle: &Path) -> Result<Option<Self>, RunDirError> {
-        read_json(&bundle.join(IN_BUNDLE))
-    }
-
-    /// Says it.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn write(&self, bundle: &Path) -> Result<(), RunDirError> {
-        write_json(&bundle.join(IN_BUNDLE), self)
-    }
-}
-
 /// 0711: anyone may pass, nobody else may look or write.
 fn make_dir(dir: &Path) -> Result<(), RunDirError> {
     match DirBuilder::new().recursive(true).mode(0o711).create(dir) {
@@ -224,7 +197,9 @@ fn make_dir(dir: &Path) -> Result<(), RunDirError> {
     Ok(())
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, RunDirError> {
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
+    path: &Path,
+) -> Result<Option<T>, RunDirError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -236,7 +211,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, R
 }
 
 /// Whole or not at all: a reader never sees half of it.
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunDirError> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunDirError> {
     let new = path.with_extension("new");
     let bytes = serde_json::to_vec(value).map_err(|error| failed("writing", path)(error.into()))?;
     let mut file = File::create(&new).map_err(failed("creating", &new))?;

@@ -24,6 +24,7 @@ use crate::log::{chain, to_bundle};
 use crate::orphan;
 use crate::process::{self, Process};
 use crate::proxy::{Connections, Containers, Proxy};
+use crate::rest::Rest;
 use crate::rundir::{Place, RunDirError, State};
 use crate::task::Inner;
 
@@ -117,6 +118,7 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
         inner: inner.clone(),
         inner_config,
         containers: Arc::clone(&containers),
+        rest: Rest::default(),
         log: log.clone(),
     });
     report_ready().map_err(ServeError::Daemon)?;
@@ -124,8 +126,9 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
 
     let open = Connections::default();
     tokio::select! {
-        () = proxy.serve(&listener, &open) => {}
+        () = Arc::clone(&proxy).serve(&listener, &open) => {}
         () = ended(lifeline) => {}
+        () = proxy.rest.whenever_quiet(lacre_sys::resident::let_go) => {}
         () = async {
             tokio::select! {
                 () = orphan::forgotten(&args.address, &open) => {}

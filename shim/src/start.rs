@@ -15,11 +15,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::Args;
 use crate::bootstrap::{Answer, AnswerError, Input};
-use crate::config::{self, Config, ConfigError};
+use crate::bundle::Bundle;
+use crate::config::{Config, ConfigError};
 use crate::inner::{self, InnerError, Output};
 use crate::options::OptionsError;
 use crate::process;
-use crate::rundir::{Bundle, Place, RunDirError};
+use crate::rundir::{Place, RunDirError};
 use crate::serve::{self, READY};
 use crate::wire::WireError;
 
@@ -87,9 +88,7 @@ pub enum StartError {
 pub fn run(args: &Args) -> Result<Vec<u8>, StartError> {
     let bundle = env::current_dir().map_err(StartError::Bundle)?;
     let input = Input::decode(read_input()?, &args.namespace, &args.id)?;
-    let environment = env::var_os(config::ENVIRONMENT);
-    let (path, required) = config::locate(input.own()?.config_path, environment.as_deref());
-    let config = Config::load(&path, required)?;
+    let (config, file) = Config::find(input.own()?.config_path)?;
     let program =
         inner::find(&config.inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)?;
     // Before there is anything to clean up: `delete` is told nothing but the bundle.
@@ -108,8 +107,7 @@ pub fn run(args: &Args) -> Result<Vec<u8>, StartError> {
         let place = Place::of(&config.run, answer.socket()?)?;
         note.socket = Some(place.socket().to_owned());
         note.write(&bundle)?;
-        let config = if required || path.exists() { path.as_path() } else { Path::new("") };
-        guard(args, &place, &answer, config, &bundle, input.ttrpc_address())?;
+        guard(args, &place, &answer, &file, &bundle, input.ttrpc_address())?;
         point_to(&bundle.join("address"), &place)?;
         Ok(answer.with_address(&place.address()))
     });

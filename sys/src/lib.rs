@@ -6,3 +6,4 @@ pub mod lease;
 pub mod mmap;
 pub mod namespace;
 pub mod perf;
+pub mod resident;

@@ -38,4 +38,23 @@ pub trait Known: Send + Sync {
     /// Every ELF file that the *baseline allows* in its present state. What may be filled
     /// into a kernel map before the container starts.
     fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_>;
+
+    /// The files of [`Known::allowed`] under each of their names that is wanted, hard and
+    /// symbolic links too; `wanted` is asked about the last part of a path. What isn't
+    /// overridden here tells one name of each file.
+    fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
+        self.allowed()
+            .filter_map(|id| {
+                let (path, _) = self.by_inode(id.dev, id.ino)?;
+                let name = base_name(path.as_bytes());
+                wanted(name).then(|| (name.to_vec(), id))
+            })
+            .collect()
+    }
+}
+
+/// The last part of a path.
+#[must_use]
+pub fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }

@@ -6,6 +6,8 @@
 mod action;
 mod digest;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod kind;
 mod known;
 mod measurement;
@@ -17,7 +19,7 @@ pub use action::{Action, Mode};
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use file::FileId;
 pub use kind::Kind;
-pub use known::{Known, KnownFile, Listing};
+pub use known::{Known, KnownFile, Listing, base_name};
 pub use measurement::{Content, Event, Measurement, Process, Source};
 pub use path::{CanonicalPath, PathError, escape};
 pub use violation::{Violation, ViolationKind};

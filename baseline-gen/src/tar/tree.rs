@@ -10,9 +10,7 @@ use super::Wanted;
 use crate::hash::Row;
 use crate::kind::Nature;
 use crate::layer::{FileNode, Node, Path};
-
-/// Symbolic links followed for one path, as in the kernel (path_resolution(7)).
-const HOPS: u32 = 40;
+use crate::lookup::HOPS;
 
 /// A regular file as the tar has it. Its kind hangs on its name too, and a hard link may
 /// give it another.

@@ -42,19 +42,17 @@ const BUDGETS: [Budget; 11] = [
         key: Key::Start,
         what: "container start, baseline cached",
         limit: Limit::Times(1.05),
-        because: "arming `exec-trace` puts two maps into maps of maps, and for each the kernel \
-                  waits for a grace period of RCU before the call returns \
-                  (`maybe_wait_bpf_programs`, 4 to 20 ms each); `[fanotify]` alone does \
-                  without. The first container after a boot also loads the programs (30 to 45 \
-                  ms, once a node).",
+        because: "two more programs are started, `start` and the guard, of which *exempt* is the \
+                  price; what arms the sources takes some 2 ms of a start, and what the kernel \
+                  takes its time for is done while runc creates the container.",
     },
     Budget {
         key: Key::Exec,
         what: "exec of a known program, steady state",
         limit: Limit::Times(1.01),
-        because: "the programs of `exec-trace` at fork and exec take some 15 µs of each, the \
+        because: "the programs of `exec-trace` at fork and exec take 3 µs or so of each, the \
                   marks of `fanotify` up to 8, and with `fetch`, the default, the look at \
-                  every page fault 15 more of a dynamic program's life. `exec-map` has its \
+                  every page fault some 20 of a dynamic program's life. `exec-map` has its \
                   perf events copied at every fork: `auto` leaves it out.",
     },
     Budget {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -12,6 +14,12 @@ use super::page::{Section, Unit};
 use super::stats::{Comparison, Series};
 use super::variant::{ENFORCE, RUNC, of_round};
 use super::{Plan, Report};
+use crate::output::wait_for;
+
+/// Longer than lacre waits before it rests.
+const QUIET: Duration = Duration::from_millis(2500);
+/// For all of them.
+const REST: Duration = Duration::from_secs(60);
 
 pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let mut verdicts = Vec::new();
@@ -45,18 +53,41 @@ fn memory_of(pid: i32) -> Result<BTreeMap<String, f64>> {
     Ok(text.lines().filter_map(parse).collect())
 }
 
+/// Waits until every shim takes what it takes while nothing happens: lacre lets go of what
+/// its start needed a second later.
+fn at_rest(lab: &mut Lab) -> Result<()> {
+    let mut before = Vec::new();
+    wait_for("shims at rest", REST, || {
+        let now: Vec<_> = lab
+            .daemon()
+            .node()
+            .processes()
+            .into_iter()
+            .filter(|process| process.name().starts_with("containerd-shim-lacre"))
+            .map(|process| (process.pid, process.resident_kib()))
+            .collect();
+        let rests = now == before;
+        before = now;
+        if !rests {
+            sleep(QUIET);
+        }
+        Ok(rests.then_some(()))
+    })
+}
+
 fn memory(lab: &mut Lab, plan: &Plan, verdicts: &mut Vec<Verdict>) -> Result<Section> {
     let mut section = Section::new(
         "Memory",
         "`smaps_rollup` of lacre's process and of the inner shim's, medians, with 1 and with \
          10 containers of the Debian-like image, each with a shim of its own and each having \
-         run some programs: resident (private and shared), private, and proportional (a page \
+         run some programs, at rest: resident (private and shared), private, and proportional (a page \
          that n processes share counts as 1/n of a page in each).",
     );
     let mut rows = Vec::new();
     for count in if plan.is_quick() { vec![1] } else { vec![1, 10] } {
         plan.progress("memory", count, 10);
         let containers = idle(lab, count)?;
+        at_rest(lab)?;
         for (name, of) in
             [("containerd-shim-lacre-v1", "lacre"), ("containerd-shim-runc-v2", "the inner shim")]
         {

@@ -2,108 +2,47 @@
 
 use std::fs;
 use std::io::{IsTerminal, Write as _, stdout};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use lacre_integration::cases::{CASES, Case, POLICY, Row, plain_rootfs, records, state_after};
 use lacre_integration::images::{busybox_image, debian_image};
 use lacre_integration::output::wait_for;
-use lacre_integration::paths::binaries;
+use lacre_integration::paths::{binaries, cached};
 use lacre_integration::{Containerd, Image, Output, Runtime, Version};
 use serde_json::Value;
 
-/// In the form of Sarmento 2023, figure 3.
-const POLICY: &str = r#"Actions:
-  ENTRY_NOT_FOUND:
-    ByContainerImageName:
-      - "lacre.test/busybox:1": "KILL"
-    Default: "DENY"
-  INVALID_HASH:
-    Default: "PAUSE"
-  NO_WHITELIST:
-    Default: "STOP"
-"#;
-
 /// Longer than a report takes on a busy machine.
 const SOON: Duration = Duration::from_secs(15);
-
-struct Case {
-    id: &'static str,
-    what: &'static str,
-    image: Option<Image>,
-    script: &'static str,
-    /// The violation that has to come, if one has to.
-    expected: Option<&'static str>,
-}
 
 fn main() -> Result<()> {
     let begun = Instant::now();
     say("starting a private containerd and a lacre-policyd");
     let demo = Demo::start()?;
     let mut table = Vec::new();
-    for case in cases()? {
+    for case in CASES {
         say(&format!("{}: {}", case.id, case.what));
         table.push(demo.run(&case)?);
     }
     print_table(&table)?;
-    let wrong: Vec<_> = table.iter().filter(|row| !row.as_expected).map(|row| row.id).collect();
+    let wrong: Vec<_> = CASES
+        .iter()
+        .zip(&table)
+        .filter(|(case, row)| !row.is_of(case))
+        .map(|(case, _)| case.id)
+        .collect();
     demo.end()?;
     writeln!(stdout(), "\n{:.0} s, and nothing is left behind.", begun.elapsed().as_secs_f64())?;
     anyhow::ensure!(wrong.is_empty(), "not as expected: {}", wrong.join(", "));
     Ok(())
 }
 
-fn cases() -> Result<Vec<Case>> {
-    let (busybox, debian) = (busybox_image()?, debian_image()?);
-    Ok(vec![
-        Case {
-            id: "clean",
-            what: "only what came with the image",
-            image: Some(debian.clone()),
-            script: "ls / >/dev/null; python3 -c 'print(1)'; perl -e 1; sleep 1000",
-            expected: None,
-        },
-        Case {
-            id: "dropped",
-            what: "a program that somebody copied in",
-            image: Some(busybox),
-            script: "cp /bin/busybox /tmp/sleep; /tmp/sleep 1000; sleep 1000",
-            expected: Some("ENTRY_NOT_FOUND"),
-        },
-        Case {
-            id: "replaced",
-            what: "a library of the image, with other content",
-            image: Some(debian),
-            script: "cd /lib/x86_64-linux-gnu; cp libselinux.so.1 /tmp/l; printf x >>/tmp/l; \
-                     mv /tmp/l libselinux.so.1; ls / >/dev/null; sleep 1000",
-            expected: Some("INVALID_HASH"),
-        },
-        Case {
-            id: "unknown",
-            what: "a container with no image, and so no baseline",
-            image: None,
-            script: "sleep 1000",
-            expected: Some("NO_WHITELIST"),
-        },
-    ])
-}
-
 struct Demo {
     daemon: Containerd,
     policyd: Child,
     rootfs: PathBuf,
-}
-
-struct Row {
-    id: &'static str,
-    violations: usize,
-    kind: String,
-    line: String,
-    action: String,
-    outcome: String,
-    state: String,
-    as_expected: bool,
 }
 
 impl Demo {
@@ -130,7 +69,7 @@ impl Demo {
         let socket = folder.join("run/lacre/policyd.sock");
         wait_for("lacre-policyd listening", SOON, || Ok(socket.exists().then_some(())))
             .with_context(|| fs::read_to_string(folder.join("policyd.log")).unwrap_or_default())?;
-        let rootfs = plain_rootfs(&folder)?;
+        let rootfs = plain_rootfs(&folder, &cached("tools/bin/busybox")?)?;
         daemon.import(&busybox_image()?)?;
         daemon.import(&debian_image()?)?;
         Ok(Self { daemon, policyd, rootfs })
@@ -138,8 +77,10 @@ impl Demo {
 
     fn run(&self, case: &Case) -> Result<Row> {
         let script = ["/bin/sh", "-c", case.script];
-        match &case.image {
-            Some(image) => self.daemon.spawn(Runtime::Lacre, image, case.id, &script)?,
+        match case.image {
+            Some(name) => {
+                self.daemon.spawn(Runtime::Lacre, &Image::new(name), case.id, &script)?;
+            }
             // A refusal to start is one of the ways in which this may end.
             None => drop(self.run_without_image(case.id, &script)?),
         }
@@ -155,22 +96,7 @@ impl Demo {
             }
         };
         let state = self.settled_state(case.id, &records)?;
-        let records = self.records(case.id)?;
-        let word = |name: &str| -> String {
-            let mut values = records.iter().filter_map(|record| record[name].as_str());
-            values.next_back().unwrap_or("-").trim_end().to_owned()
-        };
-        let kind = word("notificate");
-        Ok(Row {
-            id: case.id,
-            violations: records.len(),
-            as_expected: kind == case.expected.unwrap_or("-"),
-            kind,
-            line: word("line"),
-            action: word("action"),
-            outcome: word("outcome"),
-            state,
-        })
+        Ok(Row::new(case, &self.records(case.id)?, state))
     }
 
     fn run_without_image(&self, id: &str, script: &[&str]) -> Result<Output> {
@@ -186,12 +112,7 @@ impl Demo {
     /// The container's state as containerd tells it, once the action that was decided has
     /// had its effect.
     fn settled_state(&self, id: &str, records: &[Value]) -> Result<String> {
-        let wanted = match records.last().and_then(|record| record["action"].as_str()) {
-            Some("PAUSE") => Some("PAUSED"),
-            Some("KILL" | "STOP") => Some("STOPPED"),
-            _ => None,
-        };
-        if let Some(wanted) = wanted {
+        if let Some(wanted) = state_after(records) {
             self.daemon.await_status(id, Some(wanted))?;
         }
         Ok(self.daemon.status(id)?.unwrap_or_else(|| "no task".to_owned()))
@@ -205,11 +126,7 @@ impl Demo {
     }
 
     fn records(&self, id: &str) -> Result<Vec<Value>> {
-        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        let own = |entry: &Value| entry["containerID"] == id && entry["notificate"].is_string();
-        Ok(all.into_iter().filter(own).collect())
+        records(&self.daemon.node().folder().join("lacre/violations.jsonl"), id)
     }
 
     fn end(mut self) -> Result<()> {
@@ -220,20 +137,6 @@ impl Demo {
         drop(self.daemon);
         Ok(())
     }
-}
-
-/// A root file system that never was an image.
-fn plain_rootfs(folder: &Path) -> Result<PathBuf> {
-    let rootfs = folder.join("rootfs");
-    for name in ["bin", "proc", "dev", "sys", "tmp", "run", "etc"] {
-        fs::create_dir_all(rootfs.join(name))?;
-    }
-    let busybox = lacre_integration::paths::cached("tools/bin/busybox")?;
-    fs::copy(busybox, rootfs.join("bin/busybox"))?;
-    for applet in ["sh", "sleep"] {
-        std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet))?;
-    }
-    Ok(rootfs)
 }
 
 fn say(text: &str) {
@@ -248,7 +151,7 @@ fn print_table(rows: &[Row]) -> Result<()> {
     lines.extend(rows.iter().map(|row| {
         let count = row.violations.to_string();
         [
-            row.id.into(),
+            row.id.clone(),
             count,
             row.kind.clone(),
             row.action.clone(),

@@ -8,6 +8,8 @@
 //! of `docs/benchmarks.md` that is about 15 % of a fork and exec, so the source is not part of
 //! `auto`, and is for those who want every mapping told more than that.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod record;
 
 use std::io::{self, PipeReader, PipeWriter};

@@ -4,6 +4,7 @@ use lacre_types::FileId;
 
 pub(super) const VERDICT_INTERPRETER: u32 = 1 << 0;
 pub(super) const VERDICT_MULTICALL: u32 = 1 << 1;
+pub(super) const VERDICT_SCRIPT_AFTER_C: u32 = 1 << 2;
 
 pub(super) const SLOT_ENFORCE: u32 = 1 << 0;
 pub(super) const SLOT_FAULTS: u32 = 1 << 1;
@@ -71,21 +72,33 @@ impl Counters {
 pub(super) struct Entry {
     pub(super) slot: u64,
     pub(super) ns_id: u64,
-    /// 0: it has no mount namespace of its own.
+    /// 0: it has no mount namespace of its own, or is not armed yet.
     pub(super) inum: u32,
+    /// The process that put it in, and when that began, in clock ticks since boot.
+    pub(super) owner: u32,
+    pub(super) owner_start: u64,
 }
 
 impl Entry {
-    pub(super) fn bytes(&self) -> [u8; 24] {
-        let mut bytes = [0; 24];
+    pub(super) fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&self.slot.to_ne_bytes());
         bytes[8..16].copy_from_slice(&self.ns_id.to_ne_bytes());
         bytes[16..20].copy_from_slice(&self.inum.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&self.owner.to_ne_bytes());
+        bytes[24..].copy_from_slice(&self.owner_start.to_ne_bytes());
         bytes
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        Some(Self { slot: u64_at(bytes, 0)?, ns_id: u64_at(bytes, 8)?, inum: u32_at(bytes, 16)? })
+        Some(Self {
+            slot: u64_at(bytes, 0)?,
+            ns_id: u64_at(bytes, 8)?,
+            inum: u32_at(bytes, 16)?,
+            owner: u32_at(bytes, 20)?,
+            // Not in the maps of the first version.
+            owner_start: u64_at(bytes, 24).unwrap_or(0),
+        })
     }
 
     /// `struct container`.
@@ -262,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_entry_reads_back() {
-        let entry = Entry { slot: 7, ns_id: 8, inum: 9 };
+        let entry = Entry { slot: 7, ns_id: 8, inum: 9, owner: 10, owner_start: 11 };
         assert_eq!(Entry::parse(&entry.bytes()), Some(entry));
     }
 

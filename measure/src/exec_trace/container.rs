@@ -1,11 +1,15 @@
 //! One container's part of the shared maps.
+//!
+//! It is put in by two steps. The maps of maps come first: for each change of one the kernel
+//! waits for a grace period of RCU (`maybe_wait_bpf_programs`, 4 to 24 ms), and nothing of it
+//! needs the container's process. Then, with the process there, a few entries of plain maps.
+//! It is taken out the other way round.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use lacre_types::FileId;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
@@ -14,69 +18,151 @@ use sha2::{Digest as _, Sha256};
 
 use super::abi::{self, Counters, Entry};
 use super::programs::{self, Programs, bpf_failed, failed};
+use super::verdicts::{Verdicts, create};
 use crate::SourceError;
+use crate::process::began;
 
-/// A batch of map updates: 24 kB of keys.
-const BATCH: usize = 1024;
-/// Room for files that are allowed later, beside a quarter of what is there at first.
-const ROOM: usize = 4096;
+/// Containers that are looked through at a time.
+const BATCH: u32 = 1024;
 
-/// The container's map of allowed files, as the programs read it.
-#[derive(Debug, Clone)]
-pub(super) struct Verdicts(Arc<MapHandle>);
+type Name = [u8; 32];
 
-/// What was registered.
-#[derive(Debug)]
-pub(super) struct Registered {
-    pub(super) programs: Programs,
-    pub(super) slot: u64,
-    pub(super) verdicts: Verdicts,
-    pub(super) ring: MapHandle,
-}
-
-fn name(container: &str) -> [u8; 32] {
+fn name(container: &str) -> Name {
     Sha256::digest(container.as_bytes()).into()
 }
 
-fn create(kind: MapType, key: u32, value: u32, entries: u32) -> Result<MapHandle, SourceError> {
-    let options = libbpf_sys::bpf_map_create_opts {
-        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-        // As in the template: the kernel compares them.
-        map_flags: if kind == MapType::Hash { libbpf_sys::BPF_F_NO_PREALLOC } else { 0 },
-        ..Default::default()
-    };
-    MapHandle::create(kind, Some("lacre"), key, value, entries, &options)
-        .map_err(|why| bpf_failed(format!("making a {kind:?} map of {entries} entries"), why))
+/// A container's number and what stands under it. Dropping it takes the container out.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) programs: Programs,
+    pub(super) number: u64,
+    pub(super) verdicts: Verdicts,
+    pub(super) ring: MapHandle,
+    folder: PathBuf,
+    container: String,
+    owner: (u32, u64),
+    keep: bool,
 }
 
-impl Verdicts {
-    pub(super) fn filled(files: &[(FileId, u32)]) -> Result<Self, SourceError> {
-        let entries = files.len() + files.len() / 4 + ROOM;
-        let entries = u32::try_from(entries)
-            .map_err(|_| failed(format!("mapping {entries} files"), io::ErrorKind::OutOfMemory))?;
-        let map = create(MapType::Hash, abi::KEY_SIZE as u32, 4, entries)?;
-        for batch in files.chunks(BATCH) {
-            let keys: Vec<u8> = batch.iter().flat_map(|(id, _)| abi::key(id)).collect();
-            let values: Vec<u8> = batch.iter().flat_map(|(_, flags)| flags.to_ne_bytes()).collect();
-            map.update_batch(&keys, &values, batch.len() as u32, MapFlags::ANY, MapFlags::ANY)
-                .map_err(|why| {
-                    bpf_failed(format!("filling a map with {} files", files.len()), why)
-                })?;
+impl Slot {
+    /// The first step, for a container that may have no process yet. What was left under its
+    /// name is taken out: two containers of one name are not there at the same time.
+    pub(super) fn prepare(
+        folder: &Path,
+        fetch: bool,
+        container: &str,
+        ring_bytes: u32,
+        files: &[(FileId, u32)],
+    ) -> Result<Self, SourceError> {
+        programs::prepare(folder)?;
+        let number = fresh().map_err(|why| failed("drawing a number".to_owned(), why))?;
+        let pid = std::process::id();
+        let began = began(pid).ok_or_else(|| {
+            failed("reading when this process began".to_owned(), io::ErrorKind::NotFound)
+        })?;
+        let verdicts = Verdicts::filled(files)?;
+        let ring = create(MapType::RingBuf, 0, 0, ring_bytes)?;
+        let programs = programs::lock(folder).and_then(|locked| {
+            let programs = Programs::load(folder, fetch, &locked)?;
+            if let Some(left) = entry(&programs, &name(container)) {
+                disarm(&programs, &left);
+                take_out(&programs, &left);
+            }
+            // Named first, so that what follows can be taken out again by the name alone.
+            let entry = Entry { slot: number, ns_id: 0, inum: 0, owner: pid, owner_start: began };
+            put(container, &programs.names, &name(container), &entry.bytes())?;
+            Ok(programs)
+        })?;
+        let slot = Self {
+            programs,
+            number,
+            verdicts,
+            ring,
+            folder: folder.to_owned(),
+            container: container.to_owned(),
+            owner: (pid, began),
+            keep: false,
+        };
+        slot.put_maps()?;
+        Ok(slot)
+    }
+
+    /// Both at the same time, for one grace period.
+    fn put_maps(&self) -> Result<(), SourceError> {
+        let put = |map, inner: i32| {
+            put(&self.container, map, &self.number.to_ne_bytes(), &inner.to_ne_bytes())
+        };
+        std::thread::scope(|scope| {
+            let ring = self.ring.as_fd().as_raw_fd();
+            let rings = std::thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn_scoped(scope, move || put(&self.programs.rings, ring))
+                .map_err(|why| failed("starting a thread".to_owned(), why))?;
+            put(&self.programs.verdicts, self.verdicts.fd())?;
+            rings.join().unwrap_or_else(|_| {
+                Err(failed("putting a ring in".to_owned(), io::ErrorKind::Other))
+            })
+        })
+    }
+
+    /// The second step: from now on the process, and what it forks, is watched.
+    pub(super) fn arm(&self, pid: u32, flags: u32) -> Result<(), SourceError> {
+        let (inum, ns_id) = own_namespace(pid)?.unwrap_or((0, 0));
+        let (owner, owner_start) = self.owner;
+        let entry = Entry { slot: self.number, ns_id, inum, owner, owner_start };
+        let put = |map, key: &[u8], value: &[u8]| put(&self.container, map, key, value);
+        let _locked = programs::lock(&self.folder)?;
+        let found = self::entry(&self.programs, &name(&self.container));
+        if found.is_none_or(|found| found.slot != self.number) || !self.programs.are_pinned() {
+            let doing = format!("arming {}, which somebody has taken out", self.container);
+            return Err(failed(doing, io::ErrorKind::NotFound));
         }
-        Ok(Self(Arc::new(map)))
+        put(&self.programs.names, &name(&self.container), &entry.bytes())?;
+        put(&self.programs.slots, &self.number.to_ne_bytes(), &abi::slot(flags))?;
+        tag(&self.programs, self.number, pid)?;
+        if inum != 0 {
+            put(&self.programs.containers, &inum.to_ne_bytes(), &entry.container())?;
+        }
+        Ok(())
     }
 
-    pub(super) fn allow(&self, id: &FileId, flags: u32) -> io::Result<()> {
-        self.0.update(&abi::key(id), &flags.to_ne_bytes(), MapFlags::ANY).map_err(io::Error::other)
+    /// Nothing of it is watched or killed from now on.
+    pub(super) fn disarm(&self) {
+        let _locked = programs::lock(&self.folder);
+        if let Some(entry) = self.entry() {
+            disarm(&self.programs, &entry);
+        }
     }
 
-    pub(super) fn forget(&self, id: &FileId) -> io::Result<()> {
-        self.0.delete(&abi::key(id)).map_err(io::Error::other)
+    /// Leaves it where it is, until [`remove`].
+    pub(super) fn keep(&mut self) {
+        self.keep = true;
     }
 
-    pub(super) fn allows(&self, id: &FileId) -> bool {
-        matches!(self.0.lookup(&abi::key(id), MapFlags::ANY), Ok(Some(_)))
+    /// What stands under the name, unless that is a later container's.
+    fn entry(&self) -> Option<Entry> {
+        entry(&self.programs, &name(&self.container)).filter(|entry| entry.slot == self.number)
     }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        self.disarm();
+        let (owner, owner_start) = self.owner;
+        let own = Entry { slot: self.number, ns_id: 0, inum: 0, owner, owner_start };
+        take_out(&self.programs, &own);
+        forget(&self.folder, &self.programs, &name(&self.container), self.number);
+        sweep(&self.folder, &self.programs);
+    }
+}
+
+fn put(container: &str, map: &MapHandle, key: &[u8], value: &[u8]) -> Result<(), SourceError> {
+    map.update(key, value, MapFlags::ANY).map_err(|why| {
+        bpf_failed(format!("registering {container} in {}", map.name().display()), why)
+    })
 }
 
 /// The mount namespace of a process, unless the host's processes share it.
@@ -103,59 +189,6 @@ fn own_namespace(pid: u32) -> Result<Option<(u32, u64)>, SourceError> {
     Ok(Some((inum, id)))
 }
 
-/// Puts a container in, or takes it over where a lacre that died left it.
-pub(super) fn register(
-    folder: &Path,
-    fetch: bool,
-    container: &str,
-    pid: u32,
-    flags: u32,
-    ring_bytes: u32,
-    files: &[(FileId, u32)],
-) -> Result<Registered, SourceError> {
-    programs::prepare(folder)?;
-    let locked = programs::lock(folder)?;
-    let programs = Programs::load(folder, fetch, &locked)?;
-    let own = own_namespace(pid)?;
-    let (inum, ns_id) = own.unwrap_or((0, 0));
-    let put = |map: &MapHandle, key: &[u8], value: &[u8]| {
-        map.update(key, value, MapFlags::ANY).map_err(|why| {
-            bpf_failed(format!("registering {container} in {}", map.name().display()), why)
-        })
-    };
-    let left = entry(&programs, container);
-    if let Some(left) = left
-        && (left.inum, left.ns_id) != (inum, ns_id)
-    {
-        take_out(&programs, container, &left);
-    }
-    let slot = match left {
-        Some(left) if (left.inum, left.ns_id) == (inum, ns_id) => left.slot,
-        _ => fresh_slot().map_err(|why| failed("drawing a number".to_owned(), why))?,
-    };
-    let entry = Entry { slot, ns_id, inum };
-    let verdicts = Verdicts::filled(files)?;
-    let ring = create(MapType::RingBuf, 0, 0, ring_bytes)?;
-    // Named first, so that what follows can be taken out again by the name alone.
-    put(&programs.names, &name(container), &entry.bytes())?;
-    let done = (|| {
-        let slot_key = slot.to_ne_bytes();
-        put(&programs.rings, &slot_key, &ring.as_fd().as_raw_fd().to_ne_bytes())?;
-        put(&programs.verdicts, &slot_key, &verdicts.0.as_fd().as_raw_fd().to_ne_bytes())?;
-        put(&programs.slots, &slot_key, &abi::slot(flags))?;
-        tag(&programs, slot, pid)?;
-        if inum != 0 {
-            put(&programs.containers, &inum.to_ne_bytes(), &entry.container())?;
-        }
-        Ok(())
-    })();
-    if let Err(why) = done {
-        take_out(&programs, container, &entry);
-        return Err(why);
-    }
-    Ok(Registered { programs, slot, verdicts, ring })
-}
-
 /// Marks a process, and so all that it will fork, as the container's.
 pub(super) fn tag(programs: &Programs, slot: u64, pid: u32) -> Result<(), SourceError> {
     let doing = || format!("tagging process {pid}");
@@ -179,40 +212,51 @@ pub(super) fn remove(folder: &Path, container: &str) -> Result<bool, SourceError
     if !folder.exists() {
         return Ok(false);
     }
-    let _locked = programs::lock(folder)?;
     let mut found = false;
     for programs in Programs::pinned(folder) {
-        if let Some(entry) = entry(&programs, container) {
-            take_out(&programs, container, &entry);
+        let left = {
+            let _locked = programs::lock(folder)?;
+            entry(&programs, &name(container)).inspect(|entry| disarm(&programs, entry))
+        };
+        if let Some(entry) = left {
+            take_out(&programs, &entry);
+            forget(folder, &programs, &name(container), entry.slot);
             found = true;
         }
+        sweep(folder, &programs);
     }
     Ok(found)
 }
 
-/// Takes out what was registered under this slot, and nothing that came after it.
-pub(super) fn remove_slot(folder: &Path, programs: &Programs, container: &str, slot: u64) {
-    let _locked = programs::lock(folder);
-    if let Some(entry) = entry(programs, container)
-        && entry.slot == slot
+fn entry(programs: &Programs, name: &Name) -> Option<Entry> {
+    Entry::parse(&programs.names.lookup(name, MapFlags::ANY).ok()??)
+}
+
+/// Under the lock: the number of a mount namespace comes again, and may be another
+/// container's by now.
+fn disarm(programs: &Programs, entry: &Entry) {
+    let inum = entry.inum.to_ne_bytes();
+    if entry.inum != 0
+        && let Ok(Some(found)) = programs.containers.lookup(&inum, MapFlags::ANY)
+        && found == entry.container()
     {
-        take_out(programs, container, &entry);
+        let _ = programs.containers.delete(&inum);
     }
+    let _ = programs.slots.delete(&entry.slot.to_ne_bytes());
 }
 
-fn entry(programs: &Programs, container: &str) -> Option<Entry> {
-    Entry::parse(&programs.names.lookup(&name(container), MapFlags::ANY).ok()??)
-}
-
-/// What is missing already was taken out already.
-fn take_out(programs: &Programs, container: &str, entry: &Entry) {
+/// What waits for grace periods. What is missing already was taken out already.
+fn take_out(programs: &Programs, entry: &Entry) {
     let slot = entry.slot.to_ne_bytes();
-    if entry.inum != 0 {
-        let _ = programs.containers.delete(&entry.inum.to_ne_bytes());
-    }
-    let _ = programs.slots.delete(&slot);
-    let _ = programs.verdicts.delete(&slot);
-    let _ = programs.rings.delete(&slot);
+    std::thread::scope(|scope| {
+        let rings = std::thread::Builder::new()
+            .stack_size(64 << 10)
+            .spawn_scoped(scope, || programs.rings.delete(&slot));
+        let _ = programs.verdicts.delete(&slot);
+        if rings.is_err() {
+            let _ = programs.rings.delete(&slot);
+        }
+    });
     for stray in programs.strays.keys() {
         if let Ok(Some(tag)) = programs.strays.lookup(&stray, MapFlags::ANY)
             && tag.get(..8) == Some(&slot[..])
@@ -220,7 +264,30 @@ fn take_out(programs: &Programs, container: &str, entry: &Entry) {
             let _ = programs.strays.delete(&stray);
         }
     }
-    let _ = programs.names.delete(&name(container));
+}
+
+/// The name last, unless it is a later container's by now.
+fn forget(folder: &Path, programs: &Programs, name: &Name, slot: u64) {
+    let _locked = programs::lock(folder);
+    if entry(programs, name).is_some_and(|entry| entry.slot == slot) {
+        let _ = programs.names.delete(name);
+    }
+}
+
+/// Takes out what processes left that were killed within one of the two steps: what is armed
+/// is not of these, and stays.
+fn sweep(folder: &Path, programs: &Programs) {
+    let Ok(names) = programs.names.lookup_batch(BATCH, MapFlags::ANY, MapFlags::ANY) else {
+        return;
+    };
+    for (name, left) in names {
+        let (Ok(name), Some(left)) = (Name::try_from(name), Entry::parse(&left)) else { continue };
+        let armed = programs.slots.lookup(&left.slot.to_ne_bytes(), MapFlags::ANY);
+        if matches!(armed, Ok(None)) && began(left.owner) != Some(left.owner_start) {
+            take_out(programs, &left);
+            forget(folder, programs, &name, left.slot);
+        }
+    }
 }
 
 pub(super) fn counters(slots: &MapHandle, slot: u64) -> Option<Counters> {
@@ -228,7 +295,7 @@ pub(super) fn counters(slots: &MapHandle, slot: u64) -> Option<Counters> {
 }
 
 /// Random, so that no counter must be kept; never 0, which is no slot.
-fn fresh_slot() -> io::Result<u64> {
+fn fresh() -> io::Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(u64::from_ne_bytes(bytes) | 1)

@@ -1,80 +1,79 @@
-//! Which of a container's files are interpreters.
+//! Which of an image's files are interpreters.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
-use std::path::Path;
 
-use lacre_types::FileId;
+use lacre_types::{FileId, Known};
 
-use super::abi::{VERDICT_INTERPRETER, VERDICT_MULTICALL};
-use super::script::{Family, base_name};
-use crate::files::{self, Layers};
-use crate::{Known, Target};
-
-/// Where programs are looked for by name: one inode may have many names, and the
-/// baseline tells one of them.
-const DIRS: [&str; 6] =
-    ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+use super::abi::{VERDICT_INTERPRETER, VERDICT_MULTICALL, VERDICT_SCRIPT_AFTER_C};
+use super::script::Family;
 
 /// The verdict flags of a file called `base`.
 pub(super) fn flags(base: &[u8]) -> u32 {
     match Family::of(base) {
         None => 0,
         Some(Family::Multicall) => VERDICT_INTERPRETER | VERDICT_MULTICALL,
-        Some(_) => VERDICT_INTERPRETER,
+        Some(family) if family.code_after_c() => VERDICT_INTERPRETER,
+        Some(_) => VERDICT_INTERPRETER | VERDICT_SCRIPT_AFTER_C,
     }
 }
 
-/// Every file that the baseline allows, with its flags.
-pub(super) fn marked(target: &Target, layers: &Layers) -> Vec<(FileId, u32)> {
-    let by_name = named(&Path::new("/proc").join(target.init_pid.to_string()).join("root"), layers);
-    target
-        .known
-        .allowed()
-        .map(|id| (id, by_name.get(&id).copied().unwrap_or(0) | by_path(&*target.known, &id)))
-        .collect()
-}
-
-fn by_path(known: &dyn Known, id: &FileId) -> u32 {
-    known.by_inode(id.dev, id.ino).map_or(0, |(path, _)| flags(base_name(path.as_bytes())))
-}
-
-fn named(root: &Path, layers: &Layers) -> HashMap<FileId, u32> {
-    let mut found = HashMap::new();
-    for dir in DIRS {
-        let Ok(opened) = files::open_in(root, dir.as_bytes()) else { continue };
-        let Ok(entries) = files::names_in(opened.as_fd()) else { continue };
-        for entry in entries {
-            let flags = flags(&entry);
-            if flags == 0 {
-                continue;
-            }
-            let path = [dir.as_bytes(), b"/", &entry].concat();
-            let real = files::open_in(root, &path).and_then(|file| layers.real(file.as_fd()));
-            if let Ok(real) = real
-                && real.exact
-            {
-                *found.entry(real.id).or_default() |= flags;
-            }
-        }
+/// Every file that the baseline allows, with its flags: one file may have many names, and
+/// any of them may be an interpreter's.
+pub(super) fn marked(known: &dyn Known) -> Vec<(FileId, u32)> {
+    let mut named: HashMap<FileId, u32> = HashMap::new();
+    for (name, id) in known.named(&|name| flags(name) != 0) {
+        *named.entry(id).or_default() |= flags(&name);
     }
-    found
+    known.allowed().map(|id| (id, named.get(&id).copied().unwrap_or(0))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lacre_types::{CanonicalPath, KnownFile};
+
+    /// One file of each number, under these names.
+    struct Names(&'static [(&'static str, u64)]);
+
+    fn id(ino: u64) -> FileId {
+        FileId { dev: 1, ino, ctime_sec: 0, ctime_nsec: 0 }
+    }
+
+    impl Known for Names {
+        fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
+            None
+        }
+
+        fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
+            None
+        }
+
+        fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
+            Box::new(self.0.iter().map(|(_, ino)| id(*ino)))
+        }
+
+        fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
+            let names = self.0.iter().filter(|(name, _)| wanted(name.as_bytes()));
+            names.map(|(name, ino)| (name.as_bytes().to_vec(), id(*ino))).collect()
+        }
+    }
+
+    #[test]
+    fn only_a_shell_and_python_have_code_behind_c() {
+        for name in ["sh", "bash", "zsh", "python3.12"] {
+            assert_eq!(flags(name.as_bytes()), VERDICT_INTERPRETER, "{name}");
+        }
+        for name in ["perl", "ruby", "node", "php", "lua", "awk", "tclsh"] {
+            let expected = VERDICT_INTERPRETER | VERDICT_SCRIPT_AFTER_C;
+            assert_eq!(flags(name.as_bytes()), expected, "{name}");
+        }
+    }
 
     #[test]
     fn all_names_of_a_file_count() {
-        let dir = tempfile::tempdir().unwrap();
-        let bin = dir.path().join("bin");
-        std::fs::create_dir(&bin).unwrap();
-        std::fs::write(bin.join("busybox"), b"x").unwrap();
-        std::fs::hard_link(bin.join("busybox"), bin.join("ls")).unwrap();
-        std::os::unix::fs::symlink("/bin/busybox", bin.join("sh")).unwrap();
-        let found = named(dir.path(), &Layers::new(None, &[]));
-        assert_eq!(found.len(), 1);
-        assert_eq!(found.values().next(), Some(&(VERDICT_INTERPRETER | VERDICT_MULTICALL)));
+        let known = Names(&[("ls", 1), ("busybox", 1), ("sh", 1), ("cat", 2), ("sh", 3)]);
+        let found: HashMap<_, _> = marked(&known).into_iter().collect();
+        let both = VERDICT_INTERPRETER | VERDICT_MULTICALL;
+        assert_eq!(found, HashMap::from([(id(1), both), (id(2), 0), (id(3), VERDICT_INTERPRETER)]));
     }
 }

@@ -22,35 +22,33 @@
 //! Code after `-c`, from standard input, or deleted within that moment is not.
 
 mod abi;
+mod armed;
 mod container;
+#[doc(hidden)]
+pub mod fuzz;
 mod interpreters;
 mod programs;
+mod reader;
 mod script;
+mod verdicts;
 mod watch;
 
-use std::io::{self, PipeWriter};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use lacre_types::{CanonicalPath, FileId, Mode, Source};
-use libbpf_rs::{MapHandle, RingBufferBuilder};
-use rustix::event::{PollFd, PollFlags};
+use lacre_types::{CanonicalPath, FileId, Known, Mode, Source, base_name};
 
 pub use abi::Counters;
+pub use armed::ExecTraceArmed;
 
-use crate::files::{self, Digests, Layers};
+use crate::files::Layers;
 use crate::process::Held;
-use crate::{Armed, Judge, Loss, SourceError, Target};
-use container::{Registered, Verdicts};
+use crate::{Judge, SourceError, Target};
+use container::Slot;
 use programs::failed;
-use watch::Watch;
-
-/// How often the counters are read where no event wakes the reader: long enough to cost
-/// nothing, and a loss is told within it.
-const COUNTERS_EVERY: Duration = Duration::from_secs(5);
+use verdicts::Verdicts;
 
 /// How `exec-trace` works on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +59,7 @@ pub struct Options {
     /// event has 0.1 to 2.4 kB; what finds no room is counted and told as lost.
     pub ring_bytes: u32,
     /// Check the file behind every page at its first fetch of instructions (x86 only).
-    /// It costs about 5 % of the fork and exec of a dynamic program, and up to 3 % of every
+    /// It costs about 4 % of the fork and exec of a dynamic program, and up to 3 % of every
     /// page fault of the node.
     pub fetch: bool,
     /// Tell of fetches from mapped memfds and anonymous memory, which JIT engines use,
@@ -94,7 +92,7 @@ impl Allower {
     /// # Errors
     /// When the map is full, or gone.
     pub fn allow(&self, id: &FileId, path: Option<&CanonicalPath>) -> io::Result<()> {
-        let name = path.map_or(&b""[..], |path| script::base_name(path.as_bytes()));
+        let name = path.map_or(&b""[..], |path| base_name(path.as_bytes()));
         self.verdicts.allow(id, interpreters::flags(name))
     }
 
@@ -121,82 +119,79 @@ impl Allower {
     }
 }
 
-/// `exec-trace` at work on one container.
+/// `exec-trace` made ready for a container that may have no process yet; dropping it takes
+/// everything back. Whatever waits for the kernel is done.
 #[derive(Debug)]
-pub struct ExecTraceArmed {
-    container: String,
-    folder: PathBuf,
-    init_pid: u32,
-    registered: Registered,
-    allower: Allower,
-    /// Closing it ends the reader.
-    stop: Option<PipeWriter>,
-    reader: Option<JoinHandle<()>>,
-    keep: bool,
+pub struct Prepared {
+    slot: Slot,
+    options: Options,
 }
 
-/// Arms the source on a container whose init waits to be started.
+/// Makes ready what needs no process, which takes some 10 ms, on a node's first container
+/// 50: while the container is being created, nobody waits for that.
 ///
-/// `target.container` names it to [`remove_container`] too, so it must be unique on the
-/// node: containerd's ids are so only together with their namespace.
+/// `container` names it to [`remove_container`] too, so it must be unique on the node:
+/// containerd's ids are so only together with their namespace. `known` is what it may run.
 ///
 /// # Errors
-/// When the node lacks BPF, BTF or bpffs, or a call fails; nothing is left armed then.
+/// When the node lacks BPF, BTF or bpffs, or a call fails; nothing is left then.
+pub fn prepare(
+    container: &str,
+    known: &dyn Known,
+    options: &Options,
+) -> Result<Prepared, SourceError> {
+    let files = interpreters::marked(known);
+    let Options { folder, fetch, ring_bytes, .. } = options;
+    let slot = Slot::prepare(folder, *fetch, container, *ring_bytes, &files)?;
+    Ok(Prepared { slot, options: options.clone() })
+}
+
+impl Prepared {
+    /// Arms the source on the container that it was made ready for, and whose init waits to
+    /// be started.
+    ///
+    /// # Errors
+    /// When the init is gone, or a call fails; nothing is left armed then.
+    pub fn arm(
+        self,
+        target: &Target,
+        judge: Arc<dyn Judge>,
+    ) -> Result<ExecTraceArmed, SourceError> {
+        let init = Held::open(target.init_pid)
+            .map_err(|why| failed(format!("opening process {}", target.init_pid), why))?;
+        let layers = Layers::new(target.upper.as_deref(), &target.lower);
+        layers.comparable().map_err(|needs| SourceError::Unavailable {
+            source_name: Source::ExecTrace,
+            needs,
+            source: None,
+        })?;
+        let mut flags = 0;
+        if target.mode == Mode::Enforce {
+            flags |= abi::SLOT_ENFORCE;
+        }
+        if self.options.fetch {
+            flags |= abi::SLOT_FAULTS;
+        }
+        if self.options.spare_memory {
+            flags |= abi::SLOT_SPARE_MEMORY;
+        }
+        let known = Arc::clone(&target.known);
+        let armed = ExecTraceArmed::start(self.slot, layers, init, known, judge)?;
+        armed.arm(flags)?;
+        Ok(armed)
+    }
+}
+
+/// [`prepare`] and [`Prepared::arm`] in one.
+///
+/// # Errors
+/// As either.
 pub fn arm(
     target: &Target,
     judge: Arc<dyn Judge>,
     options: &Options,
 ) -> Result<ExecTraceArmed, SourceError> {
-    let init = Held::open(target.init_pid)
-        .map_err(|why| failed(format!("opening process {}", target.init_pid), why))?;
-    let layers = Layers::new(target.upper.as_deref(), &target.lower);
-    layers.comparable().map_err(|needs| SourceError::Unavailable {
-        source_name: Source::ExecTrace,
-        needs,
-        source: None,
-    })?;
-    let mut flags = 0;
-    if target.mode == Mode::Enforce {
-        flags |= abi::SLOT_ENFORCE;
-    }
-    if options.fetch {
-        flags |= abi::SLOT_FAULTS;
-    }
-    if options.spare_memory {
-        flags |= abi::SLOT_SPARE_MEMORY;
-    }
-    let files = interpreters::marked(target, &layers);
-    let registered = container::register(
-        &options.folder,
-        options.fetch,
-        &target.container,
-        target.init_pid,
-        flags,
-        options.ring_bytes,
-        &files,
-    )?;
-    drop(files);
-    let allower = Allower { verdicts: registered.verdicts.clone(), layers: layers.clone() };
-    let mut armed = ExecTraceArmed {
-        container: target.container.clone(),
-        folder: options.folder.clone(),
-        init_pid: target.init_pid,
-        registered,
-        allower,
-        stop: None,
-        reader: None,
-        keep: false,
-    };
-    let watch = Watch {
-        judge,
-        known: Arc::clone(&target.known),
-        layers,
-        verdicts: armed.registered.verdicts.clone(),
-        init,
-        digests: Digests::default(),
-    };
-    armed.start(watch)?;
-    Ok(armed)
+    prepare(&target.container, &*target.known, options)?.arm(target, judge)
 }
 
 /// Whether this node offers what `exec-trace` needs; leaves the programs pinned if so.
@@ -225,137 +220,4 @@ pub fn remove_container(folder: &Path, container: &str) -> Result<bool, SourceEr
 /// When the folder can't be locked or removed.
 pub fn unpin_all(folder: &Path) -> Result<(), SourceError> {
     programs::unpin_all(folder)
-}
-
-impl ExecTraceArmed {
-    /// Allows files, from any thread.
-    #[must_use]
-    pub fn allower(&self) -> Allower {
-        self.allower.clone()
-    }
-
-    /// The identity of the real file at a path of the container.
-    ///
-    /// # Errors
-    /// When there is none, it is not a regular file, or it can't be told which.
-    pub fn resolve(&self, path: &CanonicalPath) -> io::Result<FileId> {
-        let root = PathBuf::from(format!("/proc/{}/root", self.init_pid));
-        self.allower.identity(files::open_in(&root, path.as_bytes())?.as_fd())
-    }
-
-    /// Takes a process in that no exec in the container's mount namespace brought in: a
-    /// container that shares the host's has no other sign.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn adopt(&self, pid: u32) -> Result<(), SourceError> {
-        container::tag(&self.registered.programs, self.registered.slot, pid)
-    }
-
-    /// What the programs counted so far.
-    #[must_use]
-    pub fn counters(&self) -> Option<Counters> {
-        container::counters(&self.registered.programs.slots, self.registered.slot)
-    }
-
-    /// Where this version of the programs is pinned.
-    #[must_use]
-    pub fn pinned(&self) -> &Path {
-        self.registered.programs.dir()
-    }
-
-    /// Ends the reading and leaves the container guarded, until [`remove_container`].
-    pub fn leave(mut self) {
-        self.keep = true;
-    }
-
-    fn start(&mut self, watch: Watch) -> Result<(), SourceError> {
-        let doing = |why| failed("starting the reader of events".to_owned(), why);
-        let (stopped, stop) = io::pipe().map_err(doing)?;
-        let slots = MapHandle::try_from(&self.registered.programs.slots)
-            .map_err(|why| doing(io::Error::other(why)))?;
-        let ring = MapHandle::try_from(&self.registered.ring)
-            .map_err(|why| doing(io::Error::other(why)))?;
-        let slot = self.registered.slot;
-        let reader = std::thread::Builder::new()
-            .name("exec-trace".to_owned())
-            // Nothing recurses; the largest buffers are on the heap.
-            .stack_size(256 << 10)
-            .spawn(move || read(watch, &ring, &slots, slot, stopped.as_fd()))
-            .map_err(doing)?;
-        self.stop = Some(stop);
-        self.reader = Some(reader);
-        Ok(())
-    }
-}
-
-fn read(mut watch: Watch, ring: &MapHandle, slots: &MapHandle, slot: u64, stopped: BorrowedFd<'_>) {
-    let judge = Arc::clone(&watch.judge);
-    if let Err(why) = follow(&mut watch, ring, slots, slot, stopped) {
-        judge.lost(Source::ExecTrace, Loss::Ended(why.to_string()));
-    }
-}
-
-/// Reads until told to stop; what was told before is read to the end.
-fn follow(
-    watch: &mut Watch,
-    ring: &MapHandle,
-    slots: &MapHandle,
-    slot: u64,
-    stopped: BorrowedFd<'_>,
-) -> io::Result<()> {
-    let judge = Arc::clone(&watch.judge);
-    let mut builder = RingBufferBuilder::new();
-    builder
-        .add(ring, |raw| {
-            watch.event(raw);
-            0
-        })
-        .map_err(io::Error::other)?;
-    let events = builder.build().map_err(io::Error::other)?;
-    let mut told_lost = 0;
-    let every =
-        rustix::time::Timespec { tv_sec: COUNTERS_EVERY.as_secs().cast_signed(), tv_nsec: 0 };
-    loop {
-        let mut fds = [
-            PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(stopped, PollFlags::empty()),
-        ];
-        match rustix::event::poll(&mut fds, Some(&every)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(why) => return Err(why.into()),
-        }
-        let ending = !fds[1].revents().is_empty();
-        events.consume().map_err(io::Error::other)?;
-        if let Some(counters) = container::counters(slots, slot)
-            && counters.lost > told_lost
-        {
-            let lost = counters.lost - told_lost;
-            told_lost = counters.lost;
-            judge.lost(Source::ExecTrace, Loss::Overflow(Some(lost)));
-        }
-        if ending {
-            return Ok(());
-        }
-    }
-}
-
-impl Armed for ExecTraceArmed {
-    fn source(&self) -> Source {
-        Source::ExecTrace
-    }
-}
-
-impl Drop for ExecTraceArmed {
-    fn drop(&mut self) {
-        if !self.keep {
-            let Registered { programs, slot, .. } = &self.registered;
-            container::remove_slot(&self.folder, programs, &self.container, *slot);
-        }
-        self.stop = None;
-        if let Some(reader) = self.reader.take() {
-            // It tells its own failures; a panic in the judge is the judge's to tell.
-            let _ = reader.join();
-        }
-    }
 }

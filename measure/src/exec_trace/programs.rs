@@ -141,6 +141,11 @@ impl Programs {
         })
     }
 
+    /// Whether the programs are still attached: nobody unpinned them since.
+    pub(super) fn are_pinned(&self) -> bool {
+        self.dir.join("lacre_exec").exists()
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }

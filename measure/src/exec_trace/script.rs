@@ -1,5 +1,7 @@
 //! Which argument of an interpreter is the script. Pure.
 
+use lacre_types::base_name;
+
 /// Programs that run text, by the way they read their arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -70,6 +72,11 @@ impl Family {
             Self::Lua => b"e",
             Self::Awk | Self::Plain | Self::Multicall => b"",
         }
+    }
+
+    /// Whether what follows a first `-c` is code, whatever follows it.
+    pub(super) fn code_after_c(self) -> bool {
+        self.inline().contains(&b'c')
     }
 
     /// Long options that take the next argument.
@@ -222,10 +229,6 @@ fn cluster(family: Family, letters: &[u8]) -> Cluster<'_> {
     Cluster::Options
 }
 
-pub(super) fn base_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +292,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nothing_behind_c_is_a_script_where_it_carries_code(
+            base in "(sh|bash|zsh|fish|python3)",
+            argv in proptest::collection::vec("[-+a-zA-Z0-9=/ ]{0,8}", 0..8),
+        ) {
+            let argv: Vec<Vec<u8>> =
+                [&base[..], "-c"].into_iter().chain(argv.iter().map(String::as_str))
+                    .map(|argument| argument.as_bytes().to_vec()).collect();
+            prop_assert_eq!(script(base.as_bytes(), &argv), None);
+        }
+
         #[test]
         fn what_it_finds_is_within_an_argument(
             base in "(sh|python3|perl|ruby|node|php|lua|awk|busybox)",

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use lacre_types::{CanonicalPath, Content, Event, FileId, Measurement, Process, Source};
+use lacre_types::{CanonicalPath, Content, Event, FileId, Measurement, Process, Source, base_name};
 
 use super::abi::{Kind, Told};
-use super::container::Verdicts;
 use super::interpreters;
-use super::script::{self, base_name};
+use super::script;
+use super::verdicts::Verdicts;
 use crate::files::{self, Digests, Layers, Real};
 use crate::process::Held;
 use crate::{Answer, Judge, Known, Outcome};

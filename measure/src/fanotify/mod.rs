@@ -242,16 +242,24 @@ fn failed(doing: &str, source: io::Error) -> SourceError {
 pub mod fuzz {
     /// A mount table.
     pub fn fuzz_mountinfo(data: &[u8]) {
-        let _ = super::mountinfo::parse(data);
+        let lines = data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+        match super::mountinfo::parse(data) {
+            Ok(mounts) => assert_eq!(mounts.len(), lines),
+            Err(super::mountinfo::Malformed(line)) => assert!((1..=data.len() + 1).contains(&line)),
+        }
     }
 
     /// The first bytes of a file.
     pub fn fuzz_head(data: &[u8]) {
-        super::code::interpreter(data);
-        super::code::by_content(data, data);
+        if let Some(path) = super::code::interpreter(data) {
+            assert!(data.windows(path.len().max(1)).any(|part| part == path) || path.is_empty());
+            assert!(!data.starts_with(b"#!") || !path.iter().any(u8::is_ascii_whitespace));
+        }
+        let code = super::code::by_content(data, b"/x").is_some();
+        assert_eq!(code, data.starts_with(b"#!") || data.starts_with(b"\x7fELF"));
     }
 
-    /// A command line.
+    /// A command line, a NUL after each argument.
     pub fn fuzz_command_line(data: &[u8]) {
         super::opener::fuzz(data);
     }

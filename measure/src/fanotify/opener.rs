@@ -201,7 +201,10 @@ pub(super) fn base(path: &[u8]) -> &[u8] {
 /// A command line, NUL between its arguments, from any process.
 pub(super) fn fuzz(data: &[u8]) {
     let arguments: Vec<&[u8]> = data.split(|byte| *byte == 0).collect();
-    named(arguments.first().copied().unwrap_or_default(), &arguments);
+    let program = arguments.first().copied().unwrap_or_default();
+    if let Some((_, Some(script))) = named(program, &arguments) {
+        assert!(arguments.iter().any(|argument| base(argument) == script));
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,16 @@ pub mod fuzz {
     pub fn fuzz_ledger(data: &[u8]) {
         let read = crate::ledger::read(data);
         assert!(read.valid <= data.len());
+        let again = crate::ledger::read(&data[..read.valid]);
+        assert_eq!((again.valid, &again.broken), (read.valid, &read.broken));
+        let streams = |read: &crate::ledger::Read| {
+            let all = read
+                .table
+                .all()
+                .map(|(id, owner, last, over)| (id.to_string(), owner.to_owned(), last, over));
+            all.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(streams(&again), streams(&read));
     }
 
     #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct Reader<'t> {
     warnings: Vec<Diagnostic>,
 }
 
+const START: Span = Span { line: 1, column: 1, width: 1 };
+
 /// A key of a mapping and what stands under it.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'n> {
@@ -35,11 +37,24 @@ pub struct Field<'n> {
 }
 
 impl<'t> Reader<'t> {
-    /// Opens a file's text. `name` is for the messages alone.
+    /// Opens a file's text, which may not be empty. `name` is for the messages alone.
+    ///
+    /// # Errors
+    /// When it is empty, or as [`Reader::open_or_empty`].
+    pub fn open(name: &str, bytes: &'t [u8]) -> Result<(Self, Node), Errors> {
+        let (mut reader, root) = Self::open_or_empty(name, bytes)?;
+        if let Some(root) = root {
+            return Ok((reader, root));
+        }
+        reader.error(START, "the file is empty");
+        Err(Errors { diagnostics: reader.errors, more: 0 })
+    }
+
+    /// Opens a file's text; no node when there is none in it.
     ///
     /// # Errors
     /// When it is too large, no UTF-8, no YAML, or uses what is not read here.
-    pub fn open(name: &str, bytes: &'t [u8]) -> Result<(Self, Node), Errors> {
+    pub fn open_or_empty(name: &str, bytes: &'t [u8]) -> Result<(Self, Option<Node>), Errors> {
         let file = Arc::from(name);
         let fail = |text: &str, span, message, help: Option<String>| {
             let line = line_of(text, span);
@@ -47,10 +62,9 @@ impl<'t> Reader<'t> {
             diagnostic.help = help;
             Err(Errors { diagnostics: vec![diagnostic], more: 0 })
         };
-        let start = Span { line: 1, column: 1, width: 1 };
         if bytes.len() > MAX_BYTES {
             let message = format!("the file has {} bytes, more than {MAX_BYTES}", bytes.len());
-            return fail("", start, message, Some("split it, or use globs".into()));
+            return fail("", START, message, Some("split it, or use globs".into()));
         }
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
@@ -68,11 +82,10 @@ impl<'t> Reader<'t> {
         };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match load::load(text) {
-            Ok(Some(root)) => {
+            Ok(root) => {
                 let (errors, warnings) = (Vec::new(), Vec::new());
                 Ok((Self { file, text, errors, more: 0, warnings }, root))
             }
-            Ok(None) => fail("", start, "the file is empty".into(), None),
             Err(refused) => {
                 fail(text, refused.span, refused.message, refused.help.map(str::to_owned))
             }
@@ -223,6 +236,19 @@ impl<'t> Reader<'t> {
                 let known: Vec<&str> =
                     unknown.expected.split_whitespace().chain(also.iter().copied()).collect();
                 self.unknown(node.span, &format!("is not {what}"), text, &known);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn switch(&mut self, node: &Node) -> Option<bool> {
+        match self.text(node, "true or false")? {
+            "true" => Some(true),
+            "false" => Some(false),
+            text => {
+                let shown: String = escape(text.as_bytes()).chars().take(64).collect();
+                self.error(node.span, format!("`{shown}` is neither true nor false"));
                 None
             }
         }

@@ -1,15 +1,14 @@
 //! The shim's configuration file. `docs/configuration.md` is its reference.
 
 mod load;
+mod read;
 mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lacre_types::{Mode, Source};
-use serde::Deserialize;
 
-pub(crate) use load::nearest;
 pub use load::{ConfigError, ENVIRONMENT, STANDARD_PATH, locate};
 pub use values::Server;
 
@@ -26,8 +25,7 @@ pub use values::Server;
 /// exempt:
 ///   namespaces: [kube-system]
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `audit` sees and reports, and never touches; `enforce` acts. Default `audit`.
     pub mode: Mode,
@@ -60,8 +58,7 @@ pub struct Config {
 }
 
 /// The certificates of a node, PEM files.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// Who signs the server's certificate.
     pub ca: PathBuf,
@@ -82,8 +79,7 @@ pub enum Sources {
 }
 
 /// What is held back until it was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Block {
     /// Programs, and the interpreters of what is executed.
     #[default]
@@ -93,8 +89,7 @@ pub enum Block {
 }
 
 /// The shim that lacre wraps.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inner {
     /// A runtime's name (`io.containerd.runc.v2`), or the absolute path of a shim. Default
     /// `io.containerd.runc.v2`.
@@ -108,8 +103,7 @@ pub struct Inner {
 }
 
 /// The value of a runc option.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuncValue {
     /// A switch.
     Bool(bool),
@@ -120,8 +114,7 @@ pub enum RuncValue {
 }
 
 /// What is forwarded and not guarded.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exemptions {
     /// Namespaces, of containerd or (for pods) of Kubernetes.
     pub namespaces: Vec<String>,

@@ -1,11 +1,9 @@
-use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use lacre_types::Source;
-use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use lacre_types::UnknownWord;
 
-use super::Sources;
+use super::Block;
 
 /// Where the policy server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,61 +14,27 @@ pub enum Server {
     Tls(String),
 }
 
-impl<'de> Deserialize<'de> for Server {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
+impl Server {
+    pub(super) fn of(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix://") {
-            if path.starts_with('/') {
-                return Ok(Self::Unix(path.into()));
-            }
-        } else if let Some(host) = text.strip_prefix("tls://") {
-            let port = host
-                .rsplit_once(':')
-                .and_then(|(host, port)| (!host.is_empty()).then_some(port)?.parse::<u16>().ok());
-            if port.is_some_and(|port| port != 0) {
-                return Ok(Self::Tls(host.to_owned()));
-            }
+            return path.starts_with('/').then(|| Self::Unix(path.into()));
         }
-        Err(de::Error::custom(format!(
-            "`{text}` is not a policy server; expected unix:///PATH or tls://HOST:PORT"
-        )))
+        let (host, port) = text.strip_prefix("tls://")?.rsplit_once(':')?;
+        let good = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
+        good.then(|| Self::Tls(format!("{host}:{port}")))
     }
 }
 
-impl<'de> Deserialize<'de> for Sources {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct AutoOrList;
+impl FromStr for Block {
+    type Err = UnknownWord;
 
-        impl<'de> Visitor<'de> for AutoOrList {
-            type Value = Sources;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`auto` or a list of sources")
-            }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Sources, E> {
-                if word == "auto" {
-                    return Ok(Sources::Auto);
-                }
-                Err(E::custom(format!("`{word}` is not `auto`; one source is a list: [{word}]")))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sources, A::Error> {
-                let mut sources = Vec::new();
-                while let Some(source) = list.next_element::<Source>()? {
-                    if !sources.contains(&source) {
-                        sources.push(source);
-                    }
-                }
-                if sources.is_empty() {
-                    return Err(de::Error::custom(
-                        "the list of sources is empty; expected `auto`, or one at least",
-                    ));
-                }
-                Ok(Sources::Only(sources))
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "exec" => Ok(Self::Exec),
+            "all" => Ok(Self::All),
+            _ => {
+                Err(UnknownWord { word: word.to_owned(), what: "a `block`", expected: "exec all" })
             }
         }
-
-        d.deserialize_any(AutoOrList)
     }
 }

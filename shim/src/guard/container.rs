@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lacre_analyzer::Verdict;
 use lacre_baseline::{NoProgress, Options, open_or_build};
 use lacre_executor::{Backoff, Executor, Helper, Manager, Settings};
-use lacre_measure::{Armed, Block, Known, Outcome, SourceError, Target};
+use lacre_measure::{Armed, Block, Known, Outcome, Rest, SourceError, Target};
 use lacre_policy::{Effective, Policy};
 use lacre_types::{
     Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
@@ -42,11 +42,19 @@ impl Guarded {
     ) -> Option<Result<Self, Refusal>> {
         let context = &shared.context;
         let root = RootFs::of(request);
-        // All while runc works: whose image it is, what it may run, which policy holds.
-        let baseline = tokio::task::spawn_blocking({
-            let (layers, state) = (root.layers.clone(), context.config.state.clone());
+        // All while runc works: whose image it is, what it may run, which policy holds, and
+        // what of the sources takes time.
+        let ready = tokio::task::spawn_blocking({
+            let (layers, config) = (root.layers.clone(), Arc::clone(&context.config));
+            let container = sources::name(&context.namespace, &request.id);
             let log = context.log.clone();
-            move || load(layers.map(|layers| layers.lower), &state.join("baselines"), &log)
+            move || {
+                let lower = layers.map(|layers| layers.lower);
+                let image = load(lower, &config.state.join("baselines"), &log);
+                let known: &dyn Known = image.as_ref().map_or(&NoFiles, |image| image);
+                let prepared = sources::prepare(&config, &container, known);
+                Ready { image, prepared }
+            }
         });
         let who = Who::ask(&context.containerd, &context.namespace, &request.id).await;
         let asked = match who {
@@ -57,11 +65,17 @@ impl Guarded {
                 chain(&error)
             ))),
         };
-        let baseline = baseline.await.unwrap_or(None);
-        let init_pid = created.pid().await?;
+        let ready = ready.await.unwrap_or_default();
+        let Some(init_pid) = created.pid().await else {
+            ready.undo().await;
+            return None;
+        };
         Some(match asked {
-            Ok(asked) => Self::arm(shared, asked, root, baseline, init_pid).await,
-            Err(refusal) => Err(refusal),
+            Ok(asked) => Self::arm(shared, asked, root, ready, init_pid).await,
+            Err(refusal) => {
+                ready.undo().await;
+                Err(refusal)
+            }
         })
     }
 
@@ -69,7 +83,7 @@ impl Guarded {
         shared: &Arc<Shared>,
         Asked { who, policy, words }: Asked,
         root: RootFs,
-        image: Option<ImageFiles>,
+        Ready { image, prepared }: Ready,
         init_pid: u32,
     ) -> Result<Self, Refusal> {
         let context = &shared.context;
@@ -109,11 +123,11 @@ impl Guarded {
                 None => Arc::new(NoFiles),
             },
         };
-        // Arming calls the judge's threads to life, and may load programs into the kernel.
+        // Arming starts threads, and reads the mount tables.
         let armed = tokio::task::spawn_blocking({
             let (judge, log) = (Arc::clone(&judge), context.log.clone());
             let config = Arc::clone(&context.config);
-            move || sources::arm(&config, &target, &judge, &log)
+            move || sources::arm(&config, prepared, &target, &judge, &log)
         });
         let armed = match armed.await {
             Ok(Ok(armed)) => armed,
@@ -129,14 +143,35 @@ impl Guarded {
             Err(error) => return Err(Refusal::not_ready(format!("arming the sources: {error}"))),
         };
         let guarded = Self { executor, armed: Mutex::new(armed) };
-        if without_baseline {
-            refuse_without_baseline(&judge, &rules).await?;
+        if without_baseline && let Err(refusal) = refuse_without_baseline(&judge, &rules).await {
+            let _ = tokio::task::spawn_blocking(move || drop(guarded)).await;
+            return Err(refusal);
         }
         Ok(guarded)
     }
 }
 
+/// What was made ready for a container before it had a process.
+#[derive(Default)]
+struct Ready {
+    image: Option<ImageFiles>,
+    prepared: sources::Prepared,
+}
+
+impl Ready {
+    /// Takes everything back, off this thread: the kernel takes its time.
+    async fn undo(self) {
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
 impl Guarded {
+    /// Disarms, and gives what is left to do, which nobody needs to wait for.
+    pub(super) fn disarm(&self) -> Vec<Rest> {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.drain(..).filter_map(|source| source.disarm()).collect()
+    }
+
     /// A process has entered it by exec.
     pub(super) fn joined(&self, pid: u32) -> Result<(), SourceError> {
         let armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);

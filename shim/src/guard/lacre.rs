@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lacre_report::Reporter;
 use slog::warn;
+use tokio::task::JoinSet;
 
 use super::container::Guarded;
 use super::policies::Switchboard;
@@ -29,11 +30,14 @@ pub(super) struct Shared {
 pub(super) struct Lacre {
     shared: Arc<Shared>,
     containers: Mutex<HashMap<String, Result<Arc<Guarded>, Refusal>>>,
+    /// What is still being taken out of the kernel; one for each container that went within
+    /// the last moments.
+    resting: Mutex<JoinSet<()>>,
 }
 
 impl Lacre {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared), containers: Mutex::default() }
+        Self { shared: Arc::new(shared), containers: Mutex::default(), resting: Mutex::default() }
     }
 
     fn containers(
@@ -128,25 +132,36 @@ impl Guard for Lacre {
     }
 
     async fn shutdown(&self) {
-        self.containers().clear();
+        let left = std::mem::take(&mut *self.containers());
+        let mut resting =
+            std::mem::take(&mut *self.resting.lock().unwrap_or_else(PoisonError::into_inner));
+        resting.spawn_blocking(move || drop(left));
         let shared = Arc::clone(&self.shared);
         let _ = tokio::task::spawn_blocking(move || shared.reporter.stop(LAST_REPORTS)).await;
+        while resting.join_next().await.is_some() {}
     }
 }
 
 impl Lacre {
-    /// Disarms, off this thread: a source ends its threads.
+    /// Disarms, off this thread: a source ends its threads. What the kernel then takes its
+    /// time for is nobody's to wait for.
     async fn forget(&self, id: &str) {
         let gone = self.containers().remove(id);
         let shared = Arc::clone(&self.shared);
         let id = id.to_owned();
-        let _ = tokio::task::spawn_blocking(move || {
-            drop(gone);
+        let disarmed = tokio::task::spawn_blocking(move || {
+            let rests = gone.and_then(Result::ok).map(|guarded| guarded.disarm());
             shared.switchboard.hang_up(&id);
             shared.reporter.unregister(&shared.context.namespace, &id);
             let _ =
                 lacre_executor::forget(&shared.context.config.run, &shared.context.namespace, &id);
-        })
-        .await;
+            rests
+        });
+        let rests = disarmed.await.ok().flatten().unwrap_or_default();
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        while resting.try_join_next().is_some() {}
+        for rest in rests {
+            resting.spawn_blocking(rest);
+        }
     }
 }

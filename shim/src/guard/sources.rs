@@ -33,21 +33,46 @@ pub(super) enum LadderError {
     None,
 }
 
+/// The sources to try, and whether all of them must be had.
+fn wanted(config: &Config) -> (&[Source], bool) {
+    match &config.sources {
+        Sources::Auto => (AUTO, false),
+        Sources::Only(list) => (list.as_slice(), true),
+    }
+}
+
+/// What of the sources needs no process of the container.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    trace: Option<Result<exec_trace::Prepared, SourceError>>,
+}
+
+/// Makes ready, while the container is being created, what the kernel takes its time for.
+pub(super) fn prepare(config: &Config, container: &str, known: &dyn Known) -> Prepared {
+    let trace = wanted(config)
+        .0
+        .contains(&Source::ExecTrace)
+        .then(|| exec_trace::prepare(container, known, &trace_options(config)));
+    Prepared { trace }
+}
+
+fn trace_options(config: &Config) -> exec_trace::Options {
+    exec_trace::Options { fetch: config.fetch, ..exec_trace::Options::default() }
+}
+
 /// Arms what the configuration asks for: each source that it names, or whatever of `auto`
 /// this node offers, one at least.
 pub(super) fn arm(
     config: &Config,
+    mut prepared: Prepared,
     target: &Target,
     judge: &Arc<Judge>,
     log: &Logger,
 ) -> Result<Vec<Box<dyn Armed>>, LadderError> {
-    let (list, all) = match &config.sources {
-        Sources::Auto => (AUTO, false),
-        Sources::Only(list) => (list.as_slice(), true),
-    };
+    let (list, all) = wanted(config);
     let mut armed = Vec::with_capacity(list.len());
     for source in list {
-        match one(*source, config, target, judge) {
+        match one(*source, config, &mut prepared, target, judge) {
             Ok(source) => armed.push(source),
             Err(error) if all => return Err(LadderError::Named(*source, error)),
             Err(error) => {
@@ -66,6 +91,7 @@ pub(super) fn arm(
 fn one(
     source: Source,
     config: &Config,
+    prepared: &mut Prepared,
     target: &Target,
     judge: &Arc<Judge>,
 ) -> Result<Box<dyn Armed>, SourceError> {
@@ -73,9 +99,10 @@ fn one(
     match source {
         Source::Fanotify => Ok(Box::new(fanotify::arm(target, asked)?)),
         Source::ExecTrace => {
-            let options =
-                exec_trace::Options { fetch: config.fetch, ..exec_trace::Options::default() };
-            let armed = exec_trace::arm(target, asked, &options)?;
+            let ready = prepared.trace.take().unwrap_or_else(|| {
+                exec_trace::prepare(&target.container, &*target.known, &trace_options(config))
+            });
+            let armed = ready?.arm(target, asked)?;
             judge.trace(armed.allower());
             Ok(Box::new(armed))
         }
@@ -115,6 +142,10 @@ impl Known for ImageFiles {
 
     fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
         self.index.allowed()
+    }
+
+    fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
+        self.index.named(wanted)
     }
 }
 

@@ -158,6 +158,9 @@ async fn start(connection: &Connection, frame: RequestFrame) -> Outcome {
     let answer = forward_start(connection, &frame, &process, permit).await?;
     if let Some(message) = succeeded(&answer) {
         proxy.guard.started(&process, messages::uint_at(message, 1)?).await;
+        if process.is_init() {
+            proxy.rest.after_this();
+        }
     }
     Ok(Some(answer))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::bundle::note_create;
 use crate::guard::Refusal;
 use crate::log::chain;
 use crate::messages::ProcessId;
@@ -91,7 +92,8 @@ impl Containers {
         held.preparing.insert(id.to_owned(), receiver);
         held.state.containers.push(Container { id: id.to_owned(), bundle: bundle.to_owned() });
         self.count.send_replace(held.state.containers.len());
-        if let Err(error) = self.place.keep(&held.state) {
+        let noted = self.place.keep(&held.state).and_then(|()| note_create(bundle));
+        if let Err(error) = noted {
             drop(held);
             self.end(id);
             let message = format!(

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::config;
 use crate::guard::Guard;
 use crate::log::chain;
+use crate::rest::Rest;
 use crate::task::Inner;
 
 pub use containers::Containers;
@@ -41,6 +42,8 @@ pub struct Proxy {
     pub inner_config: config::Inner,
     /// The containers that there are.
     pub containers: Arc<Containers>,
+    /// Told of each container that starts.
+    pub rest: Rest,
     /// The log.
     pub log: Logger,
 }

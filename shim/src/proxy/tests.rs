@@ -7,12 +7,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 use super::{Connections, Containers, Proxy};
+use crate::bundle;
 use crate::config::{self, RuncValue};
 use crate::guard::{Created, Guard, Handling, NoGuard, Permit, Refusal};
 use crate::messages::{Any, CreateRequest, ExecRequest, KillRequest, ProcessId, STATE_STATUS};
 use crate::messages::{State, Status};
 use crate::options;
 use crate::process::Process;
+use crate::rest::Rest;
 use crate::rundir::{self, Place};
 use crate::task::Inner;
 use crate::ttrpc::{self, Call, Client, Code, FRAME_MAX, FrameReader, Header, Kind, Request};
@@ -133,6 +135,7 @@ impl Rig {
                 ..Default::default()
             },
             containers: Arc::clone(&containers),
+            rest: Rest::default(),
             log: slog::Logger::root(slog::Discard, slog::o!()),
         };
         tokio::spawn(async move {
@@ -143,6 +146,15 @@ impl Rig {
 
     fn socket(&self) -> PathBuf {
         self.dir.path().join("0a")
+    }
+
+    fn bundle(&self) -> String {
+        self.dir.path().display().to_string()
+    }
+
+    /// The message of a Create.
+    fn create(&self, id: &str, options: Option<&Any>) -> Vec<u8> {
+        create_in(&self.bundle(), id, options)
     }
 
     async fn client(&self) -> Arc<Client> {
@@ -229,10 +241,10 @@ fn pid(pid: u64) -> Vec<u8> {
     message
 }
 
-fn create(id: &str, options: Option<&Any>) -> Vec<u8> {
+fn create_in(bundle: &str, id: &str, options: Option<&Any>) -> Vec<u8> {
     let mut message = Vec::new();
     put_text(&mut message, 1, id);
-    put_text(&mut message, 2, "/bundle");
+    put_text(&mut message, 2, bundle);
     if let Some(any) = options {
         put_bytes(&mut message, 10, &any.encode());
     }
@@ -270,11 +282,11 @@ async fn options_are_translated_and_nothing_else() {
     let rig = Rig::new(Told::new(false));
     let client = rig.client().await;
     let ours = Any { type_url: options::GENERIC.to_owned(), value: Vec::new() };
-    let created = calling(&client, "Create", create("web", Some(&ours)));
+    let created = calling(&client, "Create", rig.create("web", Some(&ours)));
     let (_passing, mut inner) = rig.accept_both().await;
     let got = inner.answer("Create", &pid(42)).await;
     let runc = Any { type_url: options::RUNC.to_owned(), value: vec![9 << 3, 1] };
-    assert_eq!(got, create("web", Some(&runc)));
+    assert_eq!(got, rig.create("web", Some(&runc)));
     assert_eq!(created.await.unwrap(), Ok(pid(42)));
 }
 
@@ -283,7 +295,7 @@ async fn start_waits_for_the_guard_and_other_calls_do_not() {
     let guard = Told::new(false);
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let client = rig.client().await;
-    let created = calling(&client, "Create", create("web", None));
+    let created = calling(&client, "Create", rig.create("web", None));
     let (_passing, mut inner) = rig.accept_both().await;
     inner.answer("Create", &pid(42)).await;
     created.await.unwrap().unwrap();
@@ -297,7 +309,8 @@ async fn start_waits_for_the_guard_and_other_calls_do_not() {
     inner.answer("Kill", b"").await;
     killed.await.unwrap().unwrap();
     assert!(!started.is_finished());
-    assert_eq!(guard.asked(), ["create web /bundle", "kill web 9"]);
+    let create = format!("create web {}", rig.bundle());
+    assert_eq!(guard.asked(), [create.as_str(), "kill web 9"]);
 
     guard.prepare.notify_one();
     inner.answer("Start", &pid(42)).await;
@@ -319,7 +332,7 @@ async fn numbers_of_streams_only_grow_also_when_a_call_is_held_back() {
     let process = ProcessId::init("web").encode();
     let order = [("Create", 1), ("Start", 3), ("Wait", 5), ("State", 7), ("Stats", 9)];
     for (method, stream) in order {
-        let payload = if method == "Create" { create("web", None) } else { process.clone() };
+        let payload = if method == "Create" { rig.create("web", None) } else { process.clone() };
         let call = Call { service: TASK, method, payload: &payload };
         let header = Header { length: 0, stream, kind: Kind::Request, flags: 0 };
         client.send(header, &call.encode_for_tests(0, &[])).await;
@@ -423,7 +436,7 @@ async fn preparing_outlives_the_connection() {
     let guard = Told::new(false);
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let client = rig.client().await;
-    let created = calling(&client, "Create", create("web", None));
+    let created = calling(&client, "Create", rig.create("web", None));
     let (passing, mut inner) = rig.accept_both().await;
     inner.answer("Create", &pid(42)).await;
     created.await.unwrap().unwrap();
@@ -444,7 +457,7 @@ async fn a_create_that_fails_leaves_no_container() {
     guard.prepare.notify_one();
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let client = rig.client().await;
-    let created = calling(&client, "Create", create("web", None));
+    let created = calling(&client, "Create", rig.create("web", None));
     let (_passing, mut inner) = rig.accept_both().await;
     let (header, _) = inner.take().await;
     let status = ttrpc::Status::new(Code::Internal, "runc says no");
@@ -458,12 +471,37 @@ async fn a_create_that_fails_leaves_no_container() {
     assert_eq!(guard.asked()[1], "created None");
 }
 
+/// What a `delete` later trusts: without the note, the inner shim never heard of it.
+#[tokio::test]
+async fn a_create_is_noted_down_before_the_inner_shim_hears_of_it() {
+    let rig = Rig::new(Told::new(false));
+    let client = rig.client().await;
+    assert!(bundle::never_created(rig.dir.path()));
+    let nowhere = create_in("/nonexistent", "web", None);
+    let refused = call(&client, "Create", &nowhere).await.unwrap_err();
+    assert_eq!(refused.code, Code::Internal as u32);
+    assert!(refused.message.contains("/nonexistent/lacre.created"), "{}", refused.message);
+    assert!(rig.noted().is_empty());
+
+    // The first Create that comes is the second.
+    let created = calling(&client, "Create", rig.create("web", None));
+    let (_passing, mut inner) = rig.accept_both().await;
+    let (header, payload) = inner.take().await;
+    let request = Request::decode(&payload).unwrap();
+    assert_eq!(CreateRequest::decode(request.payload).unwrap().bundle, rig.bundle());
+    assert!(!bundle::never_created(rig.dir.path()));
+    let status = ttrpc::Status::new(Code::Internal, "half-way");
+    inner.send(Header { kind: Kind::Response, ..header }, &response::failure(&status)).await;
+    created.await.unwrap().unwrap_err();
+    assert!(!bundle::never_created(rig.dir.path()), "there may be half of it");
+}
+
 #[tokio::test]
 async fn too_many_calls_at_once_are_refused_and_a_kill_is_not() {
     let guard = Told::new(false);
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let client = rig.client().await;
-    let created = calling(&client, "Create", create("web", None));
+    let created = calling(&client, "Create", rig.create("web", None));
     let (_passing, mut inner) = rig.accept_both().await;
     inner.answer("Create", &pid(1)).await;
     created.await.unwrap().unwrap();

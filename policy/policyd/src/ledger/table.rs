@@ -217,7 +217,7 @@ impl Table {
     }
 
     /// Every stream: its name, its owner, its last number, whether it is over.
-    pub(super) fn all(&self) -> impl Iterator<Item = (StreamId, &str, u64, bool)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (StreamId, &str, u64, bool)> {
         self.streams.iter().map(|(id, of)| (*id, &*of.owner, of.last, of.closed))
     }
 

@@ -1,0 +1,243 @@
+//! Enrolment and challenges: the messages, and what a verifier keeps of each node.
+//!
+//! ```text
+//! node                                            verifier
+//!  | ── Enrol {node, ek, chain, ak} ───────────────▶ | is the EK a TPM's? is the AK fit?
+//!  | ◀── Proof {credential} ──────────────────────── | a secret, sealed to EK and AK's name
+//!  | ── Activated {secret} ────────────────────────▶ | so both are in one TPM: enrolled
+//!  |                                                 |
+//!  | ◀── Challenge {nonce, selection, known} ─────── | on registration, on an interval
+//!  | ── Evidence ──────────────────────────────────▶ | verify, keep what was seen
+//! ```
+//!
+//! Pure: who calls it brings time, randomness and the wire.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Blob;
+use crate::container::Keeper;
+use crate::evidence::EkPart;
+use crate::tpm2::{
+    Credential, CredentialError, EkError, EkRoots, Malformed, Public, Selection, Unsuitable,
+    ak_suitable, make_credential, verify_ek,
+};
+use crate::verify::{Conclusion, Nonce, Seen, Verified};
+
+/// A node's wish to be known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrol {
+    /// Its name.
+    pub node: String,
+    /// Its endorsement key.
+    pub ek: EkPart,
+    /// Its attestation key's `TPMT_PUBLIC`.
+    pub ak: Blob,
+}
+
+/// What only the right TPM can open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// For `ActivateCredential`.
+    pub credential: Credential,
+}
+
+/// That it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activated {
+    /// The secret that was in it.
+    pub secret: Blob,
+}
+
+/// What a node is to show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    /// What the quote must be over.
+    pub nonce: Blob,
+    /// The PCRs that it must be over.
+    pub selection: Selection,
+    /// How far its lists are known, of the boot with this reset counter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Known>,
+}
+
+/// From where on lists are wanted. A node that booted since sends them whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Known {
+    /// The TPM's reset counter.
+    pub reset_count: u32,
+    /// How many lines of the host's list.
+    pub host: u64,
+    /// How many lines of each `aggregate`.
+    pub aggregates: BTreeMap<Keeper, u64>,
+    /// How many lines of each container's list, by `ID#SEQ`.
+    pub containers: BTreeMap<String, u64>,
+}
+
+/// Why a node is not enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnrolError {
+    /// A key can't be read.
+    #[error("the node's {0} key can't be read")]
+    Key(&'static str, #[source] Malformed),
+    /// The attestation key could sign forged quotes.
+    #[error("the node's attestation key can't vouch for a TPM")]
+    Unsuitable(#[source] Unsuitable),
+    /// The endorsement key is not known to be a TPM's.
+    #[error("the node's endorsement key is not known to be of a real TPM")]
+    Endorsement(#[source] EkError),
+    /// No credential can be made for it.
+    #[error("no credential can be made for the node's endorsement key")]
+    Credential(#[source] CredentialError),
+    /// The secret is another: the keys are not in one TPM.
+    #[error("the node did not open its credential: the two keys are not of one TPM")]
+    NotActivated,
+}
+
+/// An enrolment that waits for its secret. Kept in memory, and for a short time only.
+#[derive(Clone)]
+pub struct Pending {
+    node: String,
+    ek_name: Vec<u8>,
+    ak_name: Vec<u8>,
+    secret: [u8; 32],
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Pending {
+    /// Checks a node's keys, and seals `secret`, 32 fresh random bytes, to them.
+    ///
+    /// # Errors
+    /// When the keys are not a TPM's.
+    pub fn begin(
+        enrol: &Enrol,
+        roots: &EkRoots,
+        secret: [u8; 32],
+        now: u64,
+    ) -> Result<(Self, Proof), EnrolError> {
+        let ek = Public::parse(&enrol.ek.public).map_err(|e| EnrolError::Key("endorsement", e))?;
+        let ak = Public::parse(&enrol.ak).map_err(|e| EnrolError::Key("attestation", e))?;
+        ak_suitable(&ak).map_err(EnrolError::Unsuitable)?;
+        let chain: Vec<&[u8]> = enrol.ek.chain.iter().map(|der| &**der).collect();
+        verify_ek(&ek, &chain, roots, now).map_err(EnrolError::Endorsement)?;
+        let credential =
+            make_credential(&ek, &ak.name(), &secret).map_err(EnrolError::Credential)?;
+        let (ek_name, ak_name) = (ek.name(), ak.name());
+        let pending = Self { node: enrol.node.clone(), ek_name, ak_name, secret };
+        Ok((pending, Proof { credential }))
+    }
+
+    /// Enrols the node, if it opened the credential.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn finish(self, activated: &Activated, now: u64) -> Result<NodeState, EnrolError> {
+        // One guess each: how long the comparison takes tells nothing of use.
+        if *activated.secret != self.secret {
+            return Err(EnrolError::NotActivated);
+        }
+        Ok(NodeState {
+            node: self.node,
+            ek_name: self.ek_name.into(),
+            ak_name: self.ak_name.into(),
+            enrolled: now,
+            trust: Trust::Unknown,
+            attested: None,
+            challenge: None,
+            seen: None,
+        })
+    }
+}
+
+/// Whether a node is to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// It was never attested, or what it showed did not suffice.
+    Unknown,
+    /// Its last evidence was all that it should be.
+    Trusted,
+    /// Its last evidence was not. Only enrolling it again, or who runs it, changes that.
+    Untrusted,
+}
+
+/// What a verifier keeps of a node: on disk, between challenges.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeState {
+    /// Its name.
+    pub node: String,
+    /// The name of its endorsement key: which TPM it is.
+    pub ek_name: Blob,
+    /// The name of its attestation key.
+    pub ak_name: Blob,
+    /// When it was enrolled, in seconds since 1970.
+    pub enrolled: u64,
+    /// Whether it is to be believed.
+    pub trust: Trust,
+    /// When it was last attested with success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attested: Option<u64>,
+    /// The challenge that it has not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Nonce>,
+    /// What was last seen of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+}
+
+impl NodeState {
+    /// A challenge with a fresh nonce, which must be answered within `good_for` seconds.
+    /// One that was not answered before is void.
+    pub fn challenge(
+        &mut self,
+        nonce: [u8; 32],
+        selection: Selection,
+        now: u64,
+        good_for: u64,
+    ) -> Challenge {
+        let nonce: Blob = nonce.to_vec().into();
+        self.challenge = Some(Nonce { value: nonce.clone(), issued: Some(now), good_for });
+        let known = self.seen.as_ref().map(|seen| Known {
+            reset_count: seen.clock.reset_count,
+            host: seen.host.as_ref().map_or(0, |host| host.lines),
+            aggregates: seen.anchors.iter().map(|(k, a)| (*k, a.aggregate.lines)).collect(),
+            containers: seen
+                .anchors
+                .values()
+                .flat_map(|anchor| &anchor.containers)
+                .map(|(name, audited)| (name.clone(), audited.lines))
+                .collect(),
+        });
+        Challenge { nonce, selection, known }
+    }
+
+    /// Notes what came of the evidence that answered the challenge. A nonce serves once.
+    pub fn note(&mut self, verified: Verified, now: u64) {
+        self.challenge = None;
+        match verified.verdict.conclusion() {
+            Conclusion::Trusted => {
+                self.trust = match self.trust {
+                    Trust::Untrusted => Trust::Untrusted,
+                    _ => Trust::Trusted,
+                };
+                self.attested = Some(now);
+                self.seen = verified.seen;
+            }
+            Conclusion::Unproven if self.trust != Trust::Untrusted => self.trust = Trust::Unknown,
+            Conclusion::Unproven => {}
+            Conclusion::Untrusted => self.trust = Trust::Untrusted,
+        }
+    }
+}

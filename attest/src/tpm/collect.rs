@@ -1,0 +1,222 @@
+//! Gathers evidence on a node: the quote first, then the lists, so that a list never ends
+//! before the quote does.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use lacre_types::Algorithm;
+
+use super::{AttestationKey, Journal, JournalError, Tpm, TpmError};
+use crate::container::Keeper;
+use crate::enrol::{Challenge, Known};
+use crate::evidence::{
+    AnchorPart, ContainerPart, EkPart, Evidence, ListPart, MAX_BYTES, QuotePart, VERSION,
+};
+use crate::ima::{Form, Stream};
+
+/// Where a node's lists are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// IMA's folder in securityfs.
+    pub ima: PathBuf,
+    /// The firmware's event log.
+    pub boot_log: PathBuf,
+    /// The journal of the lists that shims keep.
+    pub journal: Option<Journal>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            ima: "/sys/kernel/security/ima".into(),
+            boot_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
+            journal: None,
+        }
+    }
+}
+
+/// Why no evidence could be gathered.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The TPM.
+    #[error("the TPM gave no quote")]
+    Tpm(#[source] TpmError),
+    /// A file could not be read.
+    #[error("cannot read {}; is securityfs mounted, and IMA on?", .path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The journal could not be read.
+    #[error("cannot read the journal of the shims' lists")]
+    Journal(#[source] JournalError),
+    /// A list is larger than evidence may be.
+    #[error("{} is larger than evidence may be", .0.display())]
+    TooLarge(PathBuf),
+}
+
+/// A container whose list the shim keeps: its id, the number of its creation, its image.
+pub type ShimContainer = (String, u64, Option<String>);
+
+/// Answers a challenge. The attestation key must be loaded.
+///
+/// # Errors
+/// When the TPM gives no quote, or a list can't be read.
+pub fn collect(
+    tpm: &Tpm,
+    node: &str,
+    key: &AttestationKey,
+    ek: Option<EkPart>,
+    challenge: &Challenge,
+    places: &Places,
+    shim_containers: &[ShimContainer],
+) -> Result<Evidence, CollectError> {
+    let count = counted(&places.ima.join("runtime_measurements_count"));
+    let quote = tpm.quote(&challenge.nonce, &challenge.selection).map_err(CollectError::Tpm)?;
+    let clock = crate::tpm2::Attest::parse(&quote.attest).map(|attest| attest.clock);
+    let same_boot = |known: &&Known| clock.is_ok_and(|c| c.reset_count == known.reset_count);
+    let known = challenge.known.as_ref().filter(same_boot);
+    let path = places.ima.join("binary_runtime_measurements");
+    let first = known.map_or(0, |known| known.host);
+    let host = list(&path, Algorithm::Sha1, first, count)?;
+    let mut anchors = Vec::new();
+    anchors.extend(kernel(&places.ima.join("containers"), known)?);
+    if let Some(journal) = &places.journal {
+        anchors.extend(shims(journal, known, shim_containers)?);
+    }
+    let taken = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Ok(Evidence {
+        version: VERSION,
+        node: node.to_owned(),
+        taken: taken.map(|since| since.as_secs()).unwrap_or_default(),
+        quote: QuotePart { attest: quote.attest.into(), signature: quote.signature.into() },
+        ak: key.public.clone(),
+        ek,
+        pcrs: quote.pcrs,
+        boot_log: fs::read(&places.boot_log).ok().map(Into::into),
+        host: Some(host),
+        anchors,
+    })
+}
+
+/// Reads a file that ends where it ends: securityfs tells no length.
+fn read(path: &Path, mut file: impl io::Read) -> Result<Vec<u8>, CollectError> {
+    let mut bytes = Vec::new();
+    let read = file.by_ref().take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|source| CollectError::Read { path: path.to_owned(), source })?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(CollectError::TooLarge(path.to_owned()));
+    }
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> Result<File, CollectError> {
+    File::open(path).map_err(|source| CollectError::Read { path: path.to_owned(), source })
+}
+
+fn counted(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// A binary list from that line on. One that is shorter is told as it is, whole.
+fn list(
+    path: &Path,
+    digests: Algorithm,
+    first: u64,
+    count: Option<u64>,
+) -> Result<ListPart, CollectError> {
+    let data = read(path, open(path)?)?;
+    let (first, skip) = skip(&data, digests, first);
+    Ok(ListPart { form: Form::Binary, digests, first, count, data: data[skip..].to_vec().into() })
+}
+
+/// How many bytes the first lines are.
+fn skip(data: &[u8], digests: Algorithm, first: u64) -> (u64, usize) {
+    let mut offset = 0;
+    let mut lines = 0;
+    let mut stream = Stream::new(Form::Binary, digests);
+    let _ = stream.feed(data, |line, entry| {
+        if line < first {
+            let old = usize::from(entry.template != b"ima");
+            let data = entry.data.map_or(0, <[u8]>::len);
+            offset += 8 + digests.len() + entry.template.len() + 4 * old + data;
+            lines = line + 1;
+        }
+    });
+    if lines == first { (first, offset) } else { (0, 0) }
+}
+
+/// The kernel's lists of containers, where it keeps them (`kernel/INTERFACE.md`).
+fn kernel(folder: &Path, known: Option<&Known>) -> Result<Option<AnchorPart>, CollectError> {
+    let path = folder.join("aggregate");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(CollectError::Read { path, source }),
+    };
+    // Returns when all that is extended is listed.
+    file.sync_all().map_err(|source| CollectError::Read { path: path.clone(), source })?;
+    let text = read(&path, &file)?;
+    let (first, aggregate) = rest(text, known, Keeper::Kernel);
+    let mut containers = Vec::new();
+    let entries = fs::read_dir(folder);
+    let entries =
+        entries.map_err(|source| CollectError::Read { path: folder.to_owned(), source })?;
+    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+        let Ok(id) = entry.file_name().into_string() else { continue };
+        let Ok(info) = fs::read_to_string(entry.path().join("info")) else { continue };
+        let seq = info.lines().find_map(|line| line.strip_prefix("seq ")?.parse().ok());
+        let Some(seq) = seq else { continue };
+        let first = known_lines(known, &id, seq);
+        let path = entry.path().join("binary_runtime_measurements_sha256");
+        let count = counted(&entry.path().join("runtime_measurements_count"));
+        match list(&path, Algorithm::Sha256, first, count) {
+            Ok(list) => containers.push(ContainerPart { id, seq, image: None, list }),
+            // It was freed while we looked.
+            Err(CollectError::Read { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(AnchorPart { keeper: Keeper::Kernel, first, aggregate: aggregate.into(), containers }))
+}
+
+fn shims(
+    journal: &Journal,
+    known: Option<&Known>,
+    shim_containers: &[ShimContainer],
+) -> Result<Option<AnchorPart>, CollectError> {
+    let text = journal.read().map_err(CollectError::Journal)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (first, aggregate) = rest(text, known, Keeper::Shim);
+    let mut containers = Vec::new();
+    for (id, seq, image) in shim_containers {
+        let path = journal.list(*seq);
+        let first = known_lines(known, id, *seq);
+        let list = list(&path, Algorithm::Sha256, first, None)?;
+        containers.push(ContainerPart { id: id.clone(), seq: *seq, image: image.clone(), list });
+    }
+    Ok(Some(AnchorPart { keeper: Keeper::Shim, first, aggregate: aggregate.into(), containers }))
+}
+
+fn known_lines(known: Option<&Known>, id: &str, seq: u64) -> u64 {
+    let lines = known.and_then(|known| known.containers.get(&format!("{id}#{seq}")));
+    lines.copied().unwrap_or(0)
+}
+
+/// What of an `aggregate` is not known.
+fn rest(text: Vec<u8>, known: Option<&Known>, keeper: Keeper) -> (u64, Vec<u8>) {
+    let lines = known.and_then(|known| known.aggregates.get(&keeper)).copied().unwrap_or(0);
+    let skip = usize::try_from(lines).unwrap_or(usize::MAX);
+    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    match skip.checked_sub(1).map(|last| ends.map(|(at, _)| at + 1).nth(last)) {
+        Some(Some(at)) => (lines, text[at..].to_vec()),
+        _ => (0, text),
+    }
+}

@@ -1,0 +1,167 @@
+//! The thin layer that talks to a TPM, by libtss2's ESAPI.
+//!
+//! A TPM may take half a second for a quote, or never answer at all. One thread owns the
+//! connection; who asks waits no longer than the deadline, and then has an error that says
+//! so. While the thread still waits for an answer, further questions are refused at once.
+
+mod anchor;
+mod collect;
+mod commands;
+mod error;
+mod journal;
+
+pub use anchor::{Anchor, Anchored, List, ListError, PcrOf};
+pub use collect::{CollectError, Places, ShimContainer, collect};
+pub use commands::{AttestationKey, Endorsement, KeyKind, Pcrs, Quote};
+pub use error::TpmError;
+pub use journal::{Extend, Journal, JournalError};
+
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use lacre_types::Digest;
+
+use crate::tpm2::{Credential, Selection};
+use commands::State;
+
+/// How long a TPM may take: some take 500 ms for a quote and 10 s for an RSA key.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+type Job = Box<dyn FnOnce(&mut State) + Send>;
+
+/// A connection to a TPM.
+#[derive(Debug)]
+pub struct Tpm {
+    /// No queue: a job is handed over when the thread is free, or refused.
+    jobs: SyncSender<Job>,
+    deadline: Duration,
+}
+
+impl Tpm {
+    /// Connects to a TPM by its TCTI: `device:/dev/tpmrm0`, or `swtpm:host=H,port=P`.
+    ///
+    /// # Errors
+    /// When there is none, or it does not answer in time.
+    pub fn open(tcti: &str, deadline: Duration) -> Result<Self, TpmError> {
+        let parsed = commands::parse_tcti(tcti)?;
+        let (jobs, queue) = sync_channel::<Job>(1);
+        let (opened, answer) = sync_channel(1);
+        thread::Builder::new()
+            .name("tpm".to_owned())
+            .spawn(move || {
+                let mut state = match State::open(parsed) {
+                    Ok(state) => state,
+                    Err(error) => {
+                        let _ = opened.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = opened.send(Ok(()));
+                for job in queue {
+                    job(&mut state);
+                }
+            })
+            .map_err(TpmError::Thread)?;
+        match answer.recv_timeout(deadline) {
+            Ok(Ok(())) => Ok(Self { jobs, deadline }),
+            Ok(Err(source)) => Err(TpmError::Open { tcti: tcti.to_owned(), source }),
+            Err(_) => Err(TpmError::TimedOut { doing: "connect to it", after: deadline }),
+        }
+    }
+
+    /// The same, with another deadline.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Runs a command on the thread.
+    fn ask<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        command: impl FnOnce(&mut State) -> Result<T, TpmError> + Send + 'static,
+    ) -> Result<T, TpmError> {
+        let (reply, answer) = sync_channel(1);
+        let job: Job = Box::new(move |state| {
+            let _ = reply.send(command(state));
+        });
+        match self.jobs.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(TpmError::Busy { doing }),
+            Err(TrySendError::Disconnected(_)) => return Err(TpmError::Ended { doing }),
+        }
+        match answer.recv_timeout(self.deadline) {
+            Ok(done) => done,
+            Err(RecvTimeoutError::Timeout) => {
+                Err(TpmError::TimedOut { doing, after: self.deadline })
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(TpmError::Ended { doing }),
+        }
+    }
+
+    /// The endorsement key, made anew from its template (the TPM always makes the same),
+    /// and its certificate where the TPM holds one.
+    ///
+    /// # Errors
+    /// When the TPM refuses, is gone, or does not answer in time.
+    pub fn endorsement(&self, kind: KeyKind) -> Result<Endorsement, TpmError> {
+        self.ask("make its endorsement key", move |state| state.endorsement(kind))
+    }
+
+    /// Makes an attestation key beneath the endorsement key of kind `parent`, and loads it.
+    /// What is returned can be kept: only this TPM can load it again.
+    ///
+    /// # Errors
+    /// When the TPM refuses, is gone, or does not answer in time.
+    pub fn create_ak(&self, parent: KeyKind, kind: KeyKind) -> Result<AttestationKey, TpmError> {
+        self.ask("make an attestation key", move |state| state.create_ak(parent, kind))
+    }
+
+    /// Loads an attestation key that this TPM made.
+    ///
+    /// # Errors
+    /// When it is another TPM's, or the TPM refuses, is gone, or does not answer in time.
+    pub fn load_ak(&self, key: &AttestationKey) -> Result<(), TpmError> {
+        let key = key.clone();
+        self.ask("load its attestation key", move |state| state.load_ak(&key))
+    }
+
+    /// Opens a credential with the endorsement key, which proves to who made it that the
+    /// loaded attestation key is this TPM's.
+    ///
+    /// # Errors
+    /// When it was made for another key, or the TPM refuses, is gone, or does not answer.
+    pub fn activate(&self, credential: &Credential) -> Result<Vec<u8>, TpmError> {
+        let credential = credential.clone();
+        self.ask("activate a credential", move |state| state.activate(&credential))
+    }
+
+    /// Signs the selected PCRs and the nonce with the loaded attestation key, and reads
+    /// the values that it signed.
+    ///
+    /// # Errors
+    /// When the TPM refuses, is gone, or does not answer in time.
+    pub fn quote(&self, nonce: &[u8], selection: &Selection) -> Result<Quote, TpmError> {
+        let (nonce, selection) = (nonce.to_vec(), selection.clone());
+        self.ask("quote its PCRs", move |state| state.quote(&nonce, &selection))
+    }
+
+    /// Reads PCRs.
+    ///
+    /// # Errors
+    /// When the TPM refuses, is gone, or does not answer in time.
+    pub fn read(&self, selection: &Selection) -> Result<Pcrs, TpmError> {
+        let selection = selection.clone();
+        self.ask("read its PCRs", move |state| state.read(&selection))
+    }
+
+    /// Extends a PCR, each given bank with its event.
+    ///
+    /// # Errors
+    /// When the TPM refuses, is gone, or does not answer in time. In the last case nobody
+    /// can tell whether it was extended: read it.
+    pub fn extend(&self, index: u32, events: Vec<Digest>) -> Result<(), TpmError> {
+        self.ask("extend a PCR", move |state| state.extend(index, &events))
+    }
+}

@@ -1,0 +1,179 @@
+use lacre_types::Algorithm;
+
+use super::reader::{Malformed, Reader};
+use super::{alg, hash_of};
+use crate::pcr;
+
+/// Bits of `TPMA_OBJECT` (Part 2, 8.3).
+mod attribute {
+    pub(super) const FIXED_TPM: u32 = 1 << 1;
+    pub(super) const FIXED_PARENT: u32 = 1 << 4;
+    pub(super) const SENSITIVE_DATA_ORIGIN: u32 = 1 << 5;
+    pub(super) const RESTRICTED: u32 = 1 << 16;
+    pub(super) const DECRYPT: u32 = 1 << 17;
+    pub(super) const SIGN: u32 = 1 << 18;
+}
+
+/// The public part of a key (`TPMT_PUBLIC`), RSA or elliptic curve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Public {
+    name_algorithm: Algorithm,
+    attributes: u32,
+    /// The key's symmetric cipher, AES in CFB mode: its key's bits; `None` for none.
+    pub(super) aes_bits: Option<u16>,
+    pub(super) scheme: Option<(u16, Algorithm)>,
+    pub(super) key: Key,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Key {
+    Rsa { modulus: Vec<u8>, exponent: u32 },
+    Ecc { curve: u16, x: Vec<u8>, y: Vec<u8> },
+}
+
+impl Public {
+    /// Reads a `TPMT_PUBLIC`.
+    ///
+    /// # Errors
+    /// When the bytes are none, or of a kind that lacre does not know.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let kind = reader.u16("key type")?;
+        let name_algorithm = hash(&mut reader, "name algorithm")?;
+        let attributes = reader.u32("attributes")?;
+        reader.sized("policy")?;
+        let aes_bits = match reader.u16("symmetric cipher")? {
+            alg::NULL => None,
+            alg::AES => {
+                let bits = reader.u16("symmetric key bits")?;
+                match reader.u16("symmetric mode")? {
+                    alg::CFB => Some(bits),
+                    value => {
+                        return Err(Malformed::Value { what: "mode", value: value.into() });
+                    }
+                }
+            }
+            value => return Err(Malformed::Value { what: "cipher", value: value.into() }),
+        };
+        let scheme = match reader.u16("scheme")? {
+            alg::NULL => None,
+            scheme @ (alg::RSASSA | alg::RSAPSS | alg::ECDSA) => {
+                Some((scheme, hash(&mut reader, "scheme's hash")?))
+            }
+            value => return Err(Malformed::Value { what: "scheme", value: value.into() }),
+        };
+        let key = match kind {
+            alg::RSA => {
+                reader.u16("key bits")?;
+                let exponent = match reader.u32("exponent")? {
+                    0 => 65537,
+                    exponent => exponent,
+                };
+                Key::Rsa { modulus: reader.sized("modulus")?.to_vec(), exponent }
+            }
+            alg::ECC => {
+                let curve = reader.u16("curve")?;
+                match reader.u16("key derivation")? {
+                    alg::NULL => {}
+                    value => {
+                        let what = "key derivation";
+                        return Err(Malformed::Value { what, value: value.into() });
+                    }
+                }
+                let (x, y) = (reader.sized("x")?.to_vec(), reader.sized("y")?.to_vec());
+                Key::Ecc { curve, x, y }
+            }
+            value => return Err(Malformed::Value { what: "key type", value: value.into() }),
+        };
+        reader.end()?;
+        Ok(Self { name_algorithm, attributes, aes_bits, scheme, key, bytes: bytes.to_vec() })
+    }
+
+    /// The key's name: what a TPM calls it by, and what a credential is bound to
+    /// (Part 1, 16).
+    #[must_use]
+    pub fn name(&self) -> Vec<u8> {
+        let mut name = super::id_of(self.name_algorithm).to_be_bytes().to_vec();
+        name.extend_from_slice(pcr::hash(self.name_algorithm, &[&self.bytes]).as_bytes());
+        name
+    }
+
+    /// The hash algorithm of its name.
+    #[must_use]
+    pub const fn name_algorithm(&self) -> Algorithm {
+        self.name_algorithm
+    }
+
+    /// The structure's own bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    const fn has(&self, bits: u32) -> bool {
+        self.attributes & bits == bits
+    }
+
+    /// Whether it is made to hold others' secrets: a storage key such as an EK.
+    #[must_use]
+    pub const fn is_storage(&self) -> bool {
+        self.has(attribute::RESTRICTED | attribute::DECRYPT) && !self.has(attribute::SIGN)
+    }
+
+    /// Whether a `SubjectPublicKeyInfo` (DER) is of this key: it ends with the key itself.
+    #[must_use]
+    pub fn is_in_spki(&self, spki: &[u8]) -> bool {
+        match &self.key {
+            Key::Ecc { x, y, .. } => spki.ends_with(&[&[4], x.as_slice(), y.as_slice()].concat()),
+            Key::Rsa { modulus, exponent } => {
+                // RSAPublicKey: the modulus, with a zero before its high bit, and the exponent.
+                let exponent = exponent.to_be_bytes();
+                let zeroes = exponent.iter().take_while(|byte| **byte == 0).count().min(3);
+                let digits = &exponent[zeroes..];
+                let len = u8::try_from(digits.len()).unwrap_or(0);
+                let tail = [&[0], modulus.as_slice(), &[2, len], digits].concat();
+                spki.ends_with(&tail)
+            }
+        }
+    }
+}
+
+fn hash(reader: &mut Reader<'_>, what: &'static str) -> Result<Algorithm, Malformed> {
+    let id = reader.u16(what)?;
+    hash_of(id).ok_or(Malformed::Value { what, value: id.into() })
+}
+
+/// Why a key can't vouch for a TPM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsuitable {
+    /// It may leave the TPM, or did not arise in it.
+    #[error("it is not bound to one TPM (fixedTPM, fixedParent, sensitiveDataOrigin)")]
+    NotFixed,
+    /// It signs what a TPM did not make, so its quotes can be forged.
+    #[error("it is not a restricted signing key, so that it signs forged quotes, too")]
+    NotRestricted,
+    /// Its name or its signatures rest on SHA-1.
+    #[error("its name or its scheme uses SHA-1")]
+    Weak,
+}
+
+/// Whether what the key signs as a quote can only be a quote, of one TPM.
+///
+/// # Errors
+/// Why not.
+pub const fn ak_suitable(key: &Public) -> Result<(), Unsuitable> {
+    use attribute::{DECRYPT, FIXED_PARENT, FIXED_TPM, RESTRICTED, SENSITIVE_DATA_ORIGIN, SIGN};
+    if !key.has(FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN) {
+        return Err(Unsuitable::NotFixed);
+    }
+    if !key.has(RESTRICTED | SIGN) || key.has(DECRYPT) {
+        return Err(Unsuitable::NotRestricted);
+    }
+    if matches!(key.name_algorithm, Algorithm::Sha1)
+        || matches!(key.scheme, None | Some((_, Algorithm::Sha1)))
+    {
+        return Err(Unsuitable::Weak);
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use lacre_types::{Algorithm, CanonicalPath, Digest, Whitelist};
+use serde::{Deserialize, Serialize};
+
+use crate::container::{Keeper, Secret};
+use crate::tpm2::{EkRoots, Selection};
+
+/// What a verifier holds evidence against. What it leaves out is not checked, and the
+/// verdict says so.
+#[derive(Clone)]
+pub struct Expectations<'a> {
+    /// The nonce that the node was asked with.
+    pub nonce: Option<Nonce>,
+    /// The name of the enrolled attestation key.
+    pub ak_name: Option<Vec<u8>>,
+    /// The makers of TPMs that are trusted.
+    pub ek_roots: Option<EkRoots>,
+    /// The bank in which lists are replayed.
+    pub bank: Algorithm,
+    /// The PCR of the host's list (`CONFIG_IMA_MEASURE_PCR_IDX`).
+    pub host_pcr: u32,
+    /// The PCRs that a quote must be over, at least.
+    pub selection: Selection,
+    /// What is asked of the kernel.
+    pub kernel: Option<KernelPolicy>,
+    /// What is asked of the host's programs.
+    pub host: Option<HostPolicy<'a>>,
+    /// The containers whose secrets the verifier has: of one tenant, or all.
+    pub containers: Vec<ExpectedContainer<'a>>,
+    /// Questions that are done without when they can't be checked, by the word before the
+    /// colon of their names.
+    pub waived: BTreeSet<String>,
+}
+
+impl std::fmt::Debug for Expectations<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Expectations")
+            .field("selection", &self.selection)
+            .field("containers", &self.containers.len())
+            .field("waived", &self.waived)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Expectations<'_> {
+    fn default() -> Self {
+        Self {
+            nonce: None,
+            ak_name: None,
+            ek_roots: None,
+            bank: Algorithm::Sha256,
+            host_pcr: 10,
+            selection: Selection::of(Algorithm::Sha256, 0..=10),
+            kernel: None,
+            host: None,
+            containers: Vec::new(),
+            waived: BTreeSet::new(),
+        }
+    }
+}
+
+/// A nonce, and how long it is good. Times are in seconds since 1970, the verifier's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Nonce {
+    /// The bytes that the quote must be over.
+    pub value: crate::Blob,
+    /// When it was handed out; without, its age is not asked.
+    #[serde(default)]
+    pub issued: Option<u64>,
+    /// For how many seconds it is good.
+    pub good_for: u64,
+}
+
+/// What is asked of the kernel and of what booted it. Each list that is not empty names
+/// all that is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct KernelPolicy {
+    /// Values of `boot_aggregate`: one for each combination of firmware, boot loader,
+    /// kernel and command line that was measured.
+    pub boot_aggregate: Vec<Digest>,
+    /// Values of PCRs, in the bank of their algorithm.
+    pub pcrs: BTreeMap<u32, Vec<Digest>>,
+    /// Digests that must be in the boot log, such as the kernel image's.
+    pub boot_events: Vec<Digest>,
+    /// Versions (`uname -r`), which the kernel measures of itself when its IMA policy says
+    /// `measure func=CRITICAL_DATA label=kernel_info`.
+    pub versions: Vec<String>,
+    /// Whether it must keep the containers' lists itself.
+    pub container_ima: bool,
+}
+
+/// What is asked of the host's programs.
+#[derive(Clone)]
+pub struct HostPolicy<'a> {
+    /// What the host may run.
+    pub baseline: &'a dyn Whitelist,
+    /// Programs that must have been measured: containerd, runc, the inner shim, lacre.
+    pub programs: Vec<CanonicalPath>,
+    /// Whether every file in the host's list must be in the baseline, not only `programs`.
+    /// On a stock kernel that list holds the files of containers, too.
+    pub everything: bool,
+}
+
+/// A container that the verifier may look into.
+#[derive(Clone)]
+pub struct ExpectedContainer<'a> {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: Secret,
+    /// The number of its creation, where that is known: then an earlier one's list is
+    /// told as such.
+    pub seq: Option<u64>,
+    /// Who must keep its list; `None` for either.
+    pub keeper: Option<Keeper>,
+    /// What it may run.
+    pub baseline: Option<&'a dyn Whitelist>,
+}
+
+impl std::fmt::Debug for HostPolicy<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostPolicy")
+            .field("programs", &self.programs)
+            .field("everything", &self.everything)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ExpectedContainer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExpectedContainer").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,398 @@
+use lacre_types::{Digest, ViolationKind, escape};
+use serde::Serialize;
+
+use crate::container::Keeper;
+use crate::ima::LogError;
+use crate::tpm2::{EkError, Malformed, Selection, SignatureError, Unsuitable};
+
+/// Which list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Log {
+    /// The host's measurement list.
+    Host,
+    /// The `aggregate` of that keeper.
+    Aggregate(Keeper),
+    /// The list of the container of that id.
+    Container(String),
+}
+
+impl std::fmt::Display for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host => f.write_str("the host's list"),
+            Self::Aggregate(keeper) => write!(f, "the {keeper}'s aggregate"),
+            Self::Container(id) => write!(f, "the list of {}", escape(id.as_bytes())),
+        }
+    }
+}
+
+impl Serialize for Log {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Host => s.serialize_str("host"),
+            Self::Aggregate(keeper) => s.collect_str(&format_args!("aggregate:{keeper}")),
+            Self::Container(id) => {
+                s.collect_str(&format_args!("container:{}", escape(id.as_bytes())))
+            }
+        }
+    }
+}
+
+/// What is wrong, or must be known. Lines count from 0.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// The quote is no quote that a TPM made.
+    #[error("the quote can't be read: {0}")]
+    QuoteMalformed(Malformed),
+    /// A key can't be read.
+    #[error("the {which} key can't be read: {why}")]
+    KeyMalformed {
+        /// Which key.
+        which: &'static str,
+        /// Why.
+        why: Malformed,
+    },
+    /// The quote's signature does not hold.
+    #[error("the quote is not signed by its key: {0}")]
+    QuoteSignature(SignatureError),
+    /// The key would sign forged quotes.
+    #[error("the attestation key can't vouch for a TPM: {0}")]
+    KeyUnsuitable(Unsuitable),
+    /// Another key signed than the enrolled one: another TPM, or made anew.
+    #[error("another attestation key signed than the one that is enrolled")]
+    OtherKey,
+    /// The endorsement key is not known to be a TPM's.
+    #[error("the endorsement key is not known to be of a real TPM: {0}")]
+    Endorsement(EkError),
+    /// The quote answers another question.
+    #[error("the quote is over another nonce: it was made for somebody else, or before")]
+    NonceMismatch,
+    /// The nonce was handed out too long ago.
+    #[error("the nonce was handed out {age} s ago, and is good for {limit} s")]
+    NonceStale {
+        /// How long ago.
+        age: u64,
+        /// How long it is good.
+        limit: u64,
+    },
+    /// The quote leaves PCRs out.
+    #[error("the quote is over {got}, and should be over {expected}")]
+    SelectionOther {
+        /// What it should be over.
+        expected: Selection,
+        /// What it is over.
+        got: Selection,
+    },
+    /// The values that the node tells are not those that were quoted.
+    #[error("the PCR values are not those that the TPM quoted")]
+    PcrValues,
+    /// The TPM's counters say that the node booted since it was last seen.
+    #[error("since it was last seen the node had {}, {}", some((*.resets).into(), "reboot"), some((*.restarts).into(), "resume"))]
+    Rebooted {
+        /// How many resets there were.
+        resets: u32,
+        /// How many resumes.
+        restarts: u32,
+    },
+    /// The clock or a counter is lower than it was.
+    #[error("the TPM's {0} is lower than when it was last seen: an older quote, or another TPM")]
+    ClockWentBack(&'static str),
+    /// A list is not written as lists are.
+    #[error("{log} can't be read: {why}: {}", .why.source)]
+    LogMalformed {
+        /// Which list.
+        log: Log,
+        /// Where and why.
+        why: LogError,
+    },
+    /// `aggregate` is not written as it should be.
+    #[error("{log} can't be read: {why}")]
+    AggregateMalformed {
+        /// Which.
+        log: Log,
+        /// Where and why.
+        why: crate::container::AggregateError,
+    },
+    /// A part of a list does not follow what is known of it.
+    #[error("{log} begins at line {first}, but {known} lines of it are known")]
+    LogGap {
+        /// Which list.
+        log: Log,
+        /// Where it begins.
+        first: u64,
+        /// How many are known.
+        known: u64,
+    },
+    /// A line was changed.
+    #[error("line {line} of {log} was edited")]
+    LogEdited {
+        /// Which list.
+        log: Log,
+        /// Which line.
+        line: u64,
+    },
+    /// A line was taken out.
+    #[error("a line was removed at line {line} of {log}")]
+    LogRemoved {
+        /// Which list.
+        log: Log,
+        /// Where.
+        line: u64,
+    },
+    /// The end is missing.
+    #[error("{log} was truncated after {}: its end should have {} more", some(*.lines, "line"), .missing)]
+    LogTruncated {
+        /// Which list.
+        log: Log,
+        /// How many it has.
+        lines: u64,
+        /// How many more there are.
+        missing: u64,
+    },
+    /// Lines were swapped.
+    #[error("{log} was reordered at line {line}")]
+    LogReordered {
+        /// Which list.
+        log: Log,
+        /// Where.
+        line: u64,
+    },
+    /// A line was repeated.
+    #[error("line {line} of {log} is a duplicate")]
+    LogDuplicated {
+        /// Which list.
+        log: Log,
+        /// Which line.
+        line: u64,
+    },
+    /// Lines of another list stand among the own ones.
+    #[error("{} from line {line} of {log} on: not its own", some(*.count, "line"))]
+    LogInterleaved {
+        /// Which list.
+        log: Log,
+        /// The first of them.
+        line: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Two lists were put together.
+    #[error("{log} is two lists in one: the one of this boot begins at line {line}")]
+    LogConcatenated {
+        /// Which list.
+        log: Log,
+        /// Where the true one begins.
+        line: u64,
+    },
+    /// The PCR differs, and how can't be told.
+    #[error("{log}, of {}, does not replay to its PCR: it was altered or cut", some(*.lines, "line"))]
+    LogNotReplayed {
+        /// Which list.
+        log: Log,
+        /// How many lines it has.
+        lines: u64,
+    },
+    /// What was already known of a list is not in it any more.
+    #[error("{log} is not the one whose first {known} lines were seen before")]
+    LogRewritten {
+        /// Which list.
+        log: Log,
+        /// How many lines were known.
+        known: u64,
+    },
+    /// The list is of an earlier boot.
+    #[error("{log} is of another boot than the quote")]
+    LogOfAnotherBoot {
+        /// Which list.
+        log: Log,
+    },
+    /// The list is another container's, or of another creation of this one.
+    #[error("{log} is another container's{}", .whose.as_ref().map(|id| format!(": {}", escape(id.as_bytes()))).unwrap_or_default())]
+    LogOfAnotherContainer {
+        /// Which list.
+        log: Log,
+        /// Whose it is, where that can be told.
+        whose: Option<String>,
+    },
+    /// Nothing in `aggregate` is of the container.
+    #[error("nothing is anchored for {0}: another secret, another creation, or never measured")]
+    NotAnchored(Log),
+    /// The list ran out of room.
+    #[error("{0} overflowed: lines are missing from there on")]
+    LogOverflowed(Log),
+    /// The list is empty.
+    #[error("{0} has no measurements: nothing was measured")]
+    NothingMeasured(Log),
+    /// There is no such list.
+    #[error("the evidence does not bring {0}")]
+    LogMissing(Log),
+    /// The list goes on beyond the quote.
+    #[error("{} of {log} newer than the quote, and not counted", some(*.lines, "line"))]
+    Unanchored {
+        /// Which list.
+        log: Log,
+        /// How many.
+        lines: u64,
+    },
+    /// The kernel fills its banks with SHA-1.
+    #[error("the kernel, older than 5.8, pads SHA-1 digests: the list is no safer than SHA-1")]
+    PaddedSha1,
+    /// Something extended the PCR before the list began.
+    #[error(
+        "the PCR of {0} was extended before its first line: by a kernel before a kexec, or the boot loader"
+    )]
+    NotFromZero(Log),
+    /// `boot_aggregate` does not fit the PCRs of the boot.
+    #[error(
+        "boot_aggregate does not fit PCRs 0 to 9: the list is of another boot, or they were extended since"
+    )]
+    BootAggregate,
+    /// The firmware's log does not fit the PCRs.
+    #[error("the boot log can't be read: {0}")]
+    BootLogMalformed(crate::boot::BootLogError),
+    /// The firmware's log does not fit a PCR.
+    #[error("the boot log does not replay to PCR {0}")]
+    BootLogNotReplayed(u32),
+    /// The kernel, or what booted it, is not as the policy says.
+    #[error("the kernel is not as the policy says: {0}")]
+    Kernel(KernelFault),
+    /// A program of the host is not what the host baseline has.
+    #[error("{path} on the host: {kind}, {}", .digest.map_or_else(|| "not read".to_owned(), |d| d.to_string()))]
+    HostProgram {
+        /// Its path, escaped.
+        path: String,
+        /// The kind of violation.
+        kind: ViolationKind,
+        /// What was measured.
+        digest: Option<Digest>,
+        /// The line that says so.
+        line: u64,
+    },
+    /// A program that should have run was never measured.
+    #[error("{0} was never measured on the host")]
+    HostProgramUnseen(String),
+    /// A container ran what its baseline does not have.
+    #[error("{} ran {path}: {kind}", escape(.container.as_bytes()))]
+    ContainerViolation {
+        /// The container.
+        container: String,
+        /// The path, escaped.
+        path: String,
+        /// The kind of violation.
+        kind: ViolationKind,
+        /// What was measured.
+        digest: Option<Digest>,
+        /// The line that says so.
+        line: u64,
+    },
+    /// There is more of the kind than is told.
+    #[error("and {0} more findings of that kind")]
+    More(u64),
+}
+
+/// A number of things, in words.
+fn some(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// How a kernel differs from the policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KernelFault {
+    /// `boot_aggregate` is none of those allowed.
+    #[error("boot_aggregate {0} is not allowed")]
+    BootAggregate(Digest),
+    /// A PCR is none of those allowed.
+    #[error("PCR {index} is {value}")]
+    Pcr {
+        /// Which.
+        index: u32,
+        /// What it holds.
+        value: Digest,
+    },
+    /// The version that it measured of itself is none of those allowed.
+    #[error("its version is {0}")]
+    Version(String),
+    /// It never measured its version (`measure func=CRITICAL_DATA label=kernel_info`).
+    #[error("it did not measure its version")]
+    NoVersion,
+    /// The boot log lacks an event.
+    #[error("the boot log has no event {0}")]
+    BootEvent(Digest),
+    /// There is no container-IMA.
+    #[error("it keeps no containers' lists")]
+    NoContainerIma,
+}
+
+impl Finding {
+    /// Its name, for programs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::QuoteMalformed(_) => "QUOTE_MALFORMED",
+            Self::KeyMalformed { .. } => "KEY_MALFORMED",
+            Self::QuoteSignature(_) => "QUOTE_SIGNATURE",
+            Self::KeyUnsuitable(_) => "KEY_UNSUITABLE",
+            Self::OtherKey => "OTHER_KEY",
+            Self::Endorsement(_) => "ENDORSEMENT",
+            Self::NonceMismatch => "NONCE_MISMATCH",
+            Self::NonceStale { .. } => "NONCE_STALE",
+            Self::SelectionOther { .. } => "SELECTION_OTHER",
+            Self::PcrValues => "PCR_VALUES",
+            Self::Rebooted { .. } => "REBOOTED",
+            Self::ClockWentBack(_) => "CLOCK_WENT_BACK",
+            Self::LogMalformed { .. } => "LOG_MALFORMED",
+            Self::AggregateMalformed { .. } => "AGGREGATE_MALFORMED",
+            Self::LogGap { .. } => "LOG_GAP",
+            Self::LogEdited { .. } => "LOG_EDITED",
+            Self::LogRemoved { .. } => "LOG_REMOVED",
+            Self::LogTruncated { .. } => "LOG_TRUNCATED",
+            Self::LogReordered { .. } => "LOG_REORDERED",
+            Self::LogDuplicated { .. } => "LOG_DUPLICATED",
+            Self::LogInterleaved { .. } => "LOG_INTERLEAVED",
+            Self::LogConcatenated { .. } => "LOG_CONCATENATED",
+            Self::LogNotReplayed { .. } => "LOG_NOT_REPLAYED",
+            Self::LogRewritten { .. } => "LOG_REWRITTEN",
+            Self::LogOfAnotherBoot { .. } => "LOG_OF_ANOTHER_BOOT",
+            Self::LogOfAnotherContainer { .. } => "LOG_OF_ANOTHER_CONTAINER",
+            Self::NotAnchored(_) => "NOT_ANCHORED",
+            Self::LogOverflowed(_) => "LOG_OVERFLOWED",
+            Self::NothingMeasured(_) => "NOTHING_MEASURED",
+            Self::LogMissing(_) => "LOG_MISSING",
+            Self::Unanchored { .. } => "UNANCHORED",
+            Self::PaddedSha1 => "PADDED_SHA1",
+            Self::NotFromZero(_) => "NOT_FROM_ZERO",
+            Self::BootAggregate => "BOOT_AGGREGATE",
+            Self::BootLogMalformed(_) => "BOOT_LOG_MALFORMED",
+            Self::BootLogNotReplayed(_) => "BOOT_LOG_NOT_REPLAYED",
+            Self::Kernel(_) => "KERNEL",
+            Self::HostProgram { .. } => "HOST_PROGRAM",
+            Self::HostProgramUnseen(_) => "HOST_PROGRAM_UNSEEN",
+            Self::ContainerViolation { .. } => "CONTAINER_VIOLATION",
+            Self::More(_) => "MORE",
+        }
+    }
+
+    /// Whether it is only to be known, and stands in the way of no trust: what it tells of
+    /// is either lawful or was left out of what is trusted.
+    #[must_use]
+    pub const fn is_note(&self) -> bool {
+        matches!(self, Self::Rebooted { .. } | Self::Unanchored { .. })
+    }
+}
+
+impl Serialize for Finding {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap as _;
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("finding", self.name())?;
+        map.serialize_entry("note", &self.is_note())?;
+        if let Self::ContainerViolation { container, path, kind, digest, line } = self {
+            map.serialize_entry("containerID", &escape(container.as_bytes()))?;
+            map.serialize_entry("path", path)?;
+            map.serialize_entry("kind", kind)?;
+            map.serialize_entry("digest", digest)?;
+            map.serialize_entry("line", line)?;
+        }
+        map.serialize_entry("says", &self.to_string())?;
+        map.end()
+    }
+}

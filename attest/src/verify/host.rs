@@ -1,0 +1,356 @@
+//! The host's list against its PCR, and its programs against the host's baseline.
+
+use std::collections::BTreeSet;
+
+use lacre_types::{
+    Algorithm, CanonicalPath, Content, Digest, Event, Measurement, Process, Source, ViolationKind,
+    Whitelist, escape,
+};
+
+use super::diagnose::{Shape, guess};
+use super::verdict::Question;
+use super::{Case, Finding, Log};
+use crate::evidence::ListPart;
+use crate::ima::{Entry, LogError, Stream};
+use crate::pcr;
+use crate::replay::{Fill, Line, Replay};
+use crate::tpm2::Attest;
+
+/// The host's list, as far as the TPM vouches for it.
+pub(super) struct HostList {
+    pub(super) replay: Replay,
+    /// How many lines of the part that the evidence brings are vouched for.
+    pub(super) anchored: u64,
+    /// What the first line says that the PCRs of the boot were.
+    pub(super) boot_aggregate: Option<Digest>,
+    /// The version that the kernel measured of itself.
+    pub(super) version: Option<String>,
+}
+
+/// A list's lines, replayed side by side with what is needed to say what is wrong.
+struct Lines {
+    /// How many of them were extended to the list's PCR.
+    extended: usize,
+    edited: Vec<u64>,
+    boots: Vec<usize>,
+    boot_aggregate: Option<Digest>,
+    version: Option<String>,
+    /// The replay after the last line that gave the PCR's value, and how many lines that is.
+    reached: Option<(Replay, u64)>,
+    end: Replay,
+}
+
+impl Case<'_> {
+    pub(super) fn host_list(&mut self, attest: &Attest) -> Option<HostList> {
+        let question = Question::HostList;
+        let (bank, index) = (self.expect.bank, self.expect.host_pcr);
+        let Some(part) = &self.evidence.host else {
+            self.verdict.find(&question, Finding::LogMissing(Log::Host));
+            return None;
+        };
+        if !attest.selection.has(bank, index) {
+            self.not_checked(question, "its PCR was not quoted");
+            return None;
+        }
+        let quoted = self.evidence.pcr(bank, index)?;
+        let start = self.start(part)?;
+        let lines = match replay(part, &start, &quoted, index) {
+            Ok(lines) => lines,
+            Err(why) => {
+                self.verdict.find(&question, Finding::LogMalformed { log: Log::Host, why });
+                return None;
+            }
+        };
+        let edited = |line: &u64| Finding::LogEdited { log: Log::Host, line: *line };
+        self.find_some(&question, lines.edited.iter().map(edited).collect());
+        let Some((replay, anchored)) = lines.reached.clone() else {
+            self.misreplayed(part, &start, &quoted, &lines);
+            return None;
+        };
+        if replay.lines == 0 {
+            self.verdict.find(&question, Finding::NothingMeasured(Log::Host));
+        }
+        let more = lines.end.lines - replay.lines;
+        if more > 0 {
+            let finding = Finding::Unanchored { log: Log::Host, lines: more };
+            self.verdict.find(&question, finding);
+        }
+        self.known_prefix(part, &replay);
+        self.lines.insert(Log::Host, replay.lines);
+        let violations = match replay.violations {
+            0 => String::new(),
+            count => format!(", {count} of them violations, whose names nobody vouches for"),
+        };
+        let seen = format!("{} lines, PCR {index} {bank}{violations}", replay.lines);
+        self.passed(question, seen);
+        let (boot_aggregate, version) = (lines.boot_aggregate, lines.version);
+        Some(HostList { replay, anchored, boot_aggregate, version })
+    }
+
+    /// Where the replay of a part begins.
+    fn start(&mut self, part: &ListPart) -> Option<Replay> {
+        if part.first == 0 {
+            return Some(Replay::new([self.expect.bank]));
+        }
+        let known = self.seen.filter(|_| !self.rebooted).and_then(|seen| seen.host.as_ref());
+        match known {
+            Some(known) if known.lines == part.first => Some(known.clone()),
+            known => {
+                let known = known.map_or(0, |known| known.lines);
+                let finding = Finding::LogGap { log: Log::Host, first: part.first, known };
+                self.verdict.find(&Question::HostList, finding);
+                None
+            }
+        }
+    }
+
+    /// A whole list, of the same boot, must begin as the one that was seen before. Its
+    /// PCR agrees, so that it does, unless it is shorter.
+    fn known_prefix(&mut self, part: &ListPart, replay: &Replay) {
+        let known = self.seen.filter(|_| !self.rebooted).and_then(|seen| seen.host.as_ref());
+        let Some(known) = known.map(|known| known.lines) else { return };
+        if part.first == 0 && replay.lines < known {
+            // The PCR went back within one boot: only a reset does that, hibernation's too.
+            let finding = Finding::LogRewritten { log: Log::Host, known };
+            self.verdict.find(&Question::HostList, finding);
+        }
+    }
+
+    /// Says what is wrong with a list that does not replay.
+    fn misreplayed(&mut self, part: &ListPart, start: &Replay, quoted: &Digest, lines: &Lines) {
+        let found = self.wrong(part, start, quoted, lines);
+        for finding in found {
+            self.verdict.find(&Question::HostList, finding);
+        }
+    }
+
+    fn wrong(
+        &self,
+        part: &ListPart,
+        start: &Replay,
+        quoted: &Digest,
+        lines: &Lines,
+    ) -> Vec<Finding> {
+        let (bank, index) = (self.expect.bank, self.expect.host_pcr);
+        let log = Log::Host;
+        let count = lines.end.lines;
+        let leads = |from: &Replay, to: &Digest| {
+            replay(part, from, to, index).is_ok_and(|lines| lines.reached.is_some())
+        };
+        if part.first == 0 && leads(&Replay::new([bank]).filled(Fill::PaddedSha1), quoted) {
+            return vec![Finding::PaddedSha1];
+        }
+        if count == 0 {
+            return vec![Finding::NothingMeasured(log)];
+        }
+        let known = self.seen.and_then(|seen| seen.host.as_ref());
+        let mut found = Vec::new();
+        if let Some(known) = known.filter(|_| part.first == 0) {
+            // What was true of the last boot, and was rebooted since, is another boot's.
+            let old = known.value(bank, index).is_some_and(|value| leads(start, &value));
+            if old && self.rebooted {
+                return vec![Finding::LogOfAnotherBoot { log }];
+            }
+            if !old && !self.rebooted && count >= known.lines {
+                found.push(Finding::LogRewritten { log: Log::Host, known: known.lines });
+            }
+        }
+        let value = start.value(bank, index).unwrap_or_else(|| pcr::initial(bank, index));
+        let (numbers, events) = events(part, bank, index);
+        let line = |at: usize| numbers.get(at).copied().unwrap_or_default();
+        let shape = guess(&value, &events, quoted, &lines.boots);
+        let known = known.filter(|_| !self.rebooted).map_or(0, |known| known.lines);
+        let expected = part.count.unwrap_or(0).max(known);
+        found.push(match shape {
+            Some(Shape::Concatenated(at)) => Finding::LogConcatenated { log, line: line(at) },
+            Some(Shape::Duplicated(at)) => Finding::LogDuplicated { log, line: line(at) },
+            Some(Shape::Reordered(at)) => Finding::LogReordered { log, line: line(at) },
+            Some(Shape::Foreign(at)) => Finding::LogInterleaved { log, line: line(at), count: 1 },
+            None if expected > count => {
+                Finding::LogTruncated { log, lines: count, missing: expected - count }
+            }
+            None if self.boot_aggregate_fits(lines.boot_aggregate.as_ref()) == Some(false) => {
+                Finding::LogOfAnotherBoot { log }
+            }
+            // The edited lines are told, and explain it.
+            None if !lines.edited.is_empty() => return found,
+            None => Finding::LogNotReplayed { log, lines: count },
+        });
+        found
+    }
+
+    /// The host's programs, and if asked all it ran, against its baseline.
+    pub(super) fn host_programs(&mut self, host: Option<&HostList>) {
+        let question = Question::HostPrograms;
+        let Some(policy) = &self.expect.host else {
+            return self.not_checked(question, "no host baseline was given");
+        };
+        let (Some(host), Some(part)) = (host, &self.evidence.host) else {
+            return self.not_checked(question, "the host's list does not hold");
+        };
+        let mut unseen: BTreeSet<&CanonicalPath> = policy.programs.iter().collect();
+        let mut findings = Vec::new();
+        let mut judged = 0u64;
+        let done = each(part, host.anchored, |line, entry| {
+            let Some(measurement) = measurement(entry, Source::Ima) else { return };
+            let named = measurement.path.as_ref().is_some_and(|path| {
+                unseen.remove(path);
+                policy.programs.contains(path)
+            });
+            if !named && !policy.everything {
+                return;
+            }
+            judged += 1;
+            let verdict = judge(Some(policy.baseline), &measurement);
+            if let lacre_analyzer::Verdict::Violation(violation) = verdict {
+                let digest = measurement.digest().copied();
+                let path = shown(entry);
+                findings.push(Finding::HostProgram { path, kind: violation.kind, digest, line });
+            }
+        });
+        if part.first == 0 {
+            let unseen = unseen.into_iter().map(|path| path.to_string());
+            findings.extend(unseen.map(Finding::HostProgramUnseen));
+        }
+        self.find_some(&question, findings);
+        if done.is_ok() {
+            self.passed(question, format!("{judged} measurements are in the baseline"));
+        }
+    }
+}
+
+fn replay(part: &ListPart, start: &Replay, quoted: &Digest, index: u32) -> Result<Lines, LogError> {
+    let bank = quoted.algorithm();
+    let mut replay = start.clone();
+    let agrees = |replay: &Replay| replay.value(bank, index).as_ref() == Some(quoted);
+    let mut lines = Lines {
+        extended: 0,
+        edited: Vec::new(),
+        boots: Vec::new(),
+        boot_aggregate: None,
+        version: None,
+        reached: agrees(start).then(|| (start.clone(), 0)),
+        end: start.clone(),
+    };
+    let mut at = 0;
+    let mut stream = Stream::new(part.form, part.digests);
+    stream.feed(&part.data, |line, entry| {
+        let number = part.first + line;
+        if replay.push(entry, part.digests) == Line::Edited {
+            lines.edited.push(number);
+        }
+        at += 1;
+        lines.extended += usize::from(entry.pcr == index);
+        match entry.name() {
+            Some(b"boot_aggregate") => {
+                lines.boots.push(lines.extended.saturating_sub(1));
+                if number == 0 {
+                    lines.boot_aggregate = entry.file_digest();
+                }
+            }
+            Some(b"kernel_version") if entry.buffer().is_some() => {
+                let text = entry.buffer().unwrap_or_default();
+                lines.version = Some(escape(text.strip_suffix(b"\0").unwrap_or(text)));
+            }
+            _ => {}
+        }
+        if agrees(&replay) {
+            lines.reached = Some((replay.clone(), at));
+        }
+    })?;
+    stream.finish()?;
+    lines.end = replay;
+    Ok(lines)
+}
+
+/// The lines of a part that were extended to the PCR, and what with.
+fn events(part: &ListPart, bank: Algorithm, index: u32) -> (Vec<u64>, Vec<Digest>) {
+    let (mut lines, mut events) = (Vec::new(), Vec::new());
+    let _ = each(part, u64::MAX, |line, entry| {
+        if let (true, Some(event)) = (entry.pcr == index, entry.event(bank)) {
+            lines.push(line);
+            events.push(event);
+        }
+    });
+    (lines, events)
+}
+
+/// The first `count` entries of a part that was replayed before.
+pub(super) fn each(
+    part: &ListPart,
+    count: u64,
+    mut entry: impl FnMut(u64, &Entry<'_>),
+) -> Result<(), LogError> {
+    Stream::new(part.form, part.digests).feed(&part.data, |line, at| {
+        if line < count {
+            entry(part.first + line, at);
+        }
+    })
+}
+
+/// The path of an entry, for a person.
+pub(super) fn shown(entry: &Entry<'_>) -> String {
+    entry.name().map_or_else(|| "(no name)".to_owned(), escape)
+}
+
+/// What an entry measured; `None` for what is no file: the boot's aggregate, buffers.
+pub(super) fn measurement(entry: &Entry<'_>, source: Source) -> Option<Measurement> {
+    let name = entry.name();
+    if name == Some(b"boot_aggregate") || entry.buffer().is_some() {
+        return None;
+    }
+    let known = entry.is_built_in();
+    let path = name.filter(|_| known).and_then(|name| CanonicalPath::new(name).ok());
+    let content = match entry.file_digest() {
+        _ if !known => Content::Unread("its template is none of the kernel's own".to_owned()),
+        _ if name.is_some_and(|name| name.starts_with(b"memfd:")) => Content::Fileless,
+        _ if entry.is_violation() => {
+            Content::Unread("it was written while it was measured".to_owned())
+        }
+        Some(digest) => Content::Digest(digest),
+        None => Content::Unread("its digest is of an algorithm that is not known".to_owned()),
+    };
+    Some(Measurement {
+        source,
+        // The list does not tell an exec from a map.
+        event: Event::Exec,
+        path,
+        content,
+        process: Process::default(),
+        time: std::time::SystemTime::UNIX_EPOCH,
+    })
+}
+
+/// How many underscores of a name are taken for spaces, at most.
+const MAX_SPACES: u32 = 8;
+
+/// Judges, where the kernel wrote `_` for each space of a name: a name that the baseline
+/// does not have may be one with spaces that it has. Its bytes must be that file's still.
+pub(super) fn judge(
+    baseline: Option<&dyn Whitelist>,
+    measurement: &Measurement,
+) -> lacre_analyzer::Verdict {
+    let verdict = lacre_analyzer::judge(baseline, measurement);
+    let (lacre_analyzer::Verdict::Violation(violation), Some(path)) = (&verdict, &measurement.path)
+    else {
+        return verdict;
+    };
+    let bytes = path.as_bytes();
+    let scores: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == b'_').collect();
+    let many = scores.len() > MAX_SPACES as usize;
+    if violation.kind != ViolationKind::EntryNotFound || scores.is_empty() || many {
+        return verdict;
+    }
+    for spaces in 1..1usize << scores.len() {
+        let mut name = bytes.to_vec();
+        let taken = scores.iter().enumerate().filter(|(bit, _)| spaces >> bit & 1 == 1);
+        taken.for_each(|(_, at)| name[*at] = b' ');
+        let Ok(path) = CanonicalPath::new(name) else { continue };
+        let spaced = Measurement { path: Some(path), ..measurement.clone() };
+        let allowed = lacre_analyzer::judge(baseline, &spaced);
+        if matches!(allowed, lacre_analyzer::Verdict::Allowed(_)) {
+            return allowed;
+        }
+    }
+    verdict
+}

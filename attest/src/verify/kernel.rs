@@ -1,0 +1,140 @@
+//! What booted: the boot log, `boot_aggregate`, and the kernel's identity.
+
+use lacre_types::{Algorithm, Digest};
+
+use super::finding::KernelFault;
+use super::host::HostList;
+use super::verdict::Question;
+use super::{Case, Finding};
+use crate::boot::BootLog;
+use crate::container::Keeper;
+use crate::pcr;
+use crate::tpm2::Attest;
+
+impl Case<'_> {
+    pub(super) fn kernel(&mut self, attest: &Attest, host: Option<&HostList>) {
+        self.boot_aggregate(attest, host);
+        let log = self.boot_log(attest);
+        let question = Question::Kernel;
+        let Some(policy) = self.expect.kernel.as_ref() else {
+            return self.not_checked(question, "no policy for the kernel was given");
+        };
+        let mut faults = Vec::new();
+        let mut asked = false;
+        if !policy.boot_aggregate.is_empty() {
+            asked = true;
+            match host.and_then(|host| host.boot_aggregate) {
+                Some(digest) if policy.boot_aggregate.contains(&digest) => {}
+                Some(digest) => faults.push(KernelFault::BootAggregate(digest)),
+                None => self.not_checked(question.clone(), "there is no boot_aggregate"),
+            }
+        }
+        for (index, allowed) in &policy.pcrs {
+            asked = true;
+            let value = allowed.first().and_then(|digest| {
+                let bank = digest.algorithm();
+                attest.selection.has(bank, *index).then(|| self.evidence.pcr(bank, *index))?
+            });
+            match value {
+                Some(value) if allowed.contains(&value) => {}
+                Some(value) => faults.push(KernelFault::Pcr { index: *index, value }),
+                None => self.not_checked(question.clone(), "a PCR of the policy was not quoted"),
+            }
+        }
+        for event in &policy.boot_events {
+            asked = true;
+            match &log {
+                Some(log) if log.has(event) => {}
+                Some(_) => faults.push(KernelFault::BootEvent(*event)),
+                None => self.not_checked(question.clone(), "there is no boot log that holds"),
+            }
+        }
+        if !policy.versions.is_empty() {
+            asked = true;
+            match host.map(|host| &host.version) {
+                Some(Some(version)) if policy.versions.contains(version) => {}
+                Some(Some(version)) => faults.push(KernelFault::Version(version.clone())),
+                Some(None) => faults.push(KernelFault::NoVersion),
+                None => self.not_checked(question.clone(), "the host's list does not hold"),
+            }
+        }
+        if policy.container_ima {
+            asked = true;
+            if !self.verdict.has_passed(&Question::Aggregate(Keeper::Kernel)) {
+                faults.push(KernelFault::NoContainerIma);
+            }
+        }
+        let findings = faults.into_iter().map(Finding::Kernel).collect();
+        self.find_some(&question, findings);
+        let answered = self.verdict.answers.contains_key(&question);
+        if !asked {
+            self.not_checked(question, "the policy asks nothing of the kernel");
+        } else if !answered {
+            self.passed(question, "as the policy says");
+        }
+    }
+
+    fn boot_aggregate(&mut self, attest: &Attest, host: Option<&HostList>) {
+        let question = Question::BootAggregate;
+        let Some(host) = host else {
+            return self.not_checked(question, "the host's list does not hold");
+        };
+        let Some(digest) = host.boot_aggregate else {
+            let later = self.evidence.host.as_ref().is_some_and(|part| part.first > 0);
+            return match later {
+                true => self.passed(question, "checked with the list's beginning"),
+                false => self.not_checked(question, "the list has no boot_aggregate"),
+            };
+        };
+        let bank = digest.algorithm();
+        let quoted = boot_pcrs(bank).all(|index| attest.selection.has(bank, index));
+        match self.boot_aggregate_fits(Some(&digest)) {
+            Some(true) if quoted => self.passed(question, digest.to_string()),
+            Some(false) if quoted => self.verdict.find(&question, Finding::BootAggregate),
+            _ => self.not_checked(question, "PCRs 0 to 9 of its bank were not quoted"),
+        }
+    }
+
+    /// Whether a `boot_aggregate` is the digest of the boot's PCRs; `None` when they are
+    /// not known (`ima_calc_boot_aggregate`: 0 to 7, since 5.8 but for SHA-1 0 to 9).
+    pub(super) fn boot_aggregate_fits(&self, digest: Option<&Digest>) -> Option<bool> {
+        let digest = digest?;
+        let bank = digest.algorithm();
+        let values: Option<Vec<Digest>> =
+            boot_pcrs(bank).map(|index| self.evidence.pcr(bank, index)).collect();
+        let values = values?;
+        let parts: Vec<&[u8]> = values.iter().map(Digest::as_bytes).collect();
+        Some(pcr::hash(bank, &parts) == *digest || pcr::hash(bank, &parts[..8]) == *digest)
+    }
+
+    fn boot_log(&mut self, attest: &Attest) -> Option<BootLog> {
+        let question = Question::BootLog;
+        let bytes = self.evidence.boot_log.as_ref()?;
+        let bank = self.expect.bank;
+        let log = match BootLog::parse(bytes, bank) {
+            Ok(log) => log,
+            Err(why) => {
+                self.verdict.find(&question, Finding::BootLogMalformed(why));
+                return None;
+            }
+        };
+        // Later PCRs are extended by user space, too, and so is 10.
+        let pcrs: Vec<_> =
+            log.pcrs().range(0..=9).filter(|(i, _)| attest.selection.has(bank, **i)).collect();
+        let other = |(index, value): &(&u32, &Digest)| {
+            self.evidence.pcr(bank, **index).as_ref() != Some(*value)
+        };
+        let wrong: Vec<u32> = pcrs.iter().filter(|pcr| other(pcr)).map(|(i, _)| **i).collect();
+        let count = pcrs.len();
+        self.find_some(&question, wrong.into_iter().map(Finding::BootLogNotReplayed).collect());
+        match count {
+            0 => self.not_checked(question, "none of its PCRs was quoted"),
+            _ => self.passed(question, format!("{count} PCRs")),
+        }
+        Some(log)
+    }
+}
+
+fn boot_pcrs(bank: Algorithm) -> std::ops::RangeInclusive<u32> {
+    if bank == Algorithm::Sha1 { 0..=7 } else { 0..=9 }
+}

@@ -1,0 +1,113 @@
+//! Evidence against expectations: a pure function that names what it checked, what it did
+//! not, and what it found.
+
+mod containers;
+mod diagnose;
+mod expect;
+mod finding;
+mod host;
+mod kernel;
+mod quote;
+mod state;
+mod verdict;
+
+pub use expect::{Expectations, ExpectedContainer, HostPolicy, KernelPolicy, Nonce};
+pub use finding::{Finding, KernelFault, Log};
+pub use state::{Seen, SeenAnchor};
+pub use verdict::{Answer, Conclusion, Question, Verdict};
+
+use std::collections::BTreeMap;
+
+use crate::evidence::Evidence;
+use crate::tpm2::Attest;
+
+/// More findings of one kind for one list than this say nothing new.
+const MAX_OF_A_KIND: usize = 32;
+
+/// A verdict, and what to keep for the next time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// What was checked and found.
+    pub verdict: Verdict,
+    /// What to keep; `None` where the quote itself does not hold. Keep it only when the
+    /// verdict is one that is acted upon as good.
+    pub seen: Option<Seen>,
+    /// The quote's clock, where the quote holds.
+    pub clock: Option<crate::tpm2::Clock>,
+    /// How many lines the TPM vouches for, by list.
+    pub lines: BTreeMap<Log, u64>,
+}
+
+/// Verifies evidence. `seen` is what was kept of the node the last time; `now` is in
+/// seconds since 1970.
+#[must_use]
+pub fn verify(
+    evidence: &Evidence,
+    expect: &Expectations<'_>,
+    seen: Option<&Seen>,
+    now: u64,
+) -> Verified {
+    let mut case = Case {
+        evidence,
+        expect,
+        seen,
+        verdict: Verdict::default(),
+        lines: BTreeMap::new(),
+        rebooted: false,
+    };
+    let attest = case.quote(now);
+    let next = attest.as_ref().map(|attest| case.lists(attest));
+    let mut verdict = case.verdict;
+    for (question, answer) in &mut verdict.answers {
+        let name = question.to_string();
+        let kind = name.split(':').next().unwrap_or_default();
+        if let (Answer::NotChecked(why), true) = (&*answer, expect.waived.contains(kind)) {
+            *answer = Answer::Waived(why);
+        }
+    }
+    let clock = attest.map(|attest| attest.clock);
+    Verified { verdict, seen: next, clock, lines: case.lines }
+}
+
+/// One verification under way.
+struct Case<'a> {
+    evidence: &'a Evidence,
+    expect: &'a Expectations<'a>,
+    seen: Option<&'a Seen>,
+    verdict: Verdict,
+    lines: BTreeMap<Log, u64>,
+    /// Whether the lists begin anew since `seen`.
+    rebooted: bool,
+}
+
+impl<'a> Case<'a> {
+    fn passed(&mut self, question: Question, seen: impl Into<String>) {
+        if !self.verdict.has_failed(&question) {
+            self.verdict.answer(question, Answer::Passed(seen.into()));
+        }
+    }
+
+    fn not_checked(&mut self, question: Question, why: &'static str) {
+        self.verdict.answer(question, Answer::NotChecked(why));
+    }
+
+    /// All that the quoted PCRs vouch for.
+    fn lists(&mut self, attest: &Attest) -> Seen {
+        let host = self.host_list(attest);
+        let anchors = self.anchors(attest);
+        self.kernel(attest, host.as_ref());
+        self.host_programs(host.as_ref());
+        Seen { clock: attest.clock, host: host.map(|host| host.replay), anchors }
+    }
+
+    /// Findings of one kind, but no more of them than a person reads.
+    fn find_some(&mut self, question: &Question, findings: Vec<Finding>) {
+        let count = findings.len();
+        for finding in findings.into_iter().take(MAX_OF_A_KIND) {
+            self.verdict.find(question, finding);
+        }
+        if let Some(more @ 1..) = count.checked_sub(MAX_OF_A_KIND) {
+            self.verdict.find(question, Finding::More(more as u64));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::finding::Finding;
+
+/// A question that a verification answers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Question {
+    /// Did a TPM's restricted key sign the quote?
+    Quote,
+    /// Is that key the enrolled one?
+    AttestationKey,
+    /// Is the endorsement key of a TPM whose maker is trusted?
+    Endorsement,
+    /// Does the quote answer this verifier's nonce, in time?
+    Nonce,
+    /// Is it over the PCRs that matter, and are these their values?
+    Pcrs,
+    /// Do clock and counters follow what was last seen?
+    Clock,
+    /// Does the firmware's log replay to its PCRs?
+    BootLog,
+    /// Does the host's list replay to its PCR?
+    HostList,
+    /// Does `boot_aggregate` fit the PCRs of this boot?
+    BootAggregate,
+    /// Is the kernel one that the policy allows?
+    Kernel,
+    /// Are the host's programs what its baseline has?
+    HostPrograms,
+    /// Does the keeper's `aggregate` replay to its PCR?
+    Aggregate(crate::container::Keeper),
+    /// Is the container's list what `aggregate` anchors?
+    ContainerList(String),
+    /// Is all that the container ran in its baseline?
+    ContainerBaseline(String),
+}
+
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let id = |id: &str| lacre_types::escape(id.as_bytes());
+        match self {
+            Self::Quote => f.write_str("quote"),
+            Self::AttestationKey => f.write_str("attestation-key"),
+            Self::Endorsement => f.write_str("endorsement"),
+            Self::Nonce => f.write_str("nonce"),
+            Self::Pcrs => f.write_str("pcrs"),
+            Self::Clock => f.write_str("clock"),
+            Self::BootLog => f.write_str("boot-log"),
+            Self::HostList => f.write_str("host-list"),
+            Self::BootAggregate => f.write_str("boot-aggregate"),
+            Self::Kernel => f.write_str("kernel"),
+            Self::HostPrograms => f.write_str("host-programs"),
+            Self::Aggregate(keeper) => write!(f, "aggregate:{keeper}"),
+            Self::ContainerList(container) => write!(f, "container-list:{}", id(container)),
+            Self::ContainerBaseline(container) => {
+                write!(f, "container-baseline:{}", id(container))
+            }
+        }
+    }
+}
+
+impl Serialize for Question {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was checked, and is so. With what was seen.
+    Passed(String),
+    /// It was checked, and is not so: a finding says how.
+    Failed,
+    /// It was not checked, for this reason. Never counts as passed.
+    NotChecked(&'static str),
+    /// It was not checked, and who asked does without.
+    Waived(&'static str),
+}
+
+impl Serialize for Answer {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap as _;
+        let (word, detail) = match self {
+            Self::Passed(seen) => ("passed", seen.as_str()),
+            Self::Failed => ("failed", ""),
+            Self::NotChecked(why) => ("not checked", *why),
+            Self::Waived(why) => ("waived", *why),
+        };
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("answer", word)?;
+        if !detail.is_empty() {
+            map.serialize_entry("detail", detail)?;
+        }
+        map.end()
+    }
+}
+
+/// What it all comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Conclusion {
+    /// Every question that was not waived was checked, and passed.
+    Trusted,
+    /// Nothing is known to be wrong, but not everything was checked.
+    Unproven,
+    /// Something is wrong.
+    Untrusted,
+}
+
+/// What was checked, what was not, and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verdict {
+    pub(super) answers: BTreeMap<Question, Answer>,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// Every question, and what became of it.
+    #[must_use]
+    pub const fn answers(&self) -> &BTreeMap<Question, Answer> {
+        &self.answers
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// What it comes to. There is no way to `Trusted` but by every answer.
+    #[must_use]
+    pub fn conclusion(&self) -> Conclusion {
+        let any = |which: fn(&Answer) -> bool| self.answers.values().any(which);
+        let wrong = self.findings.iter().any(|finding| !finding.is_note());
+        if wrong || any(|answer| *answer == Answer::Failed) {
+            Conclusion::Untrusted
+        } else if self.answers.is_empty() || any(|answer| matches!(answer, Answer::NotChecked(_))) {
+            Conclusion::Unproven
+        } else {
+            Conclusion::Trusted
+        }
+    }
+
+    /// Notes an answer. One that failed stays so, whatever else is said.
+    pub(super) fn answer(&mut self, question: Question, answer: Answer) {
+        match self.answers.get(&question) {
+            Some(Answer::Failed) => {}
+            _ => drop(self.answers.insert(question, answer)),
+        }
+    }
+
+    /// Notes a finding which answers the question with no, unless it is a note.
+    pub(super) fn find(&mut self, question: &Question, finding: Finding) {
+        if !finding.is_note() {
+            self.answer(question.clone(), Answer::Failed);
+        }
+        self.findings.push(finding);
+    }
+
+    pub(super) fn has_failed(&self, question: &Question) -> bool {
+        self.answers.get(question) == Some(&Answer::Failed)
+    }
+
+    pub(super) fn has_passed(&self, question: &Question) -> bool {
+        matches!(self.answers.get(question), Some(Answer::Passed(_)))
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut all = s.serialize_struct("Verdict", 3)?;
+        all.serialize_field("conclusion", &self.conclusion())?;
+        all.serialize_field("answers", &self.answers)?;
+        all.serialize_field("findings", &self.findings)?;
+        all.end()
+    }
+}

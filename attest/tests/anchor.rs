@@ -1,0 +1,411 @@
+//! Lists that the shim keeps, a simulator beneath them; and a node that is enrolled,
+//! challenged and attested from end to end.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use common::{DEADLINE, Swtpm};
+use lacre_attest::container::{Keeper, Secret};
+use lacre_attest::enrol::{Activated, Enrol, EnrolError, NodeState, Pending, Trust};
+use lacre_attest::evidence::{EkPart, Evidence};
+use lacre_attest::ima::write;
+use lacre_attest::pcr;
+use lacre_attest::tpm::{
+    Anchor, AttestationKey, Extend, Journal, JournalError, KeyKind, Places, ShimContainer, Tpm,
+    TpmError, collect,
+};
+use lacre_attest::tpm2::{EkRoots, Selection};
+use lacre_attest::verify::{
+    Conclusion, Expectations, ExpectedContainer, Finding, Verified, verify,
+};
+use lacre_types::{Algorithm, Digest};
+use tempfile::TempDir;
+
+const PCR: u32 = 14;
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn digest(n: u8) -> Digest {
+    Digest::sha256([n; 32])
+}
+
+fn selection() -> Selection {
+    Selection::of(Algorithm::Sha256, [0, 10, PCR])
+}
+
+/// A node without container-IMA: its host's list is a file that the test writes.
+struct Node {
+    swtpm: Swtpm,
+    folder: TempDir,
+    host: u64,
+}
+
+impl Node {
+    fn new() -> Self {
+        let (swtpm, folder) = (Swtpm::new(), tempfile::tempdir().unwrap());
+        fs::create_dir(folder.path().join("ima")).unwrap();
+        fs::write(folder.path().join("ima/binary_runtime_measurements"), "").unwrap();
+        Self { swtpm, folder, host: 0 }
+    }
+
+    fn places(&self) -> Places {
+        Places {
+            ima: self.folder.path().join("ima"),
+            boot_log: self.folder.path().join("none"),
+            journal: Some(self.journal()),
+        }
+    }
+
+    fn journal(&self) -> Journal {
+        let banks = [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha384];
+        Journal::open(&self.folder.path().join("journal"), PCR, &banks).unwrap()
+    }
+
+    /// What the kernel does when something runs on the host.
+    fn measure(&mut self, tpm: &Tpm, name: &str) {
+        self.measure_as(tpm, name, &digest(1));
+    }
+
+    fn measure_as(&mut self, tpm: &Tpm, name: &str, digest: &Digest) {
+        let data = write::ima_ng(digest, name.as_bytes());
+        let logged = pcr::hash(Algorithm::Sha1, &[&data]);
+        let entry = write::binary(10, logged.as_bytes(), b"ima-ng", &data);
+        let path = self.folder.path().join("ima/binary_runtime_measurements");
+        let list = [fs::read(&path).unwrap(), entry].concat();
+        fs::write(path, list).unwrap();
+        self.host += 1;
+        let count = self.folder.path().join("ima/runtime_measurements_count");
+        fs::write(count, format!("{}\n", self.host)).unwrap();
+        tpm.extend(10, vec![pcr::hash(Algorithm::Sha256, &[&data])]).unwrap();
+    }
+}
+
+/// The two sides talk; who listens in between may alter what is said.
+fn enrol(
+    swtpm: &Swtpm,
+    tpm: &Tpm,
+    between: impl FnOnce(&mut Enrol),
+) -> (AttestationKey, EkPart, Result<NodeState, EnrolError>) {
+    let [root, issuer] = swtpm.authorities();
+    let key = tpm.create_ak(KeyKind::Rsa2048, KeyKind::EccP256).unwrap();
+    let endorsement = tpm.endorsement(KeyKind::Rsa2048).unwrap();
+    let chain = vec![endorsement.certificate.unwrap().into(), issuer.into()];
+    let ek = EkPart { public: endorsement.public.into(), chain };
+    let mut asks = Enrol { node: "node-1".to_owned(), ek: ek.clone(), ak: key.public.clone() };
+    between(&mut asks);
+    let roots = EkRoots::new([root.as_slice()]).unwrap();
+    let enrolled = Pending::begin(&asks, &roots, [5; 32], now()).and_then(|(pending, proof)| {
+        let secret = tpm.activate(&proof.credential).unwrap_or_default().into();
+        pending.finish(&Activated { secret }, now())
+    });
+    (key, ek, enrolled)
+}
+
+fn expect<'a>(state: &NodeState, containers: Vec<ExpectedContainer<'a>>) -> Expectations<'a> {
+    let waived = ["kernel", "host-programs", "boot-aggregate", "container-baseline"];
+    Expectations {
+        nonce: state.challenge.clone(),
+        ak_name: Some(state.ak_name.to_vec()),
+        selection: selection(),
+        containers,
+        waived: waived.map(str::to_owned).into(),
+        ..Expectations::default()
+    }
+}
+
+fn container(id: &str, n: u8) -> ExpectedContainer<'static> {
+    let (id, secret) = (id.to_owned(), Secret::new([n; 32]));
+    ExpectedContainer { id, secret, seq: None, keeper: Some(Keeper::Shim), baseline: None }
+}
+
+fn names(verified: &Verified) -> BTreeSet<&'static str> {
+    verified.verdict.findings().iter().map(Finding::name).collect()
+}
+
+#[test]
+fn a_node_is_enrolled_challenged_and_attested() {
+    let mut node = Node::new();
+    let tpm = node.swtpm.open();
+    let (key, ek, enrolled) = enrol(&node.swtpm, &tpm, |_| ());
+    let mut state = enrolled.unwrap();
+    assert_eq!(state.trust, Trust::Unknown);
+    for name in ["/usr/bin/containerd", "/usr/sbin/runc"] {
+        node.measure(&tpm, name);
+    }
+    let tcti = node.swtpm.tcti();
+    drop(tpm);
+
+    let pcr = lacre_attest::tpm::PcrOf::new(tcti.clone(), DEADLINE);
+    let anchor = Anchor::start(node.journal(), pcr).unwrap();
+    let (mut a, seq_a) = anchor.create("a", &Secret::new([1; 32])).unwrap();
+    let (mut b, seq_b) = anchor.create("b", &Secret::new([2; 32])).unwrap();
+    for n in 0..10 {
+        a.push(&digest(n), format!("/bin/a{n}").as_bytes()).unwrap();
+        b.push(&digest(n), format!("/bin/b{n}").as_bytes()).unwrap();
+    }
+    assert!(anchor.wait(DEADLINE), "{:?}", anchor.anchored());
+    drop(anchor);
+    let shims: Vec<ShimContainer> =
+        vec![("a".to_owned(), seq_a, Some("demo:1".to_owned())), ("b".to_owned(), seq_b, None)];
+
+    let tpm = wait_for(&tcti);
+    tpm.load_ak(&key).unwrap();
+    let attest = |node: &Node, tpm: &Tpm, state: &mut NodeState, nonce| {
+        let challenge = state.challenge([nonce; 32], selection(), now(), 60);
+        let ek = Some(ek.clone());
+        let evidence =
+            collect(tpm, "node-1", &key, ek, &challenge, &node.places(), &shims).unwrap();
+        Evidence::parse(&evidence.to_json()).unwrap()
+    };
+    let both = || vec![container("a", 1), container("b", 2)];
+    let evidence = attest(&node, &tpm, &mut state, 7);
+    let verified = verify(&evidence, &expect(&state, both()), None, now());
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+    let by_shim = verified.verdict.answers().iter().any(|(_, answer)| {
+        matches!(answer, lacre_attest::verify::Answer::Passed(seen) if seen.contains("by the shim"))
+    });
+    assert!(by_shim, "the shim's lists are told as the shim's");
+
+    // The same evidence answers no other challenge.
+    state.note(verified, now());
+    assert_eq!(state.trust, Trust::Trusted);
+    let _ = state.challenge([8; 32], selection(), now(), 60);
+    let seen = state.seen.clone();
+    let verified = verify(&evidence, &expect(&state, both()), seen.as_ref(), now());
+    assert_eq!(names(&verified), BTreeSet::from(["NONCE_MISMATCH"]));
+
+    // The next time, only what is new.
+    node.measure(&tpm, "/bin/new");
+    let evidence = attest(&node, &tpm, &mut state, 9);
+    assert_eq!(evidence.host.as_ref().unwrap().first, 2);
+    assert!(evidence.anchors[0].aggregate.is_empty());
+    let verified = verify(&evidence, &expect(&state, both()), state.seen.as_ref(), now());
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+    state.note(verified, now());
+
+    // A list that is cut is told, and so is the node from then on.
+    let path = node.journal().list(seq_b);
+    let list = fs::read(&path).unwrap();
+    fs::write(&path, &list[..list.len() - 20]).unwrap();
+    let mut whole = state.clone();
+    whole.seen = None;
+    let evidence = attest(&node, &tpm, &mut whole, 10);
+    let verified = verify(&evidence, &expect(&whole, both()), None, now());
+    assert!(names(&verified).contains("LOG_MALFORMED"), "{:?}", names(&verified));
+    whole.note(verified, now());
+    assert_eq!(whole.trust, Trust::Untrusted);
+
+    // A reboot is told as one, and what was extended then is gone.
+    drop(tpm);
+    node.swtpm.restart();
+    fs::remove_dir_all(node.folder.path().join("journal")).unwrap();
+    fs::write(node.folder.path().join("ima/binary_runtime_measurements"), "").unwrap();
+    let tpm = node.swtpm.open();
+    tpm.load_ak(&key).unwrap();
+    node.measure(&tpm, "/usr/sbin/runc");
+    let evidence = collect(
+        &tpm,
+        "node-1",
+        &key,
+        None,
+        &state.challenge([11; 32], selection(), now(), 60),
+        &node.places(),
+        &[],
+    )
+    .unwrap();
+    let verified = verify(&evidence, &expect(&state, vec![]), state.seen.as_ref(), now());
+    assert_eq!(names(&verified), BTreeSet::from(["REBOOTED"]));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+}
+
+/// A connection of another thread ends when that thread does.
+fn wait_for(tcti: &str) -> Tpm {
+    Tpm::open(tcti, DEADLINE).unwrap()
+}
+
+#[test]
+fn a_node_with_a_key_of_another_tpm_is_not_enrolled() {
+    let swtpm = Swtpm::new();
+    let tpm = swtpm.open();
+    let other = Swtpm::other();
+    let key = other.open().create_ak(KeyKind::Rsa2048, KeyKind::EccP256).unwrap();
+    let (_, _, enrolled) = enrol(&swtpm, &tpm, |asks| asks.ak = key.public.clone());
+    assert_eq!(enrolled.unwrap_err(), EnrolError::NotActivated);
+    let (_, _, enrolled) = enrol(&swtpm, &tpm, |asks| asks.ak = asks.ek.public.clone());
+    assert!(matches!(enrolled, Err(EnrolError::Unsuitable(_))), "{enrolled:?}");
+    let (_, _, enrolled) = enrol(&swtpm, &tpm, |asks| asks.ek.chain.truncate(1));
+    assert!(matches!(enrolled, Err(EnrolError::Endorsement(_))), "{enrolled:?}");
+}
+
+/// A PCR that fails when it is told to: before it extends, or after.
+#[derive(Clone)]
+struct Flaky(Arc<Mutex<(Digest, Option<bool>)>>);
+
+impl Flaky {
+    fn new(value: Digest) -> Self {
+        Self(Arc::new(Mutex::new((value, None))))
+    }
+}
+
+impl Extend for Flaky {
+    fn extend(&mut self, _: u32, events: Vec<Digest>) -> Result<(), TpmError> {
+        let mut state = self.0.lock().unwrap();
+        let failed = Err(TpmError::TimedOut { doing: "extend a PCR", after: Duration::ZERO });
+        let fails = state.1.take();
+        if fails == Some(false) {
+            return failed;
+        }
+        let event = events.iter().find(|event| event.algorithm() == Algorithm::Sha256).unwrap();
+        state.0 = pcr::extended(&state.0, event.as_bytes());
+        if fails == Some(true) { failed } else { Ok(()) }
+    }
+
+    fn value(&mut self, _: u32) -> Result<Digest, TpmError> {
+        Ok(self.0.lock().unwrap().0)
+    }
+}
+
+/// What the journal's aggregate comes to.
+fn replayed(journal: &Journal) -> Digest {
+    let state = lacre_attest::container::Aggregate::new([Algorithm::Sha256]);
+    let text = journal.read().unwrap();
+    *state.replay(&text, None).unwrap().state.value(Algorithm::Sha256).unwrap()
+}
+
+#[test]
+fn a_batch_that_broke_off_is_anchored_once() {
+    for start in [0, 3] {
+        for extended in [false, true] {
+            for before in 0..3u8 {
+                let folder = tempfile::tempdir().unwrap();
+                let journal = Journal::open(folder.path(), PCR, &[]).unwrap();
+                let mut pcr = Flaky::new(digest(start));
+                for n in 0..before {
+                    journal.anchor(&mut pcr, &[([n; 32], [n; 32])]).unwrap();
+                }
+                pcr.0.lock().unwrap().1 = Some(extended);
+                let event = [([9; 32], [9; 32])];
+                let broken = journal.anchor(&mut pcr, &event).unwrap_err();
+                assert!(matches!(broken, JournalError::Tpm(_)));
+                journal.anchor(&mut pcr, &event).unwrap();
+                assert_eq!(replayed(&journal), pcr.value(PCR).unwrap());
+                let text = String::from_utf8(journal.read().unwrap()).unwrap();
+                let tag = "09".repeat(32);
+                assert_eq!(text.matches(&format!(" {tag} {tag}")).count(), 1, "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_else_extends_the_pcr_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), PCR, &[]).unwrap();
+    let mut pcr = Flaky::new(digest(0));
+    journal.anchor(&mut pcr, &[([1; 32], [1; 32])]).unwrap();
+    pcr.0.lock().unwrap().1 = Some(false);
+    journal.anchor(&mut pcr, &[([2; 32], [2; 32])]).unwrap_err();
+    pcr.extend(PCR, vec![digest(66)]).unwrap();
+    let diverged = journal.anchor(&mut pcr, &[([2; 32], [2; 32])]).unwrap_err();
+    assert!(matches!(diverged, JournalError::Diverged { .. }), "{diverged}");
+}
+
+#[test]
+fn a_tpm_that_comes_back_gets_what_waited() {
+    let mut swtpm = Swtpm::new();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&folder.path().join("j"), PCR, &[]).unwrap();
+    let tcti = swtpm.tcti();
+    swtpm.kill();
+    let pcr = lacre_attest::tpm::PcrOf::new(tcti, Duration::from_secs(5));
+    let anchor = Anchor::start(journal.clone(), pcr).unwrap();
+    let (mut list, _) = anchor.create("a", &Secret::new([1; 32])).unwrap();
+    list.push(&digest(1), b"/bin/a").unwrap();
+    assert!(!anchor.wait(Duration::from_millis(300)), "there is no TPM");
+    assert_eq!(anchor.anchored().waiting, 2);
+    let failure = anchor.anchored().failure.unwrap();
+    assert!(failure.contains("cannot open the TPM"), "{failure}");
+    swtpm.restart_at_same_port();
+    assert!(anchor.wait(DEADLINE), "{:?}", anchor.anchored());
+    drop(anchor);
+    let read = swtpm.open().read(&Selection::of(Algorithm::Sha256, [PCR])).unwrap();
+    assert_eq!(read[&Algorithm::Sha256][&PCR], replayed(&journal));
+    assert!(Path::new(&journal.aggregate()).exists());
+}
+
+/// Writes the worked example of docs/attestation.md: a node on a simulator, two containers
+/// of one image whose lists the shim keeps. `LACRE_EXAMPLE=DIR cargo test -p lacre-attest
+/// --test anchor -- --ignored`.
+#[test]
+#[ignore = "writes files for the documentation"]
+fn the_worked_example() {
+    let folder = std::path::PathBuf::from(std::env::var_os("LACRE_EXAMPLE").unwrap());
+    let write_file = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let files = [("bin/app", "#!/bin/sh\nexec /bin/worker\n"), ("bin/worker", "#!/bin/sh\n")];
+    let sha256 = |text: &str| pcr::hash(Algorithm::Sha256, &[text.as_bytes()]);
+    let mut node = Node::new();
+    let tpm = node.swtpm.open();
+    let (key, ek, enrolled) = enrol(&node.swtpm, &tpm, |_| ());
+    let mut state = enrolled.unwrap();
+    let boot = Selection::of(Algorithm::Sha256, 0..=9);
+    let pcrs = tpm.read(&boot).unwrap().remove(&Algorithm::Sha256).unwrap();
+    let parts: Vec<&[u8]> = pcrs.values().map(Digest::as_bytes).collect();
+    node.measure_as(&tpm, "boot_aggregate", &pcr::hash(Algorithm::Sha256, &parts));
+    for name in ["usr/bin/containerd", "usr/sbin/runc"] {
+        write_file(&format!("host/{name}"), format!("#!{name}\n").as_bytes());
+        node.measure_as(&tpm, &format!("/{name}"), &sha256(&format!("#!{name}\n")));
+    }
+    let tcti = node.swtpm.tcti();
+    drop(tpm);
+    let anchor = lacre_attest::tpm::PcrOf::new(tcti.clone(), DEADLINE);
+    let anchor = Anchor::start(node.journal(), anchor).unwrap();
+    let mut shims: Vec<ShimContainer> = Vec::new();
+    let mut lists = Vec::new();
+    for (n, id) in [(1u8, "web"), (2, "shop")] {
+        let (mut list, seq) = anchor.create(id, &Secret::new([n; 32])).unwrap();
+        for (name, text) in files {
+            write_file(&format!("image/{name}"), text.as_bytes());
+            list.push(&sha256(text), format!("/{name}").as_bytes()).unwrap();
+        }
+        write_file(&format!("{id}.secret"), hex(&[n; 32]).as_bytes());
+        shims.push((id.to_owned(), seq, Some("docker.io/library/demo:1".to_owned())));
+        lists.push(list);
+    }
+    assert!(anchor.wait(DEADLINE));
+    let take = |state: &mut NodeState, nonce: u8, name: &str| {
+        let tpm = wait_for(&tcti);
+        tpm.load_ak(&key).unwrap();
+        let selection = Selection::of(Algorithm::Sha256, 0..=PCR);
+        let challenge = state.challenge([nonce; 32], selection, now(), 60);
+        let evidence =
+            collect(&tpm, "node-1", &key, Some(ek.clone()), &challenge, &node.places(), &shims);
+        write_file(name, &evidence.unwrap().to_json());
+    };
+    drop(anchor);
+    take(&mut state, 7, "evidence.json");
+    let [root, _] = node.swtpm.authorities();
+    write_file("maker.der", &root);
+    let expect = format!(
+        "attestationKey: {}\nmakers: [maker.der]\npcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, {PCR}]\n\
+         kernel:\n  bootAggregate: [\"{}\"]\n\
+         host:\n  baseline: host.baseline\n  programs: [/usr/bin/containerd, /usr/sbin/runc]\n\
+         containers:\n  web: {{secret: web.secret, baseline: image.baseline}}\n\
+         \x20 shop: {{secret: shop.secret, baseline: image.baseline}}\n",
+        hex(&state.ak_name),
+        pcr::hash(Algorithm::Sha256, &parts),
+    );
+    write_file("expect.yaml", expect.as_bytes());
+}

@@ -1,0 +1,142 @@
+//! `lacre attest` as a person and a script meet it.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use lacre_attest::container::Secret;
+use lacre_attest::testing::Node;
+use lacre_types::Digest;
+
+fn lacre(args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lacre"));
+    command.arg("attest").args(args).current_dir(dir).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A node with one container that ran what its image has, and all the files.
+fn world() -> (tempfile::TempDir, Node) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let script = b"#!/bin/sh\n";
+    for (root, name) in [("image", "app.sh"), ("host", "runc.sh")] {
+        fs::create_dir_all(dir.join(root).join("bin")).unwrap();
+        fs::write(dir.join(root).join("bin").join(name), script).unwrap();
+        let made = Command::new(env!("CARGO_BIN_EXE_lacre"))
+            .args(["baseline", "generate", "--rootfs", root, "-o", &format!("{root}.baseline")])
+            .current_dir(dir)
+            .status()
+            .unwrap();
+        assert!(made.success());
+    }
+    let digest = lacre_attest::pcr::hash(lacre_types::Algorithm::Sha256, &[script]);
+    let mut node = Node::boot();
+    node.measure(&digest, "/bin/runc.sh");
+    node.create("web", Secret::new([7; 32]));
+    node.run("web", &digest, "/bin/app.sh");
+    node.flush();
+    fs::write(dir.join("web.secret"), "07".repeat(32) + "\n").unwrap();
+    let expect = format!(
+        "attestationKey: {}\nnonce: {}\nkernel:\n  pcrs: {{0: [\"{}\"]}}\n  containerIma: true\n\
+         host:\n  baseline: host.baseline\n  programs: [/bin/runc.sh]\n\
+         containers:\n  web: {{secret: web.secret, keeper: kernel, baseline: image.baseline}}\n",
+        hex(&node.ak_name()),
+        hex(b"nonce"),
+        node.pcrs[&0]
+    );
+    fs::write(dir.join("expect.yaml"), expect).unwrap();
+    fs::write(dir.join("evidence.json"), node.evidence(b"nonce").to_json()).unwrap();
+    (temp, node)
+}
+
+const VERIFY: &[&str] = &["verify", "--evidence", "evidence.json", "--expect", "expect.yaml"];
+
+#[test]
+fn trusted_untrusted_and_unproven_differ_in_status() {
+    let (temp, mut node) = world();
+    let dir = temp.path();
+    let good = lacre(VERIFY, dir);
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    assert!(out(&good).starts_with("node node-1: TRUSTED\n"), "{}", out(&good));
+
+    let unproven = lacre(&["verify", "--evidence", "evidence.json"], dir);
+    assert_eq!(unproven.status.code(), Some(2), "{unproven:?}");
+    assert!(out(&unproven).contains("no nonce was given"));
+
+    let other = lacre(&[VERIFY, &["--nonce", "00ff"]].concat(), dir);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(out(&other).lines().any(|line| line.trim_start().starts_with("NONCE_MISMATCH")));
+
+    node.run("web", &Digest::sha256([9; 32]), "/tmp/evil");
+    node.flush();
+    fs::write(dir.join("evidence.json"), node.evidence(b"nonce").to_json()).unwrap();
+    let bad = lacre(&[VERIFY, &["--json"]].concat(), dir);
+    assert_eq!(bad.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_str(&out(&bad)).unwrap();
+    assert_eq!(json["verdict"]["conclusion"], "untrusted");
+    let finding = &json["verdict"]["findings"][0];
+    assert_eq!(finding["finding"], "CONTAINER_VIOLATION");
+    assert_eq!((&finding["containerID"], &finding["path"]), (&"web".into(), &"/tmp/evil".into()));
+}
+
+#[test]
+fn what_is_kept_serves_the_next_time() {
+    let (temp, mut node) = world();
+    let dir = temp.path();
+    let kept = lacre(&[VERIFY, &["--keep", "seen.json"]].concat(), dir);
+    assert_eq!(kept.status.code(), Some(0));
+    node.reboot(&[1; 32]);
+    fs::write(dir.join("evidence.json"), node.evidence(b"nonce").to_json()).unwrap();
+    let after = lacre(&[VERIFY, &["--seen", "seen.json"]].concat(), dir);
+    assert!(
+        out(&after).lines().any(|line| line.trim_start().starts_with("REBOOTED")),
+        "{}",
+        out(&after)
+    );
+}
+
+#[test]
+fn measurements_of_all_lists_are_told_apart() {
+    let (temp, _) = world();
+    let args = ["measurements", "--evidence", "evidence.json", "--expect", "expect.yaml"];
+    let listed = lacre(&args, temp.path());
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+    let text = out(&listed);
+    let row = text.lines().find(|line| line.contains("/bin/app.sh")).unwrap();
+    for word in ["kernel", "web", "docker.io/library/demo:1", "sha256:"] {
+        assert!(row.contains(word), "{row}");
+    }
+    let listed = lacre(&[&args[..], &["--json"]].concat(), temp.path());
+    let first: serde_json::Value =
+        serde_json::from_str(out(&listed).lines().next().unwrap()).unwrap();
+    assert_eq!(first["path"], "boot_aggregate");
+}
+
+#[test]
+fn what_cannot_be_read_is_2_and_wrong_usage_64() {
+    let (temp, _) = world();
+    let dir = temp.path();
+    fs::write(dir.join("bad.json"), "{\"version\": 2}").unwrap();
+    fs::write(dir.join("bad.yaml"), "nonse: 00\n").unwrap();
+    let cases = [
+        (&["verify", "--evidence", "none"][..], 2, "cannot read none"),
+        (&["verify", "--evidence", "bad.json"], 2, "version 2"),
+        (&["verify", "--evidence", "evidence.json", "--expect", "bad.yaml"], 2, "nonse"),
+        (&["verify", "--evidence", "evidence.json", "--nonce", "0"], 64, "hex"),
+        (&["verify"], 64, "--evidence"),
+    ];
+    for (args, status, says) in cases {
+        let output = lacre(args, dir);
+        let text = String::from_utf8(output.stderr.clone()).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {text}");
+        assert!(text.contains(says), "{args:?}: {text}");
+    }
+}

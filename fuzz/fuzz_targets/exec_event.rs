@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| lacre_measure::exec_trace::fuzz::fuzz_event(data));

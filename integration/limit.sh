@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# cargo's runner for the tests: what hangs is ended with all that it started, and named.
+set -um
+limit=${LACRE_TEST_LIMIT:-900}
+timeout --kill-after=10 "$limit" "$@" &
+# It has a process group of its own, which the terminal's Ctrl-C does not reach.
+trap 'kill %1' INT TERM HUP
+wait %1
+status=$?
+if [ "$status" -ge 124 ] && [ "$SECONDS" -ge "$limit" ]; then
+    echo "test binary $1 ... TIMED OUT after $limit s" >&2
+    exit 124
+fi
+exit "$status"

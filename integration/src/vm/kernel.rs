@@ -1,0 +1,94 @@
+//! The kernels, and where their images are.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::paths::cache;
+
+/// What a guest runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Linux 6.12 with the patches of `kernel/`: container-IMA.
+    Patched,
+    /// Debian's 6.12 with an IMA policy of ours.
+    StockIma,
+    /// Debian's 6.12 with BPF among its security modules.
+    StockBpf,
+}
+
+/// What QEMU loads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Boot {
+    pub(crate) image: PathBuf,
+    pub(crate) initrd: Option<PathBuf>,
+    pub(crate) arguments: String,
+}
+
+/// A panic ends QEMU, which runs with `-no-reboot`. On a busy machine the emulated timer is
+/// late for the kernel's look at whether it ticks, which then panics: `no_timer_check`.
+const ALWAYS: &str = "console=ttyS0 panic=-1 quiet no_timer_check random.trust_cpu=on rw";
+
+impl Kernel {
+    /// # Errors
+    /// When the image is not there; the error says what brings it.
+    pub(crate) fn boot(self) -> Result<Boot> {
+        let (image, initrd) = match self {
+            Self::Patched => (patched()?, None),
+            Self::StockIma | Self::StockBpf => {
+                let folder = cache().join("vm/debian-6.12");
+                (folder.join("vmlinuz"), Some(folder.join("initrd")))
+            }
+        };
+        let bring = match self {
+            Self::Patched => MAKE,
+            Self::StockIma | Self::StockBpf => "run integration/vm/prepare.sh",
+        };
+        for file in [Some(&image), initrd.as_ref()].into_iter().flatten() {
+            ensure!(file.is_file(), "{} is missing; {bring}", file.display());
+        }
+        let own = match self {
+            Self::Patched => "root=/dev/vda lsm=integrity,bpf ima_container=on lacre.ima",
+            Self::StockIma => "lsm=landlock,lockdown,yama,integrity lacre.ima",
+            Self::StockBpf => "lsm=landlock,lockdown,yama,integrity,bpf",
+        };
+        Ok(Boot { image, initrd, arguments: format!("{ALWAYS} {own}") })
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Patched => "the patched kernel",
+            Self::StockIma => "stock 6.12 with IMA",
+            Self::StockBpf => "stock 6.12 with BPF LSM",
+        })
+    }
+}
+
+const MAKE: &str = "run `make kernel FLAVOUR=bpf`, or name an image in LACRE_KERNEL";
+
+/// `LACRE_KERNEL`, else the best image that `make kernel` has left in the cache: one with
+/// BTF, for lacre's own sources, before one without; then the newest.
+fn patched() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("LACRE_KERNEL") {
+        return Ok(PathBuf::from(named));
+    }
+    let folder = cache().join("kernel");
+    let built = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let image = built.filter_map(|entry| {
+        let image = entry.path().join("bzImage");
+        let config = fs::read_to_string(entry.path().join("config")).ok()?;
+        let has = |option: &str| config.lines().any(|line| line == option);
+        // Its checks make an emulated machine several times slower.
+        let fast = !has("CONFIG_KASAN=y");
+        let made = image.metadata().ok()?.modified().ok()?;
+        fast.then_some((has("CONFIG_DEBUG_INFO_BTF=y"), made, image))
+    });
+    let (_, _, image) =
+        image.max().with_context(|| format!("no */bzImage in {}; {MAKE}", folder.display()))?;
+    Ok(image)
+}

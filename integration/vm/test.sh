@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the tests in virtual machines, on every kernel: test.sh [WORD...], where a WORD is a
+# part of the tests' names (stock_ima, stock_bpf, patched, guest_faults).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+integration/vm/prepare.sh
+# The image of these very patches, built if it is not in the cache.
+if [ -z "${LACRE_KERNEL:-}" ] && [ -x kernel/build.sh ] && [[ " ${*:-patched} " == *" patched"* ]]; then
+    LACRE_KERNEL=$(kernel/build.sh bpf image)
+    export LACRE_KERNEL
+fi
+# A guest has one processor, and its tests wait for each other: with these many, those of two
+# kernels run at once.
+cargo test -p lacre-integration --test vm -- \
+    --include-ignored --test-threads="${LACRE_TEST_THREADS:-8}" "$@"

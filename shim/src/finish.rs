@@ -1,0 +1,110 @@
+//! A `delete` that is killed half-way is finished by another process.
+//!
+//! containerd gives `delete` five seconds (`timeout.shim.cleanup`), which on a machine
+//! without time to spare may not do for killing a container. It kills `delete` then, forgets
+//! the container, and keeps the bundle until it is restarted itself.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, PipeWriter, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::bundle;
+use crate::delete::{self, DeleteError};
+
+/// The first argument of who finishes; the others are those of its `delete`.
+pub const ARGUMENT: &str = "--finish";
+
+/// When the second process starts: half of containerd's patience. Hardly any `delete` takes
+/// so long.
+const LATE: Duration = Duration::from_millis(2500);
+/// What it is told when there is nothing to finish.
+const DONE: &[u8] = b"done";
+
+/// Stands by while a `delete` works.
+#[derive(Debug)]
+pub struct Standby {
+    done: SyncSender<()>,
+    thread: io::Result<JoinHandle<()>>,
+}
+
+impl Standby {
+    /// From now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        let (done, waiting) = sync_channel(1);
+        let thread = thread::Builder::new().name("lacre-standby".into());
+        Self { done, thread: thread.spawn(move || stand_by(&waiting)) }
+    }
+
+    /// containerd has its answer.
+    pub fn end(self) {
+        // Room for one, and nothing else is ever sent.
+        let _ = self.done.try_send(());
+        if let Ok(thread) = self.thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn stand_by(waiting: &Receiver<()>) {
+    if !matches!(waiting.recv_timeout(LATE), Err(RecvTimeoutError::Timeout)) {
+        return;
+    }
+    // Without it, a kill leaves what it has always left.
+    let Ok(mut finisher) = spawn() else { return };
+    if waiting.recv().is_ok() {
+        // Who can't be told finds a bundle that containerd removes.
+        let _ = finisher.write_all(DONE);
+    }
+}
+
+fn spawn() -> io::Result<PipeWriter> {
+    let (reader, writer) = io::pipe()?;
+    Command::new("/proc/self/exe")
+        .arg0(env::args_os().next().unwrap_or_default())
+        .arg(ARGUMENT)
+        .args(env::args_os().skip(1))
+        .stdin(reader)
+        // containerd waits for whoever holds its pipes.
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    Ok(writer)
+}
+
+/// Waits for the `delete` that started this process, and finishes it if it was killed.
+///
+/// # Errors
+/// When it can't be finished either.
+pub fn run(args: &Args) -> Result<(), DeleteError> {
+    let bundle = delete::bundle_of(args)?;
+    // Held, so that its number is not the next one's.
+    let ours = File::open(&bundle).map_err(DeleteError::Bundle)?;
+    let mut said = Vec::new();
+    io::stdin().read_to_end(&mut said).map_err(DeleteError::Bundle)?;
+    if said == DONE || !is_at(&ours, &bundle) {
+        return Ok(());
+    }
+    if delete::run(args)?.status.success() && is_at(&ours, &bundle) {
+        bundle::remove(&bundle).map_err(DeleteError::Bundle)?;
+    }
+    Ok(())
+}
+
+/// Whether the bundle is still the same: containerd, restarted meanwhile, removes it and may
+/// make another of this name.
+fn is_at(bundle: &File, path: &Path) -> bool {
+    let (Ok(held), Ok(found)) = (bundle.metadata(), fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (held.dev(), held.ino()) == (found.dev(), found.ino())
+}

@@ -1,0 +1,26 @@
+//! Entries for fuzzing: each takes any bytes, and fails by panicking.
+
+use crate::{CanonicalPath, Digest, escape};
+
+/// A path, and the text that shows it.
+#[allow(clippy::expect_used, reason = "a fuzz entry fails by panicking")]
+pub fn fuzz_path(data: &[u8]) {
+    let shown = escape(data);
+    assert!(!shown.contains(|c: char| c.is_control() || c == '\u{202e}'));
+    let Ok(path) = CanonicalPath::new(data) else { return };
+    assert!(path.as_bytes().len() <= data.len());
+    assert_eq!(CanonicalPath::new(path.as_bytes()).expect("canonical is a fixed point"), path);
+    assert!(path.parts().all(|part| !matches!(part, b"" | b"." | b"..")));
+    let parts: Vec<u8> = path.parts().flat_map(|part| [b"/", part].concat()).collect();
+    assert_eq!(if parts.is_empty() { b"/" } else { &parts[..] }, path.as_bytes());
+}
+
+/// A digest.
+pub fn fuzz_digest(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(digest) = text.parse::<Digest>()
+    {
+        assert_eq!(digest.to_string(), text);
+        assert_eq!(Digest::new(digest.algorithm(), digest.as_bytes()), Some(digest));
+    }
+}
