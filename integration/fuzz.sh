@@ -8,6 +8,8 @@ cd "$(dirname "$0")/../fuzz"
 seconds=${FUZZ_SECONDS:-60}
 # Flags from outside would take the place of those that give coverage.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_BUILD_RUSTFLAGS
+# libFuzzer is C++; clang is there for the BPF programs, g++ perhaps not.
+command -v c++ >/dev/null || export CXX=clang++
 if ! cargo build --quiet --release --target-dir target; then
     echo "fuzz build ... FAILED"
     exit 1

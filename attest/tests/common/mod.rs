@@ -1,7 +1,7 @@
 //! A TPM simulator of each test's own, made with certificates by a CA of its own.
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
+    clippy::unwrap_used,
     dead_code,
     reason = "what fails here fails the test"
 )]

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use serde::de::DeserializeOwned;
 
 use super::kernel::Kernel;
@@ -13,10 +13,13 @@ use super::machine::Machine;
 use super::rootfs;
 use super::wire::{self, Answer, Hello, Request};
 
-/// From QEMU's start to the agent's first word: 10 to 20 s on two idle cores.
-const BOOT: Duration = Duration::from_secs(180);
-/// No request takes longer, or the guest hangs: the slowest take 15 s on two idle cores.
-const ANSWER: Duration = Duration::from_secs(180);
+/// From QEMU's start to the agent's first word: 10 s of one core, and more where a host has
+/// other things to do.
+const BOOT: Duration = Duration::from_secs(300);
+/// No request takes longer, or the guest hangs: the slowest take 15 s of one core, and have
+/// taken 180 s on a host with 80 busy processes.
+const ANSWER: Duration = Duration::from_secs(600);
+
 /// A kernel under QEMU, with a TPM of its own, and the agent that does what tests ask.
 #[derive(Debug)]
 pub struct Guest {
@@ -137,7 +140,12 @@ impl Guest {
 
 fn hello(stream: UnixStream, limit: Duration) -> Result<(BufReader<UnixStream>, Hello)> {
     let mut control = BufReader::new(stream);
-    let hello = next(&mut control, limit).context("waiting for the agent's first word")?;
+    let hello: Hello = next(&mut control, limit).context("waiting for the agent's first word")?;
+    ensure!(
+        hello.tpm,
+        "the guest's kernel found no TPM, which it looks for no longer than 2 s: is this \
+         machine busy with something else?"
+    );
     Ok((control, hello))
 }
 

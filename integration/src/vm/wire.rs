@@ -45,6 +45,8 @@ pub struct Hello {
     pub release: String,
     /// Since the kernel's start.
     pub uptime_ms: u64,
+    /// Whether the kernel has found its TPM.
+    pub tpm: bool,
 }
 
 /// The answer to a request.

@@ -1,7 +1,9 @@
 //! Entry points for fuzzing.
 
+use lacre_types::base_name;
+
 use super::abi::{Counters, Entry, Told};
-use super::script::{base_name, script};
+use super::script::script;
 
 /// An event of the ring, and what the maps hold.
 pub fn fuzz_event(data: &[u8]) {
