@@ -269,7 +269,7 @@ fn a_script_is_an_argument() {
 fn a_shebang_names_its_script() {
     let image = Image::new();
     let script = image.lower().join("opt/s");
-    common::place::script(&script, "#!/bin/sh -e\n: >/tmp/m\n");
+    common::place::write(&script, "#!/bin/sh -e\n: >/tmp/m\n");
     let mut it = guarded(&image, Mode::Audit);
     it.container.start("/bin/t each");
     assert_eq!(it.container.each("/opt/s"), 0);

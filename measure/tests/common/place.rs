@@ -1,4 +1,4 @@
-//! Programs and scripts put where they will be executed, by other processes: what this one has
+//! Files put where they will be executed, by other processes: what this one has
 //! open for writing, each child that another test's thread forks meanwhile has open too, and
 //! until that one's exec nobody may execute it (`ETXTBSY`).
 
@@ -19,14 +19,14 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     assert!(copied.unwrap().success());
 }
 
-/// Writes a script.
-pub fn script(path: &Path, text: &str) {
+/// Writes a file that may be executed.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) {
     let mut writer = Command::new("sh")
         .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
         .arg(path)
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    writer.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
     assert!(writer.wait().unwrap().success());
 }

@@ -257,7 +257,7 @@ fn a45_a_foreign_loader_or_interpreter_is_denied() {
     let container = Container::start(|lower| {
         dynamic(lower);
         compile(&lower.join("bin/foreign"), &["-DNOTE=\"f\"", foreign]);
-        place::script(&lower.join("bin/script"), "#!/tmp/ld.so\n");
+        place::write(&lower.join("bin/script"), "#!/tmp/ld.so\n");
     });
     let baseline = Baseline::of(&container.lower(), Mode::Enforce);
     let it = Guarded::arm(container, baseline, Mode::Enforce, Block::Exec, Limits::default());

@@ -109,7 +109,7 @@ impl Container {
             "set -e; cd {dir}; {mount}; cd root
              mount -t tmpfs tmpfs dev/shm; mount -t proc proc proc; mount --bind ../volume vol
              pivot_root . .old; /bin/busybox umount -l /.old
-             echo ready; exec /bin/busybox sleep 1000000",
+             exec /bin/busybox sh -c 'echo ready; read never'",
             dir = dir.path().display()
         );
         let mut init = Command::new("unshare")
