@@ -1,5 +1,10 @@
 //! A TPM simulator of each test's own, made with certificates by a CA of its own.
-#![allow(clippy::expect_used, clippy::unwrap_used, dead_code, reason = "what fails here fails the test")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "what fails here fails the test"
+)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};

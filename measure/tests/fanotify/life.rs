@@ -10,7 +10,7 @@ use lacre_types::{Content, Measurement, Mode, Source};
 
 use crate::baseline::{path, sha256};
 use crate::container::{Container, programs};
-use crate::{Baseline, EPERM, Guarded, target};
+use crate::{Baseline, EPERM, Guarded, place, target};
 
 const HUGE: u64 = 20_000_000_000;
 
@@ -243,7 +243,7 @@ fn lets_go(dev: u64, size: Option<u64>) {
 fn settled_files_are_bounded_and_the_oldest_goes() {
     let container = Container::start(|lower| {
         for n in 0..8 {
-            std::fs::copy(&programs().good, lower.join(format!("bin/g{n}"))).unwrap();
+            place::copy(&programs().good, lower.join(format!("bin/g{n}")));
         }
     });
     let baseline = Baseline::of(&container.lower(), Mode::Enforce);
