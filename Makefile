@@ -51,7 +51,7 @@ attacks: build ## run the attack suite, and write docs/attacks.md
 	@LACRE_BIN_DIR=$(abspath $(debug)) LACRE_ATTACKS_OUT=docs/attacks.md \
 		$(CARGO) test -p lacre-integration --test attacks -- --test-threads=1 --nocapture
 
-kernel: ## build the guest kernel with container-IMA (FLAVOUR=base, debug or bpf)
+kernel: ## build the guest kernel with container-IMA (FLAVOUR=base, debug, bpf or uml)
 	@kernel/build.sh $(or $(FLAVOUR),base) image
 
 kernel-deb: ## the same as packages (FLAVOUR=debian: for a real machine; takes hours)

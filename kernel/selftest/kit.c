@@ -160,7 +160,7 @@ static uint32_t take32(const char **p)
 	return v;
 }
 
-struct list list_read(const char *path)
+static struct list list_read(const char *path, int digest_size)
 {
 	struct list l = { 0 };
 	size_t len, size = 0;
@@ -178,8 +178,9 @@ struct list list_read(const char *path)
 						   sizeof(*l.lines));
 		line = &l.lines[l.count++];
 		line->pcr = take32(&p);
-		memcpy(line->digest, p, DIGEST);
-		p += DIGEST;
+		memset(line->digest, 0, DIGEST);
+		memcpy(line->digest, p, digest_size);
+		p += digest_size;
 		n = take32(&p);
 		if (n != 6 || memcmp(p, "ima-ng", 6))
 			die("not an ima-ng line");
@@ -209,12 +210,15 @@ struct list box_list(const struct box *b)
 
 	sprintf(path, CONTAINERS "%s/binary_runtime_measurements_sha256",
 		b->id);
-	return list_read(path);
+	return list_read(path, DIGEST);
 }
 
 struct list host_list(void)
 {
-	return list_read(IMA "binary_runtime_measurements_sha256");
+	/* Without a TPM IMA's own list is there with SHA-1 digests only. */
+	if (access(IMA "binary_runtime_measurements_sha256", F_OK))
+		return list_read(IMA "binary_runtime_measurements", 20);
+	return list_read(IMA "binary_runtime_measurements_sha256", DIGEST);
 }
 
 void list_free(struct list *l)

@@ -47,8 +47,7 @@ struct list {
 	unsigned long count;
 };
 
-/* Reads and takes apart a binary list in the SHA-256 format. */
-struct list list_read(const char *path);
+/* Read and take apart the binary lists. */
 struct list box_list(const struct box *b);
 struct list host_list(void);
 void list_free(struct list *l);

@@ -28,7 +28,7 @@ mkdir -p "$root"/{bin,dev,proc,sys}
 cp "$work/ima_container_test" "$work/tiny" "$here/policy" "$here/init" "$root/"
 cp "$(command -v busybox)" "$root/bin/"
 (cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/initrd.gz"
-arguments="rdinit=/init quiet panic=-1 ima_template=ima-ng ima_hash=sha256 ima_container=$container"
+arguments="rdinit=/init ${QUIET-quiet} panic=-1 ima_template=ima-ng ima_hash=sha256 ima_container=$container"
 arguments+=" selftest_args=$lines,$rounds selftest_layer=$layer ${APPEND:-}"
 
 qemu() {
@@ -52,7 +52,7 @@ qemu() {
 user_mode() {
     mkdir "$work/tmp"
     machine=(env "TMPDIR=$work/tmp" "$kernel" mem=1G "initrd=$work/initrd.gz"
-        con=null con0=null,fd:1 $arguments)
+        con=null con0=null,fd:1 ssl=null $arguments)
 }
 
 if [ "$(basename "$kernel")" = linux ]; then user_mode; else qemu; fi

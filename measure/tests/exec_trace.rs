@@ -116,9 +116,8 @@ fn a_good_program_that_became_a_giant() {
     let mut it = guarded(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     let path = format!("/proc/{}/root/bin/sh", it.container.init_pid);
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.set_len(65 << 20).unwrap();
-    drop(file);
+    let grown = std::process::Command::new("truncate").args(["--size=65M", &path]).status();
+    assert!(grown.unwrap().success());
     assert_eq!(it.container.each("/bin/sh -c exit"), KILLED);
     let (found, _) = it.judge.wait_path("/bin/sh");
     // Its size alone tells that it is another.
@@ -190,7 +189,7 @@ fn an_elf_interpreter_that_is_not_in_the_baseline() {
     // The program is allowed, what loads it is not.
     let mut image = Image::new();
     let loader = "/opt/ld.so";
-    std::fs::copy("/lib64/ld-linux-x86-64.so.2", image.lower().join(&loader[1..])).unwrap();
+    common::copy("/lib64/ld-linux-x86-64.so.2", image.lower().join(&loader[1..]));
     let program = image.lower().join("opt/p");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/helper.c");
     let built = std::process::Command::new("clang")
@@ -270,8 +269,7 @@ fn a_script_is_an_argument() {
 fn a_shebang_names_its_script() {
     let image = Image::new();
     let script = image.lower().join("opt/s");
-    std::fs::write(&script, "#!/bin/sh -e\n: >/tmp/m\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    common::place::write(&script, "#!/bin/sh -e\n: >/tmp/m\n");
     let mut it = guarded(&image, Mode::Audit);
     it.container.start("/bin/t each");
     assert_eq!(it.container.each("/opt/s"), 0);
@@ -296,7 +294,7 @@ fn code_after_c_is_no_script() {
 #[test]
 fn a_script_after_c_is_looked_at() {
     let mut image = Image::new();
-    std::fs::copy(image.lower().join("bin/sh"), image.lower().join("bin/perl")).unwrap();
+    common::copy(image.lower().join("bin/sh"), image.lower().join("bin/perl"));
     image.allow("/bin/perl");
     std::fs::write(image.lower().join("opt/bad"), "1;\n").unwrap();
     let mut it = guarded(&image, Mode::Audit);

@@ -221,8 +221,9 @@ fn end(args: &Args, place: &Place, state: &State) {
     }
     if !state.guard.wait(GOING * 2) {
         let _ = state.guard.kill(GOING);
-        serve::clear(place, &state.inner_sockets);
     }
+    // Where it was killed, by us or by others, it has left what it has in good order removed.
+    serve::clear(place, &state.inner_sockets);
 }
 
 /// It holds a container whose Delete it was never told of, and would not end with it.
@@ -243,4 +244,28 @@ fn ask_to_end(args: &Args, state: &State) {
             .await;
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Process;
+
+    #[test]
+    fn a_guard_that_is_killed_while_its_last_container_goes_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().join("0a"));
+        let mut guard = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let state = State {
+            guard: Process::by_pid(guard.id()).unwrap(),
+            inner: None,
+            inner_sockets: Vec::new(),
+            containers: Vec::new(),
+        };
+        place.keep(&state).unwrap();
+        guard.kill().unwrap();
+        end(&Args::default(), &place, &state);
+        guard.wait().unwrap();
+        assert_eq!(place.state().unwrap(), None);
+    }
 }

@@ -25,13 +25,17 @@ pub const ARGUMENT: &str = "--finish";
 /// When the second process starts: half of containerd's patience. Hardly any `delete` takes
 /// so long.
 const LATE: Duration = Duration::from_millis(2500);
-/// What it is told when there is nothing to finish.
+/// What it is told when the first has come to its end, well or not.
 const DONE: &[u8] = b"done";
+const FAILED: &[u8] = b"failed";
+/// How long containerd may take to remove the bundle of a `delete` that went well. It does
+/// not where the answer came as its patience ended.
+const TAKEN: Duration = Duration::from_secs(3);
 
 /// Stands by while a `delete` works.
 #[derive(Debug)]
 pub struct Standby {
-    done: SyncSender<()>,
+    done: SyncSender<&'static [u8]>,
     thread: io::Result<JoinHandle<()>>,
 }
 
@@ -44,25 +48,25 @@ impl Standby {
         Self { done, thread: thread.spawn(move || stand_by(&waiting)) }
     }
 
-    /// containerd has its answer.
-    pub fn end(self) {
+    /// containerd has its answer, that it went well or not.
+    pub fn end(self, well: bool) {
         // Room for one, and nothing else is ever sent.
-        let _ = self.done.try_send(());
+        let _ = self.done.try_send(if well { DONE } else { FAILED });
         if let Ok(thread) = self.thread {
             let _ = thread.join();
         }
     }
 }
 
-fn stand_by(waiting: &Receiver<()>) {
+fn stand_by(waiting: &Receiver<&[u8]>) {
     if !matches!(waiting.recv_timeout(LATE), Err(RecvTimeoutError::Timeout)) {
         return;
     }
     // Without it, a kill leaves what it has always left.
     let Ok(mut finisher) = spawn() else { return };
-    if waiting.recv().is_ok() {
-        // Who can't be told finds a bundle that containerd removes.
-        let _ = finisher.write_all(DONE);
+    if let Ok(how) = waiting.recv() {
+        // Who can't be told does it once more, which changes nothing.
+        let _ = finisher.write_all(how);
     }
 }
 
@@ -91,10 +95,16 @@ pub fn run(args: &Args) -> Result<(), DeleteError> {
     let ours = File::open(&bundle).map_err(DeleteError::Bundle)?;
     let mut said = Vec::new();
     io::stdin().read_to_end(&mut said).map_err(DeleteError::Bundle)?;
-    if said == DONE || !is_at(&ours, &bundle) {
-        return Ok(());
-    }
-    if delete::run(args)?.status.success() && is_at(&ours, &bundle) {
+    let well = match said.as_slice() {
+        FAILED => false,
+        DONE => {
+            // There is nobody who would tell that it is never removed.
+            thread::sleep(TAKEN);
+            true
+        }
+        _ => is_at(&ours, &bundle) && delete::run(args)?.status.success(),
+    };
+    if well && is_at(&ours, &bundle) {
         bundle::remove(&bundle).map_err(DeleteError::Bundle)?;
     }
     Ok(())

@@ -40,9 +40,10 @@ fn main() -> ExitCode {
         }
         Action::Delete => {
             let standby = Standby::begin();
-            let code =
-                delete::run(&args).map_or_else(|error| fail(&error), |output| pass_on(&output));
-            standby.end();
+            let output = delete::run(&args);
+            let well = output.as_ref().is_ok_and(|output| output.status.success());
+            let code = output.map_or_else(|error| fail(&error), |output| pass_on(&output));
+            standby.end(well);
             code
         }
         Action::Serve => serve::main(&args),

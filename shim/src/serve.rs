@@ -99,7 +99,7 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
     let place = Place::at(args.serve.socket.clone());
     let state = state(&inner, args, &log).await?;
     let inner_sockets = state.inner_sockets.clone();
-    let containers = Arc::new(Containers::new(place.clone(), state)?);
+    let containers = Arc::new(Containers::new(place, state)?);
     let inner_config = config.inner.clone();
     let context = guard::Context {
         config: Arc::new(config),
@@ -142,7 +142,8 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
     // First of all, before containerd is back to start another container of this name. Those
     // who are connected see the end of their own connections.
     drop(listener);
-    clear(&place, &inner_sockets);
+    containers.leave();
+    inner_sockets.iter().for_each(|socket| remove_dead(socket));
     let _ = timeout(LAST_ANSWERS, open.ended()).await;
     if timeout(LAST_WORK, guard.shutdown()).await.is_err() {
         warn!(log, "the guard did not end in time");

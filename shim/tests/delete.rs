@@ -135,18 +135,22 @@ fn what_is_killed_half_way_is_finished_by_another() {
     Command::new("kill").arg(sleeps.trim()).status().unwrap();
 }
 
+/// As when the answer comes as containerd's patience ends: it takes it for none.
 #[test]
-fn what_is_late_but_done_is_containerds_to_remove() {
-    let rig = Rig::new();
-    let inner = rig.inner("containerd-shim-slow-v1");
-    let go = rig.dir.path().join("go");
-    assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
-    fs::write(&inner, format!("#!/bin/sh\ncat {}\n", go.display())).unwrap();
-    rig.started(&inner);
-    let mut delete = rig.command().spawn().unwrap();
-    wait_for("who would finish", || finisher(&rig.bundle()));
-    fs::write(&go, "").unwrap();
-    assert!(delete.wait().unwrap().success());
-    wait_for("its end", || finisher(&rig.bundle()).is_none().then_some(()));
-    assert!(rig.bundle().join("lacre.json").exists());
+fn what_is_late_is_removed_if_it_went_well_and_only_then() {
+    for (exit, goes) in [(0, true), (3, false)] {
+        let rig = Rig::new();
+        let inner = rig.inner("containerd-shim-slow-v1");
+        let go = rig.dir.path().join("go");
+        assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
+        fs::write(&inner, format!("#!/bin/sh\ncat {}\nexit {exit}\n", go.display())).unwrap();
+        rig.started(&inner);
+        note_create(&rig.bundle()).unwrap();
+        let mut delete = rig.command().spawn().unwrap();
+        wait_for("who would finish", || finisher(&rig.bundle()));
+        fs::write(&go, "").unwrap();
+        assert_eq!(delete.wait().unwrap().code(), Some(exit));
+        wait_for("its end", || finisher(&rig.bundle()).is_none().then_some(()));
+        assert_eq!(rig.bundle().exists(), !goes);
+    }
 }

@@ -197,10 +197,8 @@ fn start_at(state: &Path, port: u16) -> Option<Child> {
         .expect("swtpm is installed by `make setup`");
     let until = Instant::now() + DEADLINE;
     while Instant::now() < until && child.try_wait().unwrap().is_none() {
-        // swtpm tells nobody when it listens.
-        if TcpStream::connect(("127.0.0.1", port + 1)).is_ok()
-            && child.try_wait().unwrap().is_none()
-        {
+        // swtpm tells nobody when it listens, and takes one who asks for its client.
+        if listens(port) && listens(port + 1) && child.try_wait().unwrap().is_none() {
             return Some(child);
         }
         sleep(Duration::from_millis(5));
@@ -208,6 +206,16 @@ fn start_at(state: &Path, port: u16) -> Option<Child> {
     let _ = child.kill();
     let _ = child.wait();
     None
+}
+
+/// Whether somebody listens on that port of the loopback (`proc_net_tcp.rst`: the local
+/// address, then the remote one, then the state; 0A is LISTEN).
+fn listens(port: u16) -> bool {
+    let local = format!(":{port:04X}");
+    fs::read_to_string("/proc/net/tcp").unwrap().lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|own| own.ends_with(&local)) && words.nth(1) == Some("0A")
+    })
 }
 
 /// Stands before a TPM and holds each of its answers back for that long.

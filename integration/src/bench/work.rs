@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::Result;
+use serde_json::Value;
 
 use super::agent::Agent;
 use super::budgets::{Key, Verdict};
@@ -33,7 +34,7 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let mut figures = Figures::new();
     let mut own_time = Comparison::default();
     let mut recorded = lab.records(0)?.1;
-    let mut violations = 0;
+    let mut violations = Vec::new();
     let ways = variant::offered(lab, if plan.is_quick() { &HEAVY } else { &WAYS });
     let rounds = plan.rounds(10);
     for round in 0..=rounds {
@@ -52,12 +53,12 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
         }
         let (entries, end) = lab.records(recorded)?;
         recorded = end;
-        violations += entries.iter().filter(|entry| entry["notificate"].is_string()).count();
+        violations.extend(entries.into_iter().filter(|entry| entry["notificate"].is_string()));
     }
     let names = || WAYS.iter().map(|variant| variant.name);
     let figures: Figures =
         figures.into_iter().map(|(name, rows)| (name, rows.ordered(names()))).collect();
-    Ok(report(&figures, &own_time.ordered(names()), violations))
+    Ok(report(&figures, &own_time.ordered(names()), &violations))
 }
 
 /// One way, in one round.
@@ -137,7 +138,7 @@ fn cpu_time(lab: &Lab) -> f64 {
     sum
 }
 
-fn report(figures: &Figures, own_time: &Comparison, violations: usize) -> Report {
+fn report(figures: &Figures, own_time: &Comparison, violations: &[Value]) -> Report {
     let mut verdicts = Vec::new();
     let mut judge = |key, table: &str, title: &str, ways: &[Variant]| {
         for variant in ways {
@@ -184,8 +185,12 @@ fn report(figures: &Figures, own_time: &Comparison, violations: usize) -> Report
         ],
     );
     programs.paragraph(&format!(
-        "Violations recorded in all rounds, where none is right: {violations}."
+        "Violations recorded in all rounds, where none is right: {}.",
+        violations.len()
     ));
+    for violation in violations {
+        programs.paragraph(&format!("`{violation}`"));
+    }
     let mut opens = Section::new(
         "Opens of data files",
         "The same program opens and closes 500 files of 4 KiB: the time of each, in the \

@@ -85,7 +85,7 @@ impl Agent {
                     Some(version) => self.daemon(version)?.command("sh"),
                     None => Command::new("sh"),
                 };
-                Ok(json!(Output::of(command.args(["-c", script]))?.ok()?))
+                Ok(json!(Output::within(SOON, command.args(["-c", script]))?.ok()?))
             }
             Request::Read { path } => {
                 let bytes = fs::read(path).with_context(|| format!("reading {path}"))?;
@@ -169,7 +169,7 @@ impl Daemon {
                 command.arg("--rootfs").arg(rootfs)
             }
         };
-        let ran = Output::of(command.arg(id).args(["/bin/sh", "-c", case.script]))?;
+        let ran = Output::within(SOON, command.arg(id).args(["/bin/sh", "-c", case.script]))?;
         // A refusal to start is one of the ways in which a container with no image may end.
         if case.image.is_some() {
             ran.ok().with_context(|| format!("starting {id}"))?;
@@ -189,9 +189,9 @@ impl Daemon {
         })?;
         let row = Row::new(case, &records()?, state);
         let mut remove = self.command("ctr");
-        Output::of(remove.args(["tasks", "rm", "--force", id]))?;
+        Output::within(SOON, remove.args(["tasks", "rm", "--force", id]))?;
         let mut remove = self.command("ctr");
-        Output::of(remove.args(["containers", "rm", id]))?.ok()?;
+        Output::within(SOON, remove.args(["containers", "rm", id]))?.ok()?;
         Ok(row)
     }
 
@@ -228,7 +228,7 @@ fn lsm_program() -> Result<u64> {
     let links =
         object.progs_mut().map(|program| program.attach_lsm()).collect::<Result<Vec<_>, _>>();
     let _links = links.context("attaching a BPF program of type LSM")?;
-    Output::of(&mut Command::new("true"))?.ok()?;
+    Output::within(SOON, &mut Command::new("true"))?.ok()?;
     let counters = object.maps().find(|map| map.name().to_string_lossy().ends_with(".bss"));
     let counters = counters.context("the BPF object has no .bss")?;
     let value = counters.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?.context("an empty .bss")?;

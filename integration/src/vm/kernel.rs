@@ -71,8 +71,8 @@ impl fmt::Display for Kernel {
 
 const MAKE: &str = "run `make kernel FLAVOUR=bpf`, or name an image in LACRE_KERNEL";
 
-/// `LACRE_KERNEL`, else the best image that `make kernel` has left in the cache: one with
-/// BTF, for lacre's own sources, before one without; then the newest.
+/// `LACRE_KERNEL`, else the newest image that `make kernel` has left in the cache with BTF:
+/// without it lacre has no source that sees a library that was replaced.
 fn patched() -> Result<PathBuf> {
     if let Some(named) = env::var_os("LACRE_KERNEL") {
         return Ok(PathBuf::from(named));
@@ -84,11 +84,12 @@ fn patched() -> Result<PathBuf> {
         let config = fs::read_to_string(entry.path().join("config")).ok()?;
         let has = |option: &str| config.lines().any(|line| line == option);
         // Its checks make an emulated machine several times slower.
-        let fast = !has("CONFIG_KASAN=y");
+        let fit = has("CONFIG_DEBUG_INFO_BTF=y") && !has("CONFIG_KASAN=y");
         let made = image.metadata().ok()?.modified().ok()?;
-        fast.then_some((has("CONFIG_DEBUG_INFO_BTF=y"), made, image))
+        fit.then_some((made, image))
     });
-    let (_, _, image) =
-        image.max().with_context(|| format!("no */bzImage in {}; {MAKE}", folder.display()))?;
+    let (_, image) = image
+        .max()
+        .with_context(|| format!("no */bzImage with BTF in {}; {MAKE}", folder.display()))?;
     Ok(image)
 }

@@ -9,6 +9,8 @@
     reason = "each test file uses its part, and a test fails where it must"
 )]
 
+pub mod place;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -23,6 +25,8 @@ use lacre_measure::{Answer, Block, Judge, Known, KnownFile, Loss, Outcome, Targe
 use lacre_types::{CanonicalPath, Digest, FileId, Measurement, Mode, Source};
 use rustix::mount::MountFlags;
 use tempfile::TempDir;
+
+pub use place::copy;
 
 /// A limit for what must come, not a time to wait for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -77,8 +81,8 @@ impl Image {
         }
         build(&root.join("bin/t"), &[], "helper.c");
         build(&root.join("opt/evil.so"), &["-shared", "-fPIC"], "evil.c");
-        fs::copy(root.join("bin/t"), root.join("opt/evil")).unwrap();
-        fs::copy("/bin/dash", root.join("bin/sh")).unwrap();
+        copy(root.join("bin/t"), root.join("opt/evil"));
+        copy("/bin/dash", root.join("bin/sh"));
         let mut allowed = vec!["/bin/t".to_owned(), "/bin/sh".to_owned()];
         // What both programs are linked with.
         let libraries = Command::new("ldd").arg("/bin/dash").output().unwrap().stdout;
@@ -86,7 +90,7 @@ impl Image {
             if let Some(below) = word.strip_prefix('/') {
                 let to = root.join(below);
                 fs::create_dir_all(to.parent().unwrap()).unwrap();
-                fs::copy(word, to).unwrap();
+                copy(word, to);
                 allowed.push(word.to_owned());
             }
         }
@@ -262,7 +266,7 @@ impl Container {
         }
         // A copy that is not the image's, as runc is not the container's.
         let helper = dir.path().join("runc");
-        fs::copy(image.helper(), &helper).unwrap();
+        copy(image.helper(), &helper);
         let mut shell = Command::new(&helper)
             .arg("init")
             .arg(image.lower())

@@ -5,7 +5,7 @@ use lacre_types::{Content, Event, Mode};
 
 use crate::baseline::{content_is, path};
 use crate::container::{Container, compile, programs};
-use crate::{Baseline, EPERM, Guarded, Limits};
+use crate::{Baseline, EPERM, Guarded, Limits, place};
 
 fn enforce() -> Guarded {
     Guarded::new(Mode::Enforce, Block::Exec)
@@ -80,7 +80,7 @@ fn a02_a_program_that_only_changed_its_owner_still_runs() {
 #[test]
 fn a03_a_program_on_a_volume_is_denied() {
     let it = enforce();
-    std::fs::copy(&programs().evil, it.container.volume().join("x")).unwrap();
+    place::copy(&programs().evil, it.container.volume().join("x"));
     assert_eq!(it.container.tool(&["run", "/vol/x"]), EPERM);
     assert_eq!(it.baseline.wait("/vol/x").1, Outcome::Denied);
     // The same file, by the host's own mount, is nobody's business.
@@ -112,7 +112,7 @@ fn dynamic(lower: &std::path::Path) {
     for file in ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"] {
         let to = lower.join(&file[1..]);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(file, to).unwrap();
+        place::copy(file, to);
     }
 }
 
@@ -181,7 +181,7 @@ fn a21_a_deleted_program_is_denied_by_its_descriptor() {
 #[test]
 fn a22_a_file_that_never_had_a_name_is_denied() {
     let it = enforce();
-    std::fs::copy(&programs().evil, it.container.volume().join("x")).unwrap();
+    place::copy(&programs().evil, it.container.volume().join("x"));
     for dir in ["/tmp", "/vol", "/dev/shm"] {
         assert_eq!(it.container.tool(&["tmpfile", "/vol/x", dir]), EPERM, "{dir}");
     }
@@ -217,7 +217,7 @@ fn a23_bad_content_under_a_settled_name_is_denied_but_a_settled_file_keeps_no_na
 #[test]
 fn a32_a_nested_mount_namespace_keeps_the_root_but_its_tmpfs_is_a_miss() {
     let it = enforce();
-    std::fs::copy(&programs().evil, it.container.volume().join("x")).unwrap();
+    place::copy(&programs().evil, it.container.volume().join("x"));
     it.container.put(&programs().evil, "/tmp/x");
     assert_eq!(it.container.tool(&["unshared", "/tmp/x"]), EPERM);
     // exec-trace's to see, as the module says.
@@ -234,7 +234,7 @@ fn a36_odd_names_are_denied_and_told_as_they_are() {
         assert_eq!(it.container.tool(&["run", name]), EPERM, "{name:?}");
         it.baseline.wait(name);
     }
-    std::fs::copy(&programs().evil, it.container.volume().join("x")).unwrap();
+    place::copy(&programs().evil, it.container.volume().join("x"));
     let deep = it.container.output(&["/bin/sh", "-c", "cd /vol && exec /bin/tool deep x"]);
     assert_ne!(deep.status.code(), Some(0));
     let mut deep = it.container.spawn(&["/bin/sh", "-c", "cd /tmp && exec /bin/tool deep /vol/x"]);
@@ -257,8 +257,7 @@ fn a45_a_foreign_loader_or_interpreter_is_denied() {
     let container = Container::start(|lower| {
         dynamic(lower);
         compile(&lower.join("bin/foreign"), &["-DNOTE=\"f\"", foreign]);
-        std::fs::write(lower.join("bin/script"), "#!/tmp/ld.so\n").unwrap();
-        std::fs::set_permissions(lower.join("bin/script"), mode(0o755)).unwrap();
+        place::write(&lower.join("bin/script"), "#!/tmp/ld.so\n");
     });
     let baseline = Baseline::of(&container.lower(), Mode::Enforce);
     let it = Guarded::arm(container, baseline, Mode::Enforce, Block::Exec, Limits::default());
@@ -269,15 +268,11 @@ fn a45_a_foreign_loader_or_interpreter_is_denied() {
     assert_eq!(it.container.tool(&["run", "/bin/script"]), EPERM);
 }
 
-fn mode(mode: u32) -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(mode)
-}
-
 #[test]
 fn a48_a_bind_mount_over_a_good_name_is_denied() {
     let it = enforce();
     it.container.put(&programs().evil, "/tmp/x");
-    std::fs::copy(&programs().evil, it.container.volume().join("x")).unwrap();
+    place::copy(&programs().evil, it.container.volume().join("x"));
     for from in ["/tmp/x", "/vol/x"] {
         let mount = ["/bin/busybox", "mount", "--bind", from, "/bin/good"];
         assert_eq!(it.container.run(&mount), 0);

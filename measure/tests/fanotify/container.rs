@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::place;
+
 /// `tool`, and two programs that differ only in a string.
 pub struct Programs {
     pub tool: PathBuf,
@@ -84,9 +86,9 @@ impl Container {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
         let Programs { tool, good, .. } = programs();
-        std::fs::copy(tool, lower.join("bin/tool")).unwrap();
-        std::fs::copy(good, lower.join("bin/good")).unwrap();
-        std::fs::copy("/bin/busybox", lower.join("bin/busybox")).unwrap();
+        place::copy(tool, lower.join("bin/tool"));
+        place::copy(good, lower.join("bin/good"));
+        place::copy("/bin/busybox", lower.join("bin/busybox"));
         std::fs::hard_link(lower.join("bin/busybox"), lower.join("bin/sh")).unwrap();
         std::fs::write(lower.join("data"), "only data\n").unwrap();
         more(&lower);
@@ -107,7 +109,7 @@ impl Container {
             "set -e; cd {dir}; {mount}; cd root
              mount -t tmpfs tmpfs dev/shm; mount -t proc proc proc; mount --bind ../volume vol
              pivot_root . .old; /bin/busybox umount -l /.old
-             echo ready; exec /bin/busybox sleep 1000000",
+             exec /bin/busybox sh -c 'echo ready; read never'",
             dir = dir.path().display()
         );
         let mut init = Command::new("unshare")

@@ -9,6 +9,8 @@ mod baseline;
 mod container;
 mod latency;
 mod life;
+#[path = "../common/place.rs"]
+mod place;
 
 use std::sync::Arc;
 

@@ -28,6 +28,8 @@ struct Held {
     state: State,
     /// By id; closed once the guard has prepared the container.
     preparing: HashMap<String, watch::Receiver<()>>,
+    /// The place has been cleared: nothing may appear there any more.
+    left: bool,
 }
 
 /// Held while the guard prepares a container; dropping it lets a `Start` through to it.
@@ -43,7 +45,7 @@ impl Containers {
     /// When it can't be written.
     pub fn new(place: Place, state: State) -> Result<Self, RunDirError> {
         place.keep(&state)?;
-        let held = Mutex::new(Held { state, preparing: HashMap::new() });
+        let held = Mutex::new(Held { state, preparing: HashMap::new(), left: false });
         Ok(Self { place, held, count: watch::Sender::new(0) })
     }
 
@@ -89,6 +91,9 @@ impl Containers {
         }
         let (sender, receiver) = watch::channel(());
         let mut held = self.held();
+        if held.left {
+            return Err(Refusal::new(Code::Unavailable, "the inner shim has ended"));
+        }
         held.preparing.insert(id.to_owned(), receiver);
         held.state.containers.push(Container { id: id.to_owned(), bundle: bundle.to_owned() });
         self.count.send_replace(held.state.containers.len());
@@ -121,12 +126,45 @@ impl Containers {
         held.preparing.remove(id);
         held.state.containers.retain(|container| container.id != id);
         self.count.send_replace(held.state.containers.len());
-        // One too many there is harmless: deleting it once more does nothing.
-        let _ = self.place.keep(&held.state);
+        // The last answers may come after the inner shim's end.
+        if !held.left {
+            // One too many there is harmless: deleting it once more does nothing.
+            let _ = self.place.keep(&held.state);
+        }
+    }
+
+    /// The inner shim has ended: removes what is in the run directory, for good.
+    pub(crate) fn leave(&self) {
+        let mut held = self.held();
+        held.left = true;
+        self.place.clear();
     }
 }
 
 fn not_found(error: &crate::task::InnerCallError) -> bool {
     use crate::task::InnerCallError::Call;
     matches!(error, Call(call) if call.status().is_some_and(|s| s.code == Code::NotFound as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Process;
+
+    #[tokio::test]
+    async fn what_comes_after_the_end_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().join("0a"));
+        let guard = Process::own().unwrap();
+        let state = State { guard, inner: None, inner_sockets: vec![], containers: vec![] };
+        let containers = Containers::new(place.clone(), state).unwrap();
+        let inner = Inner::new(dir.path().join("inner"), 2, "namespace");
+        drop(containers.begin(&inner, "one", dir.path()).await.unwrap());
+        assert_eq!(place.state().unwrap().unwrap().containers.len(), 1);
+        containers.leave();
+        containers.end("one");
+        let refusal = containers.begin(&inner, "two", dir.path()).await.unwrap_err();
+        assert_eq!(refusal.into_status().code, Code::Unavailable as u32);
+        assert_eq!(place.state().unwrap(), None);
+    }
 }
