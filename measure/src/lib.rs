@@ -8,6 +8,7 @@ pub mod exec_map;
 pub mod exec_trace;
 pub mod fanotify;
 mod files;
+pub mod ima;
 mod process;
 mod source;
 

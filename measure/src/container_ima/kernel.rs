@@ -2,20 +2,62 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use lacre_attest::container::Secret;
 use lacre_types::Source;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 
 use super::failed;
 use crate::SourceError;
 use crate::process::Held;
 
-/// The name of a container's list: `namespace/id`, with what the kernel takes. containerd's
-/// names never hold two dashes in a row, so that no two containers share one
-/// (pkg/identifiers).
-#[must_use]
-pub fn list_id(container: &str) -> String {
-    container.replace('/', "--")
+/// What the kernel takes for a name, in bytes (`kernel/INTERFACE.md`, create).
+const NAME_MAX: usize = 200;
+/// For an earlier container of the same name to be freed: its tasks have been killed, and
+/// the kernel waits for the last of them and for RCU.
+const PREDECESSOR: Duration = Duration::from_secs(5);
+/// Between two looks at whether it is empty, which nothing tells of.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why a container can have no list.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// What is not one of containerd's names could come to be the name of another's list.
+    #[error(
+        "{0:?} is not NAMESPACE/ID with letters, digits and single . _ - between them \
+         (containerd's identifiers), so its list can't be told from others"
+    )]
+    Grammar(String),
+    /// The kernel takes no such name.
+    #[error("{0}--{1} has more than the {NAME_MAX} bytes that the kernel takes; use a shorter id")]
+    Long(String, String),
+}
+
+/// The name of a container's list, given `namespace/id`: `namespace--id`. containerd's names
+/// never hold two dashes in a row, so that no two containers share one (pkg/identifiers).
+///
+/// # Errors
+/// When the names are others than containerd makes, or too long.
+pub fn list_id(container: &str) -> Result<String, NameError> {
+    let plain = |name: &str| {
+        let alphanumeric = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = name.as_bytes();
+        alphanumeric(bytes.first())
+            && alphanumeric(bytes.last())
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+            && bytes.windows(2).all(|two| two.iter().any(u8::is_ascii_alphanumeric))
+    };
+    let (namespace, id) = container
+        .split_once('/')
+        .filter(|(namespace, id)| plain(namespace) && plain(id))
+        .ok_or_else(|| NameError::Grammar(container.to_owned()))?;
+    let name = format!("{namespace}--{id}");
+    if name.len() > NAME_MAX {
+        return Err(NameError::Long(namespace.to_owned(), id.to_owned()));
+    }
+    Ok(name)
 }
 
 /// `<securityfs>/ima/containers`.
@@ -46,18 +88,44 @@ impl Containers {
         secret: &Secret,
         limit: Option<u32>,
     ) -> Result<List, SourceError> {
-        let init = Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
+        let init =
+            Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
         let mut line = format!("id={id} pidfd={} secret=", init.as_fd().as_raw_fd());
         line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
         if let Some(limit) = limit {
             line.push_str(&format!(" limit={limit}"));
         }
-        self.write("create", &line)
+        self.create_after_predecessor(id, &line)
             .map_err(|why| failed(format!("making the list of {id}"), why))?;
-        List::open(self.folder.join(id)).map_err(|why| {
+        List::open(&self.folder.join(id)).map_err(|why| {
             self.release(id);
             failed(format!("opening the list of {id}"), why)
         })
+    }
+
+    /// A container of that name may have ended a moment ago, or have been left by a shim
+    /// that died: its list must be gone before there can be another.
+    fn create_after_predecessor(&self, id: &str, line: &str) -> io::Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.write("create", line) {
+                Err(why)
+                    if why.kind() == io::ErrorKind::AlreadyExists
+                        && begun.elapsed() < PREDECESSOR =>
+                {
+                    let list = match List::open(&self.folder.join(id)) {
+                        Ok(list) => list,
+                        Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
+                        Err(why) => return Err(why),
+                    };
+                    if list.info()?.is_empty() {
+                        self.release(id);
+                    }
+                    list.wait_for_end(LOOK)?;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// The kernel keeps the list while the container has tasks.
@@ -74,11 +142,39 @@ impl Containers {
     }
 }
 
-/// How much the kernel has written down, and how much not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Counts {
+/// What the kernel says of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Info {
+    /// The number of this creation, which no other has in this boot.
+    pub(super) seq: u64,
+    /// How many lines it has written down.
     pub(super) lines: u64,
+    /// How many it has not, for want of room.
     pub(super) lost: u64,
+    state: String,
+}
+
+impl Info {
+    /// `key value` a line; other keys are ignored.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let value = |key: &str| {
+            let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
+            pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
+        };
+        let number = |key| value(key)?.parse().ok();
+        Some(Self {
+            seq: number("seq")?,
+            lines: number("lines")?,
+            lost: number("lost")?,
+            state: value("state")?.to_owned(),
+        })
+    }
+
+    /// Whether nobody is in it, and nobody has let go of it.
+    fn is_empty(&self) -> bool {
+        self.state == "empty"
+    }
 }
 
 /// One container's list, read from its first line on.
@@ -89,7 +185,7 @@ pub(super) struct List {
 }
 
 impl List {
-    fn open(folder: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
         Ok(Self {
             file: File::open(folder.join("binary_runtime_measurements"))?,
             info: File::open(folder.join("info"))?,
@@ -100,12 +196,23 @@ impl List {
         self.file.read(bytes)
     }
 
-    pub(super) fn counts(&self) -> io::Result<Counts> {
+    pub(super) fn info(&self) -> io::Result<Info> {
         use std::os::unix::fs::FileExt as _;
-        let mut bytes = [0; 4096];
+        // Its keys and numbers, and an id of 200 bytes.
+        let mut bytes = [0; 1024];
         let count = self.info.read_at(&mut bytes, 0)?;
-        counts(&bytes[..count])
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "info lacks lines or lost"))
+        Info::parse(&bytes[..count])
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "info is not as expected"))
+    }
+
+    /// Waits until it is final, no longer than so.
+    fn wait_for_end(&self, limit: Duration) -> io::Result<()> {
+        let mut fds = [PollFd::new(&self.file, PollFlags::empty())];
+        let limit = Timespec::try_from(limit).unwrap_or_default();
+        match poll(&mut fds, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(why) => Err(why.into()),
+        }
     }
 }
 
@@ -115,30 +222,40 @@ impl AsFd for List {
     }
 }
 
-/// `key value` a line; other keys are ignored.
-fn counts(info: &[u8]) -> Option<Counts> {
-    let text = std::str::from_utf8(info).ok()?;
-    let value = |key: &str| {
-        text.lines().filter_map(|line| line.split_once(' ')).find(|(name, _)| *name == key)
-    };
-    Some(Counts { lines: value("lines")?.1.parse().ok()?, lost: value("lost")?.1.parse().ok()? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_list_is_named_after_namespace_and_container() {
-        assert_eq!(list_id("k8s.io/0a1b"), "k8s.io--0a1b");
+        assert_eq!(list_id("k8s.io/0a1b").unwrap(), "k8s.io--0a1b");
+        assert_eq!(list_id("default/my-app_1").unwrap(), "default--my-app_1");
+    }
+
+    #[test]
+    fn no_two_containers_share_a_list() {
+        for name in
+            ["a/b/c", "a", "/b", "a/", "a-/b", "a/-b", "a--b/c", "a/b c", "a/.b", "a/\u{e9}"]
+        {
+            assert!(matches!(list_id(name), Err(NameError::Grammar(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_would_not_take_is_told() {
+        let long = format!("n/{}", "x".repeat(197));
+        assert_eq!(list_id(&long).unwrap().len(), NAME_MAX);
+        let error = list_id(&format!("{long}x")).unwrap_err().to_string();
+        assert!(error.contains("shorter"), "{error}");
     }
 
     #[test]
     fn what_info_does_not_tell_is_not_zero() {
-        let whole = b"id a\nlines 7\nnew-key x\nlost 2\n";
-        assert_eq!(counts(whole), Some(Counts { lines: 7, lost: 2 }));
-        for cut in [&b"lines 7\n"[..], b"lines x\nlost 0\n", b"\xff", b""] {
-            assert_eq!(counts(cut), None);
+        let whole = b"id a\nseq 3\nstate empty\nlines 7\nnew-key x\nlost 2\n";
+        let told = Info::parse(whole).unwrap();
+        assert_eq!((told.seq, told.lines, told.lost, told.is_empty()), (3, 7, 2, true));
+        for cut in [&b"seq 3\nstate running\nlines 7\n"[..], b"lines x\nlost 0\n", b"\xff", b""] {
+            assert_eq!(Info::parse(cut), None);
         }
     }
 

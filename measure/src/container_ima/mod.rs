@@ -10,24 +10,25 @@
 //! container lives.
 
 mod kernel;
-mod line;
 mod secret;
 
-use std::io::{self, PipeReader, PipeWriter, Read as _};
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use lacre_attest::container::OVERFLOW;
 use lacre_attest::ima::{Form, Stream};
 use lacre_types::{Algorithm, Source};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::{Answer, Armed, Judge, Loss, Outcome, SourceError, Target};
+use crate::ima::line;
+use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
 use kernel::{Containers, List};
 
-pub use kernel::list_id;
+pub use kernel::{NameError, list_id};
 pub use secret::SecretFile;
 
 /// Where the kernel shows the lists.
@@ -50,11 +51,7 @@ impl Options {
     /// As the kernel has it, with the secrets below `state`.
     #[must_use]
     pub fn below(state: &std::path::Path) -> Self {
-        Self {
-            folder: FOLDER.into(),
-            secrets: state.join("secrets"),
-            limit: None,
-        }
+        Self { folder: FOLDER.into(), secrets: state.join("secrets"), limit: None }
     }
 }
 
@@ -91,14 +88,19 @@ pub fn arm(
     options: &Options,
 ) -> Result<ContainerImaArmed, SourceError> {
     let containers = Containers::at(&options.folder)?;
-    let id = list_id(&target.container);
+    let id = list_id(&target.container).map_err(|why| {
+        failed(
+            "naming the container's list".to_owned(),
+            io::Error::new(io::ErrorKind::InvalidInput, why),
+        )
+    })?;
     // Before there is a list: one whose secret nobody has can't be verified.
     let secret = SecretFile::make(&options.secrets, &id).map_err(|why| {
         failed(format!("keeping the secret of {id} in {}", options.secrets.display()), why)
     })?;
     let list = containers.create(&id, target.init_pid, secret.secret(), options.limit)?;
     let doing = |why| failed("starting the reader of the list".to_owned(), why);
-    let watch = Watch { judge, list };
+    let watch = Watch { judge, known: Arc::clone(&target.known), list };
     let started = io::pipe().and_then(|(woken, wake)| {
         let reader = std::thread::Builder::new()
             .name("container-ima".to_owned())
@@ -124,8 +126,8 @@ pub fn arm(
 /// Lets go of a container's list that a shim which died has left: the kernel frees it with
 /// the container's last task. Its secret stays until a container of that name comes again.
 pub fn forget(container: &str) {
-    if let Ok(containers) = Containers::at(FOLDER.as_ref()) {
-        containers.release(&list_id(container));
+    if let (Ok(containers), Ok(id)) = (Containers::at(FOLDER.as_ref()), list_id(container)) {
+        containers.release(&id);
     }
 }
 
@@ -148,87 +150,102 @@ impl Drop for ContainerImaArmed {
 /// The eyes on one container's list.
 struct Watch {
     judge: Arc<dyn Judge>,
+    known: Arc<dyn Known>,
     list: List,
 }
 
-/// How a pass over the list ended.
-enum Read {
-    /// At its end, for now.
-    Caught,
-    /// Nothing more can be read: this is why.
-    Over(String),
+/// Why the reader goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Woken {
+    /// There are lines.
+    Lines,
+    /// Nobody wants them any longer.
+    Disarmed,
+    /// The list is final, and nobody of us has let go of it.
+    Closed,
 }
 
 impl Watch {
     fn run(mut self, woken: &PipeReader) {
+        if let Err(loss) = self.follow(woken) {
+            self.judge.lost(Source::ContainerIma, loss);
+        }
+    }
+
+    fn follow(&mut self, woken: &PipeReader) -> Result<(), Loss> {
         let mut stream = Stream::new(Form::Binary, Algorithm::Sha1);
         let mut bytes = vec![0; READ];
-        loop {
-            let ending = match wait(&self.list, woken) {
-                Ok(ending) => ending,
-                Err(why) => return self.lost(Loss::Ended(format!("waiting for lines: {why}"))),
-            };
-            match self.catch_up(&mut stream, &mut bytes) {
-                Read::Over(why) => return self.lost(Loss::Ended(why)),
-                Read::Caught if ending => break,
-                Read::Caught => {}
+        let ended = |doing: &str, why: io::Error| Loss::Ended(format!("{doing}: {why}"));
+        let why = loop {
+            let why = wait(&self.list, woken).map_err(|why| ended("waiting for lines", why))?;
+            self.catch_up(&mut stream, &mut bytes)?;
+            if why != Woken::Lines {
+                break why;
             }
+        };
+        stream
+            .finish()
+            .map_err(|why| Loss::Ended(format!("the list ends within line {}", why.line)))?;
+        let info = self.list.info().map_err(|why| ended("reading how long the list is", why))?;
+        self.catch_up(&mut stream, &mut bytes)?;
+        if info.lines > stream.lines() {
+            return Err(Loss::Overflow(Some(info.lines - stream.lines())));
         }
-        if let Err(why) = stream.finish() {
-            self.lost(Loss::Ended(format!("the list ends within line {}", why.line)));
+        if info.lost > 0 {
+            return Err(Loss::Overflow(Some(info.lost)));
         }
-        match self.list.counts() {
-            Ok(counts) if counts.lines > stream.lines() => {
-                self.lost(Loss::Overflow(Some(counts.lines - stream.lines())));
-            }
-            Ok(counts) if counts.lost > 0 => self.lost(Loss::Overflow(Some(counts.lost))),
-            Ok(_) => {}
-            Err(why) => self.lost(Loss::Ended(format!("reading how long the list is: {why}"))),
+        if why == Woken::Closed {
+            return Err(Loss::Ended(
+                "somebody else has let go of the container's list; what enters the container \
+                 from now on is in no list of its own"
+                    .to_owned(),
+            ));
         }
+        Ok(())
     }
 
-    fn lost(&self, loss: Loss) {
-        self.judge.lost(Source::ContainerIma, loss);
-    }
-
-    fn catch_up(&mut self, stream: &mut Stream, bytes: &mut [u8]) -> Read {
+    fn catch_up(&mut self, stream: &mut Stream, bytes: &mut [u8]) -> Result<(), Loss> {
         loop {
             let count = match self.list.read(bytes) {
-                Ok(0) => return Read::Caught,
+                Ok(0) => return Ok(()),
                 Ok(count) => count,
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
-                Err(why) => return Read::Over(format!("reading the list: {why}")),
+                Err(why) => return Err(Loss::Ended(format!("reading the list: {why}"))),
             };
-            let judge = &self.judge;
+            let (judge, known) = (&self.judge, &*self.known);
             let fed = stream.feed(&bytes[..count], |_, entry| {
-                let Some(measurement) = line::measurement(entry, SystemTime::now()) else {
+                if entry.name() == Some(OVERFLOW) {
                     return judge.lost(Source::ContainerIma, Loss::Overflow(None));
-                };
-                // It has run; who did it is not told, so nobody can be killed for it here.
-                let (Answer::Allow | Answer::Deny) = judge.judge(&measurement);
-                judge.seen(measurement, Outcome::Ran);
+                }
+                let told = line::measurement(entry, Source::ContainerIma, known, SystemTime::now());
+                // It has run: there is nothing to ask about.
+                judge.seen(told, Outcome::Ran);
             });
-            if let Err(why) = fed {
-                return Read::Over(format!("{why}: {}", why.source));
-            }
+            fed.map_err(|why| Loss::Ended(format!("{why}: {}", why.source)))?;
         }
     }
 }
 
-/// Waits for lines. `true` when the source is being disarmed.
-fn wait(list: &List, woken: &PipeReader) -> io::Result<bool> {
-    let mut fds = [
-        PollFd::new(list, PollFlags::IN),
-        PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
-    ];
+fn wait(list: &List, woken: &PipeReader) -> io::Result<Woken> {
+    let mut fds =
+        [PollFd::new(list, PollFlags::IN), PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN)];
     loop {
         match poll(&mut fds, None) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
             Err(why) => return Err(why.into()),
         }
-        let ending = !fds[1].revents().is_empty();
-        // A list that is closed stays so: only the end of the watching is left to wait for.
-        return Ok(ending || fds[0].revents().contains(PollFlags::HUP));
+        let told = fds[0].revents();
+        // It stays readable, or hung up, for good: going on with it would be to spin.
+        if told.intersects(PollFlags::ERR | PollFlags::NVAL) {
+            return Err(io::Error::other("the kernel can't tell of new lines"));
+        }
+        return Ok(if !fds[1].revents().is_empty() {
+            Woken::Disarmed
+        } else if told.contains(PollFlags::HUP) {
+            Woken::Closed
+        } else {
+            Woken::Lines
+        });
     }
 }

@@ -1,0 +1,3 @@
+//! `ima`.
+
+pub(crate) mod line;
