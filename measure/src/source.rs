@@ -117,6 +117,12 @@ pub trait Armed: Send {
         None
     }
 
+    /// What a person should know of how it sees on this node; told when it is armed, and
+    /// again before it is disarmed.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// A process has entered the container from outside, by exec. Sources that know the
     /// container's processes by its init alone follow it from now on.
     ///

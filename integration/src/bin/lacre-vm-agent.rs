@@ -1,5 +1,11 @@
 //! Runs in a guest of the virtual-machine tests, and does what they ask.
 
+use lacre_integration::vm::{agent, following};
+
 fn main() -> anyhow::Result<()> {
-    lacre_integration::vm::agent::serve()
+    let mut arguments = std::env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some(following::ARGUMENT), Some(count)) => following::run_programs(&count),
+        _ => agent::serve(),
+    }
 }

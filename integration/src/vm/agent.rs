@@ -13,6 +13,7 @@ use lacre_containerd::{Client, Status};
 use libbpf_rs::{MapCore as _, MapFlags};
 use serde_json::{Value, json};
 
+use super::following;
 use super::rootfs::{NAMESPACE, NODES, PROGRAMS_OF_VERSIONS, VERSIONS};
 use super::wire::{self, Answer, Hello, Request};
 use crate::cases::{self, Case, POLICY, Row};
@@ -24,11 +25,12 @@ const PORT: &str = "/dev/vport0p1";
 const BIN: &str = "/lacre/bin";
 const OBJECT: &str = "/lacre/lsm.bpf.o";
 const CONFIG: &str = "/etc/lacre/config.yaml";
+const OWN_CONFIG: &str = "mode: enforce\n";
 const RECORDS: &str = "/var/log/lacre/violations.jsonl";
 
 /// Nothing takes longer in an emulated machine, be its host busy; the test's own limit is
 /// later.
-const SOON: Duration = Duration::from_secs(300);
+pub(super) const SOON: Duration = Duration::from_secs(300);
 
 /// Serves requests until the test has gone.
 ///
@@ -40,7 +42,7 @@ pub fn serve() -> Result<()> {
     })?;
     let mut port = File::options().read(true).write(true).open(PORT)?;
     let mut requests = BufReader::new(port.try_clone()?);
-    fs::write(CONFIG, "mode: enforce\n")?;
+    fs::write(CONFIG, OWN_CONFIG)?;
     fs::write("/etc/lacre/policy.yaml", POLICY)?;
     port.write_all(&wire::line(&hello()?)?)?;
     let mut agent = Agent::default();
@@ -52,6 +54,16 @@ pub fn serve() -> Result<()> {
         port.write_all(&wire::line(&answer)?)?;
     }
     Ok(())
+}
+
+/// A shim reads its configuration when it starts.
+fn configured<T>(config: Option<&str>, doing: impl FnOnce() -> Result<T>) -> Result<T> {
+    if let Some(config) = config {
+        fs::write(CONFIG, config)?;
+    }
+    let done = doing();
+    fs::write(CONFIG, OWN_CONFIG)?;
+    done
 }
 
 fn hello() -> Result<Hello> {
@@ -73,19 +85,33 @@ struct Agent {
 impl Agent {
     fn answer(&mut self, request: &Request) -> Result<Value> {
         match request {
-            Request::Case { id, containerd } => {
+            Request::Case { id, containerd, config } => {
                 self.cases += 1;
                 let case = Case::named(id).with_context(|| format!("no case is called {id}"))?;
                 let id = format!("{id}-{}", self.cases);
-                let row = self.daemon(containerd)?.run(&case, &id)?;
+                let daemon = self.daemon(containerd)?;
+                let row = configured(config.as_deref(), || daemon.run(&case, &id))?;
                 Ok(serde_json::to_value(row)?)
             }
-            Request::Run { script, containerd } => {
+            Request::Run { script, containerd, config } => {
                 let mut command = match containerd {
                     Some(version) => self.daemon(version)?.command("sh"),
                     None => Command::new("sh"),
                 };
-                Ok(json!(Output::within(SOON, command.args(["-c", script]))?.ok()?))
+                command.args(["-c", script]);
+                let said = configured(config.as_deref(), || Output::within(SOON, &mut command))?;
+                Ok(json!(said.ok()?))
+            }
+            Request::Violation { id, word } => {
+                let found = wait_for(format!("a record of {id} with {word}"), SOON, || {
+                    let records = cases::records(Path::new(RECORDS), id)?;
+                    let has = |record: &Value| record.to_string().contains(word.as_str());
+                    Ok(records.iter().any(has).then_some(records))
+                })?;
+                Ok(json!(found))
+            }
+            Request::Following { programs, beside } => {
+                Ok(serde_json::to_value(following::follow(*programs, *beside)?)?)
             }
             Request::Read { path } => {
                 let bytes = fs::read(path).with_context(|| format!("reading {path}"))?;

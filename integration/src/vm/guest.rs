@@ -128,7 +128,28 @@ impl Guest {
     /// # Errors
     /// As [`Self::ask`].
     pub fn run(&mut self, script: &str) -> Result<String> {
-        self.ask(&Request::Run { script: script.into(), containerd: None })
+        self.ask(&Request::Run { script: script.into(), containerd: None, config: None })
+    }
+
+    /// What a script of the shell prints, whose `ctr` talks to containerd 1.6, and whose
+    /// containers lacre guards with that configuration.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn run_with(&mut self, config: &str, script: &str) -> Result<String> {
+        self.ask(&Request::Run {
+            script: script.into(),
+            containerd: Some(crate::Version::V1_6.name().to_owned()),
+            config: Some(config.into()),
+        })
+    }
+
+    /// The records of a container, once one of them has that word in it.
+    ///
+    /// # Errors
+    /// As [`Self::ask`]; when none comes.
+    pub fn violation(&mut self, id: &str, word: &str) -> Result<Vec<serde_json::Value>> {
+        self.ask(&Request::Violation { id: id.into(), word: word.into() })
     }
 
     /// All that its kernel and its agent have printed.

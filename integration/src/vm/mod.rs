@@ -9,6 +9,7 @@
 
 pub mod agent;
 mod disk;
+pub mod following;
 mod guest;
 mod kernel;
 mod machine;

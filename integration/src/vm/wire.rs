@@ -19,6 +19,8 @@ pub enum Request {
         id: String,
         /// The version of containerd ([`crate::Version::name`]).
         containerd: String,
+        /// The shim's configuration for it; without one, the guest's own.
+        config: Option<String>,
     },
     /// Runs a script of the shell; the answer is what it printed. A script that fails is a
     /// failure.
@@ -27,6 +29,23 @@ pub enum Request {
         script: String,
         /// Which containerd `ctr` talks to; it is started first if need be.
         containerd: Option<String>,
+        /// The shim's configuration meanwhile; without one, the guest's own.
+        config: Option<String>,
+    },
+    /// Waits for a violation; the answer is the container's records.
+    Violation {
+        /// The container's id.
+        id: String,
+        /// What the record must have in it, as `ENTRY_NOT_FOUND`.
+        word: String,
+    },
+    /// Measures how `container-ima` follows; the answer is a
+    /// [`super::following::Following`].
+    Following {
+        /// How many programs the container runs.
+        programs: usize,
+        /// Whether a bare loop reads the list, too.
+        beside: bool,
     },
     /// Reads a file; the answer is its bytes, as hex.
     Read {

@@ -4,8 +4,10 @@
 //! What needs more than Debian's kernel, or says the same of a second configuration, runs by
 //! `make test-vm` only, and `make test` runs the patched kernel's when its image is there.
 
+mod container_ima;
 mod guest_faults;
 mod ima;
+mod source_ima;
 
 use anyhow::{Context, Result};
 use lacre_integration::Version;
@@ -14,10 +16,16 @@ use lacre_integration::vm::{Guest, Kernel, Request, shared};
 
 /// One container of the demonstration, on a kernel, under a containerd.
 fn case(kernel: Kernel, id: &str, containerd: Version) -> Result<()> {
+    case_with(kernel, id, containerd, None)
+}
+
+/// The same, with that configuration of the shim.
+fn case_with(kernel: Kernel, id: &str, containerd: Version, config: Option<&str>) -> Result<()> {
     let case = Case::named(id).context("no such case")?;
-    let containerd = containerd.name().to_owned();
+    let (id, containerd) = (id.to_owned(), containerd.name().to_owned());
     let mut guest = shared(kernel)?;
-    let row: Row = guest.ask(&Request::Case { id: id.to_owned(), containerd })?;
+    let config = config.map(str::to_owned);
+    let row: Row = guest.ask(&Request::Case { id, containerd, config })?;
     assert!(row.is_of(&case), "{case:?}\ngave {row:?}\nthe guest's console:\n{}", guest.console());
     assert_eq!(row.violations == 0, case.expected.is_none(), "{row:?}");
     Ok(())

@@ -1,3 +1,310 @@
-//! `ima`.
+//! `ima`: the host's own measurement list, on a kernel with IMA and no container-IMA.
+//!
+//! It is evidence of what the node ran, and was not made to tell containers apart. A line
+//! whose template carries the container (`ima-cgpath`, `ima-dep-cgn`, `ima-ns`) is judged if
+//! it is this one's. Of any other line nobody can say in which container it came to be; it is
+//! this container's to answer for only if the container has, under that very path, a file
+//! with that very content, which its baseline does not allow. The rest is counted.
+//!
+//! The kernel writes an equal line once a boot, whoever runs the file: what ran before under
+//! the same name is not told again. And it wakes nobody: the list is looked at every
+//! [`Options::every`].
 
+mod inside;
 pub(crate) mod line;
+mod owner;
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use lacre_attest::ima::{Entry, Form, Stream};
+use lacre_types::{Algorithm, Content, Source};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+
+use crate::process::Held;
+use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
+use inside::Inside;
+use owner::{Owner, Whose};
+
+/// Where the kernel shows the list.
+const FOLDER: &str = "/sys/kernel/security/ima";
+/// What one read takes, in bytes; securityfs gives a page at a time.
+const READ: usize = 16 << 10;
+/// Ten looks a second, each one read of a counter: what docs/sources.md has as its cost.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// How `ima` works on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Where the kernel shows the list.
+    pub folder: PathBuf,
+    /// How long a line may wait until it is looked at.
+    pub every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { folder: FOLDER.into(), every: EVERY }
+    }
+}
+
+/// How many lines came to what.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Judged.
+    judged: AtomicU64,
+    /// As the container's baseline has it, whoever ran it.
+    fitting: AtomicU64,
+    /// Another's.
+    others: AtomicU64,
+    /// Whose, nobody can tell.
+    untold: AtomicU64,
+}
+
+/// `ima` at work on one container.
+#[derive(Debug)]
+pub struct ImaArmed {
+    /// Closing it ends the reader, once it has read the list to its end.
+    wake: Option<PipeWriter>,
+    reader: Option<JoinHandle<()>>,
+    tally: Arc<Tally>,
+}
+
+fn failed(doing: String, source: io::Error) -> SourceError {
+    SourceError::Failed { source_name: Source::Ima, doing, source }
+}
+
+/// The kernel's list.
+#[derive(Debug)]
+struct List {
+    file: File,
+    count: File,
+}
+
+impl List {
+    fn open(folder: &Path) -> Result<Self, SourceError> {
+        let open = |name: &str| File::open(folder.join(name));
+        let opened = open("binary_runtime_measurements")
+            .and_then(|file| Ok(Self { file, count: open("runtime_measurements_count")? }));
+        opened.map_err(|why| SourceError::Unavailable {
+            source_name: Source::Ima,
+            needs: "a kernel with IMA (CONFIG_IMA), and securityfs mounted".to_owned(),
+            source: Some(why),
+        })
+    }
+
+    /// How many lines it has.
+    fn count(&self) -> io::Result<u64> {
+        let mut text = [0; 32];
+        let read = self.count.read_at(&mut text, 0)?;
+        let number =
+            std::str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok());
+        number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the count is no number"))
+    }
+}
+
+/// Whether this node offers what `ima` needs.
+///
+/// # Errors
+/// What is missing, and how to have it.
+pub fn probe(options: &Options) -> Result<(), SourceError> {
+    let list = List::open(&options.folder)?;
+    match list.count() {
+        Ok(0 | 1) => Err(SourceError::Unavailable {
+            source_name: Source::Ima,
+            needs: "an IMA policy that measures what is executed (docs/sources.md)".to_owned(),
+            source: None,
+        }),
+        Ok(_) => Ok(()),
+        Err(why) => Err(failed("reading how long the list is".to_owned(), why)),
+    }
+}
+
+/// Follows the host's list from its first line. The container's init waits to be started.
+///
+/// # Errors
+/// When the kernel keeps no list, or measures nothing; when a call fails.
+pub fn arm(
+    target: &Target,
+    judge: Arc<dyn Judge>,
+    options: &Options,
+) -> Result<ImaArmed, SourceError> {
+    probe(options)?;
+    let list = List::open(&options.folder)?;
+    let doing = |doing: String| move |why| failed(doing, why);
+    let init = target.init_pid;
+    let held = Held::open(init).map_err(doing(format!("opening process {init}")))?;
+    let owner = Owner::of(init).map_err(doing(format!("reading the cgroups of {init}")))?;
+    let before = list.count().map_err(doing("reading how long the list is".to_owned()))?;
+    let tally = Arc::new(Tally::default());
+    let watch = Watch {
+        judge,
+        known: Arc::clone(&target.known),
+        inside: Inside::of(target, held),
+        owner,
+        list,
+        before,
+        every: options.every,
+        tally: Arc::clone(&tally),
+        unfit: false,
+    };
+    let (woken, wake) = io::pipe().map_err(doing("making a pipe".to_owned()))?;
+    let reader = std::thread::Builder::new()
+        .name("ima".to_owned())
+        .stack_size(256 << 10)
+        .spawn(move || watch.run(&woken))
+        .map_err(doing("starting the reader of the list".to_owned()))?;
+    Ok(ImaArmed { wake: Some(wake), reader: Some(reader), tally })
+}
+
+impl Armed for ImaArmed {
+    fn source(&self) -> Source {
+        Source::Ima
+    }
+
+    fn remark(&self) -> Option<String> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Tally { judged, fitting, others, untold } = &*self.tally;
+        Some(format!(
+            "IMA's list is the node's: an equal line is written once a boot, whoever runs the \
+             file, and unless its template carries the container nobody can tell whose it is; \
+             so far {} lines were this container's, {} as its baseline has it, {} another's, \
+             {} can't be attributed and were not judged",
+            count(judged),
+            count(fitting),
+            count(others),
+            count(untold)
+        ))
+    }
+}
+
+impl Drop for ImaArmed {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// The eyes on the host's list, for one container.
+struct Watch {
+    judge: Arc<dyn Judge>,
+    known: Arc<dyn Known>,
+    inside: Inside,
+    owner: Owner,
+    list: List,
+    /// How many lines there were before the container ran anything.
+    before: u64,
+    every: Duration,
+    tally: Arc<Tally>,
+    /// Whether it was told that lines can't be compared with files.
+    unfit: bool,
+}
+
+impl Watch {
+    fn run(mut self, woken: &PipeReader) {
+        if let Err(loss) = self.follow(woken) {
+            self.judge.lost(Source::Ima, loss);
+        }
+    }
+
+    fn follow(&mut self, woken: &PipeReader) -> Result<(), Loss> {
+        let mut stream = Stream::new(Form::Binary, Algorithm::Sha1);
+        let mut bytes = vec![0; READ];
+        let ended = |doing: &str, why: io::Error| Loss::Ended(format!("{doing}: {why}"));
+        loop {
+            let count = self.list.count().map_err(|why| ended("counting the lines", why))?;
+            if count < stream.lines() {
+                return Err(Loss::Ended(format!(
+                    "the list had {} lines, and now has {count}",
+                    stream.lines()
+                )));
+            }
+            if count > stream.lines() {
+                self.catch_up(&mut stream, &mut bytes)?;
+            }
+            if count > stream.lines() {
+                return Err(Loss::Overflow(Some(count - stream.lines())));
+            }
+            if wait(woken, self.every).map_err(|why| ended("waiting", why))? {
+                return self.catch_up(&mut stream, &mut bytes);
+            }
+        }
+    }
+
+    fn catch_up(&mut self, stream: &mut Stream, bytes: &mut [u8]) -> Result<(), Loss> {
+        loop {
+            let count = match self.list.file.read(bytes) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
+                Err(why) => return Err(Loss::Ended(format!("reading the list: {why}"))),
+            };
+            let fed = stream.feed(&bytes[..count], |number, entry| self.line(number, entry));
+            fed.map_err(|why| Loss::Ended(format!("{why}: {}", why.source)))?;
+        }
+    }
+
+    fn line(&mut self, number: u64, entry: &Entry<'_>) {
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        let whose = self.owner.whose(entry.container());
+        if whose == Whose::Others {
+            count(&self.tally.others);
+            return;
+        }
+        let told = line::measurement(entry, Source::Ima, &*self.known, SystemTime::now());
+        // Its cgroup may have had this name before.
+        let proven = whose == Whose::Ours && number >= self.before;
+        if !proven {
+            if self.judge.settled(&told) {
+                count(&self.tally.fitting);
+                return;
+            }
+            let (Some(path), Content::Digest(digest)) = (&told.path, &told.content) else {
+                count(&self.tally.untold);
+                return;
+            };
+            // `boot_aggregate` has no path, and the bank's algorithm.
+            if digest.algorithm() != Algorithm::Sha256 && !self.unfit {
+                self.unfit = true;
+                let algorithm = digest.algorithm();
+                self.judge.lost(
+                    Source::Ima,
+                    Loss::Ended(format!(
+                        "the kernel measures with {algorithm}, which no line can be attributed \
+                         by; boot with ima_hash=sha256"
+                    )),
+                );
+            }
+            if !self.inside.has(path, digest) {
+                count(&self.tally.untold);
+                return;
+            }
+        }
+        count(&self.tally.judged);
+        self.judge.seen(told, Outcome::Ran);
+    }
+}
+
+/// Waits, no longer than so. `true` when the source is being disarmed.
+fn wait(woken: &PipeReader, every: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN)];
+    let limit = Timespec::try_from(every).unwrap_or_default();
+    match poll(&mut fds, Some(&limit)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(why) => Err(why.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -167,8 +167,9 @@ impl Ready {
 
 impl Guarded {
     /// Disarms, and gives what is left to do, which nobody needs to wait for.
-    pub(super) fn disarm(&self) -> Vec<Rest> {
+    pub(super) fn disarm(&self, log: &Logger) -> Vec<Rest> {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        sources::remark(&armed, log);
         armed.drain(..).filter_map(|source| source.disarm()).collect()
     }
 

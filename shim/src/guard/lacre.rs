@@ -150,7 +150,8 @@ impl Lacre {
         let shared = Arc::clone(&self.shared);
         let id = id.to_owned();
         let disarmed = tokio::task::spawn_blocking(move || {
-            let rests = gone.and_then(Result::ok).map(|guarded| guarded.disarm());
+            let rests =
+                gone.and_then(Result::ok).map(|guarded| guarded.disarm(&shared.context.log));
             shared.switchboard.hang_up(&id);
             shared.reporter.unregister(&shared.context.namespace, &id);
             let _ =

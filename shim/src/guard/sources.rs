@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use lacre_baseline::{Baseline, Lookup, NodeIndex};
 use lacre_measure::{
-    Armed, Known, KnownFile, Listing, SourceError, Target, container_ima, exec_map, exec_trace, fanotify,
+    Armed, Known, KnownFile, Listing, SourceError, Target, container_ima, exec_map, exec_trace,
+    fanotify, ima,
 };
 use lacre_types::{CanonicalPath, FileId, Source};
 use slog::{Logger, info, warn};
@@ -85,7 +86,17 @@ pub(super) fn arm(
     }
     let names: Vec<_> = armed.iter().map(|source| source.source().as_str()).collect();
     info!(log, "armed"; "sources" => names.join(", "), "mode" => target.mode.as_str());
+    remark(&armed, log);
     Ok(armed)
+}
+
+/// What the sources have to say of how they see here.
+pub(super) fn remark(armed: &[Box<dyn Armed>], log: &Logger) {
+    for source in armed {
+        if let Some(remark) = source.remark() {
+            info!(log, "a source's limits"; "source" => source.source().as_str(), "remark" => remark);
+        }
+    }
 }
 
 fn one(
@@ -113,7 +124,8 @@ fn one(
             let options = container_ima::Options::below(&config.state);
             Ok(Box::new(container_ima::arm(target, asked, &options)?))
         }
-        other => Err(SourceError::Unavailable {
+        Source::Ima => Ok(Box::new(ima::arm(target, asked, &ima::Options::default())?)),
+        other @ Source::Bpf => Err(SourceError::Unavailable {
             source_name: other,
             needs: "a later release of lacre".to_owned(),
             source: None,

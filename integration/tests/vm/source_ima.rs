@@ -1,0 +1,127 @@
+//! The source `ima` on a stock kernel: the demonstration as far as one list for the node can
+//! show it, and what it can't.
+
+use anyhow::{Context, Result, ensure};
+use lacre_integration::Version;
+use lacre_integration::vm::{Guest, Kernel, shared};
+use serde_json::Value;
+
+use super::case_with;
+use super::ima::IMA;
+
+const ENFORCE: &str = "mode: enforce\nsources: [ima]\n";
+const AUDIT: &str = "mode: audit\nsources: [ima]\n";
+const BUSYBOX: &str = "lacre.test/busybox:1";
+const DEBIAN: &str = "lacre.test/debian:12";
+
+fn run(guest: &mut Guest, config: &str, image: &str, id: &str, inside: &str) -> Result<()> {
+    let run = "ctr run --detach --null-io --runtime io.containerd.lacre.v1";
+    guest.run_with(config, &format!("{run} {image} {id} sh -c '{inside}'")).map(drop)
+}
+
+/// Waits until containerd says so.
+fn becomes(guest: &mut Guest, id: &str, state: &str) -> Result<()> {
+    let until = format!("until ctr tasks ls | grep -q '^{id} .*{state}'; do usleep 50000; done");
+    guest.run_with(AUDIT, &until).map(drop)
+}
+
+fn remove(guest: &mut Guest, id: &str) -> Result<()> {
+    let script =
+        format!("ctr tasks rm --force {id} >/dev/null 2>&1 || true; ctr containers rm {id}");
+    guest.run_with(AUDIT, &script).map(drop)
+}
+
+/// Waits until the container's shell has come to its last program.
+fn sleeps(guest: &mut Guest, id: &str) -> Result<()> {
+    let pid = format!("$(ctr tasks ls | sed -n \"s/^{id} *\\([0-9]*\\) .*/\\1/p\")");
+    let until = format!("until grep -qx sleep /proc/{pid}/comm 2>/dev/null; do usleep 50000; done");
+    guest.run_with(AUDIT, &until).map(drop)
+}
+
+/// The violations of a container that are on record.
+fn records(guest: &mut Guest, id: &str) -> Result<Vec<Value>> {
+    let text = guest.run("cat /var/log/lacre/violations.jsonl 2>/dev/null || true")?;
+    let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    Ok(all.into_iter().filter(|record| record["containerID"] == id).collect())
+}
+
+fn last<'a>(records: &'a [Value], key: &str) -> &'a str {
+    records.last().and_then(|record| record[key].as_str()).unwrap_or_default()
+}
+
+/// The lines of the host's list whose name ends so.
+fn lines(guest: &mut Guest, end: &str) -> Result<usize> {
+    let list = guest.text(&format!("{IMA}/ascii_runtime_measurements"))?;
+    Ok(list.lines().filter(|line| line.ends_with(end)).count())
+}
+
+mod stock_ima {
+    use super::*;
+
+    #[test]
+    fn a_clean_container_is_left_alone() -> Result<()> {
+        let mut guest = shared(Kernel::StockIma)?;
+        let inside = "ls / >/dev/null; python3 -c 1; perl -e 1; exec sleep 1000";
+        run(&mut guest, ENFORCE, DEBIAN, "ima-clean", inside)?;
+        sleeps(&mut guest, "ima-clean")?;
+        // Its end has the source read the list to the end.
+        remove(&mut guest, "ima-clean")?;
+        assert_eq!(records(&mut guest, "ima-clean")?, [Value::Null; 0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_program_that_was_dropped_is_told_and_a_second_of_the_same_bytes_is_not() -> Result<()> {
+        let mut guest = shared(Kernel::StockIma)?;
+        let folder = format!("/tmp/{}", std::process::id());
+        let name = format!("{folder}/sleep");
+        let inside =
+            format!("mkdir -p {folder}; cp /bin/busybox {name}; echo x >>{name}; exec {name} 1000");
+        run(&mut guest, ENFORCE, BUSYBOX, "ima-dropped", &inside)?;
+        let found = guest.violation("ima-dropped", &name)?;
+        assert_eq!(last(&found, "notificate"), "ENTRY_NOT_FOUND", "{found:?}");
+        assert_eq!((last(&found, "source"), last(&found, "action")), ("ima", "KILL"), "{found:?}");
+        becomes(&mut guest, "ima-dropped", "STOPPED")?;
+        remove(&mut guest, "ima-dropped")?;
+
+        // An equal line is written once a boot: whose second use it is, the list can't tell.
+        run(&mut guest, AUDIT, BUSYBOX, "ima-second", &inside)?;
+        sleeps(&mut guest, "ima-second").context("the same again")?;
+        remove(&mut guest, "ima-second")?;
+        assert_eq!(lines(&mut guest, &name)?, 1);
+        assert_eq!(records(&mut guest, "ima-second")?, [Value::Null; 0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_library_that_was_replaced_is_told() -> Result<()> {
+        let mut guest = shared(Kernel::StockIma)?;
+        let bytes = format!("other {}", std::process::id());
+        let inside = format!(
+            "cd /lib/x86_64-linux-gnu; cp libselinux.so.1 /tmp/l; echo {bytes} >>/tmp/l; \
+             mv /tmp/l libselinux.so.1; ls / >/dev/null; sleep 1000"
+        );
+        run(&mut guest, ENFORCE, DEBIAN, "ima-replaced", &inside)?;
+        let found = guest.violation("ima-replaced", "libselinux")?;
+        assert_eq!(last(&found, "notificate"), "INVALID_HASH", "{found:?}");
+        assert_eq!(last(&found, "action"), "PAUSE", "{found:?}");
+        becomes(&mut guest, "ima-replaced", "PAUSED")?;
+        remove(&mut guest, "ima-replaced")
+    }
+
+    #[test]
+    fn a_container_without_a_baseline_does_not_start() -> Result<()> {
+        case_with(Kernel::StockIma, "unknown", Version::V1_6, Some(ENFORCE))
+    }
+
+    #[test]
+    fn what_it_can_not_tell_is_in_the_log() -> Result<()> {
+        let mut guest = shared(Kernel::StockIma)?;
+        run(&mut guest, AUDIT, BUSYBOX, "ima-remark", "exec sleep 1000")?;
+        remove(&mut guest, "ima-remark")?;
+        let log = guest.text("/node/1.6/log")?;
+        let told: Vec<_> = log.lines().filter(|line| line.contains("once a boot")).collect();
+        ensure!(told.len() >= 2, "at arming and at the end: {told:?}");
+        Ok(())
+    }
+}

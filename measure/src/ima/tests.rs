@@ -1,0 +1,222 @@
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::process::{Child, Command};
+use std::sync::Mutex;
+
+use lacre_attest::ima::write;
+use lacre_types::{CanonicalPath, Digest, FileId, Measurement, Mode};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use sha2::Digest as _;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{Answer, Block, KnownFile};
+
+const OLD: &str = "/opt/old";
+const NEW: &str = "/opt/new";
+
+// The init of these tests has the host's root: it has ended, and the files are found beneath
+// the root as the host reaches it.
+
+/// A list, a container with `/opt/old` and `/opt/new` in its root, and who judges.
+struct Node {
+    dir: TempDir,
+    init: Child,
+    told: Arc<Told>,
+    lines: u64,
+}
+
+#[derive(Default)]
+struct Told {
+    seen: Mutex<Vec<Measurement>>,
+    lost: Mutex<Vec<Loss>>,
+}
+
+impl Judge for Told {
+    fn judge(&self, _: &Measurement) -> Answer {
+        Answer::Allow
+    }
+
+    fn settled(&self, measurement: &Measurement) -> bool {
+        measurement.path == CanonicalPath::new("/bin/known").ok()
+    }
+
+    fn seen(&self, measurement: Measurement, outcome: Outcome) {
+        assert_eq!(outcome, Outcome::Ran);
+        self.seen.lock().unwrap().push(measurement);
+    }
+
+    fn lost(&self, source: Source, loss: Loss) {
+        assert_eq!(source, Source::Ima);
+        self.lost.lock().unwrap().push(loss);
+    }
+}
+
+struct Nothing;
+
+impl Known for Nothing {
+    fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
+        None
+    }
+
+    fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
+        None
+    }
+
+    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
+        Box::new(std::iter::empty())
+    }
+}
+
+fn sha256(content: &str) -> Digest {
+    Digest::sha256(sha2::Sha256::digest(content).into())
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut init = Command::new("sleep").arg("1000").spawn().unwrap();
+        init.kill().unwrap();
+        let pid = Pid::from_child(&init);
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        let mut node = Self { dir, init, told: Arc::default(), lines: 0 };
+        fs::create_dir_all(node.dir.path().join("root/opt")).unwrap();
+        fs::write(node.dir.path().join("root/opt/old"), "old").unwrap();
+        fs::write(node.dir.path().join("root/opt/new"), "new").unwrap();
+        node.line("boot_aggregate", "");
+        node.line("/sbin/init", "init");
+        node
+    }
+
+    fn list(&self) -> PathBuf {
+        self.dir.path().join("binary_runtime_measurements")
+    }
+
+    fn line(&mut self, name: &str, content: &str) {
+        self.bytes(&write::file(10, Algorithm::Sha1, &sha256(content), name.as_bytes()));
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        let mut list = OpenOptions::new().append(true).create(true).open(self.list()).unwrap();
+        list.write_all(bytes).unwrap();
+        self.lines += 1;
+        self.count(self.lines);
+    }
+
+    fn count(&self, count: u64) {
+        // Never seen half-written, as the kernel's is not.
+        let path = self.dir.path().join("runtime_measurements_count");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
+        file.write_all(format!("{count:06}\n").as_bytes()).unwrap();
+    }
+
+    fn arm(&self) -> ImaArmed {
+        let target = Target {
+            container: "n/c".to_owned(),
+            init_pid: self.init.id(),
+            rootfs: self.dir.path().join("root"),
+            upper: None,
+            lower: Vec::new(),
+            mode: Mode::Audit,
+            block: Block::Exec,
+            known: Arc::new(Nothing),
+        };
+        let options =
+            Options { folder: self.dir.path().to_owned(), every: Duration::from_millis(1) };
+        arm(&target, Arc::clone(&self.told) as _, &options).unwrap()
+    }
+
+    fn seen(&self) -> Vec<String> {
+        let seen = self.told.seen.lock().unwrap();
+        seen.iter().map(Measurement::shown_path).collect()
+    }
+
+    fn lost(&self) -> usize {
+        self.told.lost.lock().unwrap().len()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.init.wait();
+    }
+}
+
+#[test]
+fn a_file_that_the_container_has_is_its_own_and_others_are_counted() {
+    let mut node = Node::new();
+    let armed = node.arm();
+    node.line("/bin/known", "as the baseline has it");
+    node.line(NEW, "new");
+    node.line(OLD, "another file of that name");
+    node.line("/no/such/file", "new");
+    let tally = Arc::clone(&armed.tally);
+    drop(armed);
+    assert_eq!((node.seen(), node.lost()), (vec![NEW.to_owned()], 0));
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    assert_eq!((count(&tally.judged), count(&tally.fitting)), (1, 1));
+    assert_eq!(count(&tally.untold), 4, "with the boot's two lines");
+}
+
+#[test]
+fn what_ran_before_and_is_still_there_is_told() {
+    let mut node = Node::new();
+    node.line(OLD, "old");
+    drop(node.arm());
+    assert_eq!(node.seen(), [OLD]);
+}
+
+#[test]
+fn memory_and_what_was_written_to_meanwhile_can_not_be_attributed() {
+    let mut node = Node::new();
+    let armed = node.arm();
+    node.line("memfd:x", "x");
+    let data = write::ima_ng(&Digest::sha256([0; 32]), NEW.as_bytes());
+    node.bytes(&write::binary(10, &[0; 20], b"ima-ng", &data));
+    drop(armed);
+    assert_eq!((node.seen(), node.lost()), (Vec::new(), 0));
+}
+
+#[test]
+fn a_list_that_is_no_list_any_longer_is_a_loss() {
+    let mut node = Node::new();
+    let armed = node.arm();
+    node.bytes(&[0xff; 64]);
+    drop(armed);
+    assert_eq!(node.lost(), 1);
+}
+
+#[test]
+fn lines_that_are_counted_and_not_there_are_a_loss() {
+    let node = Node::new();
+    let armed = node.arm();
+    node.count(9);
+    while !armed.reader.as_ref().unwrap().is_finished() {
+        std::thread::yield_now();
+    }
+    assert_eq!(node.lost(), 1);
+}
+
+#[test]
+fn a_weak_digest_is_told_of_once() {
+    let mut node = Node::new();
+    let armed = node.arm();
+    let sha1 = Digest::new(Algorithm::Sha1, &[7; 20]).unwrap();
+    for name in [OLD, NEW] {
+        node.bytes(&write::file(10, Algorithm::Sha1, &sha1, name.as_bytes()));
+    }
+    drop(armed);
+    assert_eq!((node.seen(), node.lost()), (Vec::new(), 1));
+}
+
+#[test]
+fn a_node_that_measures_nothing_is_told_what_is_missing() {
+    let node = Node::new();
+    node.count(1);
+    let options = Options { folder: node.dir.path().to_owned(), ..Options::default() };
+    let error = probe(&options).unwrap_err().to_string();
+    assert!(error.contains("policy"), "{error}");
+    let none = Options { folder: "/nonexistent".into(), ..Options::default() };
+    assert!(probe(&none).unwrap_err().to_string().contains("CONFIG_IMA"));
+}
