@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use serde::de::DeserializeOwned;
 
-use super::kernel::Kernel;
+use super::kernel::{Boot, Kernel};
 use super::machine::Machine;
 use super::rootfs;
 use super::wire::{self, Answer, Hello, Request};
@@ -62,8 +62,22 @@ impl Guest {
     pub fn boot_with(kernel: Kernel, arguments: &str, limit: Duration) -> Result<Self> {
         let mut boot = kernel.boot()?;
         boot.arguments = format!("{} {arguments}", boot.arguments);
+        Self::start(kernel, &boot, limit)
+    }
+
+    /// As [`Self::boot`], with a clock that counts instructions, one a nanosecond: what is
+    /// timed there is not the host's doing.
+    ///
+    /// # Errors
+    /// As [`Self::boot`].
+    pub fn boot_counting(kernel: Kernel) -> Result<Self> {
+        let boot = Boot { counting: true, ..kernel.boot()? };
+        Self::start(kernel, &boot, BOOT)
+    }
+
+    fn start(kernel: Kernel, boot: &Boot, limit: Duration) -> Result<Self> {
         let root = rootfs::prepare()?;
-        let mut machine = Machine::start(&root, &boot)?;
+        let mut machine = Machine::start(&root, boot)?;
         let control = machine.control().and_then(|stream| hello(stream, limit));
         let (control, hello) = control
             .map_err(|error| machine.failed(error))

@@ -26,6 +26,9 @@ pub(crate) struct Boot {
     pub(crate) image: PathBuf,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) arguments: String,
+    /// Whether the guest's clock counts instructions, one a nanosecond, and so knows nothing
+    /// of what else the host does.
+    pub(crate) counting: bool,
 }
 
 /// A panic ends QEMU, which runs with `-no-reboot`. On a busy machine the emulated timer is
@@ -55,7 +58,7 @@ impl Kernel {
             Self::StockIma => "lsm=landlock,lockdown,yama,integrity lacre.ima",
             Self::StockBpf => "lsm=landlock,lockdown,yama,integrity,bpf",
         };
-        Ok(Boot { image, initrd, arguments: format!("{ALWAYS} {own}") })
+        Ok(Boot { image, initrd, arguments: format!("{ALWAYS} {own}"), counting: false })
     }
 }
 

@@ -60,6 +60,9 @@ impl Machine {
         if let Some(initrd) = &boot.initrd {
             command.arg("-initrd").arg(initrd);
         }
+        if boot.counting {
+            command.args(["-icount", "shift=0"]);
+        }
         let disk = "format=raw,if=virtio,cache=unsafe";
         let log = fs::File::create(folder.join("qemu.log"))?;
         command

@@ -49,10 +49,10 @@ fn last<'a>(records: &'a [Value], key: &str) -> &'a str {
     records.last().and_then(|record| record[key].as_str()).unwrap_or_default()
 }
 
-/// The lines of the host's list whose name ends so.
-fn lines(guest: &mut Guest, end: &str) -> Result<usize> {
+/// How many lines of the host's list are of that name; a signature may follow it.
+fn lines(guest: &mut Guest, name: &str) -> Result<usize> {
     let list = guest.text(&format!("{IMA}/ascii_runtime_measurements"))?;
-    Ok(list.lines().filter(|line| line.ends_with(end)).count())
+    Ok(list.lines().filter(|line| line.split(' ').any(|word| word == name)).count())
 }
 
 mod stock_ima {
