@@ -4,8 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use lacre_integration::cases::plain_rootfs;
 use lacre_integration::images::busybox_image;
-use lacre_integration::output::wait_for;
+use lacre_integration::output::{Output, wait_for};
+use lacre_integration::paths::cached;
 use lacre_integration::{Containerd, Runtime, Version};
 use serde_json::Value;
 
@@ -19,7 +21,9 @@ Actions:
       - deletes: "DELETE"
       - restarts: "RESTART"
       - isolates: "ISOLATE"
+      - skips: "SKIP"
     Default: "DENY"
+  NO_WHITELIST: {Default: "SKIP"}
 "#;
 
 /// Longer than any action takes; RESTART waits for containerd's restart monitor.
@@ -150,6 +154,32 @@ fn every_action(version: Version) -> Result<()> {
     drop(events);
     let left = field.daemon.leftovers()?;
     assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// What the policy lets pass runs in enforce mode too, and is told.
+#[test]
+fn what_is_skipped_runs() -> Result<()> {
+    let field = Field::new(Version::V2_1)?;
+    field.start("skips")?;
+    let drop = "cp /bin/busybox /tmp && /tmp/busybox echo ran";
+    assert_eq!(field.daemon.exec("skips", &["sh", "-c", drop])?.ok()?, "ran\n");
+
+    let rootfs = plain_rootfs(field.daemon.node().folder(), &cached("tools/bin/busybox")?)?;
+    let mut command = field.daemon.ctr_command(field.daemon.namespace());
+    command.args(["run", "--rm", "--runtime", Runtime::Lacre.name(), "--rootfs"]).arg(&rootfs);
+    command.args(["plain", "/bin/sh", "-c", "/bin/sleep 0 && echo ran"]);
+    assert_eq!(Output::of(&mut command)?.ok()?, "ran\n");
+
+    for (id, kind) in [("skips", "ENTRY_NOT_FOUND"), ("plain", "NO_WHITELIST")] {
+        wait_for(format!("the record of {id}"), SOON, || {
+            Ok((!field.entries(id)?.is_empty()).then_some(()))
+        })?;
+        for entry in field.entries(id)? {
+            assert_eq!(entry["notificate"], kind, "{entry}");
+            assert_eq!((&entry["action"], &entry["outcome"]), (&"SKIP".into(), &"ran".into()));
+        }
+    }
     Ok(())
 }
 
