@@ -4,6 +4,7 @@ mod lists;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
@@ -81,7 +82,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut rows = Vec::new();
     let own = args.records.is_empty() && args.lists.is_empty() && args.evidence.is_empty();
     if own {
-        records::read(Path::new(RECORDS), &mut rows)?;
+        match Path::new(RECORDS).try_exists() {
+            Ok(false) => writeln!(
+                io::stderr(),
+                "lacre: there is no {RECORDS}: nothing was recorded yet, or the shim's \
+                 configuration names another file (--records)"
+            )?,
+            _ => records::read(Path::new(RECORDS), &mut rows)?,
+        }
         if Path::new(LISTS).exists() {
             lists::kernel(Path::new(LISTS), files.as_ref(), &mut rows)?;
         }
