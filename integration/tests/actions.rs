@@ -157,6 +157,20 @@ fn every_action(version: Version) -> Result<()> {
     Ok(())
 }
 
+/// A file of the image that was altered is told with the layer that it came from.
+#[test]
+fn a_record_names_the_layer() -> Result<()> {
+    let field = Field::new(Version::V2_1)?;
+    field.start("altered")?;
+    let alter = "cp /bin/busybox /tmp/x && echo >>/tmp/x && mv -f /tmp/x /bin/busybox";
+    field.daemon.exec("altered", &["sh", "-c", alter])?.ok()?;
+    assert_ne!(field.daemon.exec("altered", &["true"])?.code, 0);
+    let record = wait_for("the record", SOON, || Ok(field.entries("altered")?.into_iter().next()))?;
+    assert_eq!(record["notificate"], "INVALID_HASH", "{record}");
+    assert_eq!((&record["layer"], &record["fileKind"]), (&"0".into(), &"elf".into()), "{record}");
+    Ok(())
+}
+
 /// What the policy lets pass runs in enforce mode too, and is told.
 #[test]
 fn what_is_skipped_runs() -> Result<()> {
