@@ -5,7 +5,8 @@ use lacre_integration::vm::{agent, following};
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     match (arguments.next().as_deref(), arguments.next()) {
-        (Some(following::ARGUMENT), Some(count)) => following::run_programs(&count),
+        (Some(following::RUN), Some(count)) => following::run_programs(&count),
+        (Some(following::MAKE), Some(count)) => following::put_programs(&count),
         _ => agent::serve(),
     }
 }

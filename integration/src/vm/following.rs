@@ -32,7 +32,9 @@ use crate::output::wait_for;
 /// On the guest's tmpfs.
 const FOLDER: &str = "/tmp/following";
 /// What makes the agent run programs instead of serving requests.
-pub const ARGUMENT: &str = "run-programs";
+pub const RUN: &str = "run-programs";
+/// What makes it only put them there.
+pub const MAKE: &str = "make-programs";
 
 /// A half, and all but a hundredth, came within so many microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +135,7 @@ pub(super) fn follow(programs: usize, beside: bool) -> Result<Following> {
     let mut child = Command::new("unshare")
         .arg("-m")
         .arg(env::current_exe()?)
-        .args([ARGUMENT, &programs.to_string()])
+        .args([RUN, &programs.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -210,6 +212,14 @@ fn evaluate(
         cpu_ms,
         resident,
     })
+}
+
+/// Puts that many programs where [`run_programs`] finds them.
+///
+/// # Errors
+/// When they can't be written.
+pub fn put_programs(count: &str) -> Result<()> {
+    make_programs(count.parse()?).map(drop)
 }
 
 /// Programs that end at once, each with another last byte or eight, and the same below a

@@ -9,8 +9,8 @@ use lacre_integration::vm::following::Following;
 use lacre_integration::vm::{Guest, Kernel, Request, shared};
 use lacre_types::{Algorithm, Digest};
 
-use super::case_with;
 use super::ima::{IMA, each, settled};
+use super::{case_with, shim};
 
 const ENFORCE: &str = "mode: enforce\nsources: [container-ima]\n";
 const AUDIT: &str = "mode: audit\nsources: [container-ima]\n";
@@ -192,5 +192,56 @@ mod patched {
         let behind = beside.behind.context("the bare loop has read nothing")?;
         ensure!(behind.p99 < 2_000, "{behind:?} microseconds behind");
         Ok(())
+    }
+
+    /// lacre's own shim, and every line a violation: each is on record, in order, once.
+    #[test]
+    #[ignore = "make test-vm"]
+    fn ten_thousand_violations_are_ten_thousand_records() -> Result<()> {
+        let mut guest = Guest::boot_counting(Kernel::Patched)?;
+        let root = "--mount type=bind,src=/,dst=/host,options=rbind:rw";
+        let inside = "sleep 1; chroot /host /lacre/bin/lacre-vm-agent run-programs 10000; \
+                      exec sleep 1000";
+        let records = "/var/log/lacre/violations.jsonl";
+        let script = format!(
+            "set -e; /lacre/bin/lacre-vm-agent make-programs 10000
+            {RUN} {root} lacre.test/busybox:1 flood sh -c '{inside}'
+            shim={}
+            used() {{ cut -d ' ' -f 14,15 /proc/$shim/stat; grep VmRSS /proc/$shim/status; }}
+            used
+            until [ $(grep -c following/bin/p {records}) -ge 10000 ]; do sleep 1; done
+            used; grep VmHWM /proc/$shim/status; grep lines {}/info",
+            shim("flood"),
+            folder("flood")
+        );
+        println!("{}", guest.run_with(AUDIT, &script)?);
+        let text = guest.run(&format!("grep -o 'bin/p[0-9]*\"' {records}"))?;
+        let expected: String = (0..10_000).map(|number| format!("bin/p{number}\"\n")).collect();
+        ensure!(text == expected, "{} lines, from {:.200}", text.lines().count(), text);
+        Ok(())
+    }
+
+    /// What is left of a shim that died is the secret: the container goes, and its list, and
+    /// the next one of that name has a new one.
+    #[test]
+    #[ignore = "make test-vm"]
+    fn a_shim_that_dies_leaves_no_list() -> Result<()> {
+        let mut guest = shared(Kernel::Patched)?;
+        let image = "lacre.test/busybox:1";
+        let inside = "exec sleep 1000";
+        let list = folder("orphan");
+        let script = format!(
+            "{}
+            kill -9 {}
+            while [ -e {list} ]; do usleep 20000; done
+            test -s /var/lib/lacre/secrets/lacre--orphan
+            until ctr containers rm orphan 2>/dev/null; do usleep 50000; done
+            {}",
+            run("orphan", "", image, inside, "/bin/busybox"),
+            shim("orphan"),
+            run("orphan", "", image, inside, "/bin/busybox"),
+        );
+        guest.run_with(AUDIT, &script)?;
+        guest.run_with(AUDIT, &remove("orphan")).map(drop)
     }
 }

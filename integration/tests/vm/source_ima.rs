@@ -6,8 +6,8 @@ use lacre_integration::Version;
 use lacre_integration::vm::{Guest, Kernel, shared};
 use serde_json::Value;
 
-use super::case_with;
 use super::ima::IMA;
+use super::{case_with, shim};
 
 const ENFORCE: &str = "mode: enforce\nsources: [ima]\n";
 const AUDIT: &str = "mode: audit\nsources: [ima]\n";
@@ -122,6 +122,32 @@ mod stock_ima {
         let log = guest.text("/node/1.6/log")?;
         let told: Vec<_> = log.lines().filter(|line| line.contains("once a boot")).collect();
         ensure!(told.len() >= 2, "at arming and at the end: {told:?}");
+        Ok(())
+    }
+
+    /// The figure of docs/sources.md, shown by `--nocapture`: what looking ten times a second
+    /// costs while nothing runs, on a machine that does one instruction a nanosecond.
+    #[test]
+    #[ignore = "make test-vm"]
+    fn an_idle_container_costs_next_to_nothing() -> Result<()> {
+        let mut guest = Guest::boot_counting(Kernel::StockIma)?;
+        run(&mut guest, AUDIT, BUSYBOX, "ima-idle", "exec sleep 1000")?;
+        sleeps(&mut guest, "ima-idle")?;
+        let script = format!(
+            "shim={}
+            task=$(grep -lx ima /proc/$shim/task/*/comm)
+            used() {{ cut -d ' ' -f 1 ${{task%comm}}schedstat; }}
+            wc -l </sys/kernel/security/ima/ascii_runtime_measurements
+            used; sleep 1; used; sleep 10; used",
+            shim("ima-idle")
+        );
+        let said = guest.run(&script)?;
+        remove(&mut guest, "ima-idle")?;
+        let numbers: Vec<u64> = said.lines().map(str::parse).collect::<Result<_, _>>()?;
+        let [lines, begun, before, after] = numbers[..] else { anyhow::bail!("{said}") };
+        let second = (after - before) / 10;
+        println!("{lines} lines read in {begun} ns; then {second} ns a second");
+        ensure!(second < 5_000_000, "{second} ns of each second");
         Ok(())
     }
 }
