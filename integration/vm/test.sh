@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests in virtual machines, on every kernel: test.sh [WORD...], where a WORD is a
-# part of the tests' names (stock_ima, stock_bpf, patched, guest_faults).
+# part of the tests' names (stock_ima, stock_bpf, patched, figures, guest_faults).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
