@@ -16,6 +16,8 @@ const ENFORCE: &str = "mode: enforce\nsources: [container-ima]\n";
 const AUDIT: &str = "mode: audit\nsources: [container-ima]\n";
 const RUN: &str = "ctr run --detach --null-io --runtime io.containerd.lacre.v1";
 
+const BESIDE: &str = "mode: enforce\nsources: [container-ima, fanotify, exec-trace]\n";
+
 /// What a container has run, in its list's order.
 #[derive(Debug, PartialEq, Eq)]
 struct Listed {
@@ -85,6 +87,17 @@ mod patched {
                 .with_context(|| format!("the container {id}"))?;
         }
         case_with(Kernel::Patched, "dropped", Version::V2_1, Some(ENFORCE)).context("under 2.1")
+    }
+
+    /// Beside sources that hold back, as docs/sources.md has it.
+    #[test]
+    #[ignore = "make test-vm"]
+    fn demo_beside_others() -> Result<()> {
+        for id in ["clean", "dropped", "replaced"] {
+            case_with(Kernel::Patched, id, Version::V1_6, Some(BESIDE))
+                .with_context(|| format!("the container {id}"))?;
+        }
+        Ok(())
     }
 
     #[test]
