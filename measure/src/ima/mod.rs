@@ -138,11 +138,22 @@ pub fn arm(
     options: &Options,
 ) -> Result<ImaArmed, SourceError> {
     probe(options)?;
+    let init = target.init_pid;
+    let owner = Owner::of(init)
+        .map_err(|why| failed(format!("reading the cgroups of process {init}"), why))?;
+    arm_for(owner, target, judge, options)
+}
+
+fn arm_for(
+    owner: Owner,
+    target: &Target,
+    judge: Arc<dyn Judge>,
+    options: &Options,
+) -> Result<ImaArmed, SourceError> {
     let list = List::open(&options.folder)?;
     let doing = |doing: String| move |why| failed(doing, why);
     let init = target.init_pid;
     let held = Held::open(init).map_err(doing(format!("opening process {init}")))?;
-    let owner = Owner::of(init).map_err(doing(format!("reading the cgroups of {init}")))?;
     let before = list.count().map_err(doing("reading how long the list is".to_owned()))?;
     let tally = Arc::new(Tally::default());
     let watch = Watch {

@@ -36,6 +36,12 @@ impl Owner {
         Ok(Self { cgroups, namespace })
     }
 
+    /// The container of that cgroup.
+    #[cfg(test)]
+    pub(super) fn in_cgroup(path: &str) -> Self {
+        Self { cgroups: vec![path.into()], namespace: None }
+    }
+
     pub(super) fn whose(&self, told: Option<Container<'_>>) -> Whose {
         match told {
             None => Whose::Untold,

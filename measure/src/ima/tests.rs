@@ -112,7 +112,15 @@ impl Node {
     }
 
     fn arm(&self) -> ImaArmed {
-        let target = Target {
+        arm(&self.target(), Arc::clone(&self.told) as _, &self.options()).unwrap()
+    }
+
+    fn options(&self) -> Options {
+        Options { folder: self.dir.path().to_owned(), every: Duration::from_millis(1) }
+    }
+
+    fn target(&self) -> Target {
+        Target {
             container: "n/c".to_owned(),
             init_pid: self.init.id(),
             rootfs: self.dir.path().join("root"),
@@ -121,10 +129,19 @@ impl Node {
             mode: Mode::Audit,
             block: Block::Exec,
             known: Arc::new(Nothing),
-        };
-        let options =
-            Options { folder: self.dir.path().to_owned(), every: Duration::from_millis(1) };
-        arm(&target, Arc::clone(&self.told) as _, &options).unwrap()
+        }
+    }
+
+    /// A line of the template `ima-cgpath`.
+    fn line_of(&mut self, cgroup: &str, name: &str, content: &str) {
+        let mut data = Vec::new();
+        for text in ["sh:systemd", cgroup] {
+            data.extend(u32::try_from(text.len() + 1).unwrap().to_le_bytes());
+            data.extend(text.as_bytes());
+            data.push(0);
+        }
+        data.extend(write::ima_ng(&sha256(content), name.as_bytes()));
+        self.bytes(&write::binary(10, &[1; 20], b"ima-cgpath", &data));
     }
 
     fn seen(&self) -> Vec<String> {
@@ -165,6 +182,24 @@ fn what_ran_before_and_is_still_there_is_told() {
     node.line(OLD, "old");
     drop(node.arm());
     assert_eq!(node.seen(), [OLD]);
+}
+
+#[test]
+fn a_template_that_names_the_container_needs_no_file() {
+    let mut node = Node::new();
+    node.line_of("/lacre/web", "/gone/before", "x");
+    node.line_of("/lacre/web", OLD, "old");
+    let owner = Owner::in_cgroup("/lacre/web");
+    let told = Arc::clone(&node.told) as _;
+    let armed = arm_for(owner, &node.target(), told, &node.options()).unwrap();
+    node.line_of("/lacre/web", "/gone/since", "x");
+    node.line_of("/lacre/web/deeper", "/gone/deeper", "x");
+    node.line_of("/lacre/other", NEW, "new");
+    node.line_of("/lacre/web", "/bin/known", "what the baseline has is judged, too");
+    let tally = Arc::clone(&armed.tally);
+    drop(armed);
+    assert_eq!(node.seen(), [OLD, "/gone/since", "/gone/deeper", "/bin/known"]);
+    assert_eq!((tally.others.load(Ordering::Relaxed), node.lost()), (1, 0));
 }
 
 #[test]
