@@ -1,17 +1,15 @@
 //! `lacre attest`: hold a node's evidence against what is expected of it.
 
-mod expect;
 mod measurements;
 mod show;
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
-use lacre_attest::evidence::{Evidence, MAX_BYTES};
+use lacre_attest::evidence::Evidence;
+use lacre_attest::expect::{Expected, Hex, read};
 use lacre_attest::verify::{Conclusion, Seen, verify};
 
 use crate::exit::Exit;
@@ -41,7 +39,7 @@ struct Verify {
     expect: Option<PathBuf>,
     /// The nonce that the node was asked with
     #[arg(long, value_name = "HEX")]
-    nonce: Option<expect::Hex>,
+    nonce: Option<Hex>,
     /// A question that may stay unchecked (repeatable)
     #[arg(long, value_name = "QUESTION")]
     waive: Vec<String>,
@@ -76,22 +74,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify_file(&args),
         Command::Measurements(args) => {
             let evidence = evidence(&args.evidence)?;
-            let files = args.expect.as_deref().map(expect::Files::read).transpose()?;
+            let files = args.expect.as_deref().map(Expected::read).transpose()?;
             measurements::show(&evidence, files.as_ref(), args.json)?;
             Ok(Exit::Good)
         }
     }
-}
-
-/// Reads a file that is no larger than evidence may be.
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let shown =
-        || format!("cannot read {}", lacre_types::escape(path.as_os_str().as_encoded_bytes()));
-    let mut bytes = Vec::new();
-    let file = File::open(path).with_context(shown)?;
-    // One byte more than is taken, so that what is too large is told as such.
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).with_context(shown)?;
-    Ok(bytes)
 }
 
 fn evidence(path: &Path) -> anyhow::Result<Evidence> {
@@ -102,10 +89,10 @@ fn evidence(path: &Path) -> anyhow::Result<Evidence> {
 fn verify_file(args: &Verify) -> anyhow::Result<Exit> {
     let evidence = evidence(&args.evidence)?;
     let files = match &args.expect {
-        Some(path) => expect::Files::read(path)?,
-        None => expect::Files::default(),
+        Some(path) => Expected::read(path)?,
+        None => Expected::default(),
     };
-    let expect = files.expectations(args.nonce.as_ref(), &args.waive)?;
+    let expect = files.expectations(args.nonce.as_ref(), &args.waive);
     let seen: Option<Seen> = match &args.seen {
         Some(path) => {
             let shown = || format!("{} is not what --keep writes", path.display());

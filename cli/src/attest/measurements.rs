@@ -6,7 +6,7 @@ use lacre_attest::ima::{Container, Entry, Stream};
 use lacre_types::{CanonicalPath, escape};
 use serde_json::json;
 
-use super::expect::Files;
+use lacre_attest::expect::Expected;
 use crate::output;
 
 struct Row {
@@ -21,7 +21,7 @@ struct Row {
 
 pub(crate) fn show(
     evidence: &Evidence,
-    files: Option<&Files>,
+    files: Option<&Expected>,
     as_json: bool,
 ) -> anyhow::Result<()> {
     let mut rows = Vec::new();
