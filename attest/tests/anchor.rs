@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use common::{DEADLINE, Swtpm};
 use lacre_attest::container::{Keeper, Secret};
-use lacre_attest::enrol::{Activated, Enrol, EnrolError, NodeState, Pending, Trust};
+use lacre_attest::enrol::{Activated, Admission, Enrol, EnrolError, NodeState, Pending, Trust};
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::ima::write;
 use lacre_attest::pcr;
@@ -101,8 +101,9 @@ fn enrol(
     let ek = EkPart { public: endorsement.public.into(), chain };
     let mut asks = Enrol { node: "node-1".to_owned(), ek: ek.clone(), ak: key.public.clone() };
     between(&mut asks);
-    let roots = EkRoots::new([root.as_slice()]).unwrap();
-    let enrolled = Pending::begin(&asks, &roots, [5; 32], now()).and_then(|(pending, proof)| {
+    let makers = EkRoots::new([root.as_slice()]).unwrap();
+    let admission = Admission { makers, ..Admission::default() };
+    let enrolled = Pending::begin(&asks, &admission, [5; 32], now()).and_then(|(pending, proof)| {
         let secret = tpm.activate(&proof.credential).unwrap_or_default().into();
         pending.finish(&Activated { secret }, now())
     });
