@@ -103,10 +103,11 @@ fn enrol(
     between(&mut asks);
     let makers = EkRoots::new([root.as_slice()]).unwrap();
     let admission = Admission { makers, ..Admission::default() };
-    let enrolled = Pending::begin(&asks, &admission, [5; 32], now()).and_then(|(pending, proof)| {
-        let secret = tpm.activate(&proof.credential).unwrap_or_default().into();
-        pending.finish(&Activated { secret }, now())
-    });
+    let enrolled =
+        Pending::begin(&asks, &admission, [5; 32], now()).and_then(|(pending, proof)| {
+            let secret = tpm.activate(&proof.credential).unwrap_or_default().into();
+            pending.finish(&Activated { secret }, now())
+        });
     (key, ek, enrolled)
 }
 

@@ -1,6 +1,7 @@
 //! `lacre attest`: hold a node's evidence against what is expected of it.
 
 mod measurements;
+mod now;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -14,11 +15,14 @@ use lacre_attest::verify::{Conclusion, Seen, verify};
 
 use crate::exit::Exit;
 
-/// Verify what a node shows of itself, and list what it measured
+/// Quote this node now and verify it, verify what another shows, or list what was measured
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    now: now::Now,
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,12 +38,19 @@ struct Verify {
     /// The evidence
     #[arg(long, value_name = "FILE")]
     evidence: PathBuf,
-    /// What is expected of the node (docs/attestation.md)
-    #[arg(long, value_name = "FILE")]
-    expect: Option<PathBuf>,
     /// The nonce that the node was asked with
     #[arg(long, value_name = "HEX")]
     nonce: Option<Hex>,
+    #[command(flatten)]
+    against: Against,
+}
+
+/// What evidence is held against.
+#[derive(Debug, ClapArgs)]
+struct Against {
+    /// What is expected of the node (docs/attestation.md)
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
     /// A question that may stay unchecked (repeatable)
     #[arg(long, value_name = "QUESTION")]
     waive: Vec<String>,
@@ -71,8 +82,11 @@ struct Measurements {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match args.command {
-        Command::Verify(args) => verify_file(&args),
-        Command::Measurements(args) => {
+        None => now::run(&args.now),
+        Some(Command::Verify(args)) => {
+            args.against.hold(&evidence(&args.evidence)?, args.nonce.as_ref())
+        }
+        Some(Command::Measurements(args)) => {
             let evidence = evidence(&args.evidence)?;
             let files = args.expect.as_deref().map(Expected::read).transpose()?;
             measurements::show(&evidence, files.as_ref(), args.json)?;
@@ -86,37 +100,40 @@ fn evidence(path: &Path) -> anyhow::Result<Evidence> {
     Evidence::parse(&read(path)?).with_context(|| format!("cannot use {}", shown()))
 }
 
-fn verify_file(args: &Verify) -> anyhow::Result<Exit> {
-    let evidence = evidence(&args.evidence)?;
-    let files = match &args.expect {
-        Some(path) => Expected::read(path)?,
-        None => Expected::default(),
-    };
-    let expect = files.expectations(args.nonce.as_ref(), &args.waive);
-    let seen: Option<Seen> = match &args.seen {
-        Some(path) => {
-            let shown = || format!("{} is not what --keep writes", path.display());
-            Some(serde_json::from_slice(&read(path)?).with_context(shown)?)
+impl Against {
+    fn hold(&self, evidence: &Evidence, nonce: Option<&Hex>) -> anyhow::Result<Exit> {
+        let files = match &self.expect {
+            Some(path) => Expected::read(path)?,
+            None => Expected::default(),
+        };
+        let expect = files.expectations(nonce, &self.waive);
+        let seen: Option<Seen> = match &self.seen {
+            Some(path) => {
+                let shown = || format!("{} is not what --keep writes", path.display());
+                Some(serde_json::from_slice(&read(path)?).with_context(shown)?)
+            }
+            None => None,
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map(|since| since.as_secs()).unwrap_or_default();
+        let verified = verify(evidence, &expect, seen.as_ref(), now);
+        let conclusion = verified.verdict.conclusion();
+        if self.json {
+            show::json(evidence, &verified)?;
+        } else {
+            show::people(evidence, &verified)?;
         }
-        None => None,
-    };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map(|since| since.as_secs()).unwrap_or_default();
-    let verified = verify(&evidence, &expect, seen.as_ref(), now);
-    let conclusion = verified.verdict.conclusion();
-    if args.json {
-        show::json(&evidence, &verified)?;
-    } else {
-        show::people(&evidence, &verified)?;
+        if let (Some(path), Some(seen), Conclusion::Trusted) =
+            (&self.keep, &verified.seen, conclusion)
+        {
+            let text = serde_json::to_vec(seen)?;
+            std::fs::write(path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(match conclusion {
+            Conclusion::Trusted => Exit::Good,
+            Conclusion::Untrusted => Exit::Differs,
+            Conclusion::Unproven => Exit::Failed,
+        })
     }
-    if let (Some(path), Some(seen), Conclusion::Trusted) = (&args.keep, &verified.seen, conclusion)
-    {
-        let text = serde_json::to_vec(seen)?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(match conclusion {
-        Conclusion::Trusted => Exit::Good,
-        Conclusion::Untrusted => Exit::Differs,
-        Conclusion::Unproven => Exit::Failed,
-    })
 }

@@ -6,8 +6,8 @@ use lacre_attest::ima::{Container, Entry, Stream};
 use lacre_types::{CanonicalPath, escape};
 use serde_json::json;
 
-use lacre_attest::expect::Expected;
 use crate::output;
+use lacre_attest::expect::Expected;
 
 struct Row {
     keeper: String,
