@@ -163,6 +163,7 @@ impl Agent {
         server: &AttestationClient,
         challenge: Challenge,
     ) -> Result<(), AgentError> {
+        let began = Instant::now();
         let shown = match self.ask(move |node| node.show(&challenge, false)).await? {
             Ok(shown) => shown,
             Err(error) => {
@@ -173,6 +174,7 @@ impl Agent {
                 return Ok(());
             }
         };
+        let gathered = began.elapsed();
         let Shown { evidence, secrets } = shown;
         let bytes = evidence.to_json();
         drop(evidence);
@@ -200,6 +202,8 @@ impl Agent {
             if let Some(node) = answer.node.as_ref() {
                 let findings: Vec<_> = node.findings.iter().map(|f| f.name.as_str()).collect();
                 info!(self.log, "attested"; "state" => &node.state, "bytes" => bytes.len(),
+                    "gathered_ms" => gathered.as_secs_f64() * 1e3,
+                    "judged_ms" => (began.elapsed() - gathered).as_secs_f64() * 1e3,
                     "findings" => findings.join(" "));
             }
         }

@@ -157,7 +157,7 @@ impl Node {
         if let Some(key) = self.key()? {
             return match tpm.load_ak(&key) {
                 Ok(()) => Ok((tpm, key)),
-                Err(error @ TpmError::Refused { .. }) => {
+                Err(error) if error.is_refusal_of_what_was_given() => {
                     let path = self.args.state.join("key.json");
                     fs::rename(&path, path.with_extension("lost"))
                         .map_err(self.io("put aside", "key.json"))?;

@@ -380,7 +380,6 @@ impl Finding {
             && !matches!(
                 self,
                 Self::NonceStale { .. }
-                    | Self::NothingMeasured(_)
                     | Self::LogOverflowed(_)
                     | Self::PaddedSha1
                     | Self::NotFromZero(_)

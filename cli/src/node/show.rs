@@ -107,7 +107,12 @@ mod tests {
         let new = Node { since: String::new(), ..node("", "unenrolled", &[]) };
         let table = output::text(HEAD, [bad, open, new].iter().map(row));
         assert!(!table.contains('\u{1b}') && table.lines().count() == 4, "{table}");
-        insta::assert_snapshot!(table, @"");
+        insta::assert_snapshot!(table, @r"
+        NODE          PRINCIPAL         STATE       SINCE                 LAST EVIDENCE         FINDINGS
+        a             tls:a             UNTRUSTED   2026-01-01T00:00:00Z  2026-01-02T00:00:00Z  LOG_EDITED REBOOTED
+        b\n\u{1b}[2J  tls:b\n\u{1b}[2J  unproven    2026-01-01T00:00:00Z  -                     not checked: kernel
+        -             tls:              unenrolled  -                     -                     -
+        ");
     }
 
     #[test]
