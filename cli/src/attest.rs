@@ -1,6 +1,5 @@
 //! `lacre attest`: hold a node's evidence against what is expected of it.
 
-mod measurements;
 mod now;
 mod show;
 
@@ -15,7 +14,7 @@ use lacre_attest::verify::{Conclusion, Seen, verify};
 
 use crate::exit::Exit;
 
-/// Quote this node now and verify it, verify what another shows, or list what was measured
+/// Quote this node now and verify it, or verify what another shows
 #[derive(Debug, ClapArgs)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -28,7 +27,6 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Verify(Box<Verify>),
-    Measurements(Measurements),
 }
 
 /// Verify an evidence file, with neither a node nor a TPM; exit status 0 trusted, 1 something
@@ -66,36 +64,16 @@ struct Against {
     json: bool,
 }
 
-/// List every measurement of an evidence file: of which container, image, layer and path
-#[derive(Debug, ClapArgs)]
-struct Measurements {
-    /// The evidence; what it says is shown as it stands, verified or not
-    #[arg(long, value_name = "FILE")]
-    evidence: PathBuf,
-    /// What is expected of the node: its baselines tell the layers
-    #[arg(long, value_name = "FILE")]
-    expect: Option<PathBuf>,
-    /// As JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match args.command {
         None => now::run(&args.now),
         Some(Command::Verify(args)) => {
             args.against.hold(&evidence(&args.evidence)?, args.nonce.as_ref())
         }
-        Some(Command::Measurements(args)) => {
-            let evidence = evidence(&args.evidence)?;
-            let files = args.expect.as_deref().map(Expected::read).transpose()?;
-            measurements::show(&evidence, files.as_ref(), args.json)?;
-            Ok(Exit::Good)
-        }
     }
 }
 
-fn evidence(path: &Path) -> anyhow::Result<Evidence> {
+pub(crate) fn evidence(path: &Path) -> anyhow::Result<Evidence> {
     let shown = || lacre_types::escape(path.as_os_str().as_encoded_bytes());
     Evidence::parse(&read(path)?).with_context(|| format!("cannot use {}", shown()))
 }

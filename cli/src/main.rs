@@ -3,6 +3,7 @@
 mod attest;
 mod baseline;
 mod exit;
+mod log;
 mod node;
 mod output;
 mod policy;
@@ -26,6 +27,7 @@ struct Cli {
 enum Command {
     Attest(attest::Args),
     Baseline(baseline::Args),
+    Log(log::Args),
     Node(node::Args),
     /// Check and explain policy files
     Policy(policy::PolicyArgs),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Attest(args) => attest::run(args),
         Command::Baseline(args) => baseline::run(args),
+        Command::Log(args) => log::run(&args),
         Command::Node(args) => node::run(args),
         Command::Policy(args) => return policy::run(&args),
     };
