@@ -62,6 +62,11 @@ pub struct NodeArgs {
     )]
     pub secrets: PathBuf,
 
+    /// Where shims keep the lists of containers that the kernel keeps none of; empty: they
+    /// keep none
+    #[arg(long, value_name = "DIR", env = "LACRE_EVIDENCE", default_value = "/run/lacre/evidence")]
+    pub evidence: PathBuf,
+
     /// Certificates between the TPM's and its maker's root, PEM or DER (repeatable)
     #[arg(long, value_name = "FILE", env = "LACRE_EK_CHAIN", value_delimiter = ',')]
     pub ek_chain: Vec<PathBuf>,
@@ -91,7 +96,7 @@ pub enum Command {
         nonce: Hex,
         /// The PCRs of it, SHA-256
         #[arg(long, value_name = "PCR", value_delimiter = ',',
-              default_values_t = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14],
+              default_values_t = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15],
               value_parser = clap::value_parser!(u32).range(0..24))]
         pcrs: Vec<u32>,
     },

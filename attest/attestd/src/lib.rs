@@ -2,8 +2,9 @@
 //! and whose cost is flat in the number of containers.
 //!
 //! [`node`] is the node's side of it, keys, quotes and lists; [`agent`] asks the policy
-//! server what is wanted, and answers.
+//! server what is wanted, and answers; [`anchor`] anchors the lists that shims keep.
 
 pub mod agent;
+pub mod anchor;
 pub mod args;
 pub mod node;

@@ -9,6 +9,7 @@ use lacre_attest::enrol::Challenge;
 use lacre_attest::expect::Hex;
 use lacre_attest::tpm2::Selection;
 use lacre_attestd::agent::{chain, serve};
+use lacre_attestd::anchor::{Shims, follow};
 use lacre_attestd::args::{Args, Command, Server};
 use lacre_attestd::node::Node;
 use lacre_proto::Connector;
@@ -61,13 +62,17 @@ fn answer(node: Node, server: &Server) -> Result<(), Error> {
     let (drain, _guard) = slog_async::Async::new(Mutex::new(json).ignore_res()).build_with_guard();
     let log = Logger::root(drain.ignore_res(), o!("program" => "lacre-attestd"));
     let connector = Connector::new(server.server.clone(), server.tls())?;
+    let node = Arc::new(node);
+    if let Some(folder) = node.evidence() {
+        follow(Arc::new(Shims::open(folder)?), Arc::clone(&node), log.clone())?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         info!(log, "serving"; "node" => node.name(), "server" => %connector.address());
         tokio::select! {
-            () = serve(Arc::new(node), &connector, &log) => {}
+            () = serve(Arc::clone(&node), &connector, &log) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -7,7 +7,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lacre_attest::container::Secret;
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
@@ -16,6 +16,7 @@ use lacre_attest::expect::{ExpectError, certificates, secret};
 use lacre_attest::tpm::{AttestationKey, CollectError, KeyKind, Places, Tpm, TpmError, collect};
 use lacre_attest::tpm2::Public;
 
+use crate::anchor::{AnchorError, Shims};
 use crate::args::NodeArgs;
 
 /// Why there is no evidence, or no key.
@@ -43,6 +44,9 @@ pub enum NodeError {
     /// The lists.
     #[error("the evidence can't be gathered")]
     Collect(#[source] CollectError),
+    /// The lists that shims keep.
+    #[error("the lists that shims keep can't be read")]
+    Shims(#[source] Box<AnchorError>),
     /// The endorsement key's certificates.
     #[error("the certificates of the TPM's maker can't be used")]
     Chain(#[source] ExpectError),
@@ -64,7 +68,9 @@ impl NodeError {
                     _ => "TPM_REFUSED",
                 }
             }
-            Self::State { .. } | Self::Collect(_) | Self::Chain(_) => "LISTS_UNREADABLE",
+            Self::State { .. } | Self::Collect(_) | Self::Shims(_) | Self::Chain(_) => {
+                "LISTS_UNREADABLE"
+            }
         }
     }
 }
@@ -213,17 +219,60 @@ impl Node {
         Ok([name(&enrol.ek.public)?, name(&enrol.ak)?])
     }
 
+    /// Has the TPM do something, while nobody else of this agent asks it.
+    ///
+    /// # Errors
+    /// When it does not serve.
+    pub fn with_tpm<T>(&self, f: impl FnOnce(&mut Tpm) -> T) -> Result<T, NodeError> {
+        let _lock = self.lock()?;
+        let mut tpm = Tpm::open(&self.args.tcti, self.args.deadline())?;
+        Ok(f(&mut tpm))
+    }
+
+    /// The folder of the lists that shims keep; `None`: they keep none.
+    #[must_use]
+    pub fn evidence(&self) -> Option<&Path> {
+        Some(&*self.args.evidence).filter(|folder| !folder.as_os_str().is_empty())
+    }
+
+    /// The lists that shims keep, where an agent has made their folder.
+    fn shims(&self) -> Result<Option<Shims>, NodeError> {
+        match self.evidence().filter(|folder| folder.is_dir()) {
+            Some(folder) => {
+                Shims::open(folder).map(Some).map_err(|error| NodeError::Shims(error.into()))
+            }
+            None => Ok(None),
+        }
+    }
+
     /// Answers a challenge; with the endorsement key for who does not know it.
     ///
     /// # Errors
     /// When the TPM gives no quote, or a list can't be read.
     pub fn show(&self, challenge: &Challenge, endorsed: bool) -> Result<Shown, NodeError> {
         let _lock = self.lock()?;
-        let (tpm, key) = self.open()?;
+        let (mut tpm, key) = self.open()?;
+        let failed = |error: AnchorError| NodeError::Shims(error.into());
+        let shims = self.shims()?;
+        // Before the quote, which then is over all that they say is anchored; and what broke
+        // off when this was last running is ended.
+        if let Some(shims) = &shims {
+            shims.anchor(&mut tpm).map_err(failed)?;
+        }
+        let shown = shims.as_ref().map(Shims::shown).transpose();
+        let shown = shown.map_err(failed)?.unwrap_or_default();
+        let (lists, mut secrets): (Vec<_>, Vec<_>) = shown
+            .into_iter()
+            .map(|(list, secret)| {
+                let id = list.0.clone();
+                (list, (id, secret))
+            })
+            .unzip();
         let ek = endorsed.then(|| self.ek(&tpm, &key)).transpose()?;
         let (ima, boot_log) = (self.args.ima.clone(), self.args.boot_log.clone());
-        let places = Places { ima, boot_log, journal: None };
-        let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &[])
+        let journal = shims.map(|shims| shims.journal().clone());
+        let places = Places { ima, boot_log, journal };
+        let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &lists)
             .map_err(NodeError::Collect)?;
         let ids = evidence.anchors.iter().flat_map(|anchor| &anchor.containers);
         // A secret that is not there is one that the verifier says is missing.
@@ -231,7 +280,7 @@ impl Node {
             let file = self.args.secrets.join(&container.id);
             Some((container.id.clone(), secret(&file).ok()?))
         });
-        let secrets = given.collect();
+        secrets.extend(given.filter(|(id, _)| lists.iter().all(|list| list.0 != *id)));
         Ok(Shown { evidence, secrets })
     }
 }

@@ -139,18 +139,29 @@ fn list(
 
 /// How many bytes the first lines are.
 fn skip(data: &[u8], digests: Algorithm, first: u64) -> (u64, usize) {
+    let (lines, offset) = walk(data, digests, first);
+    if lines == first { (first, offset) } else { (0, 0) }
+}
+
+/// How many bytes the whole lines of a shim's list are.
+fn whole(data: &[u8]) -> usize {
+    walk(data, Algorithm::Sha256, u64::MAX).1
+}
+
+/// How many of at most so many lines there are, and their bytes.
+fn walk(data: &[u8], digests: Algorithm, most: u64) -> (u64, usize) {
     let mut offset = 0;
     let mut lines = 0;
     let mut stream = Stream::new(Form::Binary, digests);
     let _ = stream.feed(data, |line, entry| {
-        if line < first {
+        if line < most {
             let old = usize::from(entry.template != b"ima");
             let data = entry.data.map_or(0, <[u8]>::len);
             offset += 8 + digests.len() + entry.template.len() + 4 * old + data;
             lines = line + 1;
         }
     });
-    if lines == first { (first, offset) } else { (0, 0) }
+    (lines, offset)
 }
 
 /// The containers that the kernel keeps lists of, and whose first line is anchored: all
@@ -232,7 +243,10 @@ fn shims(
     for (id, seq, image) in shim_containers {
         let path = journal.list(*seq);
         let first = known_lines(known, id, *seq);
-        let list = list(&path, Algorithm::Sha256, first, None)?;
+        let mut list = list(&path, Algorithm::Sha256, first, None)?;
+        // The last line may be on its way still; its event is not anchored then.
+        let whole = whole(&list.data);
+        list.data.0.truncate(whole);
         containers.push(ContainerPart { id: id.clone(), seq: *seq, image: image.clone(), list });
     }
     Ok(Some(AnchorPart { keeper: Keeper::Shim, first, aggregate: aggregate.into(), containers }))

@@ -10,7 +10,7 @@ use lacre_attest::tpm2::Selection;
 use serde::Deserialize;
 
 /// Where the lists are anchored: boot, the host's, the kernel's containers', the shims'.
-const PCRS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14];
+const PCRS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15];
 
 /// What becomes of the reports of a node that is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!((config.interval.as_secs(), config.within.as_secs()), (300, 60));
         assert_eq!(config.reports, Reports::Flag);
         assert!(config.admission.keys.contains(&[0, 11, 1][..]));
-        assert_eq!(config.selection("uid:0").to_string(), "sha256:0,1,2,3,4,5,6,7,8,9,10,12,14");
+        assert_eq!(config.selection("uid:0").to_string(), "sha256:0,1,2,3,4,5,6,7,8,9,10,12,15");
         let own = "endorsementKeys: [00]\nreports: refuse\nnodes: {\"tls:a\": {pcrs: [7]}}\n";
         let config = load(own).unwrap();
         assert_eq!(config.selection("tls:a").to_string(), "sha256:7");
