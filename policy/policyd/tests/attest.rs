@@ -23,7 +23,8 @@ use lacre_attest::enrol::Challenge;
 use lacre_attest::ima::write;
 use lacre_attest::pcr;
 use lacre_proto::attest::{
-    AttestationClient, EnrolRequest, ForgetRequest, PollRequest, SubmitRequest, Wanted,
+    ActivateRequest, AttestationClient, DeclineRequest, EnrolRequest, ForgetRequest, PollRequest,
+    SubmitRequest, Wanted,
 };
 use lacre_proto::{Address, Connector, TlsFiles};
 use lacre_report::{Answer, Config, Container, Events, Note, Reporter, StoredPolicy};
@@ -637,6 +638,65 @@ fn reports_of_a_node_that_is_not_trusted_wait_where_they_are_refused() {
     until("the report", || server.trusts().len() == 1);
     assert_eq!(server.trusts(), [("/waits".to_owned(), "trusted".to_owned())]);
     reporter.stop(LONG);
+}
+
+#[test]
+fn what_is_no_enrolment_and_no_evidence_is_refused() {
+    let node = Node::new();
+    let server = Server::start(&node, "interval: 3600\n", false);
+    let connector = server.connector();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let within = || ttrpc::context::with_duration(LONG);
+    runtime.block_on(async {
+        let client = AttestationClient::new(connector.connect(LONG).await.unwrap());
+        let poll = PollRequest { ak: vec![1, 2, 3], ..PollRequest::default() };
+        assert!(client.poll(within(), &poll).await.is_err());
+        for enrol in [b"{}".to_vec(), vec![b' '; 70_000], Vec::new()] {
+            let request = EnrolRequest { enrol, ..EnrolRequest::default() };
+            assert!(client.enrol(within(), &request).await.is_err());
+        }
+        let activated = br#"{"secret":"AAAA"}"#.to_vec();
+        let request = ActivateRequest { activated, ..ActivateRequest::default() };
+        let early = client.activate(within(), &request).await.unwrap_err();
+        assert!(early.to_string().contains("enrol first"), "{early}");
+        let submit = |offset, part: Vec<u8>, last| SubmitRequest {
+            offset,
+            part,
+            last,
+            ..SubmitRequest::default()
+        };
+        client.submit(within(), &submit(0, vec![b'{'; 10], false)).await.unwrap();
+        let wrong = [submit(11, Vec::new(), false), submit(u64::MAX, vec![1], true)];
+        let large = submit(10, vec![0; lacre_proto::MAX_PART + 1], false);
+        for request in wrong.into_iter().chain([large, submit(10, vec![b'}'], true)]) {
+            assert!(client.submit(within(), &request).await.is_err(), "{}", request.offset);
+        }
+        for reason in ["", "TPM_FINE"] {
+            let reason = reason.to_owned();
+            let request = DeclineRequest { reason, ..DeclineRequest::default() };
+            assert!(client.decline(within(), &request).await.is_err());
+        }
+    });
+    // Evidence that is none leaves an enrolled node unproven, and says so.
+    let agent = node.agent(&server.args(), &[]);
+    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    drop(agent);
+    let key = fs::read(node.at("attestd/key.json")).unwrap();
+    let key: lacre_attest::tpm::AttestationKey = serde_json::from_slice(&key).unwrap();
+    runtime.block_on(async {
+        let client = AttestationClient::new(connector.connect(LONG).await.unwrap());
+        let (first, ak) = (true, key.public.to_vec());
+        let poll = PollRequest { first, ak, ..PollRequest::default() };
+        client.poll(within(), &poll).await.unwrap();
+        let (part, last) = (b"{\"version\":2}".to_vec(), true);
+        let request = SubmitRequest { part, last, ..SubmitRequest::default() };
+        let refused = client.submit(within(), &request).await.unwrap_err();
+        assert!(refused.to_string().contains("version 2"), "{refused}");
+    });
+    assert_eq!(
+        (&*server.state(), server.findings()),
+        ("unproven", vec!["EVIDENCE_MALFORMED".to_owned()])
+    );
 }
 
 #[test]

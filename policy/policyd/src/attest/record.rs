@@ -107,8 +107,10 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Whole seconds need no fraction.
 fn shown(seconds: u64) -> String {
-    rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    let time = rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    time.split_once('.').map_or(time.clone(), |(whole, _)| format!("{whole}Z"))
 }
 
 impl Record {
@@ -317,6 +319,7 @@ mod tests {
         kept.doubt(Told::new("TPM_GONE", "no\nTPM"), 1100);
         kept.due = 0;
         assert_eq!(Record::parse(&kept.to_json()).unwrap(), kept);
+        assert_eq!(kept.show(1100, Duration::from_secs(300)).since, "1970-01-01T00:16:40Z");
         let other =
             String::from_utf8(kept.to_json()).unwrap().replace("\"version\":1", "\"version\":2");
         assert!(Record::parse(other.as_bytes()).unwrap_err().to_string().contains("version 2"));

@@ -124,6 +124,11 @@ impl AttestSession {
                 inside.upload = Upload { arrived: now(), ..Upload::default() };
             }
             let upload = &mut inside.upload;
+            // Who takes his time shows what was, not what is.
+            if now().saturating_sub(upload.arrived) > book.config.within.as_secs() {
+                *upload = Upload::default();
+                return Err(status(Code::FAILED_PRECONDITION, "the evidence took too long"));
+            }
             let whole = request.offset.saturating_add(request.part.len() as u64);
             if request.offset != upload.bytes.len() as u64 || whole > MAX_BYTES {
                 return Err(invalid(format!(
@@ -300,6 +305,8 @@ impl Attestation for AttestSession {
             for node in &mut nodes {
                 node.findings.truncate(1);
                 node.unchecked.clear();
+                node.ek.clear();
+                node.ak.clear();
             }
         }
         Ok(ListResponse { nodes, ..ListResponse::default() })
