@@ -36,6 +36,14 @@ impl<'a> Case<'a> {
                 seen.insert(part.keeper, anchor);
             }
         }
+        // Within a boot nobody ceases to keep lists.
+        let known = self.seen.filter(|_| !self.rebooted).into_iter();
+        for keeper in known.flat_map(|known| known.anchors.keys()) {
+            if self.evidence.anchors.iter().all(|part| part.keeper != *keeper) {
+                let log = Log::Aggregate(*keeper);
+                self.verdict.find(&Question::Aggregate(*keeper), Finding::LogMissing(log));
+            }
+        }
         for expected in &self.expect.containers {
             let question = Question::ContainerList(expected.id.clone());
             // Not brought, or not by who must keep it.
