@@ -19,36 +19,11 @@ umask 022
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${LACRE_CACHE:-$(dirname "$here")/.cache}/kernel
 flavour=${1:-base} what=${2:-image}
-series=6.12
 jobs=${JOBS:-$(nproc)}
 mkdir -p "$cache"
-
-say() { printf 'kernel: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
-
-need() {
-    local missing=() package
-    for package in "$@"; do installed "$package" || missing+=("$package"); done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    say "installing ${missing[*]}"
-    as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
-        install -y --no-install-recommends "${missing[@]}" >&2
-}
+. "$here/source.sh"
 
 # === what is to be built, and whether it is built already ===
-
-version() {
-    local v
-    v=$(apt-cache show --no-all-versions "linux-source-$series" 2>/dev/null |
-        sed -n 's/^Version: //p')
-    # Offline, what was fetched last will do.
-    [ -n "$v" ] || v=$(cat "$cache/version" 2>/dev/null) ||
-        die "apt knows no linux-source-$series (Debian 12 has it in its security suite)"
-    echo "$v"
-}
 
 fragments() {
     case $flavour in
@@ -61,7 +36,7 @@ fragments() {
 
 patches() { sed "s|^|$here/patches/|" "$here/patches/series"; }
 
-version=$(version)
+version=$(source_version)
 read -ra fragments < <(fragments)
 mapfile -t patches < <(patches)
 hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${patches[@]}"; } |
@@ -94,34 +69,13 @@ need bc bison ccache cpio flex gcc kmod libelf-dev libssl-dev make patch rsync x
 [ "$what" != deb ] || need debhelper dpkg-dev fakeroot
 [ "$flavour" != debian ] || need dwarves python3
 
-fetch() {
-    local deb new=$cache/fetch.new
-    deb=$(echo "$cache/linux-source-${series}_${version/:/%3a}"_*.deb)
-    if [ ! -e "$deb" ]; then
-        say "fetching linux-source-$series $version"
-        rm -rf "$new"
-        mkdir "$new"
-        (cd "$new" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download \
-            "linux-source-$series=$version") >&2
-        mv "$new"/*.deb "$cache/"
-        rmdir "$new"
-        deb=$(echo "$cache/linux-source-${series}_${version/:/%3a}"_*.deb)
-    fi
-    echo "$version" >"$cache/version"
-    echo "$deb"
-}
-
 tree=$cache/tree
 tree_hash=$({ echo "$version"; cat "${patches[@]}"; } | sha256sum | cut -c1-16)
 if [ "$(cat "$tree/.lacre-hash" 2>/dev/null)" != "$tree_hash" ]; then
-    deb=$(fetch)
     say "unpacking and patching"
     # tar brings back a file's old time, so make would not see that it is unpatched again.
     before=$(sed -n 's|^+++ b/||p' "$tree"/.lacre-patches 2>/dev/null || true)
-    rm -rf "$tree"
-    mkdir -p "$tree"
-    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - --wildcards '*linux-source-*.tar.xz' |
-        tar -xJf - -C "$tree" --strip-components=1
+    source_unpack "$version" "$tree"
     for p in "${patches[@]}"; do
         patch -d "$tree" -p1 -s --fuzz=0 <"$p" || die "does not apply: $p"
     done
