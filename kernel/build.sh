@@ -122,11 +122,13 @@ if [ "$what" = image ]; then
     mv "$new/config" "$new/$image" "$result/"
     rmdir "$new"
 else
-    rm -f "$cache"/linux-{image,headers,libc-dev}*.deb
+    # They come to lie beside the output folder; without modules there are no headers.
+    packages() { find "$cache" -maxdepth 1 -name 'linux-*' ! -name 'linux-source-*' "$@"; }
+    packages -type f -delete
     build KDEB_PKGVERSION="${version%%~*}+lacre1" bindeb-pkg
     mkdir -p "$new" "$result"
-    mv "$cache"/linux-{image,headers,libc-dev}*.deb "$new/"
-    rm -f "$cache"/linux-upstream*
+    packages -name '*.deb' -exec mv -t "$new" {} +
+    packages -type f -delete
     mv "$new" "$result/debs"
 fi
 echo "$done_mark"
