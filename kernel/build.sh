@@ -125,7 +125,10 @@ else
     # They come to lie beside the output folder; without modules there are no headers.
     packages() { find "$cache" -maxdepth 1 -name 'linux-*' ! -name 'linux-source-*' "$@"; }
     packages -type f -delete
-    build KDEB_PKGVERSION="${version%%~*}+lacre1" bindeb-pkg
+    DEB_BUILD_PROFILES=pkg.linux-upstream.nokerneldbg \
+        build KDEB_PKGVERSION="${version%%~*}+lacre1" bindeb-pkg
+    # The machine has its own.
+    packages -name 'linux-libc-dev_*' -delete
     mkdir -p "$new" "$result"
     packages -name '*.deb' -exec mv -t "$new" {} +
     packages -type f -delete

@@ -13,7 +13,7 @@ need() {
     say "installing ${missing[*]}"
     as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
-        install -y --no-install-recommends "${missing[@]}" >&2
+        install -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 apt_version() {
