@@ -3,10 +3,13 @@
 set -um
 limit=${LACRE_TEST_LIMIT:-900}
 timeout --kill-after=10 "$limit" "$@" &
+group=$!
 # It has a process group of its own, which the terminal's Ctrl-C does not reach.
 trap 'kill %1' INT TERM HUP
 wait %1
 status=$?
+# What a test that failed has left would hold the log open.
+kill -KILL -- "-$group" 2>/dev/null
 if [ "$status" -ge 124 ] && [ "$SECONDS" -ge "$limit" ]; then
     echo "test binary $1 ... TIMED OUT after $limit s" >&2
     exit 124

@@ -35,7 +35,7 @@ pub use algorithms::Algorithms;
 pub use baseline::{Baseline, Entry, Link};
 pub use compare::{Difference, compare};
 pub use error::{BlobError, Error, FormatError};
-pub use lookup::Lookup;
+pub use lookup::{LayerName, Lookup};
 pub use node_index::NodeIndex;
 pub use oci::{Platform, Reference};
 pub use options::{Limits, NoProgress, Options, Progress};

@@ -1,4 +1,6 @@
-use lacre_types::CanonicalPath;
+use std::fmt;
+
+use lacre_types::{CanonicalPath, Digest};
 
 use crate::baseline::{Baseline, Entry};
 
@@ -14,7 +16,35 @@ pub enum Lookup<'a> {
     Missing,
 }
 
+/// A layer of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerName {
+    /// Its place, counted from the bottom.
+    pub index: u16,
+    /// Its diff ID; lower directories don't tell theirs.
+    pub diff_id: Option<Digest>,
+}
+
+impl fmt::Display for LayerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.diff_id {
+            Some(diff_id) => diff_id.fmt(f),
+            None => self.index.fmt(f),
+        }
+    }
+}
+
 impl Baseline {
+    /// The layer that the file came from which the image has under that path. `None` where
+    /// there is no such file, or nothing tells: a root file system has no layers.
+    #[must_use]
+    pub fn layer_of(&self, path: &CanonicalPath) -> Option<LayerName> {
+        let provenance = self.provenance().ok()??;
+        let index = provenance.layer_of(self.resolve(path)?)?;
+        let diff_id = provenance.layers().nth(index.into())?;
+        Some(LayerName { index, diff_id })
+    }
+
     /// What the image has under that path, through the image's own symbolic links
     /// (`/bin/sh` → `/usr/bin/dash`), never the host's.
     #[must_use]

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use common::{Op, Overlay, Pack};
@@ -10,6 +12,7 @@ use lacre_baseline::{
     Baseline, NoProgress, Options, Platform, Reference, compare, from_content_store, from_lower,
     from_oci, from_rootfs,
 };
+use lacre_types::CanonicalPath;
 use proptest::prelude::*;
 
 fn path() -> impl Strategy<Value = String> {
@@ -84,7 +87,15 @@ proptest! {
         let stored = from_content_store(
             &oci, &manifest.parse().unwrap(), &Platform::default(), None, &options, &NoProgress,
         ).unwrap();
-        prop_assert_eq!(stored.provenance().unwrap().unwrap().layers().len(), layers.len());
+        let provenance = stored.provenance().unwrap().unwrap();
+        prop_assert_eq!(provenance.layers().len(), layers.len());
+        for entry in stored.files().flatten() {
+            let layer = stored.layer_of(&CanonicalPath::new(entry.path).unwrap()).unwrap();
+            prop_assert_eq!(provenance.layers().nth(layer.index.into()), Some(layer.diff_id));
+            // Whole files only: the topmost layer that has it as it is.
+            let from = bottom_up[usize::from(layer.index)].join(OsStr::from_bytes(&entry.path[1..]));
+            prop_assert_eq!(std::fs::symlink_metadata(from).unwrap().len(), entry.size);
+        }
         assert_same("a content store", &merged, &stored);
     }
 }

@@ -1,7 +1,6 @@
 //! `lacre attest`: hold a node's evidence against what is expected of it.
 
-mod expect;
-mod measurements;
+pub(crate) mod expect;
 mod show;
 
 use std::fs::File;
@@ -16,7 +15,7 @@ use lacre_attest::verify::{Conclusion, Seen, verify};
 
 use crate::exit::Exit;
 
-/// Verify what a node shows of itself, and list what it measured
+/// Verify what a node shows of itself
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -26,7 +25,6 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Verify(Box<Verify>),
-    Measurements(Measurements),
 }
 
 /// Verify an evidence file, with neither a node nor a TPM; exit status 0 trusted, 1 something
@@ -57,29 +55,9 @@ struct Verify {
     json: bool,
 }
 
-/// List every measurement of an evidence file: of which container, image, layer and path
-#[derive(Debug, ClapArgs)]
-struct Measurements {
-    /// The evidence; what it says is shown as it stands, verified or not
-    #[arg(long, value_name = "FILE")]
-    evidence: PathBuf,
-    /// What is expected of the node: its baselines tell the layers
-    #[arg(long, value_name = "FILE")]
-    expect: Option<PathBuf>,
-    /// As JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match args.command {
         Command::Verify(args) => verify_file(&args),
-        Command::Measurements(args) => {
-            let evidence = evidence(&args.evidence)?;
-            let files = args.expect.as_deref().map(expect::Files::read).transpose()?;
-            measurements::show(&evidence, files.as_ref(), args.json)?;
-            Ok(Exit::Good)
-        }
     }
 }
 
@@ -94,7 +72,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn evidence(path: &Path) -> anyhow::Result<Evidence> {
+pub(crate) fn evidence(path: &Path) -> anyhow::Result<Evidence> {
     let shown = || lacre_types::escape(path.as_os_str().as_encoded_bytes());
     Evidence::parse(&read(path)?).with_context(|| format!("cannot use {}", shown()))
 }

@@ -3,6 +3,7 @@
 mod attest;
 mod baseline;
 mod exit;
+mod log;
 mod output;
 mod policy;
 mod progress;
@@ -25,6 +26,7 @@ struct Cli {
 enum Command {
     Attest(attest::Args),
     Baseline(baseline::Args),
+    Log(log::Args),
     /// Check and explain policy files
     Policy(policy::PolicyArgs),
 }
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Attest(args) => attest::run(args),
         Command::Baseline(args) => baseline::run(args),
+        Command::Log(args) => log::run(&args),
         Command::Policy(args) => return policy::run(&args),
     };
     done.unwrap_or_else(|error| exit::tell(&error)).into()

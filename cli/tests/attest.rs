@@ -104,23 +104,6 @@ fn what_is_kept_serves_the_next_time() {
 }
 
 #[test]
-fn measurements_of_all_lists_are_told_apart() {
-    let (temp, _) = world();
-    let args = ["measurements", "--evidence", "evidence.json", "--expect", "expect.yaml"];
-    let listed = lacre(&args, temp.path());
-    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
-    let text = out(&listed);
-    let row = text.lines().find(|line| line.contains("/bin/app.sh")).unwrap();
-    for word in ["kernel", "web", "docker.io/library/demo:1", "sha256:"] {
-        assert!(row.contains(word), "{row}");
-    }
-    let listed = lacre(&[&args[..], &["--json"]].concat(), temp.path());
-    let first: serde_json::Value =
-        serde_json::from_str(out(&listed).lines().next().unwrap()).unwrap();
-    assert_eq!(first["path"], "boot_aggregate");
-}
-
-#[test]
 fn what_cannot_be_read_is_2_and_wrong_usage_64() {
     let (temp, _) = world();
     let dir = temp.path();

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use common::{COUNTS, Host, runs, runtime};
 use lacre_integration::Version;
 use lacre_integration::output::wait_for;
@@ -209,6 +209,26 @@ async fn containers_pids(host: &Host, id: &str) -> Result<Vec<u32>> {
     }
 }
 
+/// The shell that a container's init has put into a session of its own.
+async fn session_leader(host: &Host, id: &str, init: u32) -> Result<u32> {
+    let deadline = Instant::now() + SOON;
+    let leads = |pid: u32| {
+        let file = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}"));
+        // proc(5): pid (comm) state ppid pgrp session
+        let session = file("stat")
+            .ok()
+            .and_then(|stat| stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse::<u32>().ok());
+        session == Some(pid) && file("cmdline").is_ok_and(|line| line.starts_with("sh\0"))
+    };
+    loop {
+        let pids = containers_pids(host, id).await?;
+        if let Some(leader) = pids.iter().find(|pid| **pid != init && leads(**pid)) {
+            return Ok(*leader);
+        }
+        ensure!(Instant::now() < deadline, "no session of its own among {pids:?}");
+    }
+}
+
 /// With the host's pid namespace nothing ends with the init, and a process with the right
 /// to can leave the cgroup.
 #[test]
@@ -219,18 +239,13 @@ fn killing_finds_who_left_the_cgroup() -> Result<()> {
     runtime().block_on(async {
         let executor = host.guard("one")?;
         let init = host.pid("one")?;
-        let pids = containers_pids(&host, "one").await?;
-        let shell = |pid: &u32| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|c| c.starts_with("sh\0"))
-        };
-        let stray = *pids.iter().find(|pid| **pid != init && shell(pid)).unwrap();
+        let stray = session_leader(&host, "one", init).await?;
         for hierarchy in ["freezer", "unified"] {
             std::fs::write(format!("/sys/fs/cgroup/{hierarchy}/cgroup.procs"), stray.to_string())?;
         }
         let outcome = executor.act(Action::Kill, "").await;
         assert!(outcome.done, "{outcome:?}");
-        assert!(!runs(stray) && !runs(init), "{stray} of {pids:?}");
+        assert!(!runs(stray) && !runs(init), "{stray} or {init}");
         host.daemon.await_status("one", Some("STOPPED"))
     })
 }

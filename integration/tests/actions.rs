@@ -4,8 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use lacre_integration::cases::plain_rootfs;
 use lacre_integration::images::busybox_image;
-use lacre_integration::output::wait_for;
+use lacre_integration::output::{Output, wait_for};
+use lacre_integration::paths::cached;
 use lacre_integration::{Containerd, Runtime, Version};
 use serde_json::Value;
 
@@ -19,7 +21,9 @@ Actions:
       - deletes: "DELETE"
       - restarts: "RESTART"
       - isolates: "ISOLATE"
+      - skips: "SKIP"
     Default: "DENY"
+  NO_WHITELIST: {Default: "SKIP"}
 "#;
 
 /// Longer than any action takes; RESTART waits for containerd's restart monitor.
@@ -150,6 +154,46 @@ fn every_action(version: Version) -> Result<()> {
     drop(events);
     let left = field.daemon.leftovers()?;
     assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// A file of the image that was altered is told with the layer that it came from.
+#[test]
+fn a_record_names_the_layer() -> Result<()> {
+    let field = Field::new(Version::V2_1)?;
+    field.start("altered")?;
+    let alter = "cp /bin/busybox /tmp/x && echo >>/tmp/x && mv -f /tmp/x /bin/busybox";
+    field.daemon.exec("altered", &["sh", "-c", alter])?.ok()?;
+    assert_ne!(field.daemon.exec("altered", &["true"])?.code, 0);
+    let record = wait_for("the record", SOON, || Ok(field.entries("altered")?.into_iter().next()))?;
+    assert_eq!(record["notificate"], "INVALID_HASH", "{record}");
+    assert_eq!((&record["layer"], &record["fileKind"]), (&"0".into(), &"elf".into()), "{record}");
+    Ok(())
+}
+
+/// What the policy lets pass runs in enforce mode too, and is told.
+#[test]
+fn what_is_skipped_runs() -> Result<()> {
+    let field = Field::new(Version::V2_1)?;
+    field.start("skips")?;
+    let drop = "cp /bin/busybox /tmp && /tmp/busybox echo ran";
+    assert_eq!(field.daemon.exec("skips", &["sh", "-c", drop])?.ok()?, "ran\n");
+
+    let rootfs = plain_rootfs(field.daemon.node().folder(), &cached("tools/bin/busybox")?)?;
+    let mut command = field.daemon.ctr_command(field.daemon.namespace());
+    command.args(["run", "--rm", "--runtime", Runtime::Lacre.name(), "--rootfs"]).arg(&rootfs);
+    command.args(["plain", "/bin/sh", "-c", "/bin/sleep 0 && echo ran"]);
+    assert_eq!(Output::of(&mut command)?.ok()?, "ran\n");
+
+    for (id, kind) in [("skips", "ENTRY_NOT_FOUND"), ("plain", "NO_WHITELIST")] {
+        wait_for(format!("the record of {id}"), SOON, || {
+            Ok((!field.entries(id)?.is_empty()).then_some(()))
+        })?;
+        for entry in field.entries(id)? {
+            assert_eq!(entry["notificate"], kind, "{entry}");
+            assert_eq!((&entry["action"], &entry["outcome"]), (&"SKIP".into(), &"ran".into()));
+        }
+    }
     Ok(())
 }
 

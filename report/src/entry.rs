@@ -22,13 +22,9 @@ pub struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutcomeResult {
-    /// It was done.
+    /// It is done: by this call, or already before it.
     Done,
-    /// Another was done in its place, because this one was not possible here.
-    Fallback,
-    /// It had been done before.
-    Already,
-    /// It was not done.
+    /// It is not done.
     Failed,
 }
 

@@ -158,15 +158,7 @@ impl Files {
     /// The layer that a container's file came from: its diff ID, or its number.
     pub(crate) fn layer(&self, container: &str, path: &CanonicalPath) -> Option<String> {
         let (_, baseline) = self.containers.get(container)?;
-        let baseline = baseline.as_ref()?;
-        let listed = Whitelist::entry(baseline, path)?;
-        let provenance = baseline.provenance().ok()??;
-        let index = baseline
-            .files()
-            .position(|entry| entry.is_some_and(|entry| entry.path == listed.path.as_bytes()))?;
-        let layer = provenance.layer_of(index)?;
-        let known = provenance.layers().nth(layer.into())?;
-        Some(known.map_or_else(|| layer.to_string(), |diff_id| diff_id.to_string()))
+        Some(baseline.as_ref()?.layer_of(path)?.to_string())
     }
 }
 

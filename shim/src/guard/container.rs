@@ -90,13 +90,14 @@ impl Guarded {
         let mode = who.tightened(policy.mode_on(context.config.mode));
         let known_baseline = image.as_ref().map(|image| Arc::clone(&image.baseline));
         let rules = Arc::new(Rules::new(Arc::clone(&policy), mode));
-        let (judge, violations) = Judge::new(known_baseline, Arc::clone(&rules));
+        let (judge, violations) = Judge::new(known_baseline.clone(), Arc::clone(&rules));
         let judge = Arc::new(judge);
         let executor = executor(context, &who, &policy, init_pid).map_err(|error| {
             Refusal::not_ready(format!("holding the container's init: {error}"))
         })?;
         let responder = Responder {
             rules: Arc::clone(&rules),
+            baseline: known_baseline,
             executor: executor.clone(),
             reporter: Arc::clone(&shared.reporter),
             events: context.events.clone(),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use lacre_baseline::{Baseline, Lookup};
 use lacre_executor::Executor;
 use lacre_measure::Outcome;
 use lacre_policy::{Because, Decision, resolve};
@@ -25,6 +26,7 @@ const REMEMBERED: usize = 64;
 /// Answers the violations of one container, one after the other.
 pub(super) struct Responder {
     pub(super) rules: Arc<Rules>,
+    pub(super) baseline: Option<Arc<Baseline>>,
     pub(super) executor: Executor,
     pub(super) reporter: Arc<Reporter>,
     pub(super) events: Events,
@@ -60,7 +62,13 @@ impl Responder {
         let resolved = resolve(&decision, denied, self.rules.mode());
         // The action goes first: it stops what runs. The record tells of both.
         let acting = act_of(resolved.action).map(|action| self.start(action, &violation));
-        let verdict = verdict(&decision, resolved.because, self.rules.mode(), outcome);
+        let mut verdict = verdict(&decision, resolved.because, self.rules.mode(), outcome);
+        if let (Some(baseline), Some(path)) = (&self.baseline, &violation.measurement.path)
+            && let Lookup::Found(entry) = baseline.entry(path)
+        {
+            verdict.file_kind = Some(entry.kind);
+            verdict.layer = baseline.layer_of(path).map(|layer| layer.to_string());
+        }
         let record = Record::new(&self.origin, &violation, &verdict);
         stream::publish(&self.events, &record);
         let number = self.reporter.report(record);

@@ -1,0 +1,123 @@
+//! Measurement lists: those of evidence, and those that this kernel shows.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use lacre_attest::evidence::{Evidence, ListPart};
+use lacre_attest::ima::{Container, Entry, Form, LogError, Stream};
+use lacre_types::{Algorithm, CanonicalPath, escape};
+
+use super::Row;
+use crate::attest::expect::Files;
+
+/// Adds the lines of every list of a node's evidence.
+pub(super) fn evidence(
+    evidence: &Evidence,
+    files: Option<&Files>,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<()> {
+    if let Some(part) = &evidence.host {
+        list(part, |line, entry| {
+            let mut row = row("host", line, entry);
+            // Templates of old patches tell the container in the host's own list.
+            row.container = match entry.container() {
+                Some(Container::CgroupPath(name) | Container::CgroupName(name)) => escape(name),
+                Some(Container::Namespace(id)) => format!("ns {}", escape(id)),
+                None => String::new(),
+            };
+            rows.push(row);
+        })
+        .context("the host's list")?;
+    }
+    for anchor in &evidence.anchors {
+        let keeper = anchor.keeper.to_string();
+        for part in &anchor.containers {
+            let image = escape(part.image.as_deref().unwrap_or_default().as_bytes());
+            list(&part.list, |line, entry| {
+                let mut row = of_container(&keeper, &part.id, files, line, entry);
+                row.image_name.clone_from(&image);
+                rows.push(row);
+            })
+            .with_context(|| format!("the list of {}", escape(part.id.as_bytes())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the lines of every container's list in a folder as a kernel with container-IMA has
+/// it.
+pub(super) fn kernel(
+    folder: &Path,
+    files: Option<&Files>,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<()> {
+    let shown = |path: &Path| escape(path.as_os_str().as_encoded_bytes());
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", shown(folder)))?;
+    for entry in entries {
+        let path = entry?.path();
+        let Some(id) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let list = path.join("binary_runtime_measurements_sha256");
+        if !list.exists() {
+            continue;
+        }
+        let doing = || format!("cannot read {}", shown(&list));
+        let mut file = File::open(&list).with_context(doing)?;
+        let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let count = file.read(&mut bytes).with_context(doing)?;
+            if count == 0 {
+                break;
+            }
+            let each = |line, entry: &Entry<'_>| {
+                rows.push(of_container("kernel", id, files, line, entry));
+            };
+            stream.feed(&bytes[..count], each).with_context(doing)?;
+        }
+        stream.finish().with_context(doing)?;
+    }
+    Ok(())
+}
+
+fn list(part: &ListPart, mut each: impl FnMut(u64, &Entry<'_>)) -> Result<(), LogError> {
+    let mut stream = Stream::new(part.form, part.digests);
+    stream.feed(&part.data, |line, entry| each(part.first + line, entry))?;
+    stream.finish()
+}
+
+fn of_container(
+    keeper: &str,
+    id: &str,
+    files: Option<&Files>,
+    line: u64,
+    entry: &Entry<'_>,
+) -> Row {
+    let mut row = row(keeper, line, entry);
+    // Lists are named `namespace--id`.
+    let (namespace, container) = id.split_once("--").unwrap_or(("", id));
+    row.namespace = escape(namespace.as_bytes());
+    row.container = escape(container.as_bytes());
+    let path = entry.name().and_then(|name| CanonicalPath::new(name).ok());
+    row.layer = path.and_then(|path| files?.layer(id, &path)).unwrap_or_default();
+    row
+}
+
+fn row(keeper: &str, line: u64, entry: &Entry<'_>) -> Row {
+    let digest = entry.file_digest().filter(|_| !entry.is_violation());
+    let violation = if entry.is_violation() { " violation" } else { "" };
+    Row {
+        path: entry.name().map_or_else(|| "(no name)".to_owned(), escape),
+        digest: digest.map(|digest| digest.to_string()).unwrap_or_default(),
+        container: String::new(),
+        namespace: String::new(),
+        image_name: String::new(),
+        image_id: String::new(),
+        layer: String::new(),
+        node: String::new(),
+        by: keeper.to_owned(),
+        what: format!("line {line}{violation}"),
+        time: String::new(),
+    }
+}

@@ -1,0 +1,100 @@
+//! `lacre log` as a person and a script meet it.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use lacre_attest::container::Secret;
+use lacre_attest::testing::Node;
+use lacre_types::Digest;
+
+fn log(args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lacre"));
+    command.arg("log").args(args).current_dir(dir).output().unwrap()
+}
+
+fn rows(args: &[&str], dir: &Path) -> Vec<serde_json::Value> {
+    let output = log(&[args, &["--json"]].concat(), dir);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn record(container: &str, digest: &Digest, path: &str) -> String {
+    format!(
+        "{{\"containerID\":\"{container}\",\"notificate\":\"INVALID_HASH\",\
+         \"imageName\":\"docker.io/library/demo:2\",\"imageID\":\"sha256:aa\",\"line\":\"x\",\
+         \"time\":\"2026-01-01T00:00:00Z\",\"namespace\":\"default\",\"node\":\"one\",\
+         \"source\":\"fanotify\",\"digest\":\"{digest}\",\"path\":\"{path}\",\"layer\":\"2\",\
+         \"outcome\":\"denied\"}}\n"
+    )
+}
+
+/// A node whose kernel kept the list of one container, and records of another.
+fn world() -> tempfile::TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    let mut node = Node::boot();
+    node.create("default--web", Secret::new([7; 32]));
+    node.run("default--web", &Digest::sha256([1; 32]), "/usr/bin/wc");
+    node.run("default--web", &Digest::sha256([3; 32]), "/usr/bin/ls");
+    node.flush();
+    let evidence = node.evidence(b"nonce");
+    fs::write(temp.path().join("evidence.json"), evidence.to_json()).unwrap();
+    let list = temp.path().join("lists/default--web");
+    fs::create_dir_all(&list).unwrap();
+    let kept = &evidence.anchors[0].containers[0].list;
+    fs::write(list.join("binary_runtime_measurements_sha256"), &*kept.data).unwrap();
+    fs::create_dir(temp.path().join("lists/aggregate")).unwrap();
+    let older = record("db", &Digest::sha256([2; 32]), "/usr/bin/wc");
+    fs::write(temp.path().join("records.1"), older).unwrap();
+    let newest = record("db", &Digest::sha256([3; 32]), "/usr/bin/ls") + "{\"record\":\"ou";
+    fs::write(temp.path().join("records"), newest).unwrap();
+    temp
+}
+
+#[test]
+fn files_of_one_name_are_told_apart() {
+    let temp = world();
+    let both = ["--records", "records", "--evidence", "evidence.json"];
+    let found = rows(&[&both[..], &["--path", "/wc"]].concat(), temp.path());
+    let told = |row: &serde_json::Value| {
+        ["namespace", "containerID", "imageName", "layer", "by", "what"]
+            .map(|key| row[key].as_str().unwrap().to_owned())
+            .join(" ")
+    };
+    let found: Vec<_> = found.iter().map(told).collect();
+    assert_eq!(
+        found,
+        [
+            "default web docker.io/library/demo:1  kernel line 0",
+            "default db docker.io/library/demo:2 2 fanotify INVALID_HASH denied",
+        ]
+    );
+    let differing = rows(&[&both[..], &["--differing"]].concat(), temp.path());
+    assert!(differing.iter().all(|row| row["path"] == "/usr/bin/wc"), "{differing:?}");
+    assert_eq!(differing.len(), 2);
+    let of_db = rows(&[&both[..], &["--container", "db"]].concat(), temp.path());
+    assert_eq!(of_db.len(), 2);
+}
+
+#[test]
+fn the_kernels_own_lists_are_read_from_their_folder() {
+    let temp = world();
+    let found = rows(&["--lists", "lists"], temp.path());
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["path"], "/usr/bin/ls");
+    assert_eq!(found[0]["containerID"], "web");
+}
+
+#[test]
+fn a_table_and_what_is_missing_in_it() {
+    let temp = world();
+    let output = log(&["--records", "records"], temp.path());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().any(|line| line.contains("default/db") && line.ends_with("/usr/bin/wc")));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "lacre: records: 1 lines are no records (cut short?)\n");
+    let none = log(&["--records", "none"], temp.path());
+    assert_eq!(none.status.code(), Some(2), "{none:?}");
+}
