@@ -29,8 +29,8 @@ configure() {
 status=0
 while read -r name; do
     patch -d "$tree" -p1 -s --fuzz=0 <"$here/patches/$name"
-    said=$(perl "$tree/scripts/checkpatch.pl" --root="$tree" --strict --quiet \
-        "$here/patches/$name" 2>&1) || true
+    said=$(cd "$tree" && perl scripts/checkpatch.pl --strict --quiet "$here/patches/$name" 2>&1) ||
+        true
     for with in y n; do
         configure $with
         said+=$(build $with W=1 security/integrity/ima/ fs/namespace.o 2>&1) || said+=" fails"
