@@ -42,4 +42,5 @@ while read -r name; do
         echo "$name: ok"
     fi
 done <"$here/patches/series"
+rm -rf "$cache/check"
 exit $status
