@@ -7,7 +7,7 @@ CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
 release := $(target)/release
 debug := $(target)/debug
-programs := containerd-shim-lacre-v1 lacre lacre-policyd
+programs := containerd-shim-lacre-v1 lacre lacre-attestd lacre-policyd
 
 .PHONY: help setup build release demo test test-vm test-kernel fuzz check bench attacks \
 	kernel kernel-deb install uninstall clean
@@ -21,7 +21,7 @@ setup: ## install what the build and the tests need (apt), and unpack the test d
 build: setup ## build everything, unoptimised
 	@$(CARGO) build --workspace
 
-release: setup ## build the three programs as they are installed
+release: setup ## build the programs as they are installed
 	@$(CARGO) build --release $(foreach p,$(programs),--bin $(p))
 
 demo: release ## see it at work: a private containerd, four containers, a table

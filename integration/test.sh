@@ -17,13 +17,10 @@ run() {
 }
 # Whether there is an image that the tests would take (integration/src/vm/kernel.rs).
 patched_kernel() {
-    local image
-    [ -z "${LACRE_KERNEL:-}" ] || return 0
-    for image in "${LACRE_CACHE:-.cache}"/kernel/*/bzImage; do
-        ! grep -qsx CONFIG_DEBUG_INFO_BTF=y "${image%/*}/config" || return 0
-    done
-    echo "no patched kernel in the cache: its tests are not run (make kernel FLAVOUR=bpf)"
-    return 1
+    [ -n "${LACRE_KERNEL:-}" ] || kernel/build.sh bpf path >/dev/null 2>&1 || {
+        echo "no patched kernel in the cache: its tests are not run (make kernel FLAVOUR=bpf)"
+        return 1
+    }
 }
 if [ "${LACRE_VM:-on}" = off ]; then
     echo "LACRE_VM=off: nothing is tested in virtual machines"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Builds the kernel with container-IMA: build.sh [base|debug|bpf|uml|debian] [image|deb].
-# Prints the path of the image, or of the packages.
+# Builds the kernel with container-IMA: build.sh [base|debug|bpf|uml|debian] [image|deb|path].
+# Prints the path of the image, or of the folder of the packages. With path nothing is
+# built: it prints where the image is, or would be, and fails if it is not there.
 #
 #   base    config/base.config on allnoconfig: a guest for QEMU
 #   debug   base and config/debug.config: KASAN, kmemleak, lockdep
@@ -10,43 +11,19 @@
 #
 # The source comes through apt, from the machine's own sources. Everything is kept in the
 # cache, $LACRE_CACHE or .cache at the root of the repository, under kernel/: what is built
-# under the hash of source version, configuration and patches.
+# under the hash of source version, configuration and patches. A build that was interrupted
+# goes on where it was.
 set -euo pipefail
 umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${LACRE_CACHE:-$(dirname "$here")/.cache}/kernel
 flavour=${1:-base} what=${2:-image}
-series=6.12
 jobs=${JOBS:-$(nproc)}
 mkdir -p "$cache"
-
-say() { printf 'kernel: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
-
-need() {
-    local missing=() package
-    for package in "$@"; do installed "$package" || missing+=("$package"); done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    say "installing ${missing[*]}"
-    as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
-        install -y --no-install-recommends "${missing[@]}" >&2
-}
+. "$here/source.sh"
 
 # === what is to be built, and whether it is built already ===
-
-version() {
-    local v
-    v=$(apt-cache show --no-all-versions "linux-source-$series" 2>/dev/null |
-        sed -n 's/^Version: //p')
-    # Offline, what was fetched last will do.
-    [ -n "$v" ] || v=$(cat "$cache/version" 2>/dev/null) ||
-        die "apt knows no linux-source-$series (Debian 12 has it in its security suite)"
-    echo "$v"
-}
 
 fragments() {
     case $flavour in
@@ -59,7 +36,7 @@ fragments() {
 
 patches() { sed "s|^|$here/patches/|" "$here/patches/series"; }
 
-version=$(version)
+version=$(source_version)
 read -ra fragments < <(fragments)
 mapfile -t patches < <(patches)
 hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${patches[@]}"; } |
@@ -70,13 +47,16 @@ arch=x86_64 image=bzImage built=arch/x86/boot/bzImage
 [ "$flavour" != uml ] || { arch=um image=linux built=linux; }
 
 case $what in
-image) done_mark=$result/$image ;;
+image | path) done_mark=$result/$image ;;
 deb) done_mark=$result/debs ;;
-*) die "image or deb, not $what" ;;
+*) die "image, deb or path, not $what" ;;
 esac
 if [ -e "$done_mark" ]; then
     echo "$done_mark"
     exit 0
+elif [ "$what" = path ]; then
+    echo "$done_mark"
+    die "not built yet; run make kernel FLAVOUR=$flavour"
 fi
 
 # === source: fetched once for each version, unpacked again when the patches change ===
@@ -89,31 +69,18 @@ need bc bison ccache cpio flex gcc kmod libelf-dev libssl-dev make patch rsync x
 [ "$what" != deb ] || need debhelper dpkg-dev fakeroot
 [ "$flavour" != debian ] || need dwarves python3
 
-fetch() {
-    local deb
-    deb=$(echo "$cache/linux-source-${series}_${version/:/%3a}"_*.deb)
-    if [ ! -e "$deb" ]; then
-        say "fetching linux-source-$series $version"
-        (cd "$cache" && apt-get -qq -o APT::Sandbox::User=root download \
-            "linux-source-$series=$version") >&2
-        deb=$(echo "$cache/linux-source-${series}_${version/:/%3a}"_*.deb)
-    fi
-    echo "$version" >"$cache/version"
-    echo "$deb"
-}
-
 tree=$cache/tree
 tree_hash=$({ echo "$version"; cat "${patches[@]}"; } | sha256sum | cut -c1-16)
 if [ "$(cat "$tree/.lacre-hash" 2>/dev/null)" != "$tree_hash" ]; then
-    deb=$(fetch)
     say "unpacking and patching"
-    rm -rf "$tree"
-    mkdir -p "$tree"
-    dpkg-deb --fsys-tarfile "$deb" | tar -xOf - --wildcards '*linux-source-*.tar.xz' |
-        tar -xJf - -C "$tree" --strip-components=1
+    # tar brings back a file's old time, so make would not see that it is unpatched again.
+    before=$(sed -n 's|^+++ b/||p' "$tree"/.lacre-patches 2>/dev/null || true)
+    source_unpack "$version" "$tree"
     for p in "${patches[@]}"; do
         patch -d "$tree" -p1 -s --fuzz=0 <"$p" || die "does not apply: $p"
     done
+    for p in $before; do [ ! -e "$tree/$p" ] || touch "$tree/$p"; done
+    cat "${patches[@]}" >"$tree/.lacre-patches"
     echo "$tree_hash" >"$tree/.lacre-hash"
 fi
 
@@ -125,36 +92,46 @@ export CCACHE_DIR=$cache/ccache KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 
 export KBUILD_BUILD_USER=lacre KBUILD_BUILD_HOST=lacre
 build() { make -s ARCH="$arch" -C "$tree" O="$out" CC="ccache gcc" -j"$jobs" "$@" </dev/null >&2; }
 
+# Of a name that is set twice, the last one counts.
+settings() { cat "${fragments[@]}" | tac | awk -F= '!/^CONFIG_/ || !seen[$1]++' | tac; }
+
 if [ "$flavour" = debian ]; then
     need "linux-config-$series"
     xzcat "/usr/src/linux-config-$series/config.amd64_none_amd64.xz" >"$out/.config"
-    cat "${fragments[@]}" >>"$out/.config"
+    settings >>"$out/.config"
     build olddefconfig
 else
-    cat "${fragments[@]}" >"$out/fragments"
+    settings >"$out/fragments"
     KCONFIG_ALLCONFIG=$out/fragments build allnoconfig
 fi
-# A line that Kconfig did not take is a mistake in the fragment; the last one of a name counts.
+# A line that Kconfig did not take is a mistake in the fragment.
 while read -r line; do
     grep -qxF "$line" "$out/.config" || die "not possible in this kernel: $line"
-done < <(cat "${fragments[@]}" | grep -E '^CONFIG_' | tac | awk -F= '!seen[$1]++')
+done < <(settings | grep '^CONFIG_')
 
 # === build ===
 
 say "building $flavour of $version ($hash); the first time takes about half an hour on two cores"
-mkdir -p "$result"
+new=$cache/$hash.new
+rm -rf "$new"
 if [ "$what" = image ]; then
     build "$image"
-    cp "$out/.config" "$result/config"
-    cp "$out/$built" "$result/$image.new"
-    mv "$result/$image.new" "$result/$image"
+    mkdir -p "$new" "$result"
+    cp "$out/.config" "$new/config"
+    cp "$out/$built" "$new/$image"
+    mv "$new/config" "$new/$image" "$result/"
+    rmdir "$new"
 else
-    rm -rf "$result/debs.new"
-    mkdir "$result/debs.new"
-    rm -f "$cache"/linux-{image,headers,libc-dev}*.deb
-    build KDEB_PKGVERSION="${version%%~*}+lacre1" bindeb-pkg
-    mv "$cache"/linux-{image,headers,libc-dev}*.deb "$result/debs.new/"
-    rm -f "$cache"/linux-upstream*
-    mv "$result/debs.new" "$result/debs"
+    # They come to lie beside the output folder; without modules there are no headers.
+    packages() { find "$cache" -maxdepth 1 -name 'linux-*' ! -name 'linux-source-*' "$@"; }
+    packages -type f -delete
+    DEB_BUILD_PROFILES=pkg.linux-upstream.nokerneldbg \
+        build KDEB_PKGVERSION="${version%%~*}+lacre1" bindeb-pkg
+    # The machine has its own.
+    packages -name 'linux-libc-dev_*' -delete
+    mkdir -p "$new" "$result"
+    packages -name '*.deb' -exec mv -t "$new" {} +
+    packages -type f -delete
+    mv "$new" "$result/debs"
 fi
 echo "$done_mark"

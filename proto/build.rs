@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use ttrpc_codegen::{Codegen, Customize};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let proto = "lacre/policy/v1/policy.proto";
-    println!("cargo:rerun-if-changed={proto}");
+    let protos = ["lacre/policy/v1/policy.proto", "lacre/attest/v1/attest.proto"];
+    for proto in protos {
+        println!("cargo:rerun-if-changed={proto}");
+    }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     Codegen::new()
         .out_dir(&out)
-        .input(proto)
+        .inputs(protos)
         .include(".")
         .rust_protobuf()
         .customize(Customize { async_all: true, gen_mod: false, ..Customize::default() })
         .run()?;
-    for name in ["policy.rs", "policy_ttrpc.rs"] {
+    for name in ["policy.rs", "policy_ttrpc.rs", "attest.rs", "attest_ttrpc.rs"] {
         strip_inner_attributes(&out.join(name))?;
     }
     Ok(())

@@ -12,7 +12,7 @@
 //!
 //! Pure: who calls it brings time, randomness and the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ use crate::tpm2::{
     Credential, CredentialError, EkError, EkRoots, Malformed, Public, Selection, Unsuitable,
     ak_suitable, make_credential, verify_ek,
 };
-use crate::verify::{Conclusion, Nonce, Seen, Verified};
+use crate::verify::{Conclusion, Finding, Nonce, Seen, Verified};
 
 /// A node's wish to be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,24 @@ pub struct Known {
     pub containers: BTreeMap<String, u64>,
 }
 
+/// Which endorsement keys are taken for a TPM's.
+#[derive(Debug, Clone, Default)]
+pub struct Admission {
+    /// Those that one of these makers vouches for.
+    pub makers: EkRoots,
+    /// Those of these names, whoever vouches: TPMs without a certificate.
+    pub keys: BTreeSet<Vec<u8>>,
+}
+
+impl Admission {
+    fn check(&self, ek: &Public, chain: &[&[u8]], now: u64) -> Result<(), EkError> {
+        if self.keys.contains(&ek.name()) {
+            return Ok(());
+        }
+        verify_ek(ek, chain, &self.makers, now)
+    }
+}
+
 /// Why a node is not enrolled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnrolError {
@@ -122,7 +140,7 @@ impl Pending {
     /// When the keys are not a TPM's.
     pub fn begin(
         enrol: &Enrol,
-        roots: &EkRoots,
+        admission: &Admission,
         secret: [u8; 32],
         now: u64,
     ) -> Result<(Self, Proof), EnrolError> {
@@ -130,7 +148,7 @@ impl Pending {
         let ak = Public::parse(&enrol.ak).map_err(|e| EnrolError::Key("attestation", e))?;
         ak_suitable(&ak).map_err(EnrolError::Unsuitable)?;
         let chain: Vec<&[u8]> = enrol.ek.chain.iter().map(|der| &**der).collect();
-        verify_ek(&ek, &chain, roots, now).map_err(EnrolError::Endorsement)?;
+        admission.check(&ek, &chain, now).map_err(EnrolError::Endorsement)?;
         let credential =
             make_credential(&ek, &ak.name(), &secret).map_err(EnrolError::Credential)?;
         let (ek_name, ak_name) = (ek.name(), ak.name());
@@ -199,7 +217,8 @@ pub struct NodeState {
 
 impl NodeState {
     /// A challenge with a fresh nonce, which must be answered within `good_for` seconds.
-    /// One that was not answered before is void.
+    /// One that was not answered before is void. Only a trusted node may leave out what is
+    /// known: of another, all is looked at again.
     pub fn challenge(
         &mut self,
         nonce: [u8; 32],
@@ -209,7 +228,8 @@ impl NodeState {
     ) -> Challenge {
         let nonce: Blob = nonce.to_vec().into();
         self.challenge = Some(Nonce { value: nonce.clone(), issued: Some(now), good_for });
-        let known = self.seen.as_ref().map(|seen| Known {
+        let seen = self.seen.as_ref().filter(|_| self.trust == Trust::Trusted);
+        let known = seen.map(|seen| Known {
             reset_count: seen.clock.reset_count,
             host: seen.host.as_ref().map_or(0, |host| host.lines),
             aggregates: seen.anchors.iter().map(|(k, a)| (*k, a.aggregate.lines)).collect(),
@@ -226,7 +246,11 @@ impl NodeState {
     /// Notes what came of the evidence that answered the challenge. A nonce serves once.
     pub fn note(&mut self, verified: Verified, now: u64) {
         self.challenge = None;
+        // Late is not false: a TPM or a network was slow. Nor is it the truth of now.
+        let faults = verified.verdict.findings().iter().filter(|finding| !finding.is_note());
+        let late = faults.clone().all(|finding| matches!(finding, Finding::NonceStale { .. }));
         match verified.verdict.conclusion() {
+            Conclusion::Untrusted if late && faults.count() > 0 => self.doubt(),
             Conclusion::Trusted => {
                 self.trust = match self.trust {
                     Trust::Untrusted => Trust::Untrusted,
@@ -235,9 +259,16 @@ impl NodeState {
                 self.attested = Some(now);
                 self.seen = verified.seen;
             }
-            Conclusion::Unproven if self.trust != Trust::Untrusted => self.trust = Trust::Unknown,
-            Conclusion::Unproven => {}
+            Conclusion::Unproven => self.doubt(),
             Conclusion::Untrusted => self.trust = Trust::Untrusted,
+        }
+    }
+
+    /// Notes that it showed nothing that would prove it true.
+    pub fn doubt(&mut self) {
+        self.challenge = None;
+        if self.trust != Trust::Untrusted {
+            self.trust = Trust::Unknown;
         }
     }
 }

@@ -5,6 +5,7 @@ use lacre_types::Algorithm;
 
 use crate::boot::BootLog;
 use crate::container::Aggregate;
+use crate::enrol::{Activated, Admission, Challenge, Enrol, Pending, Proof};
 use crate::evidence::Evidence;
 use crate::ima::{Form, Stream};
 use crate::replay::Replay;
@@ -71,6 +72,17 @@ pub fn fuzz_evidence(data: &[u8]) {
     let Ok(evidence) = Evidence::parse(data) else { return };
     let verified = verify_evidence(&evidence, &Expectations::default(), None, 0);
     assert_ne!(verified.verdict.conclusion(), crate::verify::Conclusion::Trusted);
+}
+
+/// What a node and a verifier say to each other: whatever is said, no node is enrolled
+/// whose TPM was not admitted.
+pub fn fuzz_enrol(data: &[u8]) {
+    if let Ok(enrol) = serde_json::from_slice::<Enrol>(data) {
+        assert!(Pending::begin(&enrol, &Admission::default(), [0; 32], 0).is_err());
+    }
+    let _ = serde_json::from_slice::<Proof>(data);
+    let _ = serde_json::from_slice::<Activated>(data);
+    let _ = serde_json::from_slice::<Challenge>(data);
 }
 
 /// What a verifier kept.

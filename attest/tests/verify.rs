@@ -414,6 +414,25 @@ fn the_next_time_costs_only_the_new_lines() {
 }
 
 #[test]
+fn lists_that_were_shown_once_cannot_be_left_out_in_that_boot() {
+    let (mut node, world) = (node(), world());
+    let mut expect = world.expect(&node);
+    let seen = check(&node.evidence(b"fresh"), &expect, None).seen.unwrap();
+    expect.containers.clear();
+    expect.kernel = None;
+    expect.waived.insert("kernel".to_owned());
+    let mut without = node.evidence(b"fresh");
+    without.anchors.clear();
+    let verified = check(&without, &expect, Some(&seen));
+    assert_eq!(names(&verified), BTreeSet::from(["LOG_MISSING"]), "{:#?}", verified.verdict);
+    node.reboot(&[1; 32]);
+    let mut without = node.evidence(b"fresh");
+    without.anchors.clear();
+    let verified = check(&without, &expect, Some(&seen));
+    assert!(!names(&verified).contains("LOG_MISSING"), "{:#?}", verified.verdict);
+}
+
+#[test]
 fn a_reboot_is_told_from_a_tampering() {
     let (mut node, world) = (node(), world());
     let mut expect = world.expect(&node);

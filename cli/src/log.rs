@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use crate::attest::expect::Files;
 use crate::exit::Exit;
 use crate::output;
+use lacre_attest::expect::Expected;
 
 /// Where a kernel with container-IMA shows its lists (kernel/INTERFACE.md).
 const LISTS: &str = "/sys/kernel/security/ima/containers";
@@ -21,7 +21,7 @@ const RECORDS: &str = "/var/log/lacre/violations.jsonl";
 
 /// Join records, kernel lists and evidence: which file of which container, image and layer
 ///
-/// Files of one name in several containers stand beneath each other, each with the
+/// Expected of one name in several containers stand beneath each other, each with the
 /// container, the image and the layer that it belongs to. Without --records, --lists and
 /// --evidence, this node's own records and lists are shown.
 #[derive(Debug, ClapArgs)]
@@ -78,7 +78,7 @@ struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let files = args.expect.as_deref().map(Files::read).transpose()?;
+    let files = args.expect.as_deref().map(Expected::read).transpose()?;
     let mut rows = Vec::new();
     let own = args.records.is_empty() && args.lists.is_empty() && args.evidence.is_empty();
     if own {

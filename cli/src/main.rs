@@ -4,6 +4,7 @@ mod attest;
 mod baseline;
 mod exit;
 mod log;
+mod node;
 mod output;
 mod policy;
 mod progress;
@@ -27,6 +28,7 @@ enum Command {
     Attest(attest::Args),
     Baseline(baseline::Args),
     Log(log::Args),
+    Node(node::Args),
     /// Check and explain policy files
     Policy(policy::PolicyArgs),
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Attest(args) => attest::run(args),
         Command::Baseline(args) => baseline::run(args),
         Command::Log(args) => log::run(&args),
+        Command::Node(args) => node::run(args),
         Command::Policy(args) => return policy::run(&args),
     };
     done.unwrap_or_else(|error| exit::tell(&error)).into()

@@ -26,16 +26,22 @@ pub(crate) fn table<const N: usize>(
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    out.write_all(text(head, rows).as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// The table's text.
+pub(crate) fn text<const N: usize>(
+    head: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head);
     for row in rows {
         table.add_row(row);
     }
-    let mut out = BufWriter::new(io::stdout().lock());
-    for text in table.lines() {
-        writeln!(out, "{}", text.trim_end())?;
-    }
-    out.flush()?;
-    Ok(())
+    table.lines().flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()]).collect()
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -338,6 +339,49 @@ double now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+char *boot_word(const char *name)
+{
+	char *text = slurp("/proc/cmdline", NULL), *word, *rest = text;
+	size_t len = strlen(name);
+	char *value = NULL;
+
+	while (!value && (word = strsep(&rest, " \n")))
+		if (!strncmp(word, name, len) && word[len] == '=')
+			value = strdup(word + len + 1);
+	free(text);
+	return value;
+}
+
+bool kernel_said(const char *what)
+{
+	static char text[1 << 20];
+	int n = klogctl(3, text, sizeof(text) - 1);
+
+	text[n < 0 ? 0 : n] = 0;
+	return strstr(text, what);
+}
+
+void to_hex(char hex[2 * DIGEST + 1], const uint8_t digest[DIGEST])
+{
+	int i;
+
+	for (i = 0; i < DIGEST; i++)
+		sprintf(hex + 2 * i, "%02x", digest[i]);
+}
+
+bool from_hex(uint8_t digest[DIGEST], const char *hex)
+{
+	unsigned int byte;
+	int i;
+
+	for (i = 0; i < DIGEST; i++, hex += 2) {
+		if (sscanf(hex, "%2x", &byte) != 1)
+			return false;
+		digest[i] = byte;
+	}
+	return true;
 }
 
 /* TAP */

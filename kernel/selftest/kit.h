@@ -8,6 +8,9 @@
 
 #include "sha256.h"
 
+/* From the command line: what another kernel left in PCR 12. */
+#define FOUND_PCR "selftest_found"
+
 #define IMA "/sys/kernel/security/ima/"
 #define CONTAINERS IMA "containers/"
 /* Files of this owner are measured when read, see policy. */
@@ -66,10 +69,40 @@ int write_file(const char *path, const void *data, size_t len);
 /* A program that nobody has run before. */
 void make_program(const char *path, unsigned long salt);
 void make_measured(const char *path, const char *text);
+/* The value of a word of the kernel's command line, or NULL; to be freed. */
+char *boot_word(const char *name);
+/* Whether the kernel's log says it. */
+bool kernel_said(const char *what);
+struct flood {
+	const char *dir;
+	unsigned long lines;
+};
+
+/* For a box, with a struct flood: files that were never there before, one line each. */
+int flood(void *arg);
 /* Runs a program to its end; false if it could not be run. */
 bool run(const char *path);
 void read_all(const char *path);
 double now(void);
+void to_hex(char hex[2 * DIGEST + 1], const uint8_t digest[DIGEST]);
+bool from_hex(uint8_t digest[DIGEST], const char *hex);
+
+/* The aggregate, once all that waits is in the TPM, and what a verifier makes of it. */
+struct event {
+	unsigned int pcr;
+	unsigned long batch;
+	uint8_t tag[DIGEST], value[DIGEST];
+};
+
+struct event *aggregate(unsigned long *count);
+bool has_tpm(void);
+bool tpm_pcr(int n, uint8_t out[DIGEST]);
+/* Is the event the one that says that nothing more is anchored? */
+bool is_cap(const struct event *e);
+void replay(const struct event *e, unsigned long count, uint8_t pcr[DIGEST]);
+bool verifies(const struct box *b, const struct list *l, const struct event *e,
+	      unsigned long count, bool closed);
+void check_tpm(void);
 
 void plan(void);
 void ok(bool good, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -86,6 +119,11 @@ void test_life(void);
 void test_overflow(void);
 void test_long_list(unsigned long lines);
 void test_stress(int rounds);
+void test_tpm_stops(void);
+void test_tpm_dies(void);
+void test_full(void);
+void test_kexec(void);
+void test_after_kexec(void);
 void bench(void);
 
 #endif

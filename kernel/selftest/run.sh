@@ -2,6 +2,9 @@
 # Boots a kernel under QEMU with a software TPM, runs the self-test in it, and says what
 # came of it: run.sh BZIMAGE [LINES [ROUNDS]]. The console goes to standard output.
 # A kernel that is named linux is user-mode Linux: no QEMU, no TPM, tmpfs only.
+#   TEST=whole|full|kexec      everything but what the others need a boot of their own for: an
+#                              aggregate that is full, a second kernel (default whole)
+#   SMP=PROCESSORS             (default 1)
 #   LAYER=ext4|overlay|tmpfs   where the measured files are (default overlay)
 #   CONTAINER=on|sync|off      the boot parameter (default on)
 #   ICOUNT=1                   the guest's clock counts instructions, one a nanosecond: what
@@ -12,12 +15,12 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kernel=${1:?usage: run.sh BZIMAGE [LINES [ROUNDS]]}
 lines=${2-100000} rounds=${3-20}
-layer=${LAYER:-overlay} container=${CONTAINER:-on}
+test=${TEST:-whole} layer=${LAYER:-overlay} container=${CONTAINER:-on}
 
 work=$(mktemp -d)
 tpm=
 cleanup() {
-    [ -z "$tpm" ] || kill "$tpm" 2>/dev/null || true
+    [ -z "$tpm" ] || kill -KILL "$tpm" 2>/dev/null || true
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -27,9 +30,22 @@ root=$work/root
 mkdir -p "$root"/{bin,dev,proc,sys}
 cp "$work/ima_container_test" "$work/tiny" "$here/policy" "$here/init" "$root/"
 cp "$(command -v busybox)" "$root/bin/"
-(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/initrd.gz"
-arguments="rdinit=/init ${QUIET-quiet} panic=-1 ima_template=ima-ng ima_hash=sha256 ima_container=$container"
-arguments+=" selftest_args=$lines,$rounds selftest_layer=$layer ${APPEND:-}"
+pack() { (cd "$root" && find . | cpio --quiet -o -H newc | gzip -1); }
+pack >"$work/initrd.gz"
+case $test in
+whole) what=$lines,$rounds ;;
+full) what=full APPEND="${APPEND:-} ima.container_events_max=40" ;;
+kexec)
+    what=kexec
+    mkdir "$root/next"
+    cp "$kernel" "$root/next/kernel"
+    mv "$work/initrd.gz" "$root/next/initrd.gz"
+    pack >"$work/initrd.gz"
+    ;;
+*) echo "run.sh: no such test: $test" >&2; exit 2 ;;
+esac
+arguments="rdinit=/init ${QUIET-quiet loglevel=2} panic=-1 ima_template=ima-ng ima_hash=sha256 ima_container=$container"
+arguments+=" selftest_args=$what selftest_layer=$layer ${APPEND:-}"
 
 qemu() {
     truncate -s 512M "$work/disk"
@@ -38,9 +54,10 @@ qemu() {
     swtpm socket --tpm2 --tpmstate "dir=$work/tpm" --flags startup-clear \
         --ctrl "type=unixio,path=$work/tpm.sock" &
     tpm=$!
+    disown
     for _ in $(seq 100); do [ -S "$work/tpm.sock" ] && break; sleep 0.05; done
     machine=(qemu-system-x86_64 -accel tcg -cpu "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"
-        -smp 1 -m 1536 -nodefaults -no-reboot -nographic -serial stdio
+        -smp "${SMP:-1}" -m 1536 -nodefaults -no-reboot -nographic -serial stdio
         -kernel "$kernel" -initrd "$work/initrd.gz" -append "console=ttyS0 $arguments"
         -chardev "socket,id=tpm,path=$work/tpm.sock" -tpmdev emulator,id=tpm0,chardev=tpm
         -device tpm-crb,tpmdev=tpm0
@@ -55,9 +72,22 @@ user_mode() {
         con=null con0=null,fd:1 ssl=null $arguments)
 }
 
+# The guest asks for what befalls its TPM.
+obey() {
+    local line
+    while IFS= read -r line; do
+        printf '%s\n' "$line"
+        case $line in
+        '# host, stop the TPM'*) kill -STOP "$tpm" ;;
+        '# host, wake the TPM'*) kill -CONT "$tpm" ;;
+        '# host, kill the TPM'*) kill -KILL "$tpm" ;;
+        esac
+    done
+}
+
 if [ "$(basename "$kernel")" = linux ]; then user_mode; else qemu; fi
 status=0
-timeout "${TIMEOUT:-900}" "${machine[@]}" </dev/null | tee "$work/console" || status=$?
+timeout "${TIMEOUT:-900}" "${machine[@]}" </dev/null | tee "$work/console" | obey || status=$?
 
 [ $status = 0 ] || { echo "selftest: the guest did not end by itself ($status)" >&2; exit 1; }
 grep -q '^selftest done' "$work/console" || { echo "selftest: the guest died" >&2; exit 1; }
@@ -69,4 +99,5 @@ if [ -n "$tpm" ] && grep -q '^# no TPM' "$work/console"; then
     echo "selftest: the guest saw no TPM" >&2
     exit 1
 fi
+! grep -q '^not ok' "$work/console" || exit 1
 [ "$lines" = 0 ] || grep -q '^selftest exit 0' "$work/console" || exit 1

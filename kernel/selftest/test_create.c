@@ -48,7 +48,8 @@ static void refused_grammar(int pidfd)
 		rc = create(texts[i], pidfd);
 		if (!strlen(texts[i]))
 			continue;	/* a write of nothing does nothing */
-		ok(rc == -EINVAL, "create refuses \"%.24s\": %d", texts[i], rc);
+		ok(rc == -EINVAL, "create refuses \"%.*s\": %d",
+		   (int)strcspn(texts[i], "\n"), texts[i], rc);
 	}
 	memset(name, 'x', 201);
 	name[201] = 0;

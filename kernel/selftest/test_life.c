@@ -61,13 +61,7 @@ void test_life(void)
 	ok(i == 200, "two hundred come and go: %d", i);
 }
 
-struct flood {
-	const char *dir;
-	unsigned long lines;
-};
-
-/* One line for each: a file that was never there before. */
-static int flood(void *arg)
+int flood(void *arg)
 {
 	struct flood *f = arg;
 	char path[128], text[32];

@@ -1,7 +1,7 @@
 //! The wire between nodes and the policy server, and how it is connected.
 //!
 //! `lacre/policy/v1/policy.proto` says what is said and what it promises; [`policy`] and
-//! [`service`] are generated from it. The rest is the way there: [`Address`], the TLS of
+//! [`service`] are generated from it, [`attest`] from `lacre/attest/v1/attest.proto`. The rest is the way there: [`Address`], the TLS of
 //! both sides, [`Connector`] for a node, [`serve`] for the server. It knows who is at the
 //! other end, and nothing of policies.
 
@@ -31,6 +31,15 @@ pub mod service {
     pub use crate::generated::policy_ttrpc::*;
 }
 
+/// What a node's attestation agent and the server say: messages, trait, client.
+pub mod attest {
+    pub use crate::generated::attest::*;
+    pub use crate::generated::attest_ttrpc::*;
+}
+
+/// The most bytes of one part of evidence: a quarter of what ttrpc carries.
+pub const MAX_PART: usize = 1024 * 1024;
+
 /// The most bytes of one record, without its line feed. The longest path has 4,096 bytes;
 /// escaped, and escaped again as JSON, each can become six, and a record shows it twice:
 /// 48 KiB, and 6 KiB more in base64. The rest is names, each cut at 1 KiB.
@@ -49,6 +58,12 @@ pub const WATCH: std::time::Duration = std::time::Duration::from_secs(20);
 mod generated {
     pub(crate) mod policy {
         include!(concat!(env!("OUT_DIR"), "/policy.rs"));
+    }
+    pub(crate) mod attest {
+        include!(concat!(env!("OUT_DIR"), "/attest.rs"));
+    }
+    pub(crate) mod attest_ttrpc {
+        include!(concat!(env!("OUT_DIR"), "/attest_ttrpc.rs"));
     }
     pub(crate) mod policy_ttrpc {
         include!(concat!(env!("OUT_DIR"), "/policy_ttrpc.rs"));
@@ -74,6 +89,8 @@ pub mod fuzz {
         message::<crate::policy::RegisterResponse>(data);
         message::<crate::policy::ReportRequest>(data);
         message::<crate::policy::ReportResponse>(data);
+        message::<crate::attest::SubmitRequest>(data);
+        message::<crate::attest::ListResponse>(data);
     }
 
     fn message<M: protobuf::Message + PartialEq + std::fmt::Debug>(data: &[u8]) {

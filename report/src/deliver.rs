@@ -1,4 +1,4 @@
-use lacre_proto::policy::{Report, ReportRequest, ReportResponse};
+use lacre_proto::policy::{Report, ReportRequest};
 use lacre_proto::service::PolicyServiceClient;
 
 use crate::counters::count;
@@ -66,21 +66,20 @@ pub(crate) async fn deliver(
     count(&shared.counting.delivered, records);
     reader.seek(acknowledged + 1);
     if source.own {
-        hand_over(shared, answer);
+        answer.answers.into_iter().for_each(|said| hand_over(shared, said));
     }
     Ok(Sent { acknowledged, records })
 }
 
-fn hand_over(shared: &Shared, response: ReportResponse) {
-    for said in response.answers {
-        match said.action.parse() {
-            Ok(action) => {
-                let answer = Answer { container_id: said.container_id, action };
-                shared.events.answer(said.number, &answer, said.overrules, &said.rule);
-            }
-            Err(_) => {
-                shared.events.note(Note::Unreadable { number: said.number, action: said.action })
-            }
+/// The server's word on a container, for the shim.
+pub(crate) fn hand_over(shared: &Shared, said: lacre_proto::policy::Answer) {
+    match said.action.parse() {
+        Ok(action) => {
+            let answer = Answer { container_id: said.container_id, action };
+            shared.events.answer(said.number, &answer, said.overrules, &said.rule);
+        }
+        Err(_) => {
+            shared.events.note(Note::Unreadable { number: said.number, action: said.action });
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod aggregate;
 mod audit;
+#[cfg(feature = "kept")]
+pub mod kept;
 mod key;
 mod record;
 

@@ -77,6 +77,8 @@ pub fn collect(
     shim_containers: &[ShimContainer],
 ) -> Result<Evidence, CollectError> {
     let count = counted(&places.ima.join("runtime_measurements_count"));
+    let folder = places.ima.join("containers");
+    let living = living(&folder)?;
     let quote = tpm.quote(&challenge.nonce, &challenge.selection).map_err(CollectError::Tpm)?;
     let clock = crate::tpm2::Attest::parse(&quote.attest).map(|attest| attest.clock);
     let same_boot = |known: &&Known| clock.is_ok_and(|c| c.reset_count == known.reset_count);
@@ -85,7 +87,7 @@ pub fn collect(
     let first = known.map_or(0, |known| known.host);
     let host = list(&path, Algorithm::Sha1, first, count)?;
     let mut anchors = Vec::new();
-    anchors.extend(kernel(&places.ima.join("containers"), known)?);
+    anchors.extend(kernel(&folder, &living, known)?);
     if let Some(journal) = &places.journal {
         anchors.extend(shims(journal, known, shim_containers)?);
     }
@@ -137,47 +139,89 @@ fn list(
 
 /// How many bytes the first lines are.
 fn skip(data: &[u8], digests: Algorithm, first: u64) -> (u64, usize) {
+    let (lines, offset) = walk(data, digests, first);
+    if lines == first { (first, offset) } else { (0, 0) }
+}
+
+/// How many bytes the whole lines of a shim's list are.
+fn whole(data: &[u8]) -> usize {
+    walk(data, Algorithm::Sha256, u64::MAX).1
+}
+
+/// How many of at most so many lines there are, and their bytes.
+fn walk(data: &[u8], digests: Algorithm, most: u64) -> (u64, usize) {
     let mut offset = 0;
     let mut lines = 0;
     let mut stream = Stream::new(Form::Binary, digests);
     let _ = stream.feed(data, |line, entry| {
-        if line < first {
+        if line < most {
             let old = usize::from(entry.template != b"ima");
             let data = entry.data.map_or(0, <[u8]>::len);
             offset += 8 + digests.len() + entry.template.len() + 4 * old + data;
             lines = line + 1;
         }
     });
-    if lines == first { (first, offset) } else { (0, 0) }
+    (lines, offset)
+}
+
+/// The containers that the kernel keeps lists of, and whose first line is anchored: all
+/// other lists are younger than the quote, or say nothing yet.
+fn living(folder: &Path) -> Result<Vec<(String, u64)>, CollectError> {
+    let io = |source| CollectError::Read { path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io(error)),
+    };
+    let mut living = Vec::new();
+    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+        let Ok(id) = entry.file_name().into_string() else { continue };
+        let lines = counted(&entry.path().join("runtime_measurements_count"));
+        if let (Some(seq), Some(1..)) = (seq(&entry.path()), lines) {
+            living.push((id, seq));
+        }
+    }
+    flush(&folder.join("aggregate"))?;
+    Ok(living)
+}
+
+/// Returns when all that was measured so far is extended and listed.
+fn flush(aggregate: &Path) -> Result<(), CollectError> {
+    let flushed = File::open(aggregate).and_then(|file| file.sync_all());
+    flushed.map_err(|source| CollectError::Read { path: aggregate.to_owned(), source })
+}
+
+/// The number of a container's creation.
+fn seq(container: &Path) -> Option<u64> {
+    let info = fs::read_to_string(container.join("info")).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("seq ")?.parse().ok())
 }
 
 /// The kernel's lists of containers, where it keeps them (`kernel/INTERFACE.md`).
-fn kernel(folder: &Path, known: Option<&Known>) -> Result<Option<AnchorPart>, CollectError> {
+fn kernel(
+    folder: &Path,
+    living: &[(String, u64)],
+    known: Option<&Known>,
+) -> Result<Option<AnchorPart>, CollectError> {
     let path = folder.join("aggregate");
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(CollectError::Read { path, source }),
     };
-    // Returns when all that is extended is listed.
-    file.sync_all().map_err(|source| CollectError::Read { path: path.clone(), source })?;
+    flush(&path)?;
     let text = read(&path, &file)?;
     let (first, aggregate) = rest(text, known, Keeper::Kernel);
     let mut containers = Vec::new();
-    let entries = fs::read_dir(folder);
-    let entries =
-        entries.map_err(|source| CollectError::Read { path: folder.to_owned(), source })?;
-    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
-        let Ok(id) = entry.file_name().into_string() else { continue };
-        let Ok(info) = fs::read_to_string(entry.path().join("info")) else { continue };
-        let seq = info.lines().find_map(|line| line.strip_prefix("seq ")?.parse().ok());
-        let Some(seq) = seq else { continue };
-        let first = known_lines(known, &id, seq);
-        let path = entry.path().join("binary_runtime_measurements_sha256");
-        let count = counted(&entry.path().join("runtime_measurements_count"));
+    for (id, was) in living {
+        let container = folder.join(id);
+        // Freed while we looked, and perhaps made anew.
+        let Some(seq) = seq(&container).filter(|seq| seq == was) else { continue };
+        let first = known_lines(known, id, seq);
+        let path = container.join("binary_runtime_measurements_sha256");
+        let count = counted(&container.join("runtime_measurements_count"));
         match list(&path, Algorithm::Sha256, first, count) {
-            Ok(list) => containers.push(ContainerPart { id, seq, image: None, list }),
-            // It was freed while we looked.
+            Ok(list) => containers.push(ContainerPart { id: id.clone(), seq, image: None, list }),
             Err(CollectError::Read { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -199,7 +243,10 @@ fn shims(
     for (id, seq, image) in shim_containers {
         let path = journal.list(*seq);
         let first = known_lines(known, id, *seq);
-        let list = list(&path, Algorithm::Sha256, first, None)?;
+        let mut list = list(&path, Algorithm::Sha256, first, None)?;
+        // The last line may be on its way still; its event is not anchored then.
+        let whole = whole(&list.data);
+        list.data.0.truncate(whole);
         containers.push(ContainerPart { id: id.clone(), seq: *seq, image: image.clone(), list });
     }
     Ok(Some(AnchorPart { keeper: Keeper::Shim, first, aggregate: aggregate.into(), containers }))

@@ -71,6 +71,20 @@ pub enum TpmError {
 }
 
 impl TpmError {
+    /// Whether the TPM refused what it was given, such as another TPM's key. What it lacks
+    /// for now, such as room, is none of that.
+    #[must_use]
+    pub const fn is_refusal_of_what_was_given(&self) -> bool {
+        use tss_esapi::constants::response_code::Tss2ResponseCode;
+        matches!(
+            self,
+            Self::Refused {
+                source: tss_esapi::Error::Tss2Error(Tss2ResponseCode::FormatOne(_)),
+                ..
+            }
+        )
+    }
+
     /// What an error of libtss2 means: that the TPM refused, or that it is not there.
     pub(super) fn from_tss(doing: &'static str, source: tss_esapi::Error) -> Self {
         use tss_esapi::constants::response_code::Tss2ResponseCode;

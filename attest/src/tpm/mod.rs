@@ -16,7 +16,8 @@ pub use commands::{AttestationKey, Endorsement, KeyKind, Pcrs, Quote};
 pub use error::TpmError;
 pub use journal::{Extend, Journal, JournalError};
 
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -33,9 +34,25 @@ type Job = Box<dyn FnOnce(&mut State) + Send>;
 /// A connection to a TPM.
 #[derive(Debug)]
 pub struct Tpm {
-    /// No queue: a job is handed over when the thread is free, or refused.
-    jobs: SyncSender<Job>,
+    /// No queue: a job is handed over when the thread is free, or refused. `None` when it
+    /// is to end.
+    jobs: Option<SyncSender<Job>>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+    /// Whether an answer is owed that was waited for too long.
+    late: AtomicBool,
     deadline: Duration,
+}
+
+impl Drop for Tpm {
+    /// Keys that a process leaves loaded when it ends stay in a TPM without a resource
+    /// manager, which has room for three.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if !*self.late.get_mut() {
+            let _ = self.ended.recv_timeout(self.deadline);
+        }
+    }
 }
 
 impl Tpm {
@@ -47,6 +64,7 @@ impl Tpm {
         let parsed = commands::parse_tcti(tcti)?;
         let (jobs, queue) = sync_channel::<Job>(1);
         let (opened, answer) = sync_channel(1);
+        let (ending, ended) = sync_channel::<()>(0);
         thread::Builder::new()
             .name("tpm".to_owned())
             .spawn(move || {
@@ -61,10 +79,14 @@ impl Tpm {
                 for job in queue {
                     job(&mut state);
                 }
+                drop(state);
+                drop(ending);
             })
             .map_err(TpmError::Thread)?;
         match answer.recv_timeout(deadline) {
-            Ok(Ok(())) => Ok(Self { jobs, deadline }),
+            Ok(Ok(())) => {
+                Ok(Self { jobs: Some(jobs), ended, late: AtomicBool::new(false), deadline })
+            }
             Ok(Err(source)) => Err(TpmError::Open { tcti: tcti.to_owned(), source }),
             Err(_) => Err(TpmError::TimedOut { doing: "connect to it", after: deadline }),
         }
@@ -72,8 +94,9 @@ impl Tpm {
 
     /// The same, with another deadline.
     #[must_use]
-    pub fn with_deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// Runs a command on the thread.
@@ -86,14 +109,19 @@ impl Tpm {
         let job: Job = Box::new(move |state| {
             let _ = reply.send(command(state));
         });
-        match self.jobs.try_send(job) {
+        let Some(jobs) = &self.jobs else { return Err(TpmError::Ended { doing }) };
+        match jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(TpmError::Busy { doing }),
             Err(TrySendError::Disconnected(_)) => return Err(TpmError::Ended { doing }),
         }
         match answer.recv_timeout(self.deadline) {
-            Ok(done) => done,
+            Ok(done) => {
+                self.late.store(false, Ordering::Relaxed);
+                done
+            }
             Err(RecvTimeoutError::Timeout) => {
+                self.late.store(true, Ordering::Relaxed);
                 Err(TpmError::TimedOut { doing, after: self.deadline })
             }
             Err(RecvTimeoutError::Disconnected) => Err(TpmError::Ended { doing }),

@@ -36,6 +36,14 @@ impl<'a> Case<'a> {
                 seen.insert(part.keeper, anchor);
             }
         }
+        // Within a boot nobody ceases to keep lists.
+        let known = self.seen.filter(|_| !self.rebooted).into_iter();
+        for keeper in known.flat_map(|known| known.anchors.keys()) {
+            if self.evidence.anchors.iter().all(|part| part.keeper != *keeper) {
+                let log = Log::Aggregate(*keeper);
+                self.verdict.find(&Question::Aggregate(*keeper), Finding::LogMissing(log));
+            }
+        }
         for expected in &self.expect.containers {
             let question = Question::ContainerList(expected.id.clone());
             // Not brought, or not by who must keep it.
@@ -159,7 +167,7 @@ impl<'a> Case<'a> {
         collect(&part.aggregate[..replayed.anchored], &mut subjects);
         let mut states = BTreeMap::new();
         for subject in &subjects {
-            let Some(audited) = self.container(part.keeper, subject, &subjects) else {
+            let Some(audited) = self.container(part, subject, &subjects) else {
                 let question = Question::ContainerBaseline(subject.expected.id.clone());
                 self.not_checked(question, "its list does not hold");
                 continue;
@@ -190,7 +198,7 @@ impl<'a> Case<'a> {
 
     fn container(
         &mut self,
-        keeper: Keeper,
+        anchor: &AnchorPart,
         subject: &Subject<'_>,
         all: &[Subject<'_>],
     ) -> Option<Audited> {
@@ -203,6 +211,10 @@ impl<'a> Case<'a> {
         if part.seq != subject.seq {
             let finding = Finding::LogOfAnotherContainer { log, whose: None };
             self.verdict.find(&question, finding);
+            return None;
+        }
+        if subject.known.events == 0 && subject.values.is_empty() && anchor.first > 0 {
+            self.not_checked(question, "its first events are older than what is here");
             return None;
         }
         if subject.known.events == 0 && subject.values.is_empty() {
@@ -262,7 +274,7 @@ impl<'a> Case<'a> {
             self.verdict.find(&question, Finding::NothingMeasured(log.clone()));
         }
         self.lines.insert(log, audited.lines);
-        let by = match keeper {
+        let by = match anchor.keeper {
             Keeper::Kernel => "by the kernel",
             Keeper::Shim => "by the shim: evidence of what it told, not of the kernel",
         };

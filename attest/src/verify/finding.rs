@@ -371,6 +371,26 @@ impl Finding {
         }
     }
 
+    /// Whether it tells that what was shown is not the truth, or not all of it: by a list
+    /// that was altered, or a quote that is not this TPM's answer. What else is wrong is
+    /// truly told of, or came too late.
+    #[must_use]
+    pub const fn is_tampering(&self) -> bool {
+        !self.is_note()
+            && !matches!(
+                self,
+                Self::NonceStale { .. }
+                    | Self::LogOverflowed(_)
+                    | Self::PaddedSha1
+                    | Self::NotFromZero(_)
+                    | Self::Kernel(_)
+                    | Self::HostProgram { .. }
+                    | Self::HostProgramUnseen(_)
+                    | Self::ContainerViolation { .. }
+                    | Self::More(_)
+            )
+    }
+
     /// Whether it is only to be known, and stands in the way of no trust: what it tells of
     /// is either lawful or was left out of what is trusted.
     #[must_use]

@@ -10,12 +10,12 @@ use lacre_attest::ima::{Container, Entry, Form, LogError, Stream};
 use lacre_types::{Algorithm, CanonicalPath, escape};
 
 use super::Row;
-use crate::attest::expect::Files;
+use lacre_attest::expect::Expected;
 
 /// Adds the lines of every list of a node's evidence.
 pub(super) fn evidence(
     evidence: &Evidence,
-    files: Option<&Files>,
+    files: Option<&Expected>,
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<()> {
     if let Some(part) = &evidence.host {
@@ -50,7 +50,7 @@ pub(super) fn evidence(
 /// it.
 pub(super) fn kernel(
     folder: &Path,
-    files: Option<&Files>,
+    files: Option<&Expected>,
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<()> {
     let shown = |path: &Path| escape(path.as_os_str().as_encoded_bytes());
@@ -90,7 +90,7 @@ fn list(part: &ListPart, mut each: impl FnMut(u64, &Entry<'_>)) -> Result<(), Lo
 fn of_container(
     keeper: &str,
     id: &str,
-    files: Option<&Files>,
+    files: Option<&Expected>,
     line: u64,
     entry: &Entry<'_>,
 ) -> Row {

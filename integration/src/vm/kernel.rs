@@ -2,12 +2,12 @@
 
 use std::env;
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::paths::cache;
+use crate::paths::{cache, repository};
 
 /// What a guest runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,25 +74,19 @@ impl fmt::Display for Kernel {
 
 const MAKE: &str = "run `make kernel FLAVOUR=bpf`, or name an image in LACRE_KERNEL";
 
-/// `LACRE_KERNEL`, else the newest image that `make kernel` has left in the cache with BTF:
-/// without it lacre has no source that sees a library that was replaced.
+/// `LACRE_KERNEL`, else the image with BTF that belongs to the patches of this repository:
+/// without BTF lacre has no source that sees a library that was replaced.
 fn patched() -> Result<PathBuf> {
     if let Some(named) = env::var_os("LACRE_KERNEL") {
         return Ok(PathBuf::from(named));
     }
-    let folder = cache().join("kernel");
-    let built = fs::read_dir(&folder).into_iter().flatten().flatten();
-    let image = built.filter_map(|entry| {
-        let image = entry.path().join("bzImage");
-        let config = fs::read_to_string(entry.path().join("config")).ok()?;
-        let has = |option: &str| config.lines().any(|line| line == option);
-        // Its checks make an emulated machine several times slower.
-        let fit = has("CONFIG_DEBUG_INFO_BTF=y") && !has("CONFIG_KASAN=y");
-        let made = image.metadata().ok()?.modified().ok()?;
-        fit.then_some((made, image))
-    });
-    let (_, image) = image
-        .max()
-        .with_context(|| format!("no */bzImage with BTF in {}; {MAKE}", folder.display()))?;
-    Ok(image)
+    let script = repository().join("kernel/build.sh");
+    let said = Command::new(&script)
+        .args(["bpf", "path"])
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {}", script.display()))?;
+    let path = String::from_utf8_lossy(&said.stdout);
+    ensure!(said.status.success(), "no patched kernel at {}; {MAKE}", path.trim());
+    Ok(PathBuf::from(path.trim()))
 }

@@ -41,7 +41,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "LACRE_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
 
-    /// Where reports are kept.
+    /// How nodes are attested (docs/attestation.md). Without it, none are.
+    #[arg(long, value_name = "FILE", env = "LACRE_ATTEST")]
+    pub attest: Option<PathBuf>,
+
+    /// Where reports are kept, and what is known of nodes.
     #[arg(long, value_name = "DIR", env = "LACRE_STATE", default_value = "/var/lib/lacre/policyd")]
     pub state: PathBuf,
 

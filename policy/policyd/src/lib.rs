@@ -5,6 +5,7 @@
 //! read again whenever its file changes.
 
 pub mod args;
+pub mod attest;
 pub mod ledger;
 pub mod logging;
 pub mod nodes;
@@ -34,6 +35,15 @@ pub mod fuzz {
         assert_eq!(streams(&again), streams(&read));
     }
 
+    /// What the server keeps of a node, and the file that says how nodes are attested.
+    pub fn fuzz_attest(data: &[u8]) {
+        use crate::attest::{config::Written, record::Record};
+        if let Ok(record) = Record::parse(data) {
+            assert_eq!(Record::parse(&record.to_json()).ok(), Some(record));
+        }
+        let _ = Written::parse(data);
+    }
+
     #[cfg(test)]
     mod tests {
         use proptest::prelude::*;
@@ -45,6 +55,7 @@ pub mod fuzz {
                 text in "(\\{\"(stream|known|closed|log)\":\"[0-9a-f]{0,3}\",\"(seq|to|last)\":[0-9]{0,22}\\}?\n){0,5}",
             ) {
                 super::fuzz_ledger(&data);
+                super::fuzz_attest(&data);
                 super::fuzz_ledger(text.as_bytes());
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use lacre_policyd::args::{Args, ArgsError};
+use lacre_policyd::attest::{book::Book, config::Config};
 use lacre_policyd::ledger::Ledger;
 use lacre_policyd::logging::{Chain, logger};
 use lacre_policyd::policy::Current;
@@ -45,12 +46,15 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
     for warning in &loaded.warnings {
         warn!(log, "the policy"; "warning" => warning);
     }
+    let attest = args.attest.as_deref().map(Config::load).transpose()?;
     if args.check {
         info!(log, "the configuration is good"; "version" => &loaded.version);
         return Ok(());
     }
     let segment = args.segment.max(1).saturating_mul(1 << 20);
     let (ledger, writer, opened) = Ledger::open(&args.state, segment)?;
+    let book = attest.map(|config| Book::open(config, &args.state.join("nodes"), log.clone()));
+    let book = book.transpose()?.map(Arc::new);
     if opened.cut > 0 || !opened.broken.is_empty() {
         warn!(log, "the last run ended in the middle of a line, or lines are damaged";
             "file" => %opened.file.display(), "cut" => opened.cut,
@@ -61,7 +65,7 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
     let (stopping, stop) = watch::channel(false);
     let ended = runtime.block_on(async {
         let bound = bind(&addresses, tls.as_ref(), args, log).await?;
-        let server = Arc::new(Server::new(policy, ledger, stop.clone(), log.clone())?);
+        let server = Arc::new(Server::new(policy, ledger, book, stop.clone(), log.clone())?);
         let (tell, changed) = mpsc::channel(1);
         if let Err(error) = reload::watch(server.policy.file(), tell.clone()) {
             warn!(log, "the policy's directory cannot be watched; the file is read now and then";

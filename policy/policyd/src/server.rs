@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use lacre_proto::attest::create_attestation;
 use lacre_proto::policy::StatusResponse;
 use lacre_proto::service::create_policy_service;
 use lacre_proto::{Host, Notice, Peer};
@@ -13,6 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use ttrpc::r#async::Service;
 
+use crate::attest::book::Book;
+use crate::attest::service::AttestSession;
 use crate::ledger::Ledger;
 use crate::logging::{Chain, Limit};
 use crate::nodes::Nodes;
@@ -34,6 +37,8 @@ pub struct Server {
     pub ledger: Ledger,
     /// Who is connected.
     pub nodes: Nodes,
+    /// Which nodes are trusted, where nodes are attested.
+    pub attest: Option<Arc<Book>>,
     /// Turns true when the server is to end.
     pub stop: watch::Receiver<bool>,
     log: Logger,
@@ -48,6 +53,7 @@ impl Server {
     pub fn new(
         policy: Current,
         ledger: Ledger,
+        attest: Option<Arc<Book>>,
         stop: watch::Receiver<bool>,
         log: Logger,
     ) -> std::io::Result<Self> {
@@ -58,7 +64,7 @@ impl Server {
             let _ = write!(instance, "{byte:02x}");
         }
         let (nodes, limit) = (Nodes::default(), Limit::new(LINES));
-        Ok(Self { instance, policy, ledger, nodes, stop, log, limit })
+        Ok(Self { instance, policy, ledger, nodes, attest, stop, log, limit })
     }
 
     /// What `Status` tells to root.
@@ -83,6 +89,13 @@ impl Server {
         if let (Some(first), Some(held)) = (numbers.first(), self.limit.pass()) {
             warn!(self.log, "records that cannot be read; kept as they came";
                 "peer" => %peer, "first" => first, "count" => numbers.len(), "held" => held);
+        }
+    }
+
+    pub(crate) fn not_enrolled(&self, peer: &Peer, why: &str) {
+        if let Some(held) = self.limit.pass() {
+            warn!(self.log, "a node is not enrolled"; "peer" => %peer, "error" => why,
+                "held" => held);
         }
     }
 
@@ -128,7 +141,11 @@ pub struct Door(pub Arc<Server>);
 
 impl Host for Door {
     fn services(&self, peer: &Peer) -> HashMap<String, Service> {
-        create_policy_service(Arc::new(Session::new(Arc::clone(&self.0), peer.clone())))
+        let session = Session::new(Arc::clone(&self.0), peer.clone());
+        let attest = AttestSession::new(Arc::clone(&self.0), peer.clone());
+        let mut services = create_policy_service(Arc::new(session));
+        services.extend(create_attestation(Arc::new(attest)));
+        services
     }
 
     fn notice(&self, notice: Notice) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use lacre_policy::{Policy, Subject};
+use lacre_policy::{Policy, Subject, resolve};
 use lacre_proto::policy::{
     Answer, CloseStreamRequest, CloseStreamResponse, Container, RegisterRequest, RegisterResponse,
     ReportRequest, ReportResponse, StatusRequest, StatusResponse, UnregisterRequest,
@@ -13,7 +13,7 @@ use lacre_proto::policy::{
 use lacre_proto::service::PolicyService;
 use lacre_proto::{MAX_BATCH, MAX_BATCH_BYTES, MAX_RECORD, Peer, WATCH};
 use lacre_report::{Entry, Record};
-use lacre_types::{Action, Digest, Mode};
+use lacre_types::{Action, Digest, Mode, ViolationKind};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use ttrpc::Code;
@@ -91,7 +91,7 @@ impl Known {
     }
 }
 
-fn status(code: Code, message: impl ToString) -> ttrpc::Error {
+pub(crate) fn status(code: Code, message: impl ToString) -> ttrpc::Error {
     ttrpc::Error::RpcStatus(ttrpc::get_status(code, message.to_string()))
 }
 
@@ -125,6 +125,30 @@ impl Session {
     fn call(&self) -> ttrpc::Result<SemaphorePermit<'_>> {
         self.calls.try_acquire().map_err(|_| {
             status(Code::RESOURCE_EXHAUSTED, format!("more than {CALLS} calls at a time"))
+        })
+    }
+
+    /// The version that this node is told: another when what is thought of it changes, so
+    /// that it asks again what is to be done.
+    fn version(&self, policy: &str) -> String {
+        match self.server.attest.as_ref().and_then(|book| book.tampered(&self.principal)) {
+            Some(since) => format!("{policy}+LOG_TAMPERED@{since}"),
+            None => policy.to_owned(),
+        }
+    }
+
+    /// What is to be done with a container because its node's log was tampered with.
+    fn tampered(&self, policy: &Policy, known: &Known) -> Option<Answer> {
+        self.server.attest.as_ref()?.tampered(&self.principal)?;
+        let kind = ViolationKind::LogTampered;
+        let decision = known.with_subject(|subject| policy.decide(subject, kind, None));
+        let action = resolve(&decision, false, Mode::Enforce).action;
+        Some(Answer {
+            container_id: known.container.id.clone(),
+            action: action.to_string(),
+            overrules: action != Action::Skip,
+            rule: decision.rule.to_string(),
+            ..Answer::default()
         })
     }
 
@@ -177,6 +201,9 @@ impl PolicyService for Session {
             .map_err(|error| status(Code::INVALID_ARGUMENT, error))?;
         let loaded = self.server.policy.get();
         let effective = known.with_subject(|subject| loaded.policy.effective(subject)).to_json();
+        // The version first: what changes in between is then told again.
+        let version = self.version(&loaded.version);
+        let answer = self.tampered(&loaded.policy, &known);
         let key = (known.container.namespace.clone(), known.container.id.clone());
         {
             let mut containers = self.containers();
@@ -195,7 +222,8 @@ impl PolicyService for Session {
         self.server.nodes.seen(&self.principal, &request.node);
         Ok(RegisterResponse {
             effective,
-            version: loaded.version.clone(),
+            version,
+            answer: answer.into(),
             instance: self.server.instance.clone(),
             ..RegisterResponse::default()
         })
@@ -232,6 +260,12 @@ impl PolicyService for Session {
             )));
         }
         let node: String = request.node.chars().take(253).collect();
+        let thought = self.server.attest.as_ref().map(|book| book.refuses(&self.principal));
+        if let Some((true, state)) = thought {
+            let why = format!("reports of a node that is {state} are refused here");
+            return Err(status(Code::FAILED_PRECONDITION, why));
+        }
+        let from = lines::From { node: &node, trust: thought.map(|(_, state)| state.as_str()) };
         let batch = Batch {
             stream,
             owner: Arc::clone(&self.principal),
@@ -245,13 +279,13 @@ impl PolicyService for Session {
         for (number, report) in (request.first..).zip(&request.reports) {
             match Entry::parse(&report.record) {
                 Ok(entry) if lines::is_plain(&report.record) => {
-                    lines.push(lines::record(&batch, number, &node, &report.record));
+                    lines.push(lines::record(&batch, number, from, &report.record));
                     if let Entry::Violation(record) = entry {
                         violations.push((number, record));
                     }
                 }
                 _ => {
-                    lines.push(lines::unreadable(&batch, number, &node, &report.record));
+                    lines.push(lines::unreadable(&batch, number, from, &report.record));
                     unreadable.push(number);
                 }
             }
@@ -286,12 +320,34 @@ impl PolicyService for Session {
         let _call = self.call()?;
         let mut policy = self.server.policy.subscribe();
         let mut stop = self.server.stop.clone();
+        let mut thought = self.server.attest.as_ref().map(|book| book.changed.subscribe());
+        let news = async {
+            loop {
+                let version = self.version(&policy.borrow_and_update().version);
+                if version != request.version {
+                    return;
+                }
+                let thought = async {
+                    match &mut thought {
+                        Some(thought) => thought.changed().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let told = tokio::select! {
+                    told = policy.changed() => told,
+                    told = thought => told,
+                };
+                if told.is_err() {
+                    return;
+                }
+            }
+        };
         tokio::select! {
-            _ = timeout(WATCH, policy.wait_for(|now| now.version != request.version)) => {}
+            _ = timeout(WATCH, news) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
         Ok(WatchResponse {
-            version: self.server.policy.get().version.clone(),
+            version: self.version(&self.server.policy.get().version),
             instance: self.server.instance.clone(),
             ..WatchResponse::default()
         })

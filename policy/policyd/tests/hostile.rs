@@ -56,7 +56,7 @@ impl Running {
         let (ledger, _writer, _) = Ledger::open(&dir.join("state"), 1 << 20).unwrap();
         let (stop, stopped) = watch::channel(false);
         let log = slog::Logger::root(slog::Discard, slog::o!());
-        let server = Server::new(policy, ledger, stopped.clone(), log).unwrap();
+        let server = Server::new(policy, ledger, None, stopped.clone(), log).unwrap();
         let (sender, notices) = mpsc::channel(1000);
         let tls = Arc::new(ServerTls::load(ca.server(dir)).unwrap());
         let port = free_port();

@@ -6,6 +6,7 @@ use lacre_proto::policy::{RegisterRequest, UnregisterRequest};
 use lacre_proto::service::PolicyServiceClient;
 
 use super::{Session, SessionError, within};
+use crate::deliver::hand_over;
 use crate::note::Note;
 use crate::policies::StoredPolicy;
 use crate::reporter::Container;
@@ -50,7 +51,10 @@ impl Session<'_> {
                 .await
                 .map_err(SessionError::call("register a container"))
             {
-                Ok(answer) => {
+                Ok(mut answer) => {
+                    if let Some(said) = answer.answer.take() {
+                        hand_over(self.shared, said);
+                    }
                     let policy =
                         StoredPolicy { version: answer.version, effective: answer.effective };
                     self.keep(&key.0, &key.1, &policy);

@@ -12,6 +12,8 @@ use lacre_policy::{Decision, Effective};
 use lacre_types::{Action, Measurement, Mode, Source, Violation, Whitelist};
 use tokio::sync::mpsc;
 
+use super::evidence::Evidence;
+
 /// Violations on their way to [`super::respond`]. Full, the source that has one more waits
 /// with it: a flood slows its container down, and loses nothing.
 pub(super) const QUEUE: usize = 1024;
@@ -57,6 +59,8 @@ pub(super) struct Judge {
     violations: mpsc::Sender<Seen>,
     /// `exec-trace`'s map, which must know in time what another source lets pass.
     traced: OnceLock<Allower>,
+    /// The container's own list.
+    pub(super) evidence: Evidence,
 }
 
 impl Judge {
@@ -65,7 +69,16 @@ impl Judge {
         rules: Arc<Rules>,
     ) -> (Self, mpsc::Receiver<Seen>) {
         let (violations, queue) = mpsc::channel(QUEUE);
-        (Self { baseline, rules, violations, traced: OnceLock::new() }, queue)
+        (
+            Self {
+                baseline,
+                rules,
+                violations,
+                traced: OnceLock::new(),
+                evidence: Evidence::default(),
+            },
+            queue,
+        )
     }
 
     pub(super) fn trace(&self, allower: Allower) {
@@ -118,12 +131,14 @@ impl lacre_measure::Judge for Judge {
     }
 
     fn seen(&self, measurement: Measurement, outcome: Outcome) {
+        self.evidence.saw(&measurement);
         if let Verdict::Violation(violation) = self.verdict(&measurement) {
             self.tell(violation, outcome);
         }
     }
 
     fn lost(&self, source: Source, loss: Loss) {
+        self.evidence.lost();
         let reason = match loss {
             Loss::Overflow(Some(count)) => format!("{count} events were lost"),
             Loss::Overflow(None) => "events were lost".to_owned(),

@@ -7,6 +7,7 @@
 
 mod compose;
 mod container;
+mod evidence;
 mod identity;
 mod judge;
 mod lacre;

@@ -47,6 +47,8 @@ struct Head<'a> {
     owner: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<&'a str>,
+    #[serde(rename = "nodeTrust", skip_serializing_if = "Option::is_none")]
+    trust: Option<&'static str>,
     received: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     unreadable: Option<String>,
@@ -61,9 +63,19 @@ fn head(stream: StreamId, owner: &str) -> Head<'_> {
         over: None,
         owner,
         node: None,
+        trust: None,
         received: rfc3339(SystemTime::now()),
         unreadable: None,
     }
+}
+
+/// Who reports.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct From<'a> {
+    /// The node as it calls itself.
+    pub(crate) node: &'a str,
+    /// What is thought of it, where nodes are attested.
+    pub(crate) trust: Option<&'static str>,
 }
 
 /// Whether a record can stand in a line as it came: what a node encodes is printable ASCII.
@@ -72,8 +84,13 @@ pub(crate) fn is_plain(record: &[u8]) -> bool {
 }
 
 /// The line of a record that can be read; the record stands in it byte for byte.
-pub(crate) fn record(batch: &Batch, number: u64, node: &str, record: &[u8]) -> Vec<u8> {
-    let head = Head { seq: Some(number), node: Some(node), ..head(batch.stream, &batch.owner) };
+pub(crate) fn record(batch: &Batch, number: u64, from: From<'_>, record: &[u8]) -> Vec<u8> {
+    let head = Head {
+        seq: Some(number),
+        node: Some(from.node),
+        trust: from.trust,
+        ..head(batch.stream, &batch.owner)
+    };
     let mut line = serde_json::to_vec(&head).unwrap_or_default();
     line.pop();
     line.extend_from_slice(b",\"record\":");
@@ -83,10 +100,11 @@ pub(crate) fn record(batch: &Batch, number: u64, node: &str, record: &[u8]) -> V
 }
 
 /// The line of a record that cannot be read: its bytes, escaped.
-pub(crate) fn unreadable(batch: &Batch, number: u64, node: &str, record: &[u8]) -> Vec<u8> {
+pub(crate) fn unreadable(batch: &Batch, number: u64, from: From<'_>, record: &[u8]) -> Vec<u8> {
     let head = Head {
         seq: Some(number),
-        node: Some(node),
+        node: Some(from.node),
+        trust: from.trust,
         unreadable: Some(lacre_types::escape(record)),
         ..head(batch.stream, &batch.owner)
     };

@@ -222,7 +222,8 @@ mod tests {
             oldest,
             count: numbers.end - numbers.start,
         };
-        let lines = numbers.map(|number| lines::record(&batch, number, "n", b"{}")).collect();
+        let from = lines::From { node: "n", trust: None };
+        let lines = numbers.map(|number| lines::record(&batch, number, from, b"{}")).collect();
         Report { batch, lines }
     }
 

@@ -1,0 +1,214 @@
+//! Anchors the lists that shims keep, where the kernel keeps none: what they append is
+//! extended to a PCR, in batches, by one thread of this agent. No shim waits for it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lacre_attest::container::kept::{self, About, PCR};
+use lacre_attest::container::{Key, Kind, Secret, Tagged, parse_line};
+use lacre_attest::tpm::{Journal, JournalError, ShimContainer, Tpm};
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use slog::{Logger, warn};
+
+use crate::agent::chain;
+use crate::node::{Node, NodeError};
+
+/// How long events gather before they are extended: one batch, whatever its size.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How long until a TPM that failed is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the list of a container that is gone stays to be shown.
+const STAYS: Duration = Duration::from_secs(3600);
+
+/// Why lists are not anchored.
+#[derive(Debug, thiserror::Error)]
+pub enum AnchorError {
+    /// The folder.
+    #[error("the lists of shims in {} can't be used", .0.display())]
+    Folder(PathBuf, #[source] io::Error),
+    /// The journal.
+    #[error("what shims keep is not anchored")]
+    Journal(#[source] JournalError),
+    /// The TPM.
+    #[error("what shims keep waits for the TPM")]
+    Node(#[source] NodeError),
+}
+
+/// What is not anchored yet.
+#[derive(Debug, Default)]
+struct News {
+    events: Vec<Tagged>,
+    /// How many events each list will have anchored with them.
+    reached: Vec<(u64, u64)>,
+}
+
+/// The lists of shims, and how far each is anchored.
+#[derive(Debug)]
+pub struct Shims {
+    folder: PathBuf,
+    journal: Journal,
+    anchored: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl Shims {
+    /// Makes the folder, which tells shims that they are heard, and finds out what of it is
+    /// anchored already.
+    ///
+    /// # Errors
+    /// When the folder can't be made or read.
+    pub fn open(folder: &Path) -> Result<Self, AnchorError> {
+        let io = |error| AnchorError::Folder(folder.to_owned(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+        let journal = Journal::open(folder, PCR, &[]).map_err(AnchorError::Journal)?;
+        let text = journal.read().map_err(AnchorError::Journal)?;
+        let lines = text.split_inclusive(|byte| *byte == b'\n').filter_map(parse_line);
+        let tags: HashSet<[u8; 32]> = lines.map(|event| event.tag).collect();
+        let mut anchored = BTreeMap::new();
+        for (seq, _) in kept::lists(folder).map_err(io)? {
+            let events = kept::events(folder, seq, 0).map_err(io)?;
+            let known = events.iter().take_while(|(tag, _)| tags.contains(tag)).count();
+            anchored.insert(seq, known as u64);
+        }
+        Ok(Self { folder: folder.to_owned(), journal, anchored: Mutex::new(anchored) })
+    }
+
+    fn anchored(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.anchored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal.
+    #[must_use]
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The lists that have an anchored line, and their secrets: all that a quote that is
+    /// taken from now on vouches for.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn shown(&self) -> Result<Vec<(ShimContainer, Secret)>, AnchorError> {
+        let mut shown = Vec::new();
+        for (seq, about) in self.lists()? {
+            let anchored = self.anchored().get(&seq).copied().unwrap_or(0);
+            let Ok(events) = kept::events(&self.folder, seq, 0) else { continue };
+            // Made and closed, with nothing in between: the event says so, not the file.
+            let key = Key::new(&about.secret, seq, &about.id);
+            let second = events.get(1).filter(|_| anchored > 1).map(|(_, value)| *value);
+            if second.is_some_and(|value| value != key.value(1, Kind::Close, &[0; 32])) {
+                shown.push(((about.id, seq, about.image), about.secret));
+            }
+        }
+        Ok(shown)
+    }
+
+    fn lists(&self) -> Result<Vec<(u64, About)>, AnchorError> {
+        kept::lists(&self.folder).map_err(|error| AnchorError::Folder(self.folder.clone(), error))
+    }
+
+    fn news(&self) -> Result<News, AnchorError> {
+        let mut news = News::default();
+        for (seq, _) in self.lists()? {
+            let from = self.anchored().get(&seq).copied().unwrap_or(0);
+            let Ok(events) = kept::events(&self.folder, seq, from) else { continue };
+            if !events.is_empty() {
+                news.reached.push((seq, from + events.len() as u64));
+                news.events.extend(events);
+            }
+        }
+        Ok(news)
+    }
+
+    /// Anchors all that is new.
+    ///
+    /// # Errors
+    /// When it is not anchored: then it is with the next.
+    pub fn anchor(&self, tpm: &mut Tpm) -> Result<(), AnchorError> {
+        let News { events, reached } = self.news()?;
+        if !events.is_empty() {
+            self.journal.anchor(tpm, &events).map_err(AnchorError::Journal)?;
+            self.anchored().extend(reached);
+        }
+        Ok(())
+    }
+
+    /// The same, where no TPM is open: nobody is asked when there is nothing new.
+    fn anchor_by(&self, node: &Node) -> Result<(), AnchorError> {
+        match self.news()?.events.is_empty() {
+            true => Ok(()),
+            false => node.with_tpm(|tpm| self.anchor(tpm)).map_err(AnchorError::Node)?,
+        }
+    }
+
+    /// Removes the lists of containers that are long gone.
+    fn tidy(&self) {
+        for (seq, _) in self.lists().unwrap_or_default() {
+            let path = self.folder.join(format!("{seq}.events"));
+            let Ok(file) = File::open(&path) else { continue };
+            let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+            let old = modified.ok().and_then(|then| then.elapsed().ok());
+            // Its writer holds a lock as long as it lives.
+            if old.is_some_and(|old| old > STAYS) && file.try_lock().is_ok() {
+                kept::remove(&self.folder, seq);
+                self.anchored().remove(&seq);
+            }
+        }
+    }
+}
+
+/// Anchors what shims append, for ever, on a thread of its own.
+///
+/// # Errors
+/// When the folder can't be watched, or there is no thread.
+pub fn follow(shims: Arc<Shims>, node: Arc<Node>, log: Logger) -> Result<(), AnchorError> {
+    let folder = shims.folder.clone();
+    let io = |error: io::Error| AnchorError::Folder(folder.clone(), error);
+    let inotify = inotify::init(CreateFlags::CLOEXEC).map_err(|errno| io(errno.into()))?;
+    let flags = WatchFlags::MODIFY | WatchFlags::MOVED_TO;
+    inotify::add_watch(&inotify, &folder, flags).map_err(|errno| io(errno.into()))?;
+    let body = move || {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut told = String::new();
+        loop {
+            shims.tidy();
+            // What the journal itself writes wakes this, too: then there is nothing new.
+            while let Err(error) = shims.anchor_by(&node) {
+                let says = chain(&error);
+                if told != says {
+                    warn!(log, "lists of shims are not anchored; trying again"; "error" => &says);
+                    told = says;
+                }
+                std::thread::sleep(RETRY);
+            }
+            told.clear();
+            let mut reader = Reader::new(&inotify, &mut buffer);
+            loop {
+                match reader.next() {
+                    Ok(event) if is_news(event.file_name()) => break,
+                    Ok(_) => {}
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(_) => return,
+                }
+            }
+            std::thread::sleep(GATHER);
+        }
+    };
+    std::thread::Builder::new().name("anchor".to_owned()).spawn(body).map(drop).map_err(io)
+}
+
+/// Whether a change of that file may be an event; one without a name says that the kernel
+/// lost count.
+fn is_news(name: Option<&std::ffi::CStr>) -> bool {
+    name.is_none_or(|name| {
+        let name = name.to_bytes();
+        name.ends_with(b".events") || name.ends_with(b".json")
+    })
+}

@@ -1,0 +1,85 @@
+//! `lacre-attestd`: the start-up sequence.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use clap::Parser as _;
+use lacre_attest::enrol::Challenge;
+use lacre_attest::expect::Hex;
+use lacre_attest::tpm2::Selection;
+use lacre_attestd::agent::{chain, serve};
+use lacre_attestd::anchor::{Shims, follow};
+use lacre_attestd::args::{Args, Command, Server};
+use lacre_attestd::node::Node;
+use lacre_proto::Connector;
+use lacre_types::Algorithm;
+use slog::{Drain as _, Logger, info, o};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A command line that cannot be followed (sysexits.h, `EX_USAGE`).
+const USAGE: u8 = 64;
+
+type Error = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "lacre-attestd: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Error> {
+    let node = Node::new(args.node);
+    let mut out = std::io::stdout().lock();
+    match args.command {
+        Command::Serve(server) => answer(node, &server)?,
+        Command::Quote { nonce, pcrs } => {
+            let selection = Selection::of(Algorithm::Sha256, pcrs);
+            let challenge = Challenge { nonce: nonce.0.into(), selection, known: None };
+            out.write_all(&node.show(&challenge, true)?.evidence.to_json())?;
+        }
+        Command::Keys => {
+            let [ek, ak] = node.keys()?.map(Hex);
+            writeln!(out, "endorsementKey: {ek}\nattestationKey: {ak}")?;
+        }
+    }
+    Ok(())
+}
+
+fn answer(node: Node, server: &Server) -> Result<(), Error> {
+    let json = slog_json::Json::new(std::io::stderr()).add_default_keys().build().ignore_res();
+    let (drain, _guard) = slog_async::Async::new(Mutex::new(json).ignore_res()).build_with_guard();
+    let log = Logger::root(drain.ignore_res(), o!("program" => "lacre-attestd"));
+    let connector = Connector::new(server.server.clone(), server.tls())?;
+    let node = Arc::new(node);
+    if let Some(folder) = node.evidence() {
+        follow(Arc::new(Shims::open(folder)?), Arc::clone(&node), log.clone())?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        info!(log, "serving"; "node" => node.name(), "server" => %connector.address());
+        tokio::select! {
+            () = serve(Arc::clone(&node), &connector, &log) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok::<_, Error>(())
+    })?;
+    // What still waits for the TPM is left to its deadline, and waited for by nobody.
+    runtime.shutdown_background();
+    info!(log, "ended");
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! The node's side: its keys, its TPM, its lists.
+//!
+//! The TPM is opened for each answer and let go of again: it may reset, be suspended with
+//! the machine, or serve others in between. A lock keeps this agent's processes from
+//! asking at the same time.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use lacre_attest::container::Secret;
+use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
+use lacre_attest::evidence::{EkPart, Evidence};
+use lacre_attest::expect::{ExpectError, certificates, secret};
+use lacre_attest::tpm::{AttestationKey, CollectError, KeyKind, Places, Tpm, TpmError, collect};
+use lacre_attest::tpm2::Public;
+
+use crate::anchor::{AnchorError, Shims};
+use crate::args::NodeArgs;
+
+/// Why there is no evidence, or no key.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A file of the state.
+    #[error("cannot {doing} {}", .path.display())]
+    State {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The TPM.
+    #[error("the TPM does not serve")]
+    Tpm(#[from] TpmError),
+    /// The attestation key is another TPM's, or the TPM was cleared.
+    #[error(
+        "the TPM does not know the attestation key any more: it was put aside, and the node must enrol again"
+    )]
+    KeyLost(#[source] TpmError),
+    /// The lists.
+    #[error("the evidence can't be gathered")]
+    Collect(#[source] CollectError),
+    /// The lists that shims keep.
+    #[error("the lists that shims keep can't be read")]
+    Shims(#[source] Box<AnchorError>),
+    /// The endorsement key's certificates.
+    #[error("the certificates of the TPM's maker can't be used")]
+    Chain(#[source] ExpectError),
+}
+
+impl NodeError {
+    /// Its name, for the server (`DeclineRequest.reason`).
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Tpm(error) | Self::KeyLost(error) | Self::Collect(CollectError::Tpm(error)) => {
+                match error {
+                    TpmError::TimedOut { .. } | TpmError::Busy { .. } => "TPM_SLOW",
+                    TpmError::Tcti(_)
+                    | TpmError::Thread(_)
+                    | TpmError::Open { .. }
+                    | TpmError::Gone { .. }
+                    | TpmError::Ended { .. } => "TPM_GONE",
+                    _ => "TPM_REFUSED",
+                }
+            }
+            Self::State { .. } | Self::Collect(_) | Self::Shims(_) | Self::Chain(_) => {
+                "LISTS_UNREADABLE"
+            }
+        }
+    }
+}
+
+/// Evidence, and the secrets of the containers in it.
+#[derive(Debug)]
+pub struct Shown {
+    /// The evidence.
+    pub evidence: Evidence,
+    /// The secrets, by the containers' ids.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+/// This node.
+#[derive(Debug)]
+pub struct Node {
+    args: NodeArgs,
+    name: String,
+}
+
+impl Node {
+    /// The node with that TPM and these lists.
+    #[must_use]
+    pub fn new(args: NodeArgs) -> Self {
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { name: args.name.clone().unwrap_or_else(host), args }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn io(&self, doing: &'static str, file: &str) -> impl FnOnce(io::Error) -> NodeError + use<> {
+        let path = self.args.state.join(file);
+        move |source| NodeError::State { doing, path, source }
+    }
+
+    /// Held while the TPM is in use. Who holds it does so for some deadlines at most.
+    fn lock(&self) -> Result<File, NodeError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.args.state);
+        made.map_err(self.io("make", "."))?;
+        let path = self.args.state.join("lock");
+        let lock = || -> io::Result<File> {
+            let file =
+                File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(self.io("lock", "lock"))
+    }
+
+    /// The attestation key's `TPMT_PUBLIC`, if there is a key.
+    ///
+    /// # Errors
+    /// When its file can't be read.
+    pub fn public(&self) -> Result<Option<Vec<u8>>, NodeError> {
+        Ok(self.key()?.map(|key| key.public.to_vec()))
+    }
+
+    fn key(&self) -> Result<Option<AttestationKey>, NodeError> {
+        let file = match File::open(self.args.state.join("key.json")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.io("read", "key.json")(error)),
+        };
+        let mut text = Vec::new();
+        // A key has a kilobyte.
+        file.take(64 << 10).read_to_end(&mut text).map_err(self.io("read", "key.json"))?;
+        let key = serde_json::from_slice(&text).map_err(io::Error::from);
+        key.map(Some).map_err(self.io("read", "key.json"))
+    }
+
+    fn keep(&self, key: &AttestationKey) -> Result<(), NodeError> {
+        let (part, path) = (self.args.state.join("key.part"), self.args.state.join("key.json"));
+        let write = || -> io::Result<()> {
+            let mut file =
+                File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            file.write_all(&serde_json::to_vec(key)?)?;
+            file.sync_data()?;
+            fs::rename(&part, &path)
+        };
+        write().map_err(self.io("write", "key.json"))
+    }
+
+    /// The TPM, with the attestation key loaded: made now, if there is none.
+    fn open(&self) -> Result<(Tpm, AttestationKey), NodeError> {
+        let tpm = Tpm::open(&self.args.tcti, self.args.deadline())?;
+        if let Some(key) = self.key()? {
+            return match tpm.load_ak(&key) {
+                Ok(()) => Ok((tpm, key)),
+                Err(error) if error.is_refusal_of_what_was_given() => {
+                    let path = self.args.state.join("key.json");
+                    fs::rename(&path, path.with_extension("lost"))
+                        .map_err(self.io("put aside", "key.json"))?;
+                    Err(NodeError::KeyLost(error))
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
+        let key = tpm.create_ak(parent(&tpm)?, KeyKind::EccP256)?;
+        self.keep(&key)?;
+        Ok((tpm, key))
+    }
+
+    fn ek(&self, tpm: &Tpm, key: &AttestationKey) -> Result<EkPart, NodeError> {
+        let made = tpm.endorsement(key.parent)?;
+        let mut chain: Vec<_> = made.certificate.into_iter().map(Into::into).collect();
+        for file in &self.args.ek_chain {
+            let above = certificates(file).map_err(NodeError::Chain)?;
+            chain.extend(above.into_iter().map(Into::into));
+        }
+        Ok(EkPart { public: made.public.into(), chain })
+    }
+
+    /// The wish to be known.
+    ///
+    /// # Errors
+    /// When the TPM does not serve.
+    pub fn enrol(&self) -> Result<Enrol, NodeError> {
+        let _lock = self.lock()?;
+        let (tpm, key) = self.open()?;
+        let ek = self.ek(&tpm, &key)?;
+        Ok(Enrol { node: self.name.clone(), ek, ak: key.public })
+    }
+
+    /// Opens the credential.
+    ///
+    /// # Errors
+    /// When it is another TPM's, or the TPM does not serve.
+    pub fn activate(&self, proof: &Proof) -> Result<Activated, NodeError> {
+        let _lock = self.lock()?;
+        let (tpm, _) = self.open()?;
+        Ok(Activated { secret: tpm.activate(&proof.credential)?.into() })
+    }
+
+    /// The names of the endorsement and of the attestation key.
+    ///
+    /// # Errors
+    /// When the TPM does not serve.
+    pub fn keys(&self) -> Result<[Vec<u8>; 2], NodeError> {
+        let enrol = self.enrol()?;
+        let malformed = |_| TpmError::Answer("public key");
+        let name = |public| Public::parse(public).map(|key| key.name()).map_err(malformed);
+        Ok([name(&enrol.ek.public)?, name(&enrol.ak)?])
+    }
+
+    /// Has the TPM do something, while nobody else of this agent asks it.
+    ///
+    /// # Errors
+    /// When it does not serve.
+    pub fn with_tpm<T>(&self, f: impl FnOnce(&mut Tpm) -> T) -> Result<T, NodeError> {
+        let _lock = self.lock()?;
+        let mut tpm = Tpm::open(&self.args.tcti, self.args.deadline())?;
+        Ok(f(&mut tpm))
+    }
+
+    /// The folder of the lists that shims keep; `None`: they keep none.
+    #[must_use]
+    pub fn evidence(&self) -> Option<&Path> {
+        Some(&*self.args.evidence).filter(|folder| !folder.as_os_str().is_empty())
+    }
+
+    /// The lists that shims keep, where an agent has made their folder.
+    fn shims(&self) -> Result<Option<Shims>, NodeError> {
+        match self.evidence().filter(|folder| folder.is_dir()) {
+            Some(folder) => {
+                Shims::open(folder).map(Some).map_err(|error| NodeError::Shims(error.into()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Answers a challenge; with the endorsement key for who does not know it.
+    ///
+    /// # Errors
+    /// When the TPM gives no quote, or a list can't be read.
+    pub fn show(&self, challenge: &Challenge, endorsed: bool) -> Result<Shown, NodeError> {
+        let _lock = self.lock()?;
+        let (mut tpm, key) = self.open()?;
+        let failed = |error: AnchorError| NodeError::Shims(error.into());
+        let shims = self.shims()?;
+        // Before the quote, which then is over all that they say is anchored; and what broke
+        // off when this was last running is ended.
+        if let Some(shims) = &shims {
+            shims.anchor(&mut tpm).map_err(failed)?;
+        }
+        let shown = shims.as_ref().map(Shims::shown).transpose();
+        let shown = shown.map_err(failed)?.unwrap_or_default();
+        let (lists, mut secrets): (Vec<_>, Vec<_>) = shown
+            .into_iter()
+            .map(|(list, secret)| {
+                let id = list.0.clone();
+                (list, (id, secret))
+            })
+            .unzip();
+        let ek = endorsed.then(|| self.ek(&tpm, &key)).transpose()?;
+        let (ima, boot_log) = (self.args.ima.clone(), self.args.boot_log.clone());
+        let journal = shims.map(|shims| shims.journal().clone());
+        let places = Places { ima, boot_log, journal };
+        let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &lists)
+            .map_err(NodeError::Collect)?;
+        let ids = evidence.anchors.iter().flat_map(|anchor| &anchor.containers);
+        // A secret that is not there is one that the verifier says is missing.
+        let given = ids.filter_map(|container| {
+            let file = self.args.secrets.join(&container.id);
+            Some((container.id.clone(), secret(&file).ok()?))
+        });
+        secrets.extend(given.filter(|(id, _)| lists.iter().all(|list| list.0 != *id)));
+        Ok(Shown { evidence, secrets })
+    }
+}
+
+/// The kind of endorsement key that the maker certified.
+fn parent(tpm: &Tpm) -> Result<KeyKind, TpmError> {
+    for kind in [KeyKind::EccP256, KeyKind::Rsa2048] {
+        match tpm.endorsement(kind) {
+            Ok(key) if key.certificate.is_some() => return Ok(kind),
+            // A TPM need not have every kind.
+            Ok(_) | Err(TpmError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(KeyKind::EccP256)
+}

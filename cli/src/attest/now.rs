@@ -1,0 +1,61 @@
+//! `lacre attest`: a quote of this node, now, and its verification here.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use clap::Args as ClapArgs;
+use lacre_attest::evidence::Evidence;
+use lacre_attest::expect::Hex;
+
+use super::Against;
+use crate::exit::Exit;
+
+/// The program that talks to the TPM, so that this one needs no libtss2.
+const AGENT: &str = "lacre-attestd";
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Now {
+    #[command(flatten)]
+    against: Against,
+    /// Keep the evidence in this file, too
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// The program that talks to the TPM; where that is, its environment says
+    /// (`lacre-attestd --help`)
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Now) -> anyhow::Result<Exit> {
+    let mut nonce = [0; 32];
+    let filled = rustix::rand::getrandom(&mut nonce[..], rustix::rand::GetRandomFlags::empty());
+    if filled.context("the kernel gives no random bytes")? != nonce.len() {
+        bail!("the kernel gives too few random bytes");
+    }
+    let nonce = Hex(nonce.to_vec());
+    let agent = args.agent.clone().unwrap_or_else(beside);
+    let quoted = Command::new(&agent)
+        .args(["quote", "--nonce", &nonce.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}; is it installed?", agent.display()))?;
+    if !quoted.status.success() {
+        bail!("{} gave no evidence", agent.display());
+    }
+    let evidence = Evidence::parse(&quoted.stdout)
+        .with_context(|| format!("cannot use what {} gave", agent.display()))?;
+    if let Some(path) = &args.save {
+        std::fs::write(path, &quoted.stdout)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    args.against.hold(&evidence, Some(&nonce))
+}
+
+/// Where this program is, else on `PATH`.
+fn beside() -> PathBuf {
+    let own = std::env::current_exe().ok();
+    let beside = own.and_then(|own| Some(own.parent()?.join(AGENT)));
+    beside.filter(|path| path.exists()).unwrap_or_else(|| AGENT.into())
+}

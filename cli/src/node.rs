@@ -1,0 +1,86 @@
+//! `lacre node`: what the policy server thinks of its nodes.
+
+mod show;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, Subcommand};
+use lacre_proto::attest::{AttestationClient, ChallengeRequest, ForgetRequest, ListRequest};
+use lacre_proto::{Address, Connector};
+
+use crate::exit::Exit;
+
+/// How long the server may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// See which nodes the policy server trusts, and why not
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// The policy server's unix socket
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "LACRE_SERVER",
+        global = true,
+        default_value = "unix:///run/lacre/policyd.sock"
+    )]
+    server: Address,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the nodes and their states; exit status 0 all are trusted, 1 one is untrusted,
+    /// 2 neither
+    List {
+        /// As JSON, with all that the server knows
+        #[arg(long)]
+        json: bool,
+    },
+    /// Want evidence of a node at once, whatever the interval
+    Attest {
+        /// Its principal, or its name
+        node: String,
+    },
+    /// Forget a node and its verdict, so that it enrols again
+    Forget {
+        /// Its principal, or its name
+        node: String,
+    },
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let server = args.server.clone();
+    let doing = format!("cannot ask the policy server at {server}");
+    runtime.block_on(async { ask(args).await.context(doing) })
+}
+
+async fn ask(args: Args) -> anyhow::Result<Exit> {
+    let client = Connector::new(args.server, None)?.connect(LIMIT).await?;
+    let server = AttestationClient::new(client);
+    let within = ttrpc::context::with_duration(LIMIT);
+    match args.command {
+        Command::List { json } => {
+            let nodes = server.list(within, &ListRequest::default()).await?.nodes;
+            if json {
+                show::json(&nodes)?;
+            } else {
+                show::people(&nodes)?;
+            }
+            Ok(show::exit(&nodes))
+        }
+        Command::Attest { node } => {
+            let request = ChallengeRequest { node, ..ChallengeRequest::default() };
+            server.challenge(within, &request).await?;
+            Ok(Exit::Good)
+        }
+        Command::Forget { node } => {
+            let request = ForgetRequest { node, ..ForgetRequest::default() };
+            server.forget(within, &request).await?;
+            Ok(Exit::Good)
+        }
+    }
+}

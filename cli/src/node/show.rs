@@ -1,0 +1,126 @@
+//! Nodes, for people and for machines.
+
+use lacre_proto::attest::Node;
+use lacre_types::escape;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::output;
+
+const HEAD: [&str; 6] = ["NODE", "PRINCIPAL", "STATE", "SINCE", "LAST EVIDENCE", "FINDINGS"];
+
+pub(super) fn json(nodes: &[Node]) -> anyhow::Result<()> {
+    output::json(&nodes.iter().map(value).collect::<Vec<_>>())
+}
+
+fn value(node: &Node) -> Value {
+    let findings = node.findings.iter();
+    let findings: Vec<_> = findings
+        .map(|found| json!({"finding": found.name, "note": found.note, "says": found.says}))
+        .collect();
+    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    json!({
+        "node": node.node,
+        "principal": node.principal,
+        "state": node.state,
+        "since": known(&node.since),
+        "evidence": known(&node.evidence),
+        "findings": findings,
+        "unchecked": node.unchecked,
+        "endorsementKey": known(&node.ek),
+        "attestationKey": known(&node.ak),
+        "boot": node.boot,
+        "lines": node.lines,
+        "fresh": node.fresh,
+    })
+}
+
+pub(super) fn people(nodes: &[Node]) -> anyhow::Result<()> {
+    output::table(HEAD, nodes.iter().map(row))
+}
+
+fn row(node: &Node) -> [String; 6] {
+    let known = |text: &str| match text {
+        "" => "-".to_owned(),
+        text => escape(text.as_bytes()),
+    };
+    let mut names: Vec<&str> = node.findings.iter().map(|found| &*found.name).collect();
+    names.dedup();
+    // Each says its reason after the colon.
+    let open = node.unchecked.iter().map(|why| why.split(": ").next().unwrap_or(why));
+    let open: Vec<&str> = open.collect();
+    let findings = match (names.is_empty(), open.is_empty()) {
+        (false, _) => names.join(" "),
+        (true, false) => format!("not checked: {}", open.join(" ")),
+        (true, true) => String::new(),
+    };
+    let state = match &*node.state {
+        "untrusted" => "UNTRUSTED",
+        state => state,
+    };
+    [
+        known(&node.node),
+        known(&node.principal),
+        known(state),
+        known(&node.since),
+        known(&node.evidence),
+        known(&findings),
+    ]
+}
+
+/// As `lacre attest verify` ends, for the worst of them.
+pub(super) fn exit(nodes: &[Node]) -> Exit {
+    if nodes.iter().any(|node| node.state == "untrusted") {
+        Exit::Differs
+    } else if nodes.iter().all(|node| node.state == "trusted") {
+        Exit::Good
+    } else {
+        Exit::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lacre_proto::attest::Finding;
+
+    fn node(name: &str, state: &str, findings: &[&str]) -> Node {
+        let found = |name: &&str| Finding { name: (*name).to_owned(), ..Finding::default() };
+        Node {
+            principal: format!("tls:{name}"),
+            node: name.to_owned(),
+            state: state.to_owned(),
+            since: "2026-01-01T00:00:00Z".to_owned(),
+            findings: findings.iter().map(found).collect(),
+            ..Node::default()
+        }
+    }
+
+    #[test]
+    fn a_node_is_a_line_whatever_it_calls_itself() {
+        let bad = Node {
+            evidence: "2026-01-02T00:00:00Z".to_owned(),
+            ..node("a", "untrusted", &["LOG_EDITED", "LOG_EDITED", "REBOOTED"])
+        };
+        let unchecked = vec!["kernel: no policy was given".to_owned()];
+        let open = Node { unchecked, ..node("b\n\u{1b}[2J", "unproven", &[]) };
+        let new = Node { since: String::new(), ..node("", "unenrolled", &[]) };
+        let table = output::text(HEAD, [bad, open, new].iter().map(row));
+        assert!(!table.contains('\u{1b}') && table.lines().count() == 4, "{table}");
+        insta::assert_snapshot!(table, @r"
+        NODE          PRINCIPAL         STATE       SINCE                 LAST EVIDENCE         FINDINGS
+        a             tls:a             UNTRUSTED   2026-01-01T00:00:00Z  2026-01-02T00:00:00Z  LOG_EDITED REBOOTED
+        b\n\u{1b}[2J  tls:b\n\u{1b}[2J  unproven    2026-01-01T00:00:00Z  -                     not checked: kernel
+        -             tls:              unenrolled  -                     -                     -
+        ");
+    }
+
+    #[test]
+    fn the_worst_decides_how_it_ends() {
+        let state = |state| node("n", state, &[]);
+        assert_eq!(exit(&[]), Exit::Good);
+        assert_eq!(exit(&[state("trusted"), state("trusted")]), Exit::Good);
+        assert_eq!(exit(&[state("trusted"), state("stale")]), Exit::Failed);
+        assert_eq!(exit(&[state("unproven"), state("untrusted")]), Exit::Differs);
+    }
+}

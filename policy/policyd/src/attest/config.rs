@@ -1,0 +1,171 @@
+//! The file that says how nodes are attested.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lacre_attest::enrol::Admission;
+use lacre_attest::expect::{ExpectError, Expected, Hex, Written as Expectations, makers, read};
+use lacre_attest::tpm2::Selection;
+use serde::Deserialize;
+
+/// Where the lists are anchored: boot, the host's, the kernel's containers', the shims'.
+const PCRS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15];
+
+/// What becomes of the reports of a node that is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reports {
+    /// They are kept, and say so.
+    #[default]
+    Flag,
+    /// They are refused, and wait on the node until it is trusted.
+    Refuse,
+}
+
+/// The file, as it is written. Names of files are relative to its folder.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Written {
+    interval: u64,
+    within: u64,
+    reports: Reports,
+    makers: Vec<PathBuf>,
+    endorsement_keys: BTreeSet<Hex>,
+    expect: Expectations,
+    nodes: BTreeMap<String, Expectations>,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            interval: 300,
+            within: 60,
+            reports: Reports::default(),
+            makers: Vec::new(),
+            endorsement_keys: BTreeSet::new(),
+            expect: Expectations::default(),
+            nodes: BTreeMap::new(),
+        }
+    }
+}
+
+/// Why the file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It can't be read, or what it names can't.
+    #[error("reading how nodes are attested, {}", .0.display())]
+    File(PathBuf, #[source] ExpectError),
+    /// It is of another form.
+    #[error("{} is not as docs/attestation.md says", .0.display())]
+    Form(PathBuf, #[source] serde_yaml::Error),
+    /// A time is none.
+    #[error("{}: `interval` and `within` are seconds, 1 to 86400", .0.display())]
+    Time(PathBuf),
+    /// Nobody could be enrolled.
+    #[error(
+        "{}: no node could enrol: name the makers of your TPMs (`makers`), or the TPMs \
+         themselves (`endorsementKeys`)",
+        .0.display()
+    )]
+    Nobody(PathBuf),
+}
+
+/// How nodes are attested.
+#[derive(Debug)]
+pub struct Config {
+    /// How often.
+    pub interval: Duration,
+    /// For how long a challenge is good.
+    pub within: Duration,
+    /// What becomes of the reports of a node that is not trusted.
+    pub reports: Reports,
+    /// Whose TPMs are taken.
+    pub admission: Admission,
+    expect: Expected,
+    nodes: BTreeMap<String, Expected>,
+}
+
+impl Config {
+    /// Reads the file, and those that it names.
+    ///
+    /// # Errors
+    /// When one can't be read, or says what can't be.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = |error| ConfigError::File(path.to_owned(), error);
+        let text = read(path).map_err(file)?;
+        let written =
+            Written::parse(&text).map_err(|error| ConfigError::Form(path.to_owned(), error))?;
+        if [written.interval, written.within].iter().any(|time| !(1..=86_400).contains(time)) {
+            return Err(ConfigError::Time(path.to_owned()));
+        }
+        if written.makers.is_empty() && written.endorsement_keys.is_empty() {
+            return Err(ConfigError::Nobody(path.to_owned()));
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let keys = written.endorsement_keys.into_iter().map(|name| name.0).collect();
+        let makers = makers(&written.makers, folder).map_err(file)?;
+        let open = |expect| Expected::open(expect, folder).map_err(file);
+        let nodes = written.nodes.into_iter().map(|(node, expect)| Ok((node, open(expect)?)));
+        Ok(Self {
+            interval: Duration::from_secs(written.interval),
+            within: Duration::from_secs(written.within),
+            reports: written.reports,
+            admission: Admission { makers, keys },
+            nodes: nodes.collect::<Result<_, _>>()?,
+            expect: open(written.expect)?,
+        })
+    }
+
+    /// What is expected of that node.
+    #[must_use]
+    pub fn expected(&self, principal: &str) -> &Expected {
+        self.nodes.get(principal).unwrap_or(&self.expect)
+    }
+
+    /// What a quote of that node must be over.
+    #[must_use]
+    pub fn selection(&self, principal: &str) -> Selection {
+        self.expected(principal).selection(PCRS)
+    }
+}
+
+impl Written {
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// When it is not of this form.
+    pub fn parse(text: &[u8]) -> Result<Self, serde_yaml::Error> {
+        serde_yaml::from_slice(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("attest.yaml");
+        std::fs::write(&file, text).unwrap();
+        Config::load(&file)
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default_and_what_is_wrong_is_told() {
+        let config = load("endorsementKeys: [000b01]\n").unwrap();
+        assert_eq!((config.interval.as_secs(), config.within.as_secs()), (300, 60));
+        assert_eq!(config.reports, Reports::Flag);
+        assert!(config.admission.keys.contains(&[0, 11, 1][..]));
+        assert_eq!(config.selection("uid:0").to_string(), "sha256:0,1,2,3,4,5,6,7,8,9,10,12,15");
+        let own = "endorsementKeys: [00]\nreports: refuse\nnodes: {\"tls:a\": {pcrs: [7]}}\n";
+        let config = load(own).unwrap();
+        assert_eq!(config.selection("tls:a").to_string(), "sha256:7");
+        assert_ne!(config.selection("tls:b").to_string(), "sha256:7");
+        assert!(matches!(load("interval: 5\n"), Err(ConfigError::Nobody(_))));
+        assert!(matches!(load("intervall: 5\n"), Err(ConfigError::Form(..))));
+        let zero = load("interval: 0\nendorsementKeys: [00]\n");
+        assert!(matches!(zero, Err(ConfigError::Time(_))));
+        assert!(matches!(load("makers: [none.pem]\n"), Err(ConfigError::File(..))));
+    }
+}

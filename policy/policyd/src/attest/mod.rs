@@ -1,0 +1,11 @@
+//! Attestation of nodes: enrolment, challenges, verdicts, and what is kept of each.
+//!
+//! A node's agent asks what is wanted ([`service`]); the [`book`] has all nodes in memory
+//! and on disk, and holds their evidence against what the [`config`] expects. What is
+//! thought of a node belongs to its principal, as its reports do.
+
+pub mod book;
+pub mod config;
+mod files;
+pub mod record;
+pub mod service;

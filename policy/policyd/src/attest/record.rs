@@ -1,0 +1,327 @@
+//! What is kept of one node, and what it comes to.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use lacre_attest::enrol::{NodeState, Trust};
+use lacre_attest::evidence::Evidence;
+use lacre_attest::verify::{Answer, Verified};
+use lacre_proto::attest::{Finding, Node};
+use lacre_report::rfc3339;
+use serde::{Deserialize, Serialize};
+
+/// The version of the file.
+const VERSION: u32 = 1;
+
+/// The most findings that are kept of one verdict, and the most bytes of what each says.
+const FINDINGS: usize = 64;
+const SAYS: usize = 1024;
+
+/// What is thought of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Its last evidence was all that it should be, and is young enough.
+    Trusted,
+    /// Evidence of it was not.
+    Untrusted,
+    /// It has not shown all that is asked for.
+    Unproven,
+    /// It has not shown anything for two intervals.
+    Stale,
+    /// Its TPM is not known.
+    Unenrolled,
+}
+
+impl State {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Untrusted => "untrusted",
+            Self::Unproven => "unproven",
+            Self::Stale => "stale",
+            Self::Unenrolled => "unenrolled",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A finding, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Told {
+    /// Its name.
+    pub name: String,
+    /// Whether it is only to be known.
+    #[serde(default)]
+    pub note: bool,
+    /// What it says.
+    pub says: String,
+}
+
+impl Told {
+    pub(super) fn new(name: &str, says: &str) -> Self {
+        let says = lacre_types::escape(says.as_bytes()).chars().take(SAYS).collect();
+        Self { name: name.to_owned(), note: false, says }
+    }
+}
+
+/// A node. Times are in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Record {
+    version: u32,
+    /// Whose connections are this node's.
+    pub principal: String,
+    /// Its keys, its trust, and what was last seen of it.
+    pub known: NodeState,
+    /// Since when the trust is what it is.
+    since: u64,
+    /// Whether it was found to show what is not the truth.
+    #[serde(default)]
+    tampered: bool,
+    /// When evidence last came.
+    #[serde(default)]
+    evidence: Option<u64>,
+    #[serde(default)]
+    findings: Vec<Told>,
+    #[serde(default)]
+    unchecked: Vec<String>,
+    #[serde(default)]
+    lines: u64,
+    #[serde(default)]
+    fresh: u64,
+    /// When evidence is next wanted.
+    #[serde(skip)]
+    pub(super) due: u64,
+}
+
+/// Now, in seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Whole seconds need no fraction.
+fn shown(seconds: u64) -> String {
+    let time = rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    time.split_once('.').map_or(time.clone(), |(whole, _)| format!("{whole}Z"))
+}
+
+impl Record {
+    /// A node that has just enrolled, in place of what was known of it by the same TPM.
+    pub(super) fn enrolled(principal: &str, mut known: NodeState, before: Option<&Self>) -> Self {
+        let enrolled = known.enrolled;
+        let fresh = Self {
+            version: VERSION,
+            principal: principal.to_owned(),
+            since: enrolled,
+            tampered: false,
+            evidence: None,
+            findings: Vec::new(),
+            unchecked: Vec::new(),
+            lines: 0,
+            fresh: 0,
+            due: enrolled,
+            known: known.clone(),
+        };
+        let Some(before) = before else { return fresh };
+        // A new attestation key clears nobody, and the TPM's clock goes on.
+        known.seen.clone_from(&before.known.seen);
+        if before.known.trust == Trust::Untrusted {
+            known.trust = Trust::Untrusted;
+            return Self { known, due: enrolled, ..before.clone() };
+        }
+        Self { known, ..fresh }
+    }
+
+    /// Reads a node's file.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
+        let record: Self = serde_json::from_slice(text)?;
+        if record.version == VERSION {
+            return Ok(record);
+        }
+        Err(serde::de::Error::custom(format_args!("version {} is not known", record.version)))
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// What is thought of it.
+    #[must_use]
+    pub fn state(&self, now: u64, interval: Duration) -> State {
+        match self.known.trust {
+            Trust::Untrusted => State::Untrusted,
+            _ if now > self.stale_from(interval) => State::Stale,
+            Trust::Trusted => State::Trusted,
+            Trust::Unknown => State::Unproven,
+        }
+    }
+
+    /// When evidence last came, or the node enrolled.
+    pub(super) fn heard(&self) -> u64 {
+        self.evidence.unwrap_or(self.known.enrolled)
+    }
+
+    fn stale_from(&self, interval: Duration) -> u64 {
+        self.heard().saturating_add(2 * interval.as_secs())
+    }
+
+    /// Since when it is known to show what is not the truth.
+    #[must_use]
+    pub fn tampered(&self) -> Option<u64> {
+        self.tampered.then_some(self.since)
+    }
+
+    /// Notes what came of evidence.
+    pub(super) fn note(&mut self, evidence: &Evidence, verified: Verified, now: u64) {
+        let before = self.known.trust;
+        let verdict = &verified.verdict;
+        let findings = verdict.findings();
+        let told = findings.iter().take(FINDINGS).map(|finding| Told {
+            note: finding.is_note(),
+            ..Told::new(finding.name(), &finding.to_string())
+        });
+        let told: Vec<Told> = told.collect();
+        let unchecked = verdict.answers().iter().filter_map(|(question, answer)| match answer {
+            Answer::NotChecked(why) => Some(format!("{question}: {why}")),
+            _ => None,
+        });
+        // Why it is not trusted stays to be seen, whatever it shows since.
+        if before != Trust::Untrusted || told.iter().any(|told| !told.note) {
+            self.unchecked = unchecked.take(FINDINGS).collect();
+            self.findings = told;
+        }
+        self.tampered |= findings.iter().any(lacre_attest::verify::Finding::is_tampering);
+        self.lines = verified.lines.values().sum();
+        self.fresh = self.lines.saturating_sub(left_out(evidence));
+        self.evidence = Some(now);
+        self.known.note(verified, now);
+        self.changed(before, now);
+    }
+
+    /// Notes that there is none, and why.
+    pub(super) fn doubt(&mut self, why: Told, now: u64) {
+        let before = self.known.trust;
+        self.known.doubt();
+        if before != Trust::Untrusted {
+            (self.findings, self.unchecked) = (vec![why], Vec::new());
+        }
+        self.changed(before, now);
+    }
+
+    fn changed(&mut self, before: Trust, now: u64) {
+        if self.known.trust != before {
+            self.since = now;
+        }
+    }
+
+    /// For those who ask.
+    pub(super) fn show(&self, now: u64, interval: Duration) -> Node {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let state = self.state(now, interval);
+        let since = match state {
+            State::Stale => self.stale_from(interval),
+            _ => self.since,
+        };
+        let findings = self.findings.iter().map(|told| Finding {
+            name: told.name.clone(),
+            note: told.note,
+            says: told.says.clone(),
+            ..Finding::default()
+        });
+        Node {
+            principal: self.principal.clone(),
+            node: self.known.node.clone(),
+            state: state.to_string(),
+            since: shown(since),
+            evidence: self.evidence.map(shown).unwrap_or_default(),
+            findings: findings.collect(),
+            unchecked: self.unchecked.clone(),
+            ek: hex(&self.known.ek_name),
+            ak: hex(&self.known.ak_name),
+            boot: self.known.seen.as_ref().map_or(0, |seen| seen.clock.reset_count),
+            lines: self.lines,
+            fresh: self.fresh,
+            ..Node::default()
+        }
+    }
+}
+
+/// How many lines the evidence did not bring, since they were known.
+fn left_out(evidence: &Evidence) -> u64 {
+    let host = evidence.host.as_ref().map_or(0, |list| list.first);
+    let anchors = evidence.anchors.iter().map(|anchor| {
+        let lists = anchor.containers.iter().map(|container| container.list.first);
+        lists.fold(anchor.first, u64::saturating_add)
+    });
+    anchors.fold(host, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let known = NodeState {
+            node: "n".to_owned(),
+            ek_name: vec![1].into(),
+            ak_name: vec![2].into(),
+            enrolled: 1000,
+            trust: Trust::Unknown,
+            attested: None,
+            challenge: None,
+            seen: None,
+        };
+        Record::enrolled("uid:0", known, None)
+    }
+
+    #[test]
+    fn who_shows_nothing_for_two_intervals_is_stale_whatever_it_was() {
+        let interval = Duration::from_secs(300);
+        let mut record = record();
+        assert_eq!(record.state(1600, interval), State::Unproven);
+        assert_eq!(record.state(1601, interval), State::Stale);
+        record.known.trust = Trust::Trusted;
+        record.evidence = Some(2000);
+        assert_eq!(record.state(2600, interval), State::Trusted);
+        assert_eq!(record.state(2601, interval), State::Stale);
+        record.known.trust = Trust::Untrusted;
+        assert_eq!(record.state(9999, interval), State::Untrusted);
+    }
+
+    #[test]
+    fn a_new_key_clears_nobody() {
+        let mut before = record();
+        before.known.trust = Trust::Untrusted;
+        before.tampered = true;
+        let after = Record::enrolled("uid:0", record().known, Some(&before));
+        assert_eq!((after.known.trust, after.tampered()), (Trust::Untrusted, Some(1000)));
+        before.known.trust = Trust::Trusted;
+        let after = Record::enrolled("uid:0", record().known, Some(&before));
+        assert_eq!(after.known.trust, Trust::Unknown, "it has to show itself anew");
+    }
+
+    #[test]
+    fn what_is_kept_reads_back() {
+        let mut kept = record();
+        kept.doubt(Told::new("TPM_GONE", "no\nTPM"), 1100);
+        kept.due = 0;
+        assert_eq!(Record::parse(&kept.to_json()).unwrap(), kept);
+        assert_eq!(kept.show(1100, Duration::from_secs(300)).since, "1970-01-01T00:16:40Z");
+        let other =
+            String::from_utf8(kept.to_json()).unwrap().replace("\"version\":1", "\"version\":2");
+        assert!(Record::parse(other.as_bytes()).unwrap_err().to_string().contains("version 2"));
+    }
+}
