@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use lacre_attest::expect::Hex;
 use lacre_proto::{Address, TlsFiles};
@@ -64,7 +65,8 @@ pub struct NodeArgs {
 
     /// Where shims keep the lists of containers that the kernel keeps none of; empty: they
     /// keep none
-    #[arg(long, value_name = "DIR", env = "LACRE_EVIDENCE", default_value = "/run/lacre/evidence")]
+    #[arg(long, value_name = "DIR", env = "LACRE_EVIDENCE", default_value = "/run/lacre/evidence",
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub evidence: PathBuf,
 
     /// Certificates between the TPM's and its maker's root, PEM or DER (repeatable)
@@ -146,6 +148,8 @@ mod tests {
         let args = Args::try_parse_from(["lacre-attestd", "quote", "--nonce", "00ff"]).unwrap();
         let Command::Quote { nonce, pcrs } = args.command else { panic!("{args:?}") };
         assert_eq!((nonce.0, pcrs.len()), (vec![0, 255], 13));
+        let none = Args::try_parse_from(["lacre-attestd", "--evidence", "", "keys"]).unwrap();
+        assert_eq!(none.node.evidence, PathBuf::new(), "shims keep none");
         for wrong in [&["serve", "--cert", "a"][..], &["quote", "--nonce", "0"], &["quote"], &[]] {
             let args = ["lacre-attestd"].iter().chain(wrong);
             assert!(Args::try_parse_from(args).is_err(), "{wrong:?}");

@@ -10,8 +10,8 @@ use crate::output::Output;
 use crate::paths::binaries;
 
 /// What a guest has of lacre, and the agent.
-pub(crate) const PROGRAMS: [&str; 4] =
-    ["containerd-shim-lacre-v1", "lacre", "lacre-policyd", "lacre-vm-agent"];
+pub(crate) const PROGRAMS: [&str; 5] =
+    ["containerd-shim-lacre-v1", "lacre", "lacre-attestd", "lacre-policyd", "lacre-vm-agent"];
 
 /// Beside the files' own size: what ext4 takes for itself.
 const SPARE: u64 = 32 << 20;

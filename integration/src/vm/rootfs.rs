@@ -100,6 +100,10 @@ fn libraries(programs: impl Iterator<Item = PathBuf>) -> Result<BTreeSet<PathBuf
         // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, or the path alone.
         all.extend(said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
     }
+    // What libtss2 loads by name when it is told of a device.
+    let loader = all.iter().find(|path| path.ends_with("libtss2-tctildr.so.0"));
+    let device = loader.map(|path| path.with_file_name("libtss2-tcti-device.so.0"));
+    all.extend(device);
     Ok(all)
 }
 

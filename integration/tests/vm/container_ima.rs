@@ -13,7 +13,7 @@ use super::ima::{IMA, each, settled};
 use super::{case_with, shim};
 
 const ENFORCE: &str = "mode: enforce\nsources: [container-ima]\n";
-const AUDIT: &str = "mode: audit\nsources: [container-ima]\n";
+pub(crate) const AUDIT: &str = "mode: audit\nsources: [container-ima]\n";
 const RUN: &str = "ctr run --detach --null-io --runtime io.containerd.lacre.v1";
 
 const BESIDE: &str = "mode: enforce\nsources: [container-ima, fanotify, exec-trace]\n";
@@ -42,7 +42,7 @@ fn list(guest: &mut Guest, id: &str) -> Result<Vec<Listed>> {
 }
 
 /// A script that runs `inside` in a container of `image`, and waits until its list has `last`.
-fn run(id: &str, options: &str, image: &str, inside: &str, last: &str) -> String {
+pub(crate) fn run(id: &str, options: &str, image: &str, inside: &str, last: &str) -> String {
     let list = format!("{}/ascii_runtime_measurements", folder(id));
     format!(
         "set -e; {RUN} {options} {image} {id} sh -c '{inside}'
@@ -50,7 +50,7 @@ fn run(id: &str, options: &str, image: &str, inside: &str, last: &str) -> String
     )
 }
 
-fn remove(id: &str) -> String {
+pub(crate) fn remove(id: &str) -> String {
     format!("ctr tasks rm --force {id} >/dev/null 2>&1 || true; ctr containers rm {id}")
 }
 

@@ -4,6 +4,7 @@
 //! What needs more than Debian's kernel, or says the same of a second configuration, runs by
 //! `make test-vm` only, and `make test` runs the patched kernel's when its image is there.
 
+mod attested;
 mod container_ima;
 mod guest_faults;
 mod ima;

@@ -1,0 +1,264 @@
+//! What a node shows of itself by its TPM: the agent in the guest, the verifier outside, and
+//! what becomes of evidence that is altered between the two.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use lacre_attest::container::{Keeper, Secret};
+use lacre_attest::evidence::{Evidence, ListPart};
+use lacre_attest::expect::Hex;
+use lacre_attest::verify::{
+    Conclusion, Expectations, ExpectedContainer, HostPolicy, KernelPolicy, Nonce, Verdict, verify,
+};
+use lacre_integration::vm::{Guest, Kernel, shared};
+use lacre_types::{CanonicalPath, Digest, Kind, Listed, Whitelist};
+
+use super::ima::IMA;
+
+const NONCE: [u8; 4] = [0x5e, 0xa1, 0xed, 0x01];
+const AGENT: &str = "LACRE_ATTESTD_STATE=/tmp/attestd LACRE_EVIDENCE= /lacre/bin/lacre-attestd";
+/// What the host's own trust is about.
+const PROGRAMS: [&str; 4] = [
+    "/opt/1.6/containerd",
+    "/opt/1.6/containerd-shim-runc-v2",
+    "/opt/runc/runc",
+    "/lacre/bin/containerd-shim-lacre-v1",
+];
+
+/// What the host may run, and nothing else.
+struct Programs(HashMap<CanonicalPath, Digest>);
+
+impl Whitelist for Programs {
+    fn entry(&self, path: &CanonicalPath) -> Option<Listed> {
+        let digests = [*self.0.get(path)?].into_iter().collect();
+        Some(Listed { path: path.clone(), digests, size: 0, kind: Kind::Elf })
+    }
+}
+
+/// A node, and what a verifier has been told of it before.
+struct Node {
+    evidence: Evidence,
+    attestation_key: Vec<u8>,
+    boot_aggregate: Digest,
+    programs: Programs,
+    containers: Vec<(String, Secret)>,
+}
+
+impl Node {
+    fn of(guest: &mut Guest, containers: &[&str]) -> Result<Self> {
+        let keys = guest.run(&format!("{AGENT} keys"))?;
+        let key = keys.lines().find_map(|line| line.strip_prefix("attestationKey: "));
+        let key: Hex = key.context("no key")?.parse().map_err(anyhow::Error::msg)?;
+        guest.run(&format!("{AGENT} quote --nonce {} >/tmp/evidence", Hex(NONCE.to_vec())))?;
+        let evidence = Evidence::parse(&guest.read("/tmp/evidence")?)?;
+        let first = guest.run(&format!("head -n 1 {IMA}/ascii_runtime_measurements"))?;
+        let boot_aggregate = first.split(' ').nth(3).context("no boot_aggregate")?.parse()?;
+        let sums = guest.run(&format!("sha256sum {}", PROGRAMS.join(" ")))?;
+        let program = |line: &str| -> Result<_> {
+            let (digest, path) = line.split_once("  ").context("no sum")?;
+            Ok((CanonicalPath::new(path)?, format!("sha256:{digest}").parse()?))
+        };
+        let programs = Programs(sums.lines().map(program).collect::<Result<_>>()?);
+        let mut node = Self {
+            evidence,
+            attestation_key: key.0,
+            boot_aggregate,
+            programs,
+            containers: Vec::new(),
+        };
+        for id in containers {
+            let id = format!("lacre--{id}");
+            let secret = guest.text(&format!("/var/lib/lacre/secrets/{id}"))?;
+            let secret = serde_json::from_value(serde_json::Value::String(secret))?;
+            node.containers.push((id, secret));
+        }
+        Ok(node)
+    }
+
+    fn expected(&self, keeps_lists: bool) -> Expectations<'_> {
+        // Nobody vouches for a simulator, and nobody measured the guest's firmware.
+        let waived = ["endorsement", "boot-log", "container-baseline"];
+        let programs = PROGRAMS.iter().filter_map(|path| CanonicalPath::new(path).ok());
+        let container = |(id, secret): &(String, Secret)| ExpectedContainer {
+            id: id.clone(),
+            secret: secret.clone(),
+            seq: None,
+            keeper: Some(Keeper::Kernel),
+            baseline: None,
+        };
+        Expectations {
+            nonce: Some(Nonce { value: NONCE.to_vec().into(), issued: None, good_for: 0 }),
+            ak_name: Some(self.attestation_key.clone()),
+            kernel: Some(KernelPolicy {
+                boot_aggregate: vec![self.boot_aggregate],
+                container_ima: keeps_lists,
+                ..KernelPolicy::default()
+            }),
+            host: Some(HostPolicy {
+                baseline: &self.programs,
+                programs: programs.collect(),
+                everything: false,
+            }),
+            containers: self.containers.iter().map(container).collect(),
+            waived: waived.map(str::to_owned).into(),
+            ..Expectations::default()
+        }
+    }
+
+    /// What is found when the evidence, or what is expected, is altered so.
+    fn altered(
+        &self,
+        keeps_lists: bool,
+        alter: impl FnOnce(&mut Evidence, &mut Expectations<'_>),
+    ) -> Vec<&'static str> {
+        let (mut evidence, mut expected) = (self.evidence.clone(), self.expected(keeps_lists));
+        alter(&mut evidence, &mut expected);
+        let verdict = verify(&evidence, &expected, None, 0).verdict;
+        assert_ne!(verdict.conclusion(), Conclusion::Trusted);
+        names(&verdict)
+    }
+}
+
+fn names(verdict: &Verdict) -> Vec<&'static str> {
+    let findings = verdict.findings().iter().filter(|finding| !finding.is_note());
+    findings.map(|finding| finding.name()).collect()
+}
+
+/// A list's lines (`ima_measurements_show`): PCR, template digest, then two fields with their
+/// lengths before them.
+fn lines(part: &ListPart) -> Vec<Vec<u8>> {
+    let mut rest = &*part.data;
+    let mut lines = Vec::new();
+    let length = |bytes: &[u8], at: usize| -> Option<usize> {
+        let field = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(at + 4 + u32::from_le_bytes(field) as usize)
+    };
+    let end = |rest: &[u8]| length(rest, length(rest, 4 + part.digests.len())?);
+    while let Some((line, after)) = end(rest).and_then(|end| rest.split_at_checked(end)) {
+        lines.push(line.to_vec());
+        rest = after;
+    }
+    lines
+}
+
+/// One way to alter a list; the other list is one of another container.
+type Alter = fn(&mut Vec<Vec<u8>>, &[Vec<u8>]);
+
+fn edit(line: &mut [u8]) {
+    // A letter of the name: every length stays as it was.
+    if let Some(byte) = line.iter_mut().rev().find(|byte| byte.is_ascii_alphabetic()) {
+        *byte ^= 1;
+    }
+}
+
+const ALTERATIONS: &[(&str, Alter)] = &[
+    ("LOG_EDITED", |list, _| edit(&mut list[1])),
+    ("LOG_TRUNCATED", |list, _| drop(list.pop())),
+    ("LOG_REORDERED", |list, _| list.swap(1, 2)),
+    ("LOG_DUPLICATED", |list, _| list.insert(2, list[1].clone())),
+];
+
+/// More of them can be told of a list whose every line is anchored by a secret.
+const OF_CONTAINERS: &[(&str, Alter)] = &[
+    ("LOG_REMOVED", |list, _| drop(list.remove(1))),
+    ("LOG_INTERLEAVED", |list, other| list.insert(2, other[other.len() - 1].clone())),
+    ("LOG_OF_ANOTHER_CONTAINER", |list, other| *list = other.to_vec()),
+];
+
+/// Runs a container of lacre's once, so that the host has run all that it needs for that.
+fn used(guest: &mut Guest, config: &str) -> Result<()> {
+    let run = "ctr run --rm --null-io --runtime io.containerd.lacre.v1";
+    guest.run_with(config, &format!("{run} lacre.test/busybox:1 used-by-attested true")).map(drop)
+}
+
+/// What is asked of any kernel with IMA.
+fn host(node: &Node, keeps_lists: bool) {
+    let verified = verify(&node.evidence, &node.expected(keeps_lists), None, 0);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+
+    let found = node.altered(keeps_lists, |_, expected| {
+        expected.nonce = Some(Nonce { value: vec![1].into(), issued: None, good_for: 0 });
+    });
+    assert_eq!(found, ["NONCE_MISMATCH"]);
+    let found = node.altered(keeps_lists, |_, expected| {
+        expected.ak_name = Some(vec![0; 34]);
+    });
+    assert_eq!(found, ["OTHER_KEY"]);
+    for (name, alter) in ALTERATIONS {
+        let found = node.altered(keeps_lists, |evidence, _| {
+            if let Some(part) = &mut evidence.host {
+                let mut list = lines(part);
+                alter(&mut list, &[]);
+                part.data = list.concat().into();
+            }
+        });
+        assert!(found.contains(name), "{name}: {found:?}");
+    }
+    let found = node.altered(keeps_lists, |_, expected| {
+        let policy = KernelPolicy {
+            boot_aggregate: vec![Digest::sha256([7; 32])],
+            ..KernelPolicy::default()
+        };
+        expected.kernel = Some(policy);
+    });
+    assert_eq!(found, ["KERNEL"]);
+    let other = Programs(
+        node.programs.0.keys().map(|path| (path.clone(), Digest::sha256([0; 32]))).collect(),
+    );
+    let expected = Expectations {
+        host: node.expected(keeps_lists).host.map(|host| HostPolicy { baseline: &other, ..host }),
+        ..node.expected(keeps_lists)
+    };
+    let verdict = verify(&node.evidence, &expected, None, 0).verdict;
+    assert_eq!(names(&verdict).len(), PROGRAMS.len(), "{:?}", verdict.findings());
+    assert_eq!(verdict.conclusion(), Conclusion::Untrusted);
+}
+
+mod stock_ima {
+    use super::*;
+
+    /// The host's own trust: its list, its kernel, and the programs that run containers.
+    #[test]
+    fn the_host_is_trusted_and_each_alteration_is_told() -> Result<()> {
+        let mut guest = shared(Kernel::StockIma)?;
+        used(&mut guest, "mode: audit\nsources: [ima]\n")?;
+        host(&Node::of(&mut guest, &[])?, false);
+        Ok(())
+    }
+}
+
+mod patched {
+    use super::*;
+    use crate::container_ima::{AUDIT, remove, run};
+
+    #[test]
+    #[ignore = "make test-vm"]
+    fn containers_are_vouched_for_and_each_alteration_is_told() -> Result<()> {
+        let mut guest = shared(Kernel::Patched)?;
+        used(&mut guest, AUDIT)?;
+        let ids = ["shown-a", "shown-b"];
+        for (id, program) in ids.into_iter().zip(["ls", "id"]) {
+            let inside = format!("sleep 0; {program} >/dev/null; exec tail -f /dev/null");
+            let script = run(id, "", "lacre.test/debian:12", &inside, "/usr/bin/tail");
+            guest.run_with(AUDIT, &script)?;
+        }
+        let node = Node::of(&mut guest, &ids);
+        for id in ids {
+            guest.run_with(AUDIT, &remove(id))?;
+        }
+        let node = node?;
+        host(&node, true);
+
+        let other = lines(&node.evidence.anchors[0].containers[1].list);
+        for (name, alter) in ALTERATIONS.iter().chain(OF_CONTAINERS) {
+            let found = node.altered(true, |evidence, _| {
+                let part = &mut evidence.anchors[0].containers[0].list;
+                let mut list = lines(part);
+                alter(&mut list, &other);
+                part.data = list.concat().into();
+            });
+            assert!(found.contains(name), "{name}: {found:?}");
+        }
+        Ok(())
+    }
+}
