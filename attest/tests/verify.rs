@@ -341,6 +341,25 @@ fn every_tampering_is_told_by_name() {
     }
 }
 
+/// Containers of one image run the same programs first.
+#[test]
+fn a_list_that_begins_alike_is_told_as_the_other_containers() {
+    let (mut node, world) = (Node::boot(), world());
+    for (id, n) in [("a", 1), ("b", 2)] {
+        node.create(id, secret(n));
+        node.run(id, &digest(10), "/bin/app");
+        node.run(id, &digest(11), "/lib/libc.so");
+    }
+    node.run("a", &digest(12), "/bin/sh");
+    node.run("b", &digest(13), "/bin/ls");
+    node.flush();
+    let mut evidence = node.evidence(b"fresh");
+    let containers = &mut evidence.anchors[0].containers;
+    containers[0].list = containers[1].list.clone();
+    let verified = check(&evidence, &world.expect(&node), None);
+    assert!(names(&verified).contains("LOG_OF_ANOTHER_CONTAINER"), "{:?}", names(&verified));
+}
+
 #[test]
 fn what_one_keeper_must_keep_the_other_can_not() {
     let (node, world) = (node(), world());

@@ -251,11 +251,14 @@ impl<'a> Case<'a> {
             match audit(&subject.key, known, &lines.digests, &subject.values, part.list.count) {
                 Ok(audited) => audited,
                 Err((fault, audited)) => {
-                    let whose = foreign(subject, &lines.digests, all);
-                    let first = audited.lines == known.lines && known.lines == 0;
+                    // Containers of one image begin alike: it is the one's that explains more.
+                    let whose = match known.lines {
+                        0 => foreign(subject, &lines.digests, all, audited.lines),
+                        _ => None,
+                    };
                     let finding = match (fault, whose) {
                         (Fault::NotCreated, _) => Finding::NotAnchored(log),
-                        (_, Some(whose)) if first => {
+                        (_, Some(whose)) => {
                             Finding::LogOfAnotherContainer { log, whose: Some(whose) }
                         }
                         // That the line was edited explains it, and is told already.
@@ -352,13 +355,14 @@ fn digests(part: &ContainerPart) -> Result<Digests, LogError> {
     Ok(lines)
 }
 
-/// The other container, of those whose secrets are known, whose list this is.
-fn foreign(own: &Subject<'_>, lines: &[Digest], all: &[Subject<'_>]) -> Option<String> {
+/// The other container, of those whose secrets are known, that more than so many of these
+/// lines are anchored for.
+fn foreign(own: &Subject<'_>, lines: &[Digest], all: &[Subject<'_>], than: u64) -> Option<String> {
     let is = |subject: &&Subject<'_>| {
         !std::ptr::eq(*subject, own)
             && subject.values.len() > 1
             && match audit(&subject.key, &Audited::new(), lines, &subject.values, None) {
-                Ok(audited) | Err((_, audited)) => audited.lines > 0,
+                Ok(audited) | Err((_, audited)) => audited.lines > than,
             }
     };
     all.iter().find(is).map(|subject| subject.expected.id.clone())

@@ -161,7 +161,10 @@ const ALTERATIONS: &[(&str, Alter)] = &[
 /// More of them can be told of a list whose every line is anchored by a secret.
 const OF_CONTAINERS: &[(&str, Alter)] = &[
     ("LOG_REMOVED", |list, _| drop(list.remove(1))),
-    ("LOG_INTERLEAVED", |list, other| list.insert(2, other[other.len() - 1].clone())),
+    ("LOG_INTERLEAVED", |list, other| {
+        let foreign = other.iter().find(|line| !list.contains(line)).cloned();
+        list.splice(2..2, foreign);
+    }),
     ("LOG_OF_ANOTHER_CONTAINER", |list, other| *list = other.to_vec()),
 ];
 
