@@ -104,9 +104,11 @@ impl Guarded {
             origin: who.origin(&shared.node),
             recent: Recent::default(),
         };
-        let origin = who.origin(&shared.node);
-        let id = sources::name(&who.namespace, &who.id);
-        judge.evidence.begin(&context.config.run, &id, &origin.image_name, &context.log);
+        if !sources::kernel_keeps_list(&context.config) {
+            let image = who.origin(&shared.node).image_name;
+            let id = sources::name(&who.namespace, &who.id);
+            judge.evidence.begin(&context.config.run, &id, &image, &context.log);
+        }
         tokio::spawn(responder.run(violations, words));
 
         let without_baseline = image.is_none();

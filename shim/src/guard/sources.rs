@@ -42,6 +42,11 @@ fn wanted(config: &Config) -> (&[Source], bool) {
     }
 }
 
+/// Whether the kernel keeps a container's list, so that the shim needs not.
+pub(super) fn kernel_keeps_list(config: &Config) -> bool {
+    wanted(config).0.contains(&Source::ContainerIma)
+}
+
 /// What of the sources needs no process of the container.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
