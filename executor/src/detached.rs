@@ -7,11 +7,11 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use lacre_types::Action;
+use lacre_types::{Action, chain};
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
-use crate::outcome::{Outcome, chain};
+use crate::outcome::Outcome;
 
 /// What a helper is asked: it travels to its standard input as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

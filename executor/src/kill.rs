@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup::{Cgroup, Version, gone};
 use crate::freezer::{Freezer, wait};
+use lacre_types::chain;
 
 /// How long killed processes get to be gone. One in uninterruptible sleep dies when it
 /// wakes.
@@ -112,7 +113,7 @@ pub(crate) fn kill(cgroup: Option<&std::sync::Arc<Cgroup>>, init: &Init, known: 
             && let Err(error) = freezer.freeze()
             && !matches!(error, crate::FreezeError::Gone(_))
         {
-            killed.trouble.push(crate::outcome::chain(&error));
+            killed.trouble.push(chain(&error));
         }
         if let Err(error) = init.signal(Signal::KILL) {
             killed.trouble.push(format!("SIGKILL to the init, process {}: {error}", init.pid));

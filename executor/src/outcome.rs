@@ -35,15 +35,3 @@ mod micros {
         u64::deserialize(deserializer).map(Duration::from_micros)
     }
 }
-
-/// An error and its causes, on one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}

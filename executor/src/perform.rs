@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lacre_types::Action;
+use lacre_types::{Action, chain};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use tokio::sync::oneshot;
@@ -14,7 +14,6 @@ use crate::detached::{self, Request};
 use crate::freezer::{FreezeError, Freezer};
 use crate::isolate::{IsolateError, isolate_except};
 use crate::manager::Manager;
-use crate::outcome::chain;
 use crate::runtime::{RuntimeError, State};
 
 /// How long the inner shim is asked for what the kernel could not do.

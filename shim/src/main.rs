@@ -1,12 +1,12 @@
 //! `containerd-shim-lacre-v1`: what containerd runs for `io.containerd.lacre.v1`.
 
+use lacre_types::chain;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use lacre_shim::args::{Action, Args, USAGE};
 use lacre_shim::finish::Standby;
 use lacre_shim::inner::Output;
-use lacre_shim::log::chain;
 use lacre_shim::start::StartError;
 use lacre_shim::{delete, finish, info, serve, start};
 

@@ -8,10 +8,10 @@ use slog::{Logger, warn};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use crate::log::chain;
 use crate::messages::{KillRequest, ProcessId};
 use crate::proxy::{Connections, Containers};
 use crate::task::Inner;
+use lacre_types::chain;
 
 /// How often to look, while nobody is connected, and how many looks in a row must find
 /// containerd there without us. It connects to every shim that it knows before it takes

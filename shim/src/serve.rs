@@ -20,13 +20,14 @@ use crate::config::{Config, ConfigError};
 use crate::events::Events;
 use crate::guard::{self, GuardError};
 use crate::inner::debug_socket;
-use crate::log::{chain, to_bundle};
+use crate::log::to_bundle;
 use crate::orphan;
 use crate::process::{self, Process};
 use crate::proxy::{Connections, Containers, Proxy};
 use crate::rest::Rest;
 use crate::rundir::{Place, RunDirError, State};
 use crate::task::Inner;
+use lacre_types::chain;
 
 /// What `serve` says to `start` when it is ready; anything else is why it is not.
 pub const READY: &str = "ready\n";

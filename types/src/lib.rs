@@ -5,6 +5,7 @@
 
 mod action;
 mod digest;
+mod error;
 mod file;
 #[doc(hidden)]
 pub mod fuzz;
@@ -17,6 +18,7 @@ mod whitelist;
 
 pub use action::{Action, Mode};
 pub use digest::{Algorithm, Digest, ParseDigestError};
+pub use error::chain;
 pub use file::FileId;
 pub use kind::Kind;
 pub use known::{Known, KnownFile, Listing, base_name};

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use ttrpc::context::{Context, with_duration};
 
 use crate::node::{Node, NodeError, Shown};
+use lacre_types::chain;
 
 /// How long a call may take, and making a connection.
 const CALL: Duration = Duration::from_secs(30);
@@ -53,18 +54,6 @@ fn call(doing: &'static str) -> impl FnOnce(ttrpc::Error) -> AgentError {
 
 fn within() -> Context {
     with_duration(CALL)
-}
-
-/// An error with all its causes, as one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }
 
 /// Answers the server, for ever.

@@ -16,8 +16,8 @@ use lacre_attest::tpm::{Journal, JournalError, ShimContainer, Tpm};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use slog::{Logger, warn};
 
-use crate::agent::chain;
 use crate::node::{Node, NodeError};
+use lacre_types::chain;
 
 /// How long events gather before they are extended: one batch, whatever its size.
 const GATHER: Duration = Duration::from_millis(100);

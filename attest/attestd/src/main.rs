@@ -8,12 +8,12 @@ use clap::Parser as _;
 use lacre_attest::enrol::Challenge;
 use lacre_attest::expect::Hex;
 use lacre_attest::tpm2::Selection;
-use lacre_attestd::agent::{chain, serve};
+use lacre_attestd::agent::serve;
 use lacre_attestd::anchor::{Shims, follow};
 use lacre_attestd::args::{Args, Command, Server};
 use lacre_attestd::node::Node;
 use lacre_proto::Connector;
-use lacre_types::Algorithm;
+use lacre_types::{Algorithm, chain};
 use slog::{Drain as _, Logger, info, o};
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -11,8 +11,8 @@ use super::{Exempt, Guard, NoGuard};
 use super::{respond, sources};
 use crate::config::{Config, Server};
 use crate::events::Events;
-use crate::log::chain;
 use crate::task::Inner;
+use lacre_types::chain;
 
 /// What a guard has to work with.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use lacre_measure::{Armed, Block, Known, Outcome, Rest, SourceError, Target};
 use lacre_policy::{Effective, Policy};
 use lacre_types::{
     Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
-    ViolationKind,
+    ViolationKind, chain,
 };
 use slog::{Logger, error, warn};
 
@@ -21,7 +21,6 @@ use super::respond::{Recent, Responder};
 use super::runtime::OfInner;
 use super::sources::{self, ImageFiles, NoFiles};
 use super::{Context, Created, Refusal, Shared};
-use crate::log::chain;
 use crate::messages::CreateRequest;
 
 /// A container whose init may start: its policy is at hand, its baseline is loaded or the

@@ -13,10 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 use lacre_attest::container::Secret;
 use lacre_attest::container::kept::{About, Kept};
-use lacre_types::{Content, Digest, Measurement};
+use lacre_types::{Content, Digest, Measurement, chain};
 use slog::{Logger, warn};
-
-use crate::log::chain;
 
 /// Measurements on their way to the list, some 200 bytes each. When they are full, the list
 /// says that lines are missing.

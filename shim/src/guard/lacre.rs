@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use super::container::Guarded;
 use super::policies::Switchboard;
 use super::{Context, Created, Guard, Handling, Permit, Refusal, stream};
-use crate::log::chain;
 use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
+use lacre_types::chain;
 
 /// For the last reports, within what the wrapper allows (two seconds).
 const LAST_REPORTS: Duration = Duration::from_millis(1500);

@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use lacre_policy::{Effective, Errors, Policy};
 use lacre_report::{Answer, Note, StoredPolicy};
-use lacre_types::Mode;
+use lacre_types::{Mode, chain};
 use slog::{Logger, info, warn};
 use tokio::sync::{mpsc, watch};
-
-use crate::log::chain;
 
 /// How long a container's Create waits for the server's first word on it. The server
 /// answers in a millisecond or so where it can be reached; where not, the file holds.

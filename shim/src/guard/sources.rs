@@ -7,12 +7,11 @@ use lacre_measure::{
     Armed, Known, KnownFile, Listing, SourceError, Target, container_ima, exec_map, exec_trace,
     fanotify, ima,
 };
-use lacre_types::{CanonicalPath, FileId, Source};
+use lacre_types::{CanonicalPath, FileId, Source, chain};
 use slog::{Logger, info, warn};
 
 use super::judge::Judge;
 use crate::config::{Config, Sources};
-use crate::log::chain;
 
 /// What `auto` tries. Not `exec-map`: the events that it inherits cost every fork and exec
 /// some 15 %, and `exec-trace` sees all but memory made executable.

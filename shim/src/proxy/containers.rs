@@ -8,11 +8,11 @@ use tokio::time::timeout;
 
 use crate::bundle::note_create;
 use crate::guard::Refusal;
-use crate::log::chain;
 use crate::messages::ProcessId;
 use crate::rundir::{Container, Place, RunDirError, State};
 use crate::task::Inner;
 use crate::ttrpc::Code;
+use lacre_types::chain;
 
 /// The containers of one inner shim, here and in the run directory: what a `delete` must
 /// know when this process has been killed.

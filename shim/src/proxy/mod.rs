@@ -20,9 +20,9 @@ use tokio::sync::watch;
 
 use crate::config;
 use crate::guard::Guard;
-use crate::log::chain;
 use crate::rest::Rest;
 use crate::task::Inner;
+use lacre_types::chain;
 
 pub use containers::Containers;
 
