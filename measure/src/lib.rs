@@ -10,6 +10,7 @@ pub mod fanotify;
 mod files;
 pub mod ima;
 mod process;
+mod reader;
 mod source;
 
 pub use lacre_types::{Known, KnownFile, Listing};

@@ -12,11 +12,10 @@
 mod kernel;
 mod secret;
 
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use lacre_attest::container::OVERFLOW;
@@ -25,6 +24,7 @@ use lacre_types::{Algorithm, Source};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::ima::line;
+use crate::reader::Reader;
 use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
 use kernel::{Containers, List};
 
@@ -58,9 +58,8 @@ impl Options {
 /// `container-ima` at work on one container.
 #[derive(Debug)]
 pub struct ContainerImaArmed {
-    /// Closing it ends the reader, once it has read the list to its end.
-    wake: Option<PipeWriter>,
-    reader: Option<JoinHandle<()>>,
+    /// Dropping it ends it once it has read the list to its end.
+    reader: Option<Reader>,
     containers: Containers,
     id: String,
     _secret: SecretFile,
@@ -101,21 +100,10 @@ pub fn arm(
     let list = containers.create(&id, target.init_pid, secret.secret(), options.limit)?;
     let doing = |why| failed("starting the reader of the list".to_owned(), why);
     let watch = Watch { judge, known: Arc::clone(&target.known), list };
-    let started = io::pipe().and_then(|(woken, wake)| {
-        let reader = std::thread::Builder::new()
-            .name("container-ima".to_owned())
-            .stack_size(256 << 10)
-            .spawn(move || watch.run(&woken))?;
-        Ok((wake, reader))
-    });
-    match started {
-        Ok((wake, reader)) => Ok(ContainerImaArmed {
-            wake: Some(wake),
-            reader: Some(reader),
-            containers,
-            id,
-            _secret: secret,
-        }),
+    match Reader::start("container-ima", move |woken| watch.run(&woken)) {
+        Ok(reader) => {
+            Ok(ContainerImaArmed { reader: Some(reader), containers, id, _secret: secret })
+        }
         Err(why) => {
             containers.release(&id);
             Err(doing(why))
@@ -139,10 +127,7 @@ impl Armed for ContainerImaArmed {
 
 impl Drop for ContainerImaArmed {
     fn drop(&mut self) {
-        self.wake = None;
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
+        self.reader = None;
         self.containers.release(&self.id);
     }
 }

@@ -12,11 +12,10 @@
 pub mod fuzz;
 mod record;
 
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use lacre_sys::perf::{Mappings, Scope};
@@ -25,6 +24,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::files::{self, Digests, Layers, Real};
 use crate::process::Held;
+use crate::reader::Reader;
 use crate::{Answer, Armed, Judge, Known, Loss, Outcome, SourceError, Target};
 use record::{Behind, Mapping, Record};
 
@@ -51,9 +51,7 @@ impl Default for Options {
 pub struct ExecMapArmed {
     options: Options,
     more: SyncSender<Vec<Mappings>>,
-    /// A byte wakes the reader; closing it ends it.
-    wake: Option<PipeWriter>,
-    reader: Option<JoinHandle<()>>,
+    reader: Reader,
 }
 
 fn failed(doing: String, source: impl Into<io::Error>) -> SourceError {
@@ -113,14 +111,9 @@ pub fn arm(
         digests: Digests::default(),
     };
     let (more, incoming) = sync_channel(WAITING);
-    let doing = |why| failed("starting the reader of mappings".to_owned(), why);
-    let (woken, wake) = io::pipe().map_err(doing)?;
-    let reader = std::thread::Builder::new()
-        .name("exec-map".to_owned())
-        .stack_size(256 << 10)
-        .spawn(move || read(watch, rings, &incoming, woken))
-        .map_err(doing)?;
-    Ok(ExecMapArmed { options: options.clone(), more, wake: Some(wake), reader: Some(reader) })
+    let reader = Reader::start("exec-map", move |woken| read(watch, rings, &incoming, woken))
+        .map_err(|why| failed("starting the reader of mappings".to_owned(), why))?;
+    Ok(ExecMapArmed { options: options.clone(), more, reader })
 }
 
 /// Whether this node offers what `exec-map` needs.
@@ -146,11 +139,7 @@ impl ExecMapArmed {
             };
             failed(format!("handing process {pid} to the reader"), kind)
         })?;
-        if let Some(mut wake) = self.wake.as_ref() {
-            io::Write::write_all(&mut wake, &[0])
-                .map_err(|why| failed("waking the reader of mappings".to_owned(), why))?;
-        }
-        Ok(())
+        self.reader.wake().map_err(|why| failed("waking the reader of mappings".to_owned(), why))
     }
 }
 
@@ -161,15 +150,6 @@ impl Armed for ExecMapArmed {
 
     fn joined(&self, pid: u32) -> Result<(), SourceError> {
         self.follow(pid)
-    }
-}
-
-impl Drop for ExecMapArmed {
-    fn drop(&mut self) {
-        self.wake = None;
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
     }
 }
 

@@ -1,8 +1,7 @@
-use std::io::{self, PipeWriter};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use lacre_types::{CanonicalPath, FileId, Known, Source};
 
@@ -13,6 +12,7 @@ use super::watch::Watch;
 use super::{Allower, programs::failed};
 use crate::files::{self, Digests, Layers};
 use crate::process::Held;
+use crate::reader::Reader;
 use crate::{Armed, Judge, Rest, SourceError};
 
 /// `exec-trace` at work on one container.
@@ -20,9 +20,7 @@ use crate::{Armed, Judge, Rest, SourceError};
 pub struct ExecTraceArmed {
     init_pid: u32,
     allower: Allower,
-    /// Closing it ends the reader.
-    stop: Option<PipeWriter>,
-    reader: Option<JoinHandle<()>>,
+    reader: Option<Reader>,
     /// `None` once it is disarmed.
     slot: Option<Slot>,
 }
@@ -40,17 +38,11 @@ impl ExecTraceArmed {
         let init_pid = init.pid();
         let verdicts = slot.verdicts.clone();
         let allower = Allower { verdicts: verdicts.clone(), layers: layers.clone() };
-        let (stopped, stop) = io::pipe().map_err(doing)?;
-        let feed = Feed::of(&slot, stopped).map_err(doing)?;
+        let feed = Feed::of(&slot).map_err(doing)?;
         let watch = Watch { judge, known, layers, verdicts, init, digests: Digests::default() };
-        let reader = std::thread::Builder::new()
-            .name("exec-trace".to_owned())
-            // Nothing recurses; the largest buffers are on the heap.
-            .stack_size(256 << 10)
-            .spawn(move || read(watch, &feed))
+        let reader = Reader::start("exec-trace", move |stopped| read(watch, &feed, &stopped))
             .map_err(doing)?;
-        let (stop, reader, slot) = (Some(stop), Some(reader), Some(slot));
-        Ok(Self { init_pid, allower, stop, reader, slot })
+        Ok(Self { init_pid, allower, reader: Some(reader), slot: Some(slot) })
     }
 
     pub(super) fn arm(&self, flags: u32) -> Result<(), SourceError> {
@@ -100,14 +92,6 @@ impl ExecTraceArmed {
             slot.keep();
         }
     }
-
-    fn stop(&mut self) {
-        self.stop = None;
-        if let Some(reader) = self.reader.take() {
-            // It tells its own failures; a panic in the judge is the judge's to tell.
-            let _ = reader.join();
-        }
-    }
 }
 
 impl Armed for ExecTraceArmed {
@@ -118,7 +102,7 @@ impl Armed for ExecTraceArmed {
     fn disarm(mut self: Box<Self>) -> Option<Rest> {
         let slot = self.slot.take()?;
         slot.disarm();
-        self.stop();
+        self.reader = None;
         Some(Box::new(move || drop(slot)))
     }
 }
@@ -127,6 +111,6 @@ impl Drop for ExecTraceArmed {
     fn drop(&mut self) {
         // Before the reader goes: until then it may be told something.
         self.slot = None;
-        self.stop();
+        self.reader = None;
     }
 }

@@ -17,31 +17,30 @@ use crate::Loss;
 /// nothing, and a loss is told within it.
 const COUNTERS_EVERY: Duration = Duration::from_secs(5);
 
-/// Where it reads, until the other end of `stopped` is closed.
+/// Where it reads.
 pub(super) struct Feed {
     ring: MapHandle,
     slots: MapHandle,
     slot: u64,
-    stopped: PipeReader,
 }
 
 impl Feed {
-    pub(super) fn of(slot: &Slot, stopped: PipeReader) -> io::Result<Self> {
+    pub(super) fn of(slot: &Slot) -> io::Result<Self> {
         let ring = MapHandle::try_from(&slot.ring).map_err(io::Error::other)?;
         let slots = MapHandle::try_from(&slot.programs.slots).map_err(io::Error::other)?;
-        Ok(Self { ring, slots, slot: slot.number, stopped })
+        Ok(Self { ring, slots, slot: slot.number })
     }
 }
 
-pub(super) fn read(mut watch: Watch, feed: &Feed) {
+pub(super) fn read(mut watch: Watch, feed: &Feed, stopped: &PipeReader) {
     let judge = Arc::clone(&watch.judge);
-    if let Err(why) = follow(&mut watch, feed) {
+    if let Err(why) = follow(&mut watch, feed, stopped) {
         judge.lost(Source::ExecTrace, Loss::Ended(why.to_string()));
     }
 }
 
 /// Reads until told to stop; what was told before is read to the end.
-fn follow(watch: &mut Watch, feed: &Feed) -> io::Result<()> {
+fn follow(watch: &mut Watch, feed: &Feed, stopped: &PipeReader) -> io::Result<()> {
     let judge = Arc::clone(&watch.judge);
     let mut builder = RingBufferBuilder::new();
     builder
@@ -57,7 +56,7 @@ fn follow(watch: &mut Watch, feed: &Feed) -> io::Result<()> {
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(feed.ring.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(feed.stopped.as_fd(), PollFlags::empty()),
+            PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::empty()),
         ];
         match rustix::event::poll(&mut fds, Some(&every)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

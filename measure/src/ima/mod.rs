@@ -15,13 +15,12 @@ pub(crate) mod line;
 mod owner;
 
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read as _};
+use std::io::{self, PipeReader, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use lacre_attest::ima::{Entry, Form, Stream};
@@ -30,6 +29,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use crate::process::Held;
+use crate::reader::Reader;
 use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
 use inside::Inside;
 use owner::{Owner, Whose};
@@ -72,9 +72,8 @@ struct Tally {
 /// `ima` at work on one container.
 #[derive(Debug)]
 pub struct ImaArmed {
-    /// Closing it ends the reader, once it has read the list to its end.
-    wake: Option<PipeWriter>,
-    reader: Option<JoinHandle<()>>,
+    /// Dropping it ends it once it has read the list to its end.
+    _reader: Reader,
     tally: Arc<Tally>,
 }
 
@@ -167,13 +166,9 @@ fn arm_for(
         tally: Arc::clone(&tally),
         unfit: false,
     };
-    let (woken, wake) = io::pipe().map_err(doing("making a pipe".to_owned()))?;
-    let reader = std::thread::Builder::new()
-        .name("ima".to_owned())
-        .stack_size(256 << 10)
-        .spawn(move || watch.run(&woken))
+    let reader = Reader::start("ima", move |woken| watch.run(&woken))
         .map_err(doing("starting the reader of the list".to_owned()))?;
-    Ok(ImaArmed { wake: Some(wake), reader: Some(reader), tally })
+    Ok(ImaArmed { _reader: reader, tally })
 }
 
 impl Armed for ImaArmed {
@@ -194,15 +189,6 @@ impl Armed for ImaArmed {
             count(others),
             count(untold)
         ))
-    }
-}
-
-impl Drop for ImaArmed {
-    fn drop(&mut self) {
-        self.wake = None;
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
     }
 }
 
