@@ -11,8 +11,6 @@ pub enum Action {
     Start,
     /// Clean up after a container.
     Delete,
-    /// Be the guard (only ever asked by `start`).
-    Serve,
     /// Describe the runtime.
     Info,
     /// Print the version.
@@ -34,21 +32,6 @@ pub struct Args {
     pub bundle: PathBuf,
     /// Whether containerd logs at its debug level.
     pub debug: bool,
-    /// What `start` tells `serve`.
-    pub serve: ServeArgs,
-}
-
-/// What `start` tells `serve`, of which containerd knows nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ServeArgs {
-    /// Its own socket, which it is handed as its standard input.
-    pub socket: PathBuf,
-    /// The inner shim's socket.
-    pub inner: PathBuf,
-    /// The version of the Task API that the inner shim speaks.
-    pub version: u32,
-    /// The configuration; empty for the defaults.
-    pub config: PathBuf,
 }
 
 /// Why a command line is not one.
@@ -136,14 +119,6 @@ impl Args {
                 "address" => args.address = value()?.into(),
                 "publish-binary" => args.publish_binary = value()?.into(),
                 "bundle" => args.bundle = value()?.into(),
-                "socket" => args.serve.socket = value()?.into(),
-                "inner-socket" => args.serve.inner = value()?.into(),
-                "task-version" => {
-                    let word = text(value()?);
-                    args.serve.version =
-                        word.parse().map_err(|_| ArgsError::Value(name.clone()))?;
-                }
-                "config" => args.serve.config = value()?.into(),
                 "debug" => args.debug = inline.is_none_or(|word| word != "false"),
                 "v" | "version" => action = Some(Action::Version),
                 "info" => action = Some(Action::Info),
@@ -155,7 +130,6 @@ impl Args {
             (Some(action), _) => action,
             (None, [word]) if word == "start" => Action::Start,
             (None, [word]) if word == "delete" => Action::Delete,
-            (None, [word]) if word == "serve" => Action::Serve,
             (None, words) => {
                 let words: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();
                 return Err(ArgsError::Action(words.join(" ")));
@@ -170,7 +144,6 @@ impl Args {
             Action::Version | Action::Info => return Ok(()),
             Action::Start => "start",
             Action::Delete => "delete",
-            Action::Serve => "serve",
         };
         for (flag, value) in [("namespace", &self.namespace), ("id", &self.id)] {
             if value.is_empty() {

@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<Output, InfoError> {
     }
     let given = if bytes.is_empty() { None } else { Some(Any::decode(&bytes)?) };
     let own = given.as_ref().map(options::own).transpose()?.unwrap_or_default();
-    let (config, _) = Config::find(own.config_path)?;
+    let config = Config::find(own.config_path)?;
     let containerd = &args.publish_binary;
     let program = inner::find(&config.inner.shim, env::var_os("PATH").as_deref(), containerd)?;
     let stdin = options::for_inner(given.as_ref(), &config.inner)?;

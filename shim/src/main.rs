@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use lacre_shim::args::{Action, Args, USAGE};
 use lacre_shim::finish::Standby;
 use lacre_shim::inner::Output;
-use lacre_shim::start::StartError;
-use lacre_shim::{delete, finish, info, serve, start};
+use lacre_shim::start::{StartError, Started};
+use lacre_shim::{delete, finish, info, start};
+use lacre_sys::inherited::Inherited;
 
 /// A command line that makes no sense (sysexits.h, `EX_USAGE`).
 const USAGE_ERROR: u8 = 64;
@@ -27,9 +28,8 @@ fn main() -> ExitCode {
             return USAGE_ERROR.into();
         }
     };
-    // What a parent leaked must not be held open by daemons. Kernels before 5.11 can't, and
     // containerd leaks nothing.
-    let _ = lacre_sys::inherited::keep_from_children(3);
+    let inherited = Inherited::find().unwrap_or_default();
     match action {
         Action::Delete if finish => {
             finish::run(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
@@ -46,9 +46,9 @@ fn main() -> ExitCode {
             standby.end(well);
             code
         }
-        Action::Serve => serve::main(&args),
-        Action::Start => match start::run(&args) {
-            Ok(answer) => print(&answer),
+        Action::Start => match start::run(&args, inherited) {
+            Ok(Started::Answer(answer)) => print(&answer),
+            Ok(Started::Guarded(code)) => code,
             Err(StartError::Failed(output)) => pass_on(&output),
             Err(error) => fail(&error),
         },

@@ -119,6 +119,23 @@ fn holds(line: &[u8], pairs: &[[&str; 2]]) -> bool {
     })
 }
 
+/// Makes processes that their parents leave behind children of this one, for as long as it
+/// lives, instead of containerd's.
+pub fn adopt_orphans() {
+    // Without it `only_child` finds nobody.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// The one child of this thread; `None` if there is none or there are several, or the kernel
+/// does not list them (proc(5), `/proc/PID/task/TID/children`).
+#[must_use]
+pub fn only_child() -> Option<Process> {
+    let children = fs::read_to_string("/proc/thread-self/children").ok()?;
+    let mut children = children.split_ascii_whitespace();
+    let only = children.next().filter(|_| children.next().is_none());
+    Process::by_pid(only?.parse().ok()?)
+}
+
 /// The named unix sockets that a process listens on.
 #[must_use]
 pub fn listens_on(pid: u32) -> Vec<PathBuf> {

@@ -1,7 +1,7 @@
 //! The guard's process: one for each inner shim, from `start` until the inner shim ends.
 
-use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, PipeWriter, Write as _};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::args::Args;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::events::Events;
 use crate::guard::{self, GuardError};
 use crate::inner::debug_socket;
@@ -49,8 +49,6 @@ const OPEN_FILES: u64 = 65_536;
 enum ServeError {
     #[error("taking over the socket and becoming a daemon")]
     Daemon(#[source] io::Error),
-    #[error("the configuration")]
-    Config(#[from] ConfigError),
     #[error("connecting to the inner shim at {}", .0.display())]
     Inner(PathBuf, #[source] io::Error),
     #[error("noting down who serves")]
@@ -59,12 +57,35 @@ enum ServeError {
     Guard(#[from] GuardError),
 }
 
+/// What `start` has found out for the guard.
+#[derive(Debug)]
+pub struct Charge {
+    /// Its place.
+    pub place: Place,
+    /// What listens there.
+    pub listener: net::UnixListener,
+    /// The bundle that the inner shim was started for.
+    pub bundle: PathBuf,
+    /// How this node guards.
+    pub config: Config,
+    /// The inner shim, if it is known.
+    pub inner: Option<Process>,
+    /// Its socket.
+    pub inner_socket: PathBuf,
+    /// The version of the Task API that it speaks.
+    pub version: u32,
+    /// containerd's socket for events.
+    pub ttrpc_address: Option<PathBuf>,
+    /// Where `start` waits for [`READY`].
+    pub start: PipeWriter,
+}
+
 /// Serves; returns when the inner shim has ended.
 #[must_use]
-pub fn main(args: &Args) -> ExitCode {
+pub fn main(args: &Args, charge: Charge) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.map_err(ServeError::Daemon).and_then(|runtime| {
-        let result = runtime.block_on(serve(args));
+        let result = runtime.block_on(serve(args, charge));
         // Threads that a guard left behind must not keep the process.
         runtime.shutdown_background();
         result
@@ -79,26 +100,23 @@ pub fn main(args: &Args) -> ExitCode {
     }
 }
 
-async fn serve(args: &Args) -> Result<(), ServeError> {
+async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
+    let Charge { place, listener, bundle, config, inner_socket, version, .. } = charge;
+    become_daemon(charge.start).map_err(ServeError::Daemon)?;
     let _ignored = ignore_signals().map_err(ServeError::Daemon)?;
-    let listener = take_listener().map_err(ServeError::Daemon)?;
-    let log = to_bundle(&args.bundle, args.debug).new(o!("id" => args.id.clone()));
+    listener.set_nonblocking(true).map_err(ServeError::Daemon)?;
+    let listener = UnixListener::from_std(listener).map_err(ServeError::Daemon)?;
+    let log = to_bundle(&bundle, args.debug).new(o!("id" => args.id.clone()));
     tell_of_panics(&log);
     raise_open_files();
     if let Err(error) = process::give_way_to_parent() {
         warn!(log, "adjusting the score for the out-of-memory killer"; "error" => error.to_string());
     }
-    let config = match args.serve.config.as_os_str().is_empty() {
-        true => Config::default(),
-        false => Config::load(&args.serve.config, true)?,
-    };
-    let inner_socket = args.serve.inner.clone();
     let lifeline = UnixStream::connect(&inner_socket)
         .await
         .map_err(|error| ServeError::Inner(inner_socket.clone(), error))?;
-    let inner = Inner::new(inner_socket.clone(), args.serve.version, &args.namespace);
-    let place = Place::at(args.serve.socket.clone());
-    let state = state(&inner, args, &log).await?;
+    let inner = Inner::new(inner_socket.clone(), version, &args.namespace);
+    let state = state(&inner, charge.inner, &inner_socket, args, &log).await?;
     let inner_sockets = state.inner_sockets.clone();
     let containers = Arc::new(Containers::new(place, state)?);
     let inner_config = config.inner.clone();
@@ -106,10 +124,10 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
         config: Arc::new(config),
         namespace: args.namespace.clone(),
         id: args.id.clone(),
-        bundle: args.bundle.clone(),
+        bundle,
         containerd: args.address.clone(),
         inner: inner.clone(),
-        events: events(&args.namespace, &log),
+        events: events(charge.ttrpc_address, &args.namespace, &log),
         log: log.clone(),
     };
     let guard = guard::compose(context).await?;
@@ -133,7 +151,7 @@ async fn serve(args: &Args) -> Result<(), ServeError> {
         () = async {
             tokio::select! {
                 () = orphan::forgotten(&args.address, &open) => {}
-                () = orphan::empty(args.serve.version, &containers) => {}
+                () = orphan::empty(version, &containers) => {}
             }
             orphan::end(&args.id, &containers, &inner, &log).await;
             // The inner shim's end is ours.
@@ -180,15 +198,15 @@ fn ignore_signals() -> io::Result<[Signal; 3]> {
     ])
 }
 
-fn take_listener() -> io::Result<UnixListener> {
-    // No controlling terminal, and no signals meant for containerd's group.
+/// No controlling terminal, no signals meant for containerd's group, and no stream of its
+/// own: containerd waits for the end of that of `start`.
+fn become_daemon(start: PipeWriter) -> io::Result<()> {
     rustix::process::setsid()?;
     std::env::set_current_dir("/")?;
-    let listener =
-        std::os::unix::net::UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     dup2_stdin(std::fs::File::open("/dev/null")?)?;
-    listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
+    dup2_stdout(&start)?;
+    dup2_stderr(&start)?;
+    Ok(())
 }
 
 fn report_ready() -> io::Result<()> {
@@ -201,31 +219,46 @@ fn report_ready() -> io::Result<()> {
     Ok(())
 }
 
-async fn state(inner: &Inner, args: &Args, log: &Logger) -> Result<State, ServeError> {
+async fn state(
+    inner: &Inner,
+    shim: Option<Process>,
+    socket: &Path,
+    args: &Args,
+    log: &Logger,
+) -> Result<State, ServeError> {
     let unknown = || ServeError::Daemon(io::Error::other("/proc does not show this process"));
     let guard = Process::own().ok_or_else(unknown)?;
-    let pid = match inner.shim_pid(&args.id).await {
-        Ok(pid) => Some(pid),
-        Err(error) => {
-            warn!(log, "the inner shim does not say who it is"; "error" => chain(&error));
-            None
-        }
+    let mut others = shim.map(|shim| process::listens_on(shim.pid)).unwrap_or_default();
+    let shim = match shim {
+        Some(shim) if others.iter().any(|other| other == socket) => Some(shim),
+        // It can't answer before it is up.
+        _ => match inner.shim_pid(&args.id).await {
+            Ok(pid) => {
+                others = process::listens_on(pid);
+                Process::by_pid(pid)
+            }
+            Err(error) => {
+                warn!(log, "the inner shim does not say who it is"; "error" => chain(&error));
+                None
+            }
+        },
     };
-    let mut inner_sockets = vec![args.serve.inner.clone()];
-    let others = pid.map(process::listens_on).unwrap_or_default();
-    let debug = debug_socket(&args.serve.inner, &args.address, &args.namespace, &args.id);
+    let mut inner_sockets = vec![socket.to_owned()];
+    let debug = debug_socket(socket, &args.address, &args.namespace, &args.id);
     for socket in others.into_iter().chain(debug) {
         if !inner_sockets.contains(&socket) {
             inner_sockets.push(socket);
         }
     }
-    Ok(State { guard, inner: pid.and_then(Process::by_pid), inner_sockets, containers: Vec::new() })
+    Ok(State { guard, inner: shim, inner_sockets, containers: Vec::new() })
 }
 
-/// containerd's socket for events (its `start` puts it in the environment).
-fn events(namespace: &str, log: &Logger) -> Events {
-    let socket = std::env::var_os("TTRPC_ADDRESS").filter(|path| !path.is_empty());
-    Events::to_containerd(socket.map(PathBuf::from), namespace, log.clone())
+/// containerd's socket for events: said to `start`, or (its `start` puts it there) in the
+/// environment.
+fn events(told: Option<PathBuf>, namespace: &str, log: &Logger) -> Events {
+    let environment = || std::env::var_os("TTRPC_ADDRESS").map(PathBuf::from);
+    let socket = told.or_else(environment).filter(|path| !path.as_os_str().is_empty());
+    Events::to_containerd(socket, namespace, log.clone())
 }
 
 /// Returns when the other end has closed: nothing is ever sent over this connection.

@@ -1,16 +1,15 @@
 //! `start`: runs the inner shim's `start`, puts a guard before it, and answers in its words.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, PipeReader, Read as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use lacre_sys::fork::{Forked, fork};
+use lacre_sys::inherited::Inherited;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::Args;
@@ -19,9 +18,9 @@ use crate::bundle::Bundle;
 use crate::config::{Config, ConfigError};
 use crate::inner::{self, InnerError, Output};
 use crate::options::OptionsError;
-use crate::process;
+use crate::process::{self, Process};
 use crate::rundir::{Place, RunDirError};
-use crate::serve::{self, READY};
+use crate::serve::{self, Charge, READY};
 use crate::wire::WireError;
 
 /// What containerd may write on standard input, in bytes: its own limit.
@@ -81,14 +80,23 @@ pub enum StartError {
     Address(PathBuf, #[source] io::Error),
 }
 
-/// Starts, and gives what is to be printed. When it fails, nothing is left.
+/// What `start` has become.
+#[derive(Debug)]
+pub enum Started {
+    /// What is to be printed.
+    Answer(Vec<u8>),
+    /// This process is the guard that was left behind, and has ended.
+    Guarded(ExitCode),
+}
+
+/// Starts. When it fails, nothing is left.
 ///
 /// # Errors
 /// When the container can't be guarded, or the inner shim does not start.
-pub fn run(args: &Args) -> Result<Vec<u8>, StartError> {
+pub fn run(args: &Args, inherited: Inherited) -> Result<Started, StartError> {
     let bundle = env::current_dir().map_err(StartError::Bundle)?;
     let input = Input::decode(read_input()?, &args.namespace, &args.id)?;
-    let (config, file) = Config::find(input.own()?.config_path)?;
+    let config = Config::find(input.own()?.config_path)?;
     let program =
         inner::find(&config.inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)?;
     // Before there is anything to clean up: `delete` is told nothing but the bundle.
@@ -97,24 +105,28 @@ pub fn run(args: &Args) -> Result<Vec<u8>, StartError> {
 
     let stdin = input.for_inner(&config.inner)?;
     let arguments = env::args_os().skip(1);
+    process::adopt_orphans();
     let output = inner::Run::spawn(&program, arguments, &bundle, &stdin)?.finish()?;
     if !output.status.success() {
         return Err(StartError::Failed(Box::new(output)));
     }
     let answer = Answer::decode(&output.stdout);
     let socket = answer.as_ref().ok().and_then(|answer| answer.socket().ok()).map(Path::to_owned);
-    let guarded = answer.map_err(StartError::from).and_then(|answer| {
+    let started = answer.map_err(StartError::from).and_then(|answer| {
         let place = Place::of(&config.run, answer.socket()?)?;
         note.socket = Some(place.socket().to_owned());
         note.write(&bundle)?;
-        guard(args, &place, &answer, &file, &bundle, input.ttrpc_address())?;
-        point_to(&bundle.join("address"), &place)?;
-        Ok(answer.with_address(&place.address()))
+        let ttrpc_address = input.ttrpc_address().map(PathBuf::from);
+        match guard(args, &place, &answer, config, &bundle, ttrpc_address, inherited)? {
+            Some(ended) => return Ok(Started::Guarded(ended)),
+            None => point_to(&bundle.join("address"), &place)?,
+        }
+        Ok(Started::Answer(answer.with_address(&place.address())))
     });
-    if guarded.is_err() {
+    if started.is_err() {
         end_own(&program, args, socket.as_deref());
     }
-    guarded
+    started
 }
 
 fn read_input() -> Result<Vec<u8>, StartError> {
@@ -128,31 +140,54 @@ fn read_input() -> Result<Vec<u8>, StartError> {
     Ok(bytes)
 }
 
-/// Sees to it that somebody serves the place.
+/// Sees to it that somebody serves the place; in the process that does, once it has ended,
+/// how.
 fn guard(
     args: &Args,
     place: &Place,
     answer: &Answer,
-    config: &Path,
+    config: Config,
     bundle: &Path,
-    ttrpc_address: Option<String>,
-) -> Result<(), StartError> {
-    let Some(listener) = place.listen()? else { return join(place) };
-    let socket = answer.socket()?;
-    match spawn(args, place, listener, socket, answer.version, config, bundle, ttrpc_address) {
-        Ok(mut pipe) => {
-            let said = listen_to(&mut pipe).map_err(StartError::Spawn)?;
-            if said == READY { Ok(()) } else { Err(StartError::Guard(said)) }
+    ttrpc_address: Option<PathBuf>,
+    inherited: Inherited,
+) -> Result<Option<ExitCode>, StartError> {
+    let Some(listener) = place.listen()? else { return join(place).map(|()| None) };
+    let (mut pipe, start) = io::pipe().map_err(StartError::Spawn)?;
+    let charge = Charge {
+        place: place.clone(),
+        listener,
+        bundle: bundle.to_owned(),
+        config,
+        inner: process::only_child(),
+        inner_socket: answer.socket()?.to_owned(),
+        version: answer.version,
+        ttrpc_address,
+        start,
+    };
+    let guard = match fork() {
+        Ok(Forked::Child) => {
+            drop(pipe);
+            inherited.close();
+            return Ok(Some(serve::main(args, charge)));
         }
+        Ok(Forked::Parent(pid)) => Process::by_pid(pid),
+        Err(error) => {
+            place.clear();
+            return Err(StartError::Spawn(error));
+        }
+    };
+    // The guard's are its own now; the pipe ends when it lets go of it.
+    drop(charge);
+    let came_up = match listen_to(&mut pipe) {
+        Ok(said) if said == READY => Ok(None),
+        Ok(said) => Err(StartError::Guard(said)),
         Err(error) => Err(StartError::Spawn(error)),
-    }
-    .inspect_err(|_| {
-        let flags = [["-namespace", &args.namespace], ["-id", &args.id]];
-        for process in process::find(Path::new("/proc/self/exe"), &flags) {
-            let _ = process.kill(GOING);
-        }
+    };
+    if came_up.is_err() {
+        let _ = guard.is_some_and(|guard| guard.kill(GOING));
         place.clear();
-    })
+    }
+    came_up
 }
 
 /// Another `start` has made the guard: that of the pod's first container.
@@ -165,50 +200,6 @@ fn join(place: &Place) -> Result<(), StartError> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
-}
-
-#[expect(clippy::too_many_arguments, reason = "they are the arguments of the program it runs")]
-fn spawn(
-    args: &Args,
-    place: &Place,
-    listener: UnixListener,
-    inner: &Path,
-    version: u32,
-    config: &Path,
-    bundle: &Path,
-    ttrpc_address: Option<String>,
-) -> io::Result<PipeReader> {
-    let (reader, writer) = io::pipe()?;
-    let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0(env::args_os().next().unwrap_or_else(|| OsString::from("containerd-shim-lacre-v1")))
-        .args(["-namespace", &args.namespace, "-id", &args.id, "-address"])
-        .arg(&args.address)
-        .arg("-publish-binary")
-        .arg(&args.publish_binary)
-        .arg("-bundle")
-        .arg(bundle)
-        .arg("-socket")
-        .arg(place.socket())
-        .arg("-inner-socket")
-        .arg(inner)
-        .args(["-task-version", &version.to_string(), "-config"])
-        .arg(config);
-    if args.debug {
-        command.arg("-debug");
-    }
-    if let Some(address) = ttrpc_address {
-        command.env("TTRPC_ADDRESS", address);
-    }
-    command
-        .arg("serve")
-        .stdin(Stdio::from(OwnedFd::from(listener)))
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .spawn()?;
-    // The writers go with the command; it is not waited for: it outlives us.
-    drop(command);
-    Ok(reader)
 }
 
 /// All that the guard says until it closes the pipe.

@@ -1,45 +1,70 @@
 //! Descriptors that a process was born with.
 
+use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 
-/// Keeps every descriptor from `first` on out of the programs that this process will
-/// execute: a parent that leaked one must not find it held open by a daemon.
-///
-/// # Errors
-/// When the kernel is older than 5.11, which brought the flag.
-pub fn keep_from_children(first: RawFd) -> io::Result<()> {
-    let first = libc::c_uint::try_from(first).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: no memory is passed, and CLOSE_RANGE_CLOEXEC closes nothing: every
-    // descriptor stays valid for whoever owns it here.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC as libc::c_uint,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// The descriptors that the parent left open, besides the standard streams. They are told by
+/// lacking the close-on-exec flag, which whatever is opened here has.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<RawFd>);
+
+impl Inherited {
+    /// Finds them, and keeps them out of the programs that this process will execute: a
+    /// parent that leaked one must not find it held open by a daemon.
+    ///
+    /// # Errors
+    /// When `/proc` does not show them, or the kernel refuses.
+    pub fn find() -> io::Result<Self> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc/self/fd")? {
+            let number: Option<RawFd> = entry?.file_name().to_str().and_then(|n| n.parse().ok());
+            let Some(fd) = number.filter(|fd| *fd > 2) else { continue };
+            // SAFETY: no memory is passed; a number that is no descriptor is an error.
+            let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+            if flags < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            if flags & libc::FD_CLOEXEC == 0 {
+                // SAFETY: as above; the flag changes nothing for who has the descriptor.
+                if unsafe { libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC) } < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                found.push(fd);
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// Closes them.
+    pub fn close(self) {
+        for fd in self.0 {
+            // SAFETY: nobody here opened it, and what was inherited has no owner here.
+            unsafe { libc::close(fd) };
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::fs::File;
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::os::fd::AsRawFd;
     use std::process::Command;
 
     #[test]
-    fn a_leaked_descriptor_does_not_reach_a_child() {
+    fn a_leaked_descriptor_does_not_reach_a_child_and_can_be_closed() {
         let file = File::open("/dev/null").unwrap();
-        // SAFETY: the descriptor is open, and dup's result is owned by nobody else.
-        let leaked = unsafe { OwnedFd::from_raw_fd(libc::dup(file.as_raw_fd())) };
-        let seen = || {
-            let path = format!("/proc/self/fd/{}", leaked.as_raw_fd());
-            Command::new("test").arg("-e").arg(path).status().unwrap().success()
-        };
+        // SAFETY: the descriptor is open.
+        let leaked = unsafe { libc::dup(file.as_raw_fd()) };
+        let path = format!("/proc/self/fd/{leaked}");
+        let seen = || Command::new("test").arg("-e").arg(&path).status().unwrap().success();
         assert!(seen());
-        super::keep_from_children(3).unwrap();
+        let inherited = Inherited::find().unwrap();
         assert!(!seen());
+        assert!(fs::exists(&path).unwrap());
+        inherited.close();
+        assert!(!fs::exists(&path).unwrap());
+        assert!(fs::exists(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap());
     }
 }

@@ -1,6 +1,7 @@
 //! Raw system calls, fenced: fanotify, perf events, namespaces, freezers
 
 pub mod fanotify;
+pub mod fork;
 pub mod inherited;
 pub mod lease;
 pub mod mmap;

@@ -43,16 +43,13 @@ pub fn locate(options: Option<PathBuf>, environment: Option<&OsStr>) -> (PathBuf
 }
 
 impl Config {
-    /// What holds for a container whose runtime options name that file or none, and the
-    /// file that says so; its path is empty where only the defaults hold.
+    /// What holds for a container whose runtime options name that file or none.
     ///
     /// # Errors
     /// When the file can't be read, or is wrong.
-    pub fn find(options: Option<PathBuf>) -> Result<(Self, PathBuf), ConfigError> {
+    pub fn find(options: Option<PathBuf>) -> Result<Self, ConfigError> {
         let (path, required) = locate(options, env::var_os(ENVIRONMENT).as_deref());
-        let config = Self::load(&path, required)?;
-        let there = required || path.exists();
-        Ok((config, if there { path } else { PathBuf::new() }))
+        Self::load(&path, required)
     }
 
     /// Reads the file; the defaults when it may be absent and is.
