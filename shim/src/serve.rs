@@ -202,6 +202,8 @@ fn ignore_signals() -> io::Result<[Signal; 3]> {
 /// own: containerd waits for the end of that of `start`.
 fn become_daemon(start: PipeWriter) -> io::Result<()> {
     rustix::process::setsid()?;
+    // `ps` would go on to say `start`; where it can't be changed, that is all.
+    let _ = lacre_sys::title::set_last_argument("serve");
     std::env::set_current_dir("/")?;
     dup2_stdin(std::fs::File::open("/dev/null")?)?;
     dup2_stdout(&start)?;

@@ -8,3 +8,4 @@ pub mod mmap;
 pub mod namespace;
 pub mod perf;
 pub mod resident;
+pub mod title;
