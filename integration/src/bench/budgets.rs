@@ -42,18 +42,19 @@ const BUDGETS: [Budget; 11] = [
         key: Key::Start,
         what: "container start, baseline cached",
         limit: Limit::Times(1.05),
-        because: "two more programs are started, `start` and the guard, of which *exempt* is the \
-                  price; what arms the sources takes some 2 ms of a start, and what the kernel \
-                  takes its time for is done while runc creates the container.",
+        because: "one more program is run, `start`, which leaves a copy of itself behind, and \
+                  that relays each call: *exempt* is the price of that alone. The rest is what \
+                  arms the sources; what the kernel takes its time for is done while runc \
+                  creates the container.",
     },
     Budget {
         key: Key::Exec,
         what: "exec of a known program, steady state",
         limit: Limit::Times(1.01),
-        because: "the programs of `exec-trace` at fork and exec take 3 µs or so of each, the \
-                  marks of `fanotify` up to 8, and with `fetch`, the default, the look at \
-                  every page fault some 20 of a dynamic program's life. `exec-map` has its \
-                  perf events copied at every fork: `auto` leaves it out.",
+        because: "`exec-trace` has programs at fork and exec, `fanotify` its marks, and `fetch`, \
+                  the default, looks at every page fault that fetches instructions: the tables \
+                  have each of them apart. `exec-map` has its perf events copied at every \
+                  fork: `auto` leaves it out.",
     },
     Budget {
         key: Key::Opens,
@@ -61,7 +62,7 @@ const BUDGETS: [Budget; 11] = [
         // 1.00 × to two digits.
         limit: Limit::Times(1.005),
         because: "on a file system that anybody asks permission events of, the kernel goes the \
-                  longer way through every open, whatever was asked: 50 to 130 ns. With \
+                  longer way through every open, whatever was asked. With \
                   `block: all` a file that was looked at has an ignore mark of its own to be \
                   found, and a file on a volume never has one, since lacre would then hold on \
                   to the volume's mount: each of its opens waits for an answer. `[exec-trace]` \

@@ -114,7 +114,7 @@ impl Matrix {
              - **KILL**: it did not run, its process was killed before the first instruction.\n\
              - **REPORT**: it ran, and there is a record of it.\n\
              - **MISS**: it ran, and there is none.\n\n{}\n\
-             A14a to A14c under `block: exec` are a race: the script is the argument of an \
+             A14a to A14c under `auto` with `block: exec` are a race: the script is the argument of an \
              interpreter that runs already, and is ended a moment after it began. Some runs end \
              in KILL, some in REPORT; never in MISS.\n",
             self.markdown()
