@@ -120,10 +120,10 @@ pub fn source_lost(source: Source, reason: impl Into<String>, time: SystemTime) 
     without_file(ViolationKind::SourceLost, source, reason.into(), time)
 }
 
-/// The violation of a log that went back, or does not match what anchors it.
+/// The violation of a log that is not the one which was measured, as a verifier found.
 #[must_use]
-pub fn log_tampered(source: Source, reason: impl Into<String>, time: SystemTime) -> Violation {
-    without_file(ViolationKind::LogTampered, source, reason.into(), time)
+pub fn log_tampered(reason: impl Into<String>, time: SystemTime) -> Violation {
+    without_file(ViolationKind::LogTampered, Source::Attestation, reason.into(), time)
 }
 
 fn without_file(

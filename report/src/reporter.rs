@@ -86,8 +86,12 @@ pub trait Events: Send + Sync + 'static {
     /// A container's policy came, or changed. It is stored already.
     fn policy(&self, namespace: &str, container: &str, policy: &StoredPolicy);
 
-    /// The server says what is to be done about record `number`. `overrules`: it is not
-    /// what the record says was done. The same answer may come twice.
+    /// What this node shows of its logs is known not to be the truth, since `since` (seconds
+    /// after 1970, by the server's clock). It is said at every registration of a container.
+    fn tampered(&self, _container: &str, _since: u64) {}
+
+    /// The server says what is to be done about record `number`; 0: about no record.
+    /// `overrules`: it is not what the record says was done. The same answer may come twice.
     fn answer(&self, number: u64, answer: &Answer, overrules: bool, rule: &str);
 
     /// Something to be logged.

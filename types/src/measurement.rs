@@ -17,11 +17,13 @@ pub enum Source {
     ContainerIma,
     /// A stock kernel's IMA log.
     Ima,
+    /// What a verifier found in the evidence that the node showed. Nothing that a shim arms.
+    Attestation,
 }
 
 words!(Source, "a source", {
     Bpf => "bpf", Fanotify => "fanotify", ExecTrace => "exec-trace", ExecMap => "exec-map",
-    ContainerIma => "container-ima", Ima => "ima",
+    ContainerIma => "container-ima", Ima => "ima", Attestation => "attestation",
 });
 
 /// How code came to run.

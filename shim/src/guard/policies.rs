@@ -54,12 +54,15 @@ pub(super) struct Words {
     pub(super) policy: watch::Receiver<Option<Arc<Effective>>>,
     /// What is to be done about a record, whatever was done before.
     pub(super) overrules: mpsc::Receiver<Answer>,
+    /// Since when the node's logs are known to be altered (seconds after 1970).
+    pub(super) tampered: watch::Receiver<Option<u64>>,
 }
 
 #[derive(Debug, Clone)]
 struct Line {
     policy: watch::Sender<Option<Arc<Effective>>>,
     overrules: mpsc::Sender<Answer>,
+    tampered: watch::Sender<Option<u64>>,
 }
 
 /// Hands the server's words to the containers they are about.
@@ -77,8 +80,9 @@ impl Switchboard {
     pub(super) fn listen(&self, container: &str) -> Words {
         let (policy, told) = watch::channel(None);
         let (overrules, answers) = mpsc::channel(ANSWERS);
-        self.lines().insert(container.to_owned(), Line { policy, overrules });
-        Words { policy: told, overrules: answers }
+        let (tampered, since) = watch::channel(None);
+        self.lines().insert(container.to_owned(), Line { policy, overrules, tampered });
+        Words { policy: told, overrules: answers, tampered: since }
     }
 
     pub(super) fn hang_up(&self, container: &str) {
@@ -109,8 +113,15 @@ impl lacre_report::Events for Switchboard {
         }
     }
 
-    fn answer(&self, _number: u64, answer: &Answer, overrules: bool, rule: &str) {
-        if overrules {
+    fn tampered(&self, container: &str, since: u64) {
+        if let Some(line) = self.line(container) {
+            // Once for each time that it was found.
+            line.tampered.send_if_modified(|told| told.replace(since) != Some(since));
+        }
+    }
+
+    fn answer(&self, number: u64, answer: &Answer, overrules: bool, rule: &str) {
+        if overrules && number > 0 {
             info!(self.log, "the policy server overrules"; "container" => &answer.container_id,
                 "action" => answer.action.as_str(), "rule" => rule.to_owned());
             let line = self.line(&answer.container_id);
@@ -150,10 +161,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn altered_logs_are_told_once_for_each_time_they_were_found() {
+        let board = Switchboard::new(Logger::root(slog::Discard, slog::o!()));
+        let mut words = board.listen("c");
+        for (since, news) in [(7, true), (7, false), (9, true)] {
+            board.tampered("c", since);
+            assert_eq!(words.tampered.has_changed().unwrap(), news, "{since}");
+            assert_eq!(*words.tampered.borrow_and_update(), Some(since));
+        }
+    }
+
+    #[tokio::test]
     async fn only_an_overruling_answer_is_handed_on() {
         let board = Switchboard::new(Logger::root(slog::Discard, slog::o!()));
         let mut words = board.listen("c");
         let answer = Answer { container_id: "c".to_owned(), action: lacre_types::Action::Kill };
+        board.answer(0, &answer, true, "rule");
         board.answer(1, &answer, false, "rule");
         board.answer(2, &answer, true, "rule");
         assert_eq!(words.overrules.recv().await, Some(answer));

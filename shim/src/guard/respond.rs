@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use lacre_analyzer::log_tampered;
 use lacre_baseline::{Baseline, Lookup};
 use lacre_executor::Executor;
 use lacre_measure::Outcome;
@@ -49,6 +50,11 @@ impl Responder {
                     }
                 }
                 Some(answer) = words.overrules.recv() => self.overrule(answer.action),
+                Ok(()) = words.tampered.changed() => {
+                    if let Some(since) = *words.tampered.borrow_and_update() {
+                        self.tampered(since);
+                    }
+                }
             }
         }
     }
@@ -84,6 +90,16 @@ impl Responder {
             let acting = self.executor.act(action, "overruled by the policy server");
             self.tell_when_done(tokio::spawn(acting), None);
         }
+    }
+
+    /// A violation like any other: of every container of the node.
+    fn tampered(&mut self, since: u64) {
+        let reason = format!(
+            "the policy server found this node's logs altered (second {since} after 1970); \
+             `lacre node list` says what it found"
+        );
+        let violation = log_tampered(reason, SystemTime::now());
+        self.answer(Seen { violation, outcome: Outcome::Ran });
     }
 
     fn start(

@@ -129,12 +129,15 @@ fn one(
             Ok(Box::new(container_ima::arm(target, asked, &options)?))
         }
         Source::Ima => Ok(Box::new(ima::arm(target, asked, &ima::Options::default())?)),
-        other @ Source::Bpf => Err(SourceError::Unavailable {
-            source_name: other,
-            needs: "a later release of lacre".to_owned(),
-            source: None,
-        }),
+        other @ Source::Bpf => unavailable(other, "a later release of lacre"),
+        other @ Source::Attestation => {
+            unavailable(other, "a policy server that attests this node, and is no source of a shim")
+        }
     }
+}
+
+fn unavailable(source_name: Source, needs: &str) -> Result<Box<dyn Armed>, SourceError> {
+    Err(SourceError::Unavailable { source_name, needs: needs.to_owned(), source: None })
 }
 
 /// What this node knows of an image's files.
