@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use super::config::{Config, Reports};
 use super::files::Files;
 use super::record::{Record, State, Told, now};
+use super::upload::Upload;
 
 /// The most nodes.
 const NODES: usize = 16_384;
@@ -188,10 +189,11 @@ impl Book {
     fn judge(
         &self,
         principal: &str,
-        bytes: Vec<u8>,
+        upload: Upload,
         secrets: Vec<(String, Secret)>,
-        arrived: u64,
     ) -> Result<Node, Refused> {
+        // Its room is taken for as long as what was read from it is there.
+        let Upload { bytes, room: _room, arrived } = upload;
         let known = self.nodes().get(principal).map(|record| record.known.clone());
         let known = known.filter(|known| known.challenge.is_some()).ok_or(Refused::Unasked)?;
         let evidence = match Evidence::parse(&bytes) {
@@ -232,15 +234,13 @@ impl Book {
     pub(super) async fn submit(
         self: &Arc<Self>,
         principal: &Arc<str>,
-        bytes: Vec<u8>,
+        upload: Upload,
         secrets: Vec<(String, Secret)>,
-        arrived: u64,
     ) -> Result<Node, Refused> {
         // Never closed.
         let _permit = self.verifying.acquire().await;
         let (book, principal) = (Arc::clone(self), Arc::clone(principal));
-        let judged =
-            tokio::task::spawn_blocking(move || book.judge(&principal, bytes, secrets, arrived));
+        let judged = tokio::task::spawn_blocking(move || book.judge(&principal, upload, secrets));
         judged.await.unwrap_or(Err(Refused::Unasked))
     }
 
