@@ -161,22 +161,14 @@ impl Book {
 
     /// Whether a node with that endorsement key may be enrolled under that principal.
     pub(super) fn may_enrol(&self, principal: &str, ek_name: &[u8]) -> Result<(), Refused> {
-        let nodes = self.nodes();
-        if nodes.get(principal).is_some_and(|record| *record.known.ek_name != *ek_name) {
-            return Err(Refused::OtherTpm);
-        }
-        let same = nodes.values().find(|record| *record.known.ek_name == *ek_name);
-        match same.filter(|record| record.principal != principal) {
-            Some(other) => Err(Refused::OtherNode(other.principal.clone())),
-            None if nodes.len() >= NODES && !nodes.contains_key(principal) => Err(Refused::Full),
-            None => Ok(()),
-        }
+        may_enrol(&self.nodes(), principal, ek_name)
     }
 
     pub(super) fn enrol(&self, principal: &str, known: NodeState) -> Result<(), Refused> {
-        self.may_enrol(principal, &known.ek_name)?;
         {
             let mut nodes = self.nodes();
+            // Others may have enrolled since it was asked for.
+            may_enrol(&nodes, principal, &known.ek_name)?;
             let record = Record::enrolled(principal, known, nodes.get(principal));
             info!(self.log, "a node enrolled"; "principal" => principal,
                 "node" => &record.known.node);
@@ -336,3 +328,22 @@ impl Book {
         saved
     }
 }
+
+fn may_enrol(
+    nodes: &BTreeMap<String, Record>,
+    principal: &str,
+    ek_name: &[u8],
+) -> Result<(), Refused> {
+    if nodes.get(principal).is_some_and(|record| *record.known.ek_name != *ek_name) {
+        return Err(Refused::OtherTpm);
+    }
+    let same = nodes.values().find(|record| *record.known.ek_name == *ek_name);
+    match same.filter(|record| record.principal != principal) {
+        Some(other) => Err(Refused::OtherNode(other.principal.clone())),
+        None if nodes.len() >= NODES && !nodes.contains_key(principal) => Err(Refused::Full),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -270,21 +270,25 @@ fn left_out(evidence: &Evidence) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn record() -> Record {
-        let known = NodeState {
+    /// What is known of a node that has just enrolled with that TPM.
+    pub(in crate::attest) fn known(tpm: u8) -> NodeState {
+        NodeState {
             node: "n".to_owned(),
-            ek_name: vec![1].into(),
+            ek_name: vec![tpm].into(),
             ak_name: vec![2].into(),
             enrolled: 1000,
             trust: Trust::Unknown,
             attested: None,
             challenge: None,
             seen: None,
-        };
-        Record::enrolled("uid:0", known, None)
+        }
+    }
+
+    fn record() -> Record {
+        Record::enrolled("uid:0", known(1), None)
     }
 
     #[test]
