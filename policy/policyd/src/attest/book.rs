@@ -149,8 +149,10 @@ impl Book {
             return Wanted::Enrol;
         }
         let now = now();
-        if first || record.due <= now {
-            let within = self.config.within.as_secs();
+        let within = self.config.within.as_secs();
+        // Later than ever is set: the clock was set back.
+        let longest = within.max(self.config.interval.as_secs());
+        if first || record.due <= now || record.due - now > longest {
             record.due = now + within;
             let selection = self.config.selection(principal);
             let challenge = record.known.challenge(nonce, selection, now, within);

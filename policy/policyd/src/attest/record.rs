@@ -107,6 +107,11 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// The seconds for which evidence tells of now.
+const fn stale_after(interval: Duration) -> u64 {
+    2 * interval.as_secs()
+}
+
 /// Whole seconds need no fraction.
 fn shown(seconds: u64) -> String {
     let time = rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
@@ -163,7 +168,8 @@ impl Record {
     pub fn state(&self, now: u64, interval: Duration) -> State {
         match self.known.trust {
             Trust::Untrusted => State::Untrusted,
-            _ if now > self.stale_from(interval) => State::Stale,
+            // A clock that was set back can't tell how old it is.
+            _ if now.abs_diff(self.heard()) > stale_after(interval) => State::Stale,
             Trust::Trusted => State::Trusted,
             Trust::Unknown => State::Unproven,
         }
@@ -172,10 +178,6 @@ impl Record {
     /// When evidence last came, or the node enrolled.
     pub(super) fn heard(&self) -> u64 {
         self.evidence.unwrap_or(self.known.enrolled)
-    }
-
-    fn stale_from(&self, interval: Duration) -> u64 {
-        self.heard().saturating_add(2 * interval.as_secs())
     }
 
     /// Since when it is known to show what is not the truth.
@@ -232,7 +234,7 @@ impl Record {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let state = self.state(now, interval);
         let since = match state {
-            State::Stale => self.stale_from(interval),
+            State::Stale => self.heard().saturating_add(stale_after(interval)).min(now),
             _ => self.since,
         };
         let findings = self.findings.iter().map(|told| Finding {
@@ -303,6 +305,17 @@ pub(super) mod tests {
         assert_eq!(record.state(2601, interval), State::Stale);
         record.known.trust = Trust::Untrusted;
         assert_eq!(record.state(9999, interval), State::Untrusted);
+    }
+
+    #[test]
+    fn evidence_of_a_time_to_come_is_none_of_now() {
+        let interval = Duration::from_secs(300);
+        let mut record = record();
+        record.known.trust = Trust::Trusted;
+        record.evidence = Some(2000);
+        assert_eq!(record.state(1400, interval), State::Trusted);
+        assert_eq!(record.state(1399, interval), State::Stale, "the clock was set back");
+        assert_eq!(record.show(1399, interval).since, "1970-01-01T00:23:19Z");
     }
 
     #[test]

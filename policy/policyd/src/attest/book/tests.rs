@@ -27,3 +27,15 @@ fn one_tpm_is_one_node_though_many_enrol_at_once() {
         assert_eq!(enrolled, 1, "TPM {tpm}");
     }
 }
+
+#[test]
+fn evidence_is_wanted_although_the_clock_was_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = book(dir.path());
+    book.enrol("tls:a", known(1)).unwrap();
+    let wanted = || book.wanted("tls:a", Some(&[2]), false, [0; 32]);
+    assert!(matches!(wanted(), Wanted::Evidence(_)));
+    assert!(matches!(wanted(), Wanted::Nothing(1..=60)));
+    book.nodes().get_mut("tls:a").unwrap().due += 300;
+    assert!(matches!(wanted(), Wanted::Evidence(_)), "a time that was never set");
+}
