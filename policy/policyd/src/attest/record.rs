@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// The version of the file.
 const VERSION: u32 = 1;
 
-/// The most findings that are kept of one verdict, and the most bytes of what each says.
+/// The most findings that are kept of one verdict, as many questions that were not checked,
+/// and the most characters of what is said of each.
 const FINDINGS: usize = 64;
 const SAYS: usize = 1024;
 
@@ -67,8 +68,11 @@ pub struct Told {
 
 impl Told {
     pub(super) fn new(name: &str, says: &str) -> Self {
-        let says = lacre_types::escape(says.as_bytes()).chars().take(SAYS).collect();
-        Self { name: name.to_owned(), note: false, says }
+        Self {
+            name: name.to_owned(),
+            note: false,
+            says: cut(&lacre_types::escape(says.as_bytes())),
+        }
     }
 }
 
@@ -105,6 +109,11 @@ pub struct Record {
 /// Now, in seconds since 1970.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// As much of it as is kept: a node chooses what its containers are called.
+fn cut(says: &str) -> String {
+    says.chars().take(SAYS).collect()
 }
 
 /// The seconds for which evidence tells of now.
@@ -197,7 +206,7 @@ impl Record {
         });
         let told: Vec<Told> = told.collect();
         let unchecked = verdict.answers().iter().filter_map(|(question, answer)| match answer {
-            Answer::NotChecked(why) => Some(format!("{question}: {why}")),
+            Answer::NotChecked(why) => Some(cut(&format!("{question}: {why}"))),
             _ => None,
         });
         // Why it is not trusted stays to be seen, whatever it shows since.
@@ -273,6 +282,11 @@ fn left_out(evidence: &Evidence) -> u64 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use lacre_attest::container::Secret;
+    use lacre_attest::testing;
+    use lacre_attest::verify::{Expectations, verify};
+    use lacre_types::Digest;
+
     use super::*;
 
     /// What is known of a node that has just enrolled with that TPM.
@@ -316,6 +330,22 @@ pub(super) mod tests {
         assert_eq!(record.state(1400, interval), State::Trusted);
         assert_eq!(record.state(1399, interval), State::Stale, "the clock was set back");
         assert_eq!(record.show(1399, interval).since, "1970-01-01T00:23:19Z");
+    }
+
+    #[test]
+    fn what_a_node_names_does_not_fill_its_file() {
+        let mut node = testing::Node::boot();
+        let id = "c".repeat(1 << 20);
+        node.create(&id, Secret::new([1; 32]));
+        node.run(&id, &Digest::sha256([2; 32]), "/bin/app");
+        node.flush();
+        let evidence = node.evidence(&[3; 32]);
+        let verified = verify(&evidence, &Expectations::default(), None, 1000);
+        let mut record = record();
+        record.note(&evidence, verified, 1000);
+        let lists = record.unchecked.iter().filter(|text| text.starts_with("container-list:ccc"));
+        assert_eq!(lists.count(), 1, "its secret was not given");
+        assert!(record.to_json().len() < 2 * FINDINGS * SAYS);
     }
 
     #[test]
