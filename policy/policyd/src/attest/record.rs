@@ -167,9 +167,11 @@ impl Record {
     }
 
     /// Its file.
-    #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// When it can't be written as one.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
     }
 
     /// What is thought of it.
@@ -345,7 +347,7 @@ pub(super) mod tests {
         record.note(&evidence, verified, 1000);
         let lists = record.unchecked.iter().filter(|text| text.starts_with("container-list:ccc"));
         assert_eq!(lists.count(), 1, "its secret was not given");
-        assert!(record.to_json().len() < 2 * FINDINGS * SAYS);
+        assert!(record.to_json().unwrap().len() < 2 * FINDINGS * SAYS);
     }
 
     #[test]
@@ -365,10 +367,11 @@ pub(super) mod tests {
         let mut kept = record();
         kept.doubt(Told::new("TPM_GONE", "no\nTPM"), 1100);
         kept.due = 0;
-        assert_eq!(Record::parse(&kept.to_json()).unwrap(), kept);
+        assert_eq!(Record::parse(&kept.to_json().unwrap()).unwrap(), kept);
         assert_eq!(kept.show(1100, Duration::from_secs(300)).since, "1970-01-01T00:16:40Z");
-        let other =
-            String::from_utf8(kept.to_json()).unwrap().replace("\"version\":1", "\"version\":2");
+        let other = String::from_utf8(kept.to_json().unwrap())
+            .unwrap()
+            .replace("\"version\":1", "\"version\":2");
         assert!(Record::parse(other.as_bytes()).unwrap_err().to_string().contains("version 2"));
     }
 }
