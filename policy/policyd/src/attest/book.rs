@@ -179,6 +179,13 @@ impl Book {
         self.save(principal)
     }
 
+    /// Whether evidence of that node is wanted.
+    pub(super) fn asked(&self, principal: &str) -> Result<(), Refused> {
+        let nodes = self.nodes();
+        let record = nodes.get(principal).filter(|record| record.known.challenge.is_some());
+        record.map(drop).ok_or(Refused::Unasked)
+    }
+
     /// Verifies evidence that began to arrive then. Takes a processor for its time.
     fn judge(
         &self,

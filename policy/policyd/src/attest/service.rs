@@ -229,6 +229,8 @@ impl Attestation for AttestSession {
         if request.part.len() > MAX_PART {
             return Err(invalid(format!("a part has at most {MAX_PART} bytes")));
         }
+        // Nobody else's takes room.
+        book.asked(&self.principal).map_err(refused)?;
         let within = book.config.within;
         let taken = self.with(|inside| inside.upload.take(&request, &book.room, within))?;
         let Some(upload) = taken else { return Ok(SubmitResponse::new()) };

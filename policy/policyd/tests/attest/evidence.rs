@@ -64,6 +64,21 @@ fn what_is_no_enrolment_and_no_evidence_is_refused() {
         let request = ActivateRequest { activated, ..ActivateRequest::default() };
         let early = client.activate(within(), &request).await.unwrap_err();
         assert!(early.to_string().contains("enrol first"), "{early}");
+        let request = SubmitRequest { part: vec![b'{'; 10], ..SubmitRequest::default() };
+        let unasked = client.submit(within(), &request).await.unwrap_err();
+        assert!(unasked.to_string().contains("no evidence is wanted"), "{unasked}");
+        for reason in ["", "TPM_FINE"] {
+            let reason = reason.to_owned();
+            let request = DeclineRequest { reason, ..DeclineRequest::default() };
+            assert!(client.decline(within(), &request).await.is_err());
+        }
+    });
+    // Evidence that is none leaves an enrolled node unproven, and says so.
+    let agent = node.agent(&server.args(), &[]);
+    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    drop(agent);
+    asking(&server.connector(), async |client| {
+        client.poll(within(), &node.first_poll()).await.unwrap();
         let submit = |offset, part: Vec<u8>, last| SubmitRequest {
             offset,
             part,
@@ -76,17 +91,6 @@ fn what_is_no_enrolment_and_no_evidence_is_refused() {
         for request in wrong.into_iter().chain([large, submit(10, vec![b'}'], true)]) {
             assert!(client.submit(within(), &request).await.is_err(), "{}", request.offset);
         }
-        for reason in ["", "TPM_FINE"] {
-            let reason = reason.to_owned();
-            let request = DeclineRequest { reason, ..DeclineRequest::default() };
-            assert!(client.decline(within(), &request).await.is_err());
-        }
-    });
-    // Evidence that is none leaves an enrolled node unproven, and says so.
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
-    drop(agent);
-    asking(&server.connector(), async |client| {
         client.poll(within(), &node.first_poll()).await.unwrap();
         let (part, last) = (b"{\"version\":2}".to_vec(), true);
         let request = SubmitRequest { part, last, ..SubmitRequest::default() };
