@@ -194,7 +194,7 @@ impl Book {
         secrets: Vec<(String, Secret)>,
     ) -> Result<Node, Refused> {
         // Its room is taken for as long as what was read from it is there.
-        let Upload { bytes, room: _room, arrived } = upload;
+        let Upload { bytes, room: _room, arrived, .. } = upload;
         let known = self.nodes().get(principal).map(|record| record.known.clone());
         let known = known.filter(|known| known.challenge.is_some()).ok_or(Refused::Unasked)?;
         let evidence = match Evidence::parse(&bytes) {

@@ -1,6 +1,6 @@
 //! One connection of a node's attestation agent, or of a person who asks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use ttrpc::r#async::TtrpcContext;
 
 use super::book::{Book, Refused, Wanted};
 use super::record::{State, Told, now};
-use super::upload::Upload;
+use super::upload::Uploading;
 use crate::logging::Chain;
 use crate::server::Server;
 use crate::session::{permit, status};
@@ -46,13 +46,8 @@ pub struct AttestSession {
     peer: Peer,
     principal: Arc<str>,
     calls: Semaphore,
-    inside: Mutex<Inside>,
-}
-
-#[derive(Debug, Default)]
-struct Inside {
-    pending: Option<(Pending, Instant)>,
-    upload: Upload,
+    pending: Mutex<Option<(Pending, Instant)>>,
+    upload: Uploading,
 }
 
 fn refused(refused: Refused) -> ttrpc::Error {
@@ -82,7 +77,9 @@ fn random() -> ttrpc::Result<[u8; 32]> {
 impl AttestSession {
     pub(crate) fn new(server: Arc<Server>, peer: Peer) -> Self {
         let principal = peer.principal().into();
-        Self { server, peer, principal, calls: Semaphore::new(CALLS), inside: Mutex::default() }
+        let calls = Semaphore::new(CALLS);
+        let (pending, upload) = (Mutex::default(), Uploading::default());
+        Self { server, peer, principal, calls, pending, upload }
     }
 
     fn book(&self) -> ttrpc::Result<(&Arc<Book>, SemaphorePermit<'_>)> {
@@ -106,8 +103,8 @@ impl AttestSession {
         }
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Inside) -> T) -> T {
-        f(&mut self.inside.lock().unwrap_or_else(PoisonError::into_inner))
+    fn pending(&self) -> MutexGuard<'_, Option<(Pending, Instant)>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says so in the log, too: somebody may be trying.
@@ -197,7 +194,7 @@ impl Attestation for AttestSession {
         book.may_enrol(&self.principal, &ek.name()).map_err(refused)?;
         let begun = Pending::begin(&asks, &book.config.admission, random()?, now());
         let (pending, proof) = begun.map_err(|error| self.not_enrolled(&error))?;
-        self.with(|inside| inside.pending = Some((pending, Instant::now())));
+        *self.pending() = Some((pending, Instant::now()));
         let proof = serde_json::to_vec(&proof).unwrap_or_default();
         Ok(EnrolResponse { proof, ..EnrolResponse::default() })
     }
@@ -209,7 +206,7 @@ impl Attestation for AttestSession {
     ) -> ttrpc::Result<ActivateResponse> {
         let (book, _call) = self.book()?;
         let activated: Activated = read(&request.activated)?;
-        let pending = self.with(|inside| inside.pending.take());
+        let pending = self.pending().take();
         let pending = pending.filter(|(_, since)| since.elapsed() < ACTIVATE);
         let (pending, _) =
             pending.ok_or_else(|| status(Code::FAILED_PRECONDITION, "enrol first"))?;
@@ -232,7 +229,7 @@ impl Attestation for AttestSession {
         // Nobody else's takes room.
         book.asked(&self.principal).map_err(refused)?;
         let within = book.config.within;
-        let taken = self.with(|inside| inside.upload.take(&request, &book.room, within))?;
+        let taken = self.upload.take(&request, &book.room, within)?;
         let Some(upload) = taken else { return Ok(SubmitResponse::new()) };
         let secrets = request.secrets.into_iter().map(|given| {
             let bytes = <[u8; 32]>::try_from(given.secret).map_err(|_| "a secret has 32 bytes")?;

@@ -1,15 +1,64 @@
 //! Evidence on its way, in parts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lacre_attest::evidence::MAX_BYTES;
 use lacre_proto::attest::SubmitRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use ttrpc::Code;
 
 use super::record::now;
 use crate::session::status;
+
+/// What comes over one connection.
+#[derive(Debug, Default)]
+pub(super) struct Uploading(Arc<Mutex<Upload>>);
+
+impl Uploading {
+    /// Takes a part; all of it, with the last. What is not all there in time is let go.
+    pub(super) fn take(
+        &self,
+        request: &SubmitRequest,
+        room: &Arc<Semaphore>,
+        within: Duration,
+    ) -> ttrpc::Result<Option<Upload>> {
+        let mut upload = lock(&self.0);
+        if request.offset == 0 {
+            let (arrived, expiry) = (now(), Some(Expiry::of(&self.0, within)));
+            *upload = Upload { arrived, expiry, ..Upload::default() };
+        }
+        upload.take(request, room, within)
+    }
+}
+
+fn lock(upload: &Mutex<Upload>) -> MutexGuard<'_, Upload> {
+    upload.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends with what it was to let go of.
+#[derive(Debug)]
+struct Expiry(AbortHandle);
+
+impl Expiry {
+    fn of(upload: &Arc<Mutex<Upload>>, within: Duration) -> Self {
+        let upload = Arc::downgrade(upload);
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(within).await;
+            if let Some(upload) = upload.upgrade() {
+                *lock(&upload) = Upload::default();
+            }
+        });
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for Expiry {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// What has come of one node's evidence.
 #[derive(Debug, Default)]
@@ -18,19 +67,16 @@ pub(super) struct Upload {
     pub(super) room: Option<OwnedSemaphorePermit>,
     /// When it began to arrive, in seconds since 1970.
     pub(super) arrived: u64,
+    expiry: Option<Expiry>,
 }
 
 impl Upload {
-    /// Takes a part; all of it, with the last.
-    pub(super) fn take(
+    fn take(
         &mut self,
         request: &SubmitRequest,
         room: &Arc<Semaphore>,
         within: Duration,
     ) -> ttrpc::Result<Option<Self>> {
-        if request.offset == 0 {
-            *self = Self { arrived: now(), ..Self::default() };
-        }
         // Who takes his time shows what was, not what is.
         if now().saturating_sub(self.arrived) > within.as_secs() {
             *self = Self::default();
@@ -47,7 +93,11 @@ impl Upload {
         }
         self.make_room(whole, room)?;
         self.bytes.extend_from_slice(&request.part);
-        Ok(request.last.then(|| std::mem::take(self)))
+        if !request.last {
+            return Ok(None);
+        }
+        self.expiry = None;
+        Ok(Some(std::mem::take(self)))
     }
 
     fn make_room(&mut self, whole: u64, room: &Arc<Semaphore>) -> ttrpc::Result<()> {
@@ -65,5 +115,40 @@ impl Upload {
             none => *none = Some(more),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(offset: u64, last: bool) -> SubmitRequest {
+        SubmitRequest { offset, part: vec![1; 2 << 20], last, ..SubmitRequest::default() }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_ended_in_time_makes_room() {
+        let (room, within) = (Arc::new(Semaphore::new(8)), Duration::from_millis(50));
+        let (silent, quick) = (Uploading::default(), Uploading::default());
+        assert!(silent.take(&part(0, false), &room, within).unwrap().is_none());
+        assert_eq!(room.available_permits(), 5);
+        assert!(quick.take(&part(0, false), &room, within).unwrap().is_none());
+        let whole = quick.take(&part(2 << 20, true), &room, within).unwrap().unwrap();
+        let freed = Arc::clone(&room).acquire_many_owned(3).await.unwrap();
+        assert_eq!(whole.bytes.len(), 4 << 20, "what has all come stays");
+        assert_eq!(room.available_permits(), 0);
+        assert!(whole.expiry.is_none(), "nor does it end what comes next");
+        drop((whole, freed));
+        assert_eq!(room.available_permits(), 8);
+        assert!(silent.take(&part(2 << 20, true), &room, within).is_err(), "it must begin anew");
+    }
+
+    #[tokio::test]
+    async fn more_than_there_is_room_for_is_refused_and_let_go() {
+        let (room, within) = (Arc::new(Semaphore::new(4)), Duration::from_secs(60));
+        let upload = Uploading::default();
+        assert!(upload.take(&part(0, false), &room, within).unwrap().is_none());
+        assert!(upload.take(&part(2 << 20, false), &room, within).is_err());
+        assert_eq!(room.available_permits(), 4);
     }
 }
