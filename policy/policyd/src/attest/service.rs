@@ -95,11 +95,12 @@ impl AttestSession {
 
     /// Only for who administers the server.
     fn local(&self) -> ttrpc::Result<()> {
-        match self.peer {
-            Peer::Unix { .. } => Ok(()),
-            Peer::Tls { .. } => {
-                Err(status(Code::PERMISSION_DENIED, "only over the server's unix socket"))
-            }
+        match administers(&self.peer) {
+            true => Ok(()),
+            false => Err(status(
+                Code::PERMISSION_DENIED,
+                "only over the server's unix socket, by root or the server's own user",
+            )),
         }
     }
 
@@ -113,6 +114,12 @@ impl AttestSession {
         self.server.not_enrolled(&self.peer, &why);
         status(Code::PERMISSION_DENIED, why)
     }
+}
+
+/// Others on the unix socket are nodes, as those that come by TLS.
+fn administers(peer: &Peer) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    matches!(peer, Peer::Unix { uid, .. } if *uid == 0 || *uid == own)
 }
 
 /// Changes what is known, on a thread that may wait for the disk.
@@ -295,5 +302,19 @@ impl Attestation for AttestSession {
         self.local()?;
         change(book, move |book| book.forget(&request.node)).await?;
         Ok(ForgetResponse::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_who_may_connect_is_a_node_and_no_administrator() {
+        let unix = |uid| administers(&Peer::Unix { uid, pid: None });
+        let own = rustix::process::geteuid().as_raw();
+        assert!(unix(0) && unix(own));
+        assert!(!unix(own + 1000));
+        assert!(!administers(&Peer::Tls { name: "a".to_owned(), from: String::new() }));
     }
 }
