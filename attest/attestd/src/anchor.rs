@@ -99,7 +99,11 @@ impl Shims {
         let mut shown = Vec::new();
         for (seq, about) in self.lists()? {
             let anchored = self.anchored().get(&seq).copied().unwrap_or(0);
-            let Ok(events) = kept::events(&self.folder, seq, 0) else { continue };
+            let events = match kept::events(&self.folder, seq, 0) {
+                Ok(events) => events,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(AnchorError::Folder(self.folder.clone(), error)),
+            };
             // Made and closed, with nothing in between: the event says so, not the file.
             let key = Key::new(&about.secret, seq, &about.id);
             let second = events.get(1).filter(|_| anchored > 1).map(|(_, value)| *value);
@@ -251,5 +255,19 @@ mod tests {
         shims.anchored().insert(1, 3);
         shims.tidy();
         assert!(shims.lists().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_list_that_can_t_be_read_is_not_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        list(folder.path());
+        let shims = Shims::open(folder.path()).unwrap();
+        shims.anchored().insert(1, 3);
+        assert_eq!(shims.shown().unwrap().len(), 1);
+        let events = folder.path().join("1.events");
+        fs::remove_file(&events).unwrap();
+        assert_eq!(shims.shown().unwrap().len(), 0, "removed meanwhile");
+        fs::create_dir(&events).unwrap();
+        assert!(shims.shown().is_err());
     }
 }
