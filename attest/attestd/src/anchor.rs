@@ -208,7 +208,11 @@ pub fn follow(shims: Arc<Shims>, node: Arc<Node>, log: Logger) -> Result<(), Anc
                     Ok(event) if is_news(event.file_name()) => break,
                     Ok(_) => {}
                     Err(rustix::io::Errno::INTR) => {}
-                    Err(_) => return,
+                    Err(errno) => {
+                        warn!(log, "lists of shims are anchored only when evidence is asked for";
+                            "error" => %errno);
+                        return;
+                    }
                 }
             }
             std::thread::sleep(GATHER);
