@@ -198,7 +198,10 @@ impl Attestation for AttestSession {
         let mut asks: Enrol = read(&request.enrol)?;
         asks.node = lacre_types::escape(asks.node.as_bytes()).chars().take(253).collect();
         let ek = Public::parse(&asks.ek.public).map_err(invalid)?;
-        book.may_enrol(&self.principal, &ek.name()).map_err(refused)?;
+        book.may_enrol(&self.principal, &ek.name()).map_err(|error| {
+            self.server.not_enrolled(&self.peer, &error.to_string());
+            refused(error)
+        })?;
         let begun = Pending::begin(&asks, &book.config.admission, random()?, now());
         let (pending, proof) = begun.map_err(|error| self.not_enrolled(&error))?;
         *self.pending() = Some((pending, Instant::now()));

@@ -23,9 +23,11 @@ fn over_tls_a_node_is_its_certificate_and_one_tpm() {
     let other = Node::of(Swtpm::other());
     let agent = other.agent(&server.args(), &[]);
     agent.wait_for("another TPM");
+    server.policyd.wait_for("another TPM");
     drop(agent);
     let agent = node.agent(&server.local(), &[]);
     agent.wait_for("one TPM is one node");
+    server.policyd.wait_for("one TPM is one node");
     drop(agent);
     let agent = other.agent(&server.local(), &[]);
     agent.wait_for("not known to be of a real TPM");
