@@ -142,15 +142,22 @@ fn read<T: DeserializeOwned>(message: &[u8]) -> ttrpc::Result<T> {
 
 /// Leaves out what does not fit a message: of what is said of each node, never a node.
 fn fit(nodes: &mut [Node]) {
-    let size = nodes.iter().map(|node| node.compute_size() + 16);
-    // Of most nodes there is a line or two.
-    if size.sum::<u64>() > 3 << 20 {
-        for node in nodes {
+    let shorter: [fn(&mut Node); 2] = [
+        |node| {
             node.findings.truncate(1);
             node.unchecked.clear();
             node.ek.clear();
             node.ak.clear();
+        },
+        |node| node.findings.iter_mut().for_each(|finding| finding.says.clear()),
+    ];
+    for shorten in shorter {
+        let size: u64 = nodes.iter().map(|node| node.compute_size() + 16).sum();
+        // Of most nodes there is a line or two.
+        if size <= 3 << 20 {
+            return;
         }
+        nodes.iter_mut().for_each(shorten);
     }
 }
 
@@ -310,7 +317,34 @@ impl Attestation for AttestSession {
 
 #[cfg(test)]
 mod tests {
+    use lacre_proto::attest::Finding;
+
     use super::*;
+
+    #[test]
+    fn a_fleet_fits_a_message_though_all_of_it_is_in_trouble() {
+        let finding =
+            || Finding { name: "TPM_GONE".to_owned(), says: "x".repeat(300), ..Finding::default() };
+        let node = |number: usize| Node {
+            principal: format!("tls:spiffe://example.org/node/node-{number}"),
+            node: format!("node-{number}"),
+            state: "unproven".to_owned(),
+            since: "2026-11-22T12:00:00Z".to_owned(),
+            evidence: "2026-11-22T12:00:00Z".to_owned(),
+            findings: vec![finding(), finding()],
+            ek: "00".repeat(34),
+            ..Node::default()
+        };
+        let mut nodes: Vec<Node> = (0..16_384).map(node).collect();
+        fit(&mut nodes);
+        assert!(nodes.iter().all(|node| node.findings[0].name == "TPM_GONE"));
+        let list = ListResponse { nodes, ..ListResponse::default() };
+        // ttrpc carries 4 MiB.
+        assert!(list.compute_size() < 4 << 20, "{} bytes", list.compute_size());
+        let mut few = vec![node(1)];
+        fit(&mut few);
+        assert_eq!(few, [node(1)]);
+    }
 
     #[test]
     fn a_user_who_may_connect_is_a_node_and_no_administrator() {
