@@ -1,6 +1,7 @@
 //! What is shown instead of evidence: another quote, an older one, and none at all.
 
 use lacre_attest::enrol::Challenge;
+use lacre_proto::MAX_PART;
 use lacre_proto::attest::{
     ActivateRequest, DeclineRequest, EnrolRequest, PollRequest, SubmitRequest, Wanted,
 };
@@ -35,9 +36,7 @@ fn answer(
 fn a_replayed_quote_and_one_over_other_pcrs_are_told() {
     let node = Node::new();
     let server = Server::start(&node, "interval: 3600\n", false);
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
-    drop(agent);
+    drop(server.trusted(&node));
     let (state, _) = answer(&server, &node, |nonce| node.quote(&["--nonce", nonce]));
     assert_eq!(state, "trusted");
     let few = |nonce: &str| node.quote(&["--nonce", nonce, "--pcrs", "0,10"]);
@@ -74,9 +73,7 @@ fn what_is_no_enrolment_and_no_evidence_is_refused() {
         }
     });
     // Evidence that is none leaves an enrolled node unproven, and says so.
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
-    drop(agent);
+    drop(server.trusted(&node));
     asking(&server.connector(), async |client| {
         client.poll(within(), &node.first_poll()).await.unwrap();
         let submit = |offset, part: Vec<u8>, last| SubmitRequest {
@@ -86,10 +83,14 @@ fn what_is_no_enrolment_and_no_evidence_is_refused() {
             ..SubmitRequest::default()
         };
         client.submit(within(), &submit(0, vec![b'{'; 10], false)).await.unwrap();
-        let wrong = [submit(11, Vec::new(), false), submit(u64::MAX, vec![1], true)];
-        let large = submit(10, vec![0; lacre_proto::MAX_PART + 1], false);
-        for request in wrong.into_iter().chain([large, submit(10, vec![b'}'], true)]) {
-            assert!(client.submit(within(), &request).await.is_err(), "{}", request.offset);
+        for (request, why) in [
+            (submit(11, Vec::new(), false), "10 bytes have come, and the part begins at 11"),
+            (submit(u64::MAX, vec![1], true), "10 bytes have come, and the part begins at 184"),
+            (submit(10, vec![0; MAX_PART + 1], false), "a part has at most"),
+            (submit(10, vec![b'}'], true), "the evidence can't be read"),
+        ] {
+            let refused = client.submit(within(), &request).await.unwrap_err();
+            assert!(refused.to_string().contains(why), "{refused}");
         }
         client.poll(within(), &node.first_poll()).await.unwrap();
         let (part, last) = (b"{\"version\":2}".to_vec(), true);

@@ -12,8 +12,7 @@ use crate::support::{Policyd, within};
 fn over_tls_a_node_is_its_certificate_and_one_tpm() {
     let node = Node::new();
     let server = Server::start(&node, "interval: 3600\n", true);
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let agent = server.trusted(&node);
     let (shown, _) = server.node();
     assert_eq!(shown["principal"], "tls:spiffe://example.org/node/a");
     drop(agent);

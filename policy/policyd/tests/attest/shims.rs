@@ -14,8 +14,7 @@ use crate::support::until;
 fn lists_that_shims_keep_are_anchored_and_shown_as_such() {
     let node = Node::new();
     let server = Server::start(&node, "interval: 3600\n", false);
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let agent = server.trusted(&node);
     let folder = node.at("evidence");
     assert!(folder.is_dir(), "the agent tells shims that it is there");
     let (digest, lines) = (Digest::sha256([3; 32]), server.node().0["lines"].as_u64().unwrap());
@@ -44,8 +43,7 @@ fn lists_that_shims_keep_are_anchored_and_shown_as_such() {
     // The agent dies, and a shim goes on.
     drop(agent);
     web.push(&digest, b"/bin/later").unwrap();
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let agent = server.trusted(&node);
     assert_eq!(server.node().0["fresh"], 2, "the line and its event");
 
     // The end of a list is cut off, and what stood there is put elsewhere.

@@ -43,13 +43,10 @@ fn a_tpm_that_is_slow_gone_or_reset_is_told_as_that() {
 
     // One that is reset with its machine is only told of.
     node.boot();
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
-    drop(agent);
+    drop(server.trusted(&node));
     node.swtpm.kill();
     node.swtpm.restart_at_same_port();
     node.boot();
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let _agent = server.trusted(&node);
     assert_eq!(server.findings(), ["REBOOTED"]);
 }

@@ -17,8 +17,7 @@ fn a_node_is_trusted_until_its_log_is_tampered_with() {
     reporter.report(record("c", "/early", Action::Skip)).unwrap();
     until("the early report", || server.trusts().len() == 1);
 
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let agent = server.trusted(&node);
     let (shown, status) = server.node();
     assert_eq!((shown["state"].as_str(), status), (Some("trusted"), Some(0)), "{shown}");
     assert_eq!(
@@ -117,8 +116,7 @@ fn reports_of_a_node_that_is_not_trusted_wait_where_they_are_refused() {
     let (reporter, _said) = server.reporter();
     reporter.report(record("c", "/waits", Action::Skip)).unwrap();
     server.policyd.wait_for("\"connected\"");
-    let agent = node.agent(&server.args(), &[]);
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let _agent = server.trusted(&node);
     until("the report", || server.trusts().len() == 1);
     assert_eq!(server.trusts(), [("/waits".to_owned(), "trusted".to_owned())]);
     reporter.stop(LONG);

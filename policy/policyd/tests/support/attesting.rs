@@ -86,6 +86,13 @@ impl Server {
         findings.map(|found| found["finding"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Starts a node's agent, and waits until the node is trusted.
+    pub(crate) fn trusted(&self, node: &Node) -> Agent {
+        let agent = node.agent(&self.args(), &[]);
+        assert_eq!(agent.state(), "trusted", "{:?}", self.node());
+        agent
+    }
+
     /// Wants evidence, and waits for the verdict.
     pub(crate) fn attest(&self, agent: &Agent) -> String {
         let asked = self.lacre(&["attest", "node-1"]);
