@@ -91,6 +91,20 @@ pub struct Written {
     waive: Vec<String>,
 }
 
+impl Written {
+    /// The first key in it that only who verifies a single quote has to name: who enrols nodes
+    /// knows their keys, and makes up the nonces.
+    #[must_use]
+    pub fn of_one_quote(&self) -> Option<&'static str> {
+        let named = [
+            ("attestationKey", self.attestation_key.is_some()),
+            ("makers", !self.makers.is_empty()),
+            ("nonce", self.nonce.is_some()),
+        ];
+        named.into_iter().find(|(_, is)| *is).map(|(key, _)| key)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WrittenHost {

@@ -1,12 +1,13 @@
 use lacre_proto::policy::{Report, ReportRequest};
 use lacre_proto::service::PolicyServiceClient;
+use lacre_proto::{CallError, within};
 
 use crate::counters::count;
 use crate::message::Answer;
 use crate::note::Note;
 use crate::reader::SpoolReader;
 use crate::reporter::Shared;
-use crate::session::{SessionError, within};
+use crate::session::SessionError;
 
 /// The bytes of one batch: small, for it is held in memory twice.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -50,7 +51,7 @@ pub(crate) async fn deliver(
         ..ReportRequest::default()
     };
     let answer =
-        service.report(within(), &request).await.map_err(SessionError::call("take a report"))?;
+        service.report(within(), &request).await.map_err(CallError::call("take a report"))?;
     let acknowledged = answer.acknowledged;
     let sent_last = batch.first + sent - 1;
     let protocol = SessionError::Protocol { acknowledged, sent: sent_last };

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use lacre_proto::policy::{CloseStreamRequest, WatchRequest};
 use lacre_proto::service::PolicyServiceClient;
-use lacre_proto::{Backoff, ConnectError, MAX_BATCH, WATCH};
+use lacre_proto::{Backoff, CONNECT, CallError, MAX_BATCH, WATCH, within};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
-use ttrpc::context::{Context, with_duration};
+use ttrpc::context::with_duration;
 
 use crate::adopt::{Delivered, Orphan, adopt};
 use crate::counters::count;
@@ -21,12 +21,6 @@ use crate::spool::SpoolError;
 
 mod register;
 
-/// How long a call may take. The server answers when the records are on its disk.
-const CALL: Duration = Duration::from_secs(30);
-
-/// How long making a connection may take.
-const CONNECT: Duration = Duration::from_secs(10);
-
 /// How often dead spools are looked for.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -36,18 +30,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// Why a connection to the policy server ended, or never was.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// There is none.
-    #[error("reaching the policy server")]
-    Connect(#[source] ConnectError),
-    /// A call failed.
-    #[error("asking the policy server to {doing}")]
-    Call {
-        /// What was asked for.
-        doing: &'static str,
-        /// What went wrong.
-        #[source]
-        source: ttrpc::Error,
-    },
+    /// There is none, or a call failed.
+    #[error(transparent)]
+    Server(#[from] CallError),
     /// It acknowledges what it was never sent, or refuses what it asks for.
     #[error("the policy server acknowledges {acknowledged}, and {sent} was sent")]
     Protocol {
@@ -62,18 +47,10 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    pub(crate) const fn call(doing: &'static str) -> impl FnOnce(ttrpc::Error) -> Self {
-        move |source| Self::Call { doing, source }
-    }
-
     /// Whether the server answered, and said no: the connection stands.
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Call { source: ttrpc::Error::RpcStatus(_), .. })
+    const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Server(error) if error.is_refusal())
     }
-}
-
-pub(crate) fn within() -> Context {
-    with_duration(CALL)
 }
 
 /// Starts the thread that talks to the server.
@@ -161,7 +138,7 @@ impl<'a> Session<'a> {
                         }
                     }
                 }
-                Err(error) => SessionError::Connect(error),
+                Err(error) => CallError::Connect(error).into(),
             };
             count(&self.shared.counting.disconnected, 1);
             if !std::mem::replace(&mut told, true) {
@@ -270,7 +247,7 @@ impl<'a> Session<'a> {
         service
             .close_stream(within(), &request)
             .await
-            .map_err(SessionError::call("close a stream"))?;
+            .map_err(CallError::call("close a stream"))?;
         if let Some(orphan) = self.orphans.pop() {
             let (stream, records) = (orphan.stream.clone(), orphan.records);
             self.delivered.streams += 1;
@@ -292,7 +269,7 @@ impl<'a> Session<'a> {
             service
                 .close_stream(within(), &request)
                 .await
-                .map_err(SessionError::call("close a stream"))?;
+                .map_err(CallError::call("close a stream"))?;
         }
         Ok(())
     }
@@ -315,7 +292,7 @@ async fn watch_policy(
             }
             // A server that does not hold the answer back is not asked without end.
             Ok(_) => sleep_until(asked + Duration::from_secs(1)).await,
-            Err(source) => return SessionError::Call { doing: "tell of policy changes", source },
+            Err(error) => return CallError::call("tell of policy changes")(error).into(),
         }
     }
 }

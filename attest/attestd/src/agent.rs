@@ -8,17 +8,13 @@ use lacre_proto::attest::{
     ActivateRequest, AttestationClient, DeclineRequest, EnrolRequest, PollRequest, Secret,
     SubmitRequest, Wanted,
 };
-use lacre_proto::{Backoff, ConnectError, Connector, MAX_PART, WATCH};
+use lacre_proto::{Backoff, CALL, CONNECT, CallError, Connector, MAX_PART, WATCH, within};
 use slog::{Logger, info, warn};
 use tokio::time::{Instant, sleep, sleep_until};
-use ttrpc::context::{Context, with_duration};
+use ttrpc::context::with_duration;
 
 use crate::node::{Node, NodeError, Shown};
 use lacre_types::chain;
-
-/// How long a call may take, and making a connection.
-const CALL: Duration = Duration::from_secs(30);
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long a verdict may take: a list of a million lines, behind others.
 const VERDICT: Duration = Duration::from_secs(180);
@@ -32,28 +28,14 @@ const POLL: Duration = Duration::from_secs(1);
 /// Why a connection to the server ended, or never was.
 #[derive(Debug, thiserror::Error)]
 enum AgentError {
-    #[error("reaching the policy server")]
-    Connect(#[source] ConnectError),
-    #[error("asking the policy server to {doing}")]
-    Call {
-        doing: &'static str,
-        #[source]
-        source: ttrpc::Error,
-    },
+    #[error(transparent)]
+    Server(#[from] CallError),
     #[error("the policy server's {0} can't be read")]
     Answer(&'static str, #[source] serde_json::Error),
     #[error("this node can't answer")]
-    Node(#[source] NodeError),
+    Node(#[from] NodeError),
     #[error("a thread of this process ended")]
     Thread(#[source] tokio::task::JoinError),
-}
-
-fn call(doing: &'static str) -> impl FnOnce(ttrpc::Error) -> AgentError {
-    move |source| AgentError::Call { doing, source }
-}
-
-fn within() -> Context {
-    with_duration(CALL)
 }
 
 /// Answers the server, for ever.
@@ -68,7 +50,7 @@ pub async fn serve(node: Arc<Node>, connector: &Connector, log: &Logger) {
                 info!(log, "connected"; "server" => %connector.address());
                 agent.session(&AttestationClient::new(client)).await
             }
-            Err(error) => AgentError::Connect(error),
+            Err(error) => CallError::Connect(error).into(),
         };
         if began.elapsed() > BACKOFF.1 {
             backoff.reset();
@@ -112,13 +94,13 @@ impl Agent {
     }
 
     async fn turn(&mut self, server: &AttestationClient) -> Result<(), AgentError> {
-        let ak = self.ask(Node::public).await?.map_err(AgentError::Node)?.unwrap_or_default();
+        let ak = self.ask(Node::public).await??.unwrap_or_default();
         let (node, first) = (self.node.name().to_owned(), self.first);
         let request = PollRequest { node, ak, first, ..PollRequest::default() };
         let answer = server
             .poll(with_duration(WATCH + CONNECT), &request)
             .await
-            .map_err(call("say what is wanted"))?;
+            .map_err(CallError::call("say what is wanted"))?;
         match answer.wanted.enum_value_or(Wanted::NOTHING) {
             Wanted::NOTHING => Ok(()),
             Wanted::ENROL => self.enrol(server).await,
@@ -132,17 +114,17 @@ impl Agent {
     }
 
     async fn enrol(&self, server: &AttestationClient) -> Result<(), AgentError> {
-        let enrol = self.ask(Node::enrol).await?.map_err(AgentError::Node)?;
+        let enrol = self.ask(Node::enrol).await??;
         let enrol = serde_json::to_vec(&enrol).unwrap_or_default();
         let request = EnrolRequest { enrol, ..EnrolRequest::default() };
-        let answer = server.enrol(within(), &request).await.map_err(call("enrol this node"))?;
+        let answer =
+            server.enrol(within(), &request).await.map_err(CallError::call("enrol this node"))?;
         let proof: Proof = serde_json::from_slice(&answer.proof)
             .map_err(|error| AgentError::Answer("credential", error))?;
-        let activated =
-            self.ask(move |node| node.activate(&proof)).await?.map_err(AgentError::Node)?;
+        let activated = self.ask(move |node| node.activate(&proof)).await??;
         let activated = serde_json::to_vec(&activated).unwrap_or_default();
         let request = ActivateRequest { activated, ..ActivateRequest::default() };
-        server.activate(within(), &request).await.map_err(call("enrol this node"))?;
+        server.activate(within(), &request).await.map_err(CallError::call("enrol this node"))?;
         info!(self.log, "enrolled");
         Ok(())
     }
@@ -159,7 +141,10 @@ impl Agent {
                 let (reason, detail) = (error.reason().to_owned(), chain(&error));
                 warn!(self.log, "there is no evidence"; "reason" => &reason, "error" => &detail);
                 let request = DeclineRequest { reason, detail, ..DeclineRequest::default() };
-                server.decline(within(), &request).await.map_err(call("note a refusal"))?;
+                server
+                    .decline(within(), &request)
+                    .await
+                    .map_err(CallError::call("note a refusal"))?;
                 return Ok(());
             }
         };
@@ -186,8 +171,10 @@ impl Agent {
                 ..SubmitRequest::default()
             };
             let limit = with_duration(if last { VERDICT } else { CALL });
-            let answer =
-                server.submit(limit, &request).await.map_err(call("take this node's evidence"))?;
+            let answer = server
+                .submit(limit, &request)
+                .await
+                .map_err(CallError::call("take this node's evidence"))?;
             if let Some(node) = answer.node.as_ref() {
                 let findings: Vec<_> = node.findings.iter().map(|f| f.name.as_str()).collect();
                 info!(self.log, "attested"; "state" => &node.state, "bytes" => bytes.len(),

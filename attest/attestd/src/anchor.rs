@@ -99,7 +99,11 @@ impl Shims {
         let mut shown = Vec::new();
         for (seq, about) in self.lists()? {
             let anchored = self.anchored().get(&seq).copied().unwrap_or(0);
-            let Ok(events) = kept::events(&self.folder, seq, 0) else { continue };
+            let events = match kept::events(&self.folder, seq, 0) {
+                Ok(events) => events,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(AnchorError::Folder(self.folder.clone(), error)),
+            };
             // Made and closed, with nothing in between: the event says so, not the file.
             let key = Key::new(&about.secret, seq, &about.id);
             let second = events.get(1).filter(|_| anchored > 1).map(|(_, value)| *value);
@@ -148,6 +152,12 @@ impl Shims {
         }
     }
 
+    /// Whether nothing of a list waits for the TPM.
+    fn is_anchored(&self, seq: u64) -> bool {
+        let anchored = self.anchored().get(&seq).copied().unwrap_or(0);
+        kept::events(&self.folder, seq, anchored).is_ok_and(|events| events.is_empty())
+    }
+
     /// Removes the lists of containers that are long gone.
     fn tidy(&self) {
         for (seq, _) in self.lists().unwrap_or_default() {
@@ -156,7 +166,10 @@ impl Shims {
             let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
             let old = modified.ok().and_then(|then| then.elapsed().ok());
             // Its writer holds a lock as long as it lives.
-            if old.is_some_and(|old| old > STAYS) && file.try_lock().is_ok() {
+            if old.is_some_and(|old| old > STAYS)
+                && file.try_lock().is_ok()
+                && self.is_anchored(seq)
+            {
                 kept::remove(&self.folder, seq);
                 self.anchored().remove(&seq);
             }
@@ -195,7 +208,11 @@ pub fn follow(shims: Arc<Shims>, node: Arc<Node>, log: Logger) -> Result<(), Anc
                     Ok(event) if is_news(event.file_name()) => break,
                     Ok(_) => {}
                     Err(rustix::io::Errno::INTR) => {}
-                    Err(_) => return,
+                    Err(errno) => {
+                        warn!(log, "lists of shims are anchored only when evidence is asked for";
+                            "error" => %errno);
+                        return;
+                    }
                 }
             }
             std::thread::sleep(GATHER);
@@ -211,4 +228,50 @@ fn is_news(name: Option<&std::ffi::CStr>) -> bool {
         let name = name.to_bytes();
         name.ends_with(b".events") || name.ends_with(b".json")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use lacre_attest::container::kept::Kept;
+    use lacre_types::Digest;
+
+    use super::*;
+
+    /// A container that ran something and is gone.
+    fn list(folder: &Path) {
+        let about = About { id: "test/web".to_owned(), image: None, secret: Secret::new([7; 32]) };
+        let mut list = Kept::create(folder, 1, &about).unwrap();
+        list.push(&Digest::sha256([1; 32]), b"/bin/app").unwrap();
+        list.close().unwrap();
+    }
+
+    #[test]
+    fn a_list_is_not_removed_before_it_is_anchored() {
+        let folder = tempfile::tempdir().unwrap();
+        let shims = Shims::open(folder.path()).unwrap();
+        list(folder.path());
+        let events = File::options().append(true).open(folder.path().join("1.events")).unwrap();
+        events.set_modified(SystemTime::now() - 2 * STAYS).unwrap();
+        shims.tidy();
+        assert_eq!(shims.lists().unwrap().len(), 1);
+        shims.anchored().insert(1, 3);
+        shims.tidy();
+        assert!(shims.lists().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_list_that_can_t_be_read_is_not_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        list(folder.path());
+        let shims = Shims::open(folder.path()).unwrap();
+        shims.anchored().insert(1, 3);
+        assert_eq!(shims.shown().unwrap().len(), 1);
+        let events = folder.path().join("1.events");
+        fs::remove_file(&events).unwrap();
+        assert_eq!(shims.shown().unwrap().len(), 0, "removed meanwhile");
+        fs::create_dir(&events).unwrap();
+        assert!(shims.shown().is_err());
+    }
 }

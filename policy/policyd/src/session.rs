@@ -95,6 +95,13 @@ pub(crate) fn status(code: Code, message: impl ToString) -> ttrpc::Error {
     ttrpc::Error::RpcStatus(ttrpc::get_status(code, message.to_string()))
 }
 
+/// Leave to do one call more on a connection that may do so many at a time.
+pub(crate) fn permit(calls: &Semaphore, most: usize) -> ttrpc::Result<SemaphorePermit<'_>> {
+    calls
+        .try_acquire()
+        .map_err(|_| status(Code::RESOURCE_EXHAUSTED, format!("more than {most} calls at a time")))
+}
+
 fn refused(refusal: Refusal) -> ttrpc::Error {
     let code = match refusal {
         Refusal::NotYours => Code::PERMISSION_DENIED,
@@ -123,9 +130,7 @@ impl Session {
     }
 
     fn call(&self) -> ttrpc::Result<SemaphorePermit<'_>> {
-        self.calls.try_acquire().map_err(|_| {
-            status(Code::RESOURCE_EXHAUSTED, format!("more than {CALLS} calls at a time"))
-        })
+        permit(&self.calls, CALLS)
     }
 
     /// The version that this node is told: another when what is thought of it changes, so

@@ -7,17 +7,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lacre_report::{Answer, Config, Events, Note, Reporter, StoredPolicy};
+use lacre_report::{Config, Reporter};
 use lacre_types::Action;
-use support::{Ca, LONG, Policyd, record, until};
-
-struct Deaf;
-
-impl Events for Deaf {
-    fn policy(&self, _: &str, _: &str, _: &StoredPolicy) {}
-    fn answer(&self, _: u64, _: &Answer, _: bool, _: &str) {}
-    fn note(&self, _: Note) {}
-}
+use support::{Ca, LONG, Policyd, Quiet, record, until};
 
 /// Anonymous memory of this process, in KiB.
 fn anonymous() -> u64 {
@@ -36,7 +28,7 @@ fn a_reporter_over_tls_stays_small_and_quick() {
     let mut config = Config::new("node", dir.path().join("node"));
     config.records = Some(dir.path().join("violations.jsonl"));
     config.server = Some(to);
-    let reporter = Reporter::start(config, Arc::new(Deaf)).unwrap();
+    let reporter = Reporter::start(config, Arc::new(Quiet)).unwrap();
     until("it is connected", || reporter.counters().connected == 1);
     let idle = anonymous() - before;
     let began = Instant::now();

@@ -10,7 +10,7 @@ use std::process::Command;
 use lacre_proto::policy::StatusRequest;
 use lacre_proto::service::PolicyServiceClient;
 use lacre_proto::{Connector, TlsFiles};
-use support::{LONG, Policyd, free_port, policy_text};
+use support::{Policyd, flags, free_port, over, policy_text, within};
 
 #[test]
 fn the_certificates_of_the_guide_connect_a_node() {
@@ -29,21 +29,16 @@ fn the_certificates_of_the_guide_connect_a_node() {
     .unwrap();
     let file = |name: &str| dir.path().join(name);
     let mut args = vec!["--listen".to_owned(), format!("unix://{}", file("s").display())];
-    for (flag, name) in
-        [("--cert", "server.pem"), ("--key", "server.key"), ("--client-ca", "ca.pem")]
-    {
-        args.extend([flag.to_owned(), file(name).display().to_string()]);
-    }
+    let server = TlsFiles { cert: file("server.pem"), key: file("server.key"), ca: file("ca.pem") };
+    args.extend(flags(&server, "--client-ca"));
     // The policy's PORT is the TLS port.
     let _server = Policyd::start(dir.path(), &args);
     let files = TlsFiles { cert: file("node-1.pem"), key: file("node-1.key"), ca: file("ca.pem") };
     let address = format!("tls://localhost:{port}").parse().unwrap();
     let to = Connector::new(address, Some(files)).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let client = PolicyServiceClient::new(to.connect(LONG).await.unwrap());
-        let context = ttrpc::context::with_duration(LONG);
-        let status = client.status(context, &StatusRequest::default()).await.unwrap();
+    over(&to, async |client| {
+        let client = PolicyServiceClient::new(client);
+        let status = client.status(within(), &StatusRequest::default()).await.unwrap();
         assert_eq!(status.nodes[0].principal, "tls:spiffe://example.org/node/node-1");
     });
 }

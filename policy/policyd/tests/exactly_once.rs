@@ -13,19 +13,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use lacre_proto::{Connector, TlsFiles};
-use lacre_report::{Answer, Config, Events, Note, Reporter, StoredPolicy, deliver_orphans};
+use lacre_report::{Config, Reporter, deliver_orphans};
 use lacre_types::Action;
-use support::{Ca, LONG, Policyd, record, until};
-
-struct Quiet;
-
-impl Events for Quiet {
-    fn policy(&self, _: &str, _: &str, _: &StoredPolicy) {}
-    fn answer(&self, _: u64, _: &Answer, _: bool, _: &str) {}
-    fn note(&self, note: Note) {
-        eprintln!("{note}: {:?}", note.error());
-    }
-}
+use support::{Ca, LONG, Policyd, Quiet, record, until};
 
 /// Not a test: what a client process runs. It reports `/NAME/FROM` to `/NAME/TO`, a
 /// millisecond apart, and prints the number of each when the call has returned.

@@ -7,7 +7,6 @@ mod support;
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,10 +23,10 @@ use lacre_proto::{
 use lacre_report::Entry;
 use lacre_types::Action;
 use rcgen::SanType;
-use support::{Ca, LONG, free_port, ledger, policy_text, record};
+use support::{Ca, LONG, free_port, ledger, policy_text, record, within};
+use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use ttrpc::r#async::Service;
-use ttrpc::context::with_duration;
 
 /// The server itself, with an ear at its notices.
 struct Spy(Door, mpsc::Sender<String>);
@@ -43,6 +42,8 @@ impl Host for Spy {
 }
 
 struct Running {
+    dir: TempDir,
+    ca: Ca,
     address: Address,
     notices: mpsc::Receiver<String>,
     stop: watch::Sender<bool>,
@@ -50,21 +51,27 @@ struct Running {
 }
 
 impl Running {
-    async fn start(dir: &Path, ca: &Ca, limits: Limits) -> Self {
-        std::fs::write(dir.join("policy.yaml"), policy_text("SKIP")).unwrap();
-        let policy = Current::load(&dir.join("policy.yaml")).unwrap();
-        let (ledger, _writer, _) = Ledger::open(&dir.join("state"), 1 << 20).unwrap();
+    async fn start(limits: Limits) -> Self {
+        let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ours"));
+        let at = |file: &str| dir.path().join(file);
+        std::fs::write(at("policy.yaml"), policy_text("SKIP")).unwrap();
+        let policy = Current::load(&at("policy.yaml")).unwrap();
+        let (ledger, _writer, _) = Ledger::open(&at("state"), 1 << 20).unwrap();
         let (stop, stopped) = watch::channel(false);
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let server = Server::new(policy, ledger, None, stopped.clone(), log).unwrap();
         let (sender, notices) = mpsc::channel(1000);
-        let tls = Arc::new(ServerTls::load(ca.server(dir)).unwrap());
+        let tls = Arc::new(ServerTls::load(ca.server(dir.path())).unwrap());
         let port = free_port();
         let bound = Bound::tls("127.0.0.1", port, tls).await.unwrap();
         let spy = Arc::new(Spy(Door(Arc::new(server)), sender));
         let serving = tokio::spawn(serve(vec![bound], spy, limits, stopped));
         let address = Address::Tls { host: "127.0.0.1".into(), port };
-        Self { address, notices, stop, serving }
+        Self { dir, ca, address, notices, stop, serving }
+    }
+
+    fn node(&self, name: &str) -> TlsFiles {
+        self.ca.node(self.dir.path(), name)
     }
 
     fn to(&self, files: &TlsFiles) -> Connector {
@@ -87,10 +94,30 @@ impl Running {
         }
     }
 
+    async fn client(&self, files: &TlsFiles) -> PolicyServiceClient {
+        PolicyServiceClient::new(self.to(files).connect(LONG).await.unwrap())
+    }
+
+    /// Whether who comes with these is turned away. In TLS 1.3 the client is done before the
+    /// server has seen its certificate.
+    async fn refuses(&self, files: &TlsFiles) -> bool {
+        match self.to(files).connect(LONG).await {
+            Ok(client) => !works(&PolicyServiceClient::new(client)).await,
+            Err(_) => true,
+        }
+    }
+
     async fn end(self) {
         self.stop.send_replace(true);
         tokio::time::timeout(LONG, self.serving).await.unwrap().unwrap();
     }
+}
+
+const STREAM: &str = "0123456789abcdef0123456789abcdef";
+
+/// A record, as a reporter sends it.
+fn line() -> Vec<u8> {
+    Entry::from(record("c", "/x", Action::Skip)).encode()
 }
 
 fn quick() -> Limits {
@@ -98,11 +125,7 @@ fn quick() -> Limits {
 }
 
 async fn works(client: &PolicyServiceClient) -> bool {
-    client.status(with_duration(LONG), &StatusRequest::default()).await.is_ok()
-}
-
-async fn good(running: &Running, files: &TlsFiles) -> PolicyServiceClient {
-    PolicyServiceClient::new(running.to(files).connect(LONG).await.unwrap())
+    client.status(within(), &StatusRequest::default()).await.is_ok()
 }
 
 async fn report(
@@ -119,7 +142,7 @@ async fn report(
         reports: reports.collect(),
         ..ReportRequest::default()
     };
-    client.report(with_duration(LONG), &request).await
+    client.report(within(), &request).await
 }
 
 fn code(result: ttrpc::Result<ReportResponse>) -> ttrpc::Code {
@@ -131,29 +154,22 @@ fn code(result: ttrpc::Result<ReportResponse>) -> ttrpc::Code {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_no_good_certificate_is_refused_and_logged() {
-    let dir = tempfile::tempdir().unwrap();
-    let (ca, strange) = (Ca::new("ours"), Ca::new("theirs"));
-    let mut running = Running::start(dir.path(), &ca, quick()).await;
-    let node = ca.node(dir.path(), "a");
-    let client = good(&running, &node).await;
+    let strange = Ca::new("theirs");
+    let mut running = Running::start(quick()).await;
+    let node = running.node("a");
+    let client = running.client(&node).await;
     assert!(works(&client).await);
 
     let uri = |name: &str| SanType::URI(name.to_owned().try_into().unwrap());
-    // In TLS 1.3 the client is done before the server has seen its certificate.
-    let refused = async |files: &TlsFiles| match running.to(files).connect(LONG).await {
-        Ok(client) => !works(&PolicyServiceClient::new(client)).await,
-        Err(_) => true,
-    };
-    let wrong = strange.issue(dir.path(), "wrong", uri("spiffe://example.org/node/a"), 30, &ca);
-    assert!(refused(&wrong).await);
-    let expired = ca.issue(dir.path(), "expired", uri("spiffe://example.org/node/a"), -1, &ca);
-    assert!(refused(&expired).await);
-    let nameless =
-        ca.issue(dir.path(), "nameless", SanType::IpAddress([9, 9, 9, 9].into()), 30, &ca);
-    assert!(refused(&nameless).await);
+    let (dir, ca) = (running.dir.path(), &running.ca);
+    let wrong = strange.issue(dir, "wrong", uri("spiffe://example.org/node/a"), 30, ca);
+    assert!(running.refuses(&wrong).await);
+    let expired = ca.issue(dir, "expired", uri("spiffe://example.org/node/a"), -1, ca);
+    assert!(running.refuses(&expired).await);
+    let nameless = ca.issue(dir, "nameless", SanType::IpAddress([9, 9, 9, 9].into()), 30, ca);
+    assert!(running.refuses(&nameless).await);
     // A node that trusts another CA refuses the server.
-    let distrusts =
-        ca.issue(dir.path(), "distrusts", uri("spiffe://example.org/node/b"), 30, &strange);
+    let distrusts = ca.issue(dir, "distrusts", uri("spiffe://example.org/node/b"), 30, &strange);
     assert!(running.to(&distrusts).connect(LONG).await.is_err());
 
     assert!(running.noticed("Handshake").await.contains("UnknownIssuer"));
@@ -184,10 +200,8 @@ async fn who_has_no_good_certificate_is_refused_and_logged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_speaks_no_tls_or_nothing_at_all_holds_up_nobody() {
-    let dir = tempfile::tempdir().unwrap();
-    let ca = Ca::new("ours");
     let limits = Limits { handshakes_of_one: 8, ..quick() };
-    let mut running = Running::start(dir.path(), &ca, limits).await;
+    let mut running = Running::start(limits).await;
     let mut plain = running.tcp();
     plain.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(running.noticed("Handshake").await.contains("InvalidContentType"));
@@ -210,18 +224,16 @@ async fn who_speaks_no_tls_or_nothing_at_all_holds_up_nobody() {
     for _ in 0..8 {
         running.noticed("Stalled").await;
     }
-    let client = good(&running, &ca.node(dir.path(), "a")).await;
+    let client = running.client(&running.node("a")).await;
     assert!(works(&client).await);
     running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_frames_and_messages_harm_their_own_connection_at_most() {
-    let dir = tempfile::tempdir().unwrap();
-    let ca = Ca::new("ours");
     let idle = Limits { idle: Duration::from_secs(1), ..quick() };
-    let mut running = Running::start(dir.path(), &ca, idle).await;
-    let node = ca.node(dir.path(), "a");
+    let mut running = Running::start(idle).await;
+    let node = running.node("a");
 
     // A request whose payload is no protobuf is answered with an error.
     let client = running.to(&node).connect(LONG).await.unwrap();
@@ -255,28 +267,24 @@ async fn broken_frames_and_messages_harm_their_own_connection_at_most() {
         assert!(answer.len() < 4096);
     }
     running.noticed("Closed").await;
-    let client = good(&running, &node).await;
+    let client = running.client(&node).await;
     assert!(works(&client).await);
     running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_cannot_write_anothers_stream_nor_see_the_others() {
-    let dir = tempfile::tempdir().unwrap();
-    let ca = Ca::new("ours");
-    let running = Running::start(dir.path(), &ca, quick()).await;
-    let a = good(&running, &ca.node(dir.path(), "a")).await;
-    let b = good(&running, &ca.node(dir.path(), "b")).await;
-    let stream = "0123456789abcdef0123456789abcdef";
-    let line = || Entry::from(record("c", "/x", Action::Skip)).encode();
-    assert_eq!(report(&a, stream, 1, vec![line(), line()]).await.unwrap().acknowledged, 2);
-    assert_eq!(code(report(&b, stream, 3, vec![line()]).await), ttrpc::Code::PERMISSION_DENIED);
-    assert_eq!(report(&a, stream, 2, vec![line(), line()]).await.unwrap().acknowledged, 3);
-    assert_eq!(report(&a, stream, 9, vec![line()]).await.unwrap().acknowledged, 3, "a hole");
-    let written = ledger(&dir.path().join("state"));
+    let running = Running::start(quick()).await;
+    let a = running.client(&running.node("a")).await;
+    let b = running.client(&running.node("b")).await;
+    assert_eq!(report(&a, STREAM, 1, vec![line(), line()]).await.unwrap().acknowledged, 2);
+    assert_eq!(code(report(&b, STREAM, 3, vec![line()]).await), ttrpc::Code::PERMISSION_DENIED);
+    assert_eq!(report(&a, STREAM, 2, vec![line(), line()]).await.unwrap().acknowledged, 3);
+    assert_eq!(report(&a, STREAM, 9, vec![line()]).await.unwrap().acknowledged, 3, "a hole");
+    let written = ledger(&running.dir.path().join("state"));
     assert_eq!(written.iter().map(|line| line.seq).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(written.iter().all(|line| line.owner == "tls:spiffe://example.org/node/a"));
-    let status = b.status(with_duration(LONG), &StatusRequest::default()).await.unwrap();
+    let status = b.status(within(), &StatusRequest::default()).await.unwrap();
     assert_eq!(status.nodes.len(), 1);
     assert_eq!(status.nodes[0].principal, "tls:spiffe://example.org/node/b");
     running.end().await;
@@ -284,26 +292,23 @@ async fn a_node_cannot_write_anothers_stream_nor_see_the_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_much_or_unreadable_is_refused_or_kept_as_it_came() {
-    let dir = tempfile::tempdir().unwrap();
-    let ca = Ca::new("ours");
     let limits = Limits { of_one: 3, ..quick() };
-    let mut running = Running::start(dir.path(), &ca, limits).await;
-    let node = ca.node(dir.path(), "a");
-    let client = good(&running, &node).await;
-    let stream = "0123456789abcdef0123456789abcdef";
-    let line = || Entry::from(record("c", "/x", Action::Skip)).encode();
+    let mut running = Running::start(limits).await;
+    let node = running.node("a");
+    let client = running.client(&node).await;
     let invalid = ttrpc::Code::INVALID_ARGUMENT;
-    assert_eq!(code(report(&client, stream, 1, vec![line(); 513]).await), invalid);
-    assert_eq!(code(report(&client, stream, 1, vec![vec![b' '; 200_000]]).await), invalid);
-    assert_eq!(code(report(&client, stream, 1, vec![vec![b' '; 100_000]; 20]).await), invalid);
+    assert_eq!(code(report(&client, STREAM, 1, vec![line(); 513]).await), invalid);
+    assert_eq!(code(report(&client, STREAM, 1, vec![vec![b' '; 200_000]]).await), invalid);
+    assert_eq!(code(report(&client, STREAM, 1, vec![vec![b' '; 100_000]; 20]).await), invalid);
     assert_eq!(code(report(&client, "../../etc", 1, vec![line()]).await), invalid);
-    assert_eq!(code(report(&client, stream, 0, vec![line()]).await), invalid);
-    assert_eq!(code(report(&client, stream, u64::MAX, vec![line()]).await), invalid);
+    assert_eq!(code(report(&client, STREAM, 0, vec![line()]).await), invalid);
+    assert_eq!(code(report(&client, STREAM, u64::MAX, vec![line()]).await), invalid);
 
     let odd = vec![b"{\"a\":\n1}".to_vec(), b"\xff\0\n".to_vec(), line(), Vec::new()];
-    let answer = report(&client, stream, 1, odd).await.unwrap();
+    let answer = report(&client, STREAM, 1, odd).await.unwrap();
     assert_eq!((answer.acknowledged, answer.unreadable), (4, vec![1, 2, 4]));
-    let text = std::fs::read_to_string(dir.path().join("state/reports-000001.jsonl")).unwrap();
+    let text =
+        std::fs::read_to_string(running.dir.path().join("state/reports-000001.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 5);
     assert!(text.contains(r#""unreadable":"\\xff\\u{0}\\n""#), "{text}");
 
@@ -318,23 +323,17 @@ async fn what_is_too_much_or_unreadable_is_refused_or_kept_as_it_came() {
         ..RegisterRequest::default()
     };
     let good_digest = format!("sha256:{}", "a".repeat(64));
-    let register =
-        async |request: &RegisterRequest| client.register(with_duration(LONG), request).await;
+    let register = async |request: &RegisterRequest| client.register(within(), request).await;
     assert!(register(&container("c", &good_digest, 10)).await.is_ok());
     assert!(register(&container("c", "sha256:abc", 10)).await.is_err());
     assert!(register(&container("", &good_digest, 10)).await.is_err());
     assert!(register(&container("d", &good_digest, 3_000_000)).await.is_ok());
     assert!(register(&container("e", &good_digest, 3_000_000)).await.is_err());
 
-    let second = good(&running, &node).await;
-    let third = good(&running, &node).await;
+    let second = running.client(&node).await;
+    let third = running.client(&node).await;
     assert!(works(&second).await && works(&third).await);
-    let fourth = running.to(&node).connect(LONG).await;
-    let refused = match fourth {
-        Ok(client) => !works(&PolicyServiceClient::new(client)).await,
-        Err(_) => true,
-    };
-    assert!(refused);
+    assert!(running.refuses(&node).await);
     running.noticed("Full").await;
     assert!(works(&second).await);
     running.end().await;

@@ -6,50 +6,21 @@
 mod support;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use lacre_policy::Effective;
 use lacre_proto::Connector;
 use lacre_proto::policy::{StatusRequest, StatusResponse};
 use lacre_proto::service::PolicyServiceClient;
-use lacre_report::{Answer, Config, Container, Events, Note, Reporter, StoredPolicy};
+use lacre_report::{Config, Note, Reporter, StoredPolicy};
 use lacre_types::{Action, ViolationKind};
-use support::{LONG, Policyd, policy_text, record};
-
-#[derive(Debug)]
-enum Said {
-    Policy(StoredPolicy),
-    Answer { number: u64, action: Action, overrules: bool },
-    Note(Note),
-}
-
-struct Ear(Sender<Said>);
-
-impl Events for Ear {
-    fn policy(&self, namespace: &str, container: &str, policy: &StoredPolicy) {
-        assert_eq!((namespace, container), ("test", "c"));
-        let _ = self.0.send(Said::Policy(policy.clone()));
-    }
-    fn answer(&self, number: u64, answer: &Answer, overrules: bool, _: &str) {
-        assert_eq!(answer.container_id, "c");
-        let _ = self.0.send(Said::Answer { number, action: answer.action, overrules });
-    }
-    fn note(&self, note: Note) {
-        let _ = self.0.send(Said::Note(note));
-    }
-}
+use support::{LONG, Policyd, Said, container, over, policy_text, record, within};
 
 fn reporter(dir: &Path, to: &Connector) -> (Reporter, Receiver<Said>) {
-    let (sender, said) = channel();
     let mut config = Config::new("node", dir.join("node"));
     config.server = Some(to.clone());
-    (Reporter::start(config, Arc::new(Ear(sender))).unwrap(), said)
-}
-
-fn container() -> Container {
-    Container { id: "c".into(), namespace: "test".into(), ..Container::default() }
+    support::reporter(config)
 }
 
 fn next_policy(said: &Receiver<Said>) -> (Action, String) {
@@ -62,11 +33,9 @@ fn next_policy(said: &Receiver<Said>) -> (Action, String) {
 }
 
 fn status(to: &Connector) -> StatusResponse {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let client = PolicyServiceClient::new(to.connect(LONG).await.unwrap());
-        let context = ttrpc::context::with_duration(LONG);
-        client.status(context, &StatusRequest::default()).await.unwrap()
+    over(to, async |client| {
+        let client = PolicyServiceClient::new(client);
+        client.status(within(), &StatusRequest::default()).await.unwrap()
     })
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use lacre_proto::policy::{RegisterRequest, UnregisterRequest};
 use lacre_proto::service::PolicyServiceClient;
+use lacre_proto::{CallError, within};
 
-use super::{Session, SessionError, within};
+use super::{Session, SessionError};
 use crate::deliver::hand_over;
 use crate::note::Note;
 use crate::policies::StoredPolicy;
@@ -35,7 +36,7 @@ impl Session<'_> {
             service
                 .unregister(within(), &request)
                 .await
-                .map_err(SessionError::call("forget a container"))?;
+                .map_err(CallError::call("forget a container"))?;
             told.remove(&key);
         }
         for (key, (change, container)) in wanted {
@@ -49,7 +50,7 @@ impl Session<'_> {
             let answer = match service
                 .register(within(), &request)
                 .await
-                .map_err(SessionError::call("register a container"))
+                .map_err(CallError::call("register a container"))
             {
                 Ok(mut answer) => {
                     if let Some(said) = answer.answer.take() {
@@ -61,10 +62,10 @@ impl Session<'_> {
                     policy.version
                 }
                 Err(error) if error.is_refusal() => {
-                    self.shared.events.note(Note::Unregistered(container.id.clone(), error));
+                    self.shared.events.note(Note::Unregistered(container.id.clone(), error.into()));
                     String::new()
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             told.insert(key, Told { change, server: server.to_owned(), answer });
         }

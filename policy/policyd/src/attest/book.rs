@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use super::config::{Config, Reports};
 use super::files::Files;
 use super::record::{Record, State, Told, now};
+use super::upload::Upload;
 
 /// The most nodes.
 const NODES: usize = 16_384;
@@ -148,8 +149,10 @@ impl Book {
             return Wanted::Enrol;
         }
         let now = now();
-        if first || record.due <= now {
-            let within = self.config.within.as_secs();
+        let within = self.config.within.as_secs();
+        // Later than ever is set: the clock was set back.
+        let longest = within.max(self.config.interval.as_secs());
+        if first || record.due <= now || record.due - now > longest {
             record.due = now + within;
             let selection = self.config.selection(principal);
             let challenge = record.known.challenge(nonce, selection, now, within);
@@ -160,22 +163,14 @@ impl Book {
 
     /// Whether a node with that endorsement key may be enrolled under that principal.
     pub(super) fn may_enrol(&self, principal: &str, ek_name: &[u8]) -> Result<(), Refused> {
-        let nodes = self.nodes();
-        if nodes.get(principal).is_some_and(|record| *record.known.ek_name != *ek_name) {
-            return Err(Refused::OtherTpm);
-        }
-        let same = nodes.values().find(|record| *record.known.ek_name == *ek_name);
-        match same.filter(|record| record.principal != principal) {
-            Some(other) => Err(Refused::OtherNode(other.principal.clone())),
-            None if nodes.len() >= NODES && !nodes.contains_key(principal) => Err(Refused::Full),
-            None => Ok(()),
-        }
+        may_enrol(&self.nodes(), principal, ek_name)
     }
 
     pub(super) fn enrol(&self, principal: &str, known: NodeState) -> Result<(), Refused> {
-        self.may_enrol(principal, &known.ek_name)?;
         {
             let mut nodes = self.nodes();
+            // Others may have enrolled since it was asked for.
+            may_enrol(&nodes, principal, &known.ek_name)?;
             let record = Record::enrolled(principal, known, nodes.get(principal));
             info!(self.log, "a node enrolled"; "principal" => principal,
                 "node" => &record.known.node);
@@ -184,14 +179,22 @@ impl Book {
         self.save(principal)
     }
 
+    /// Whether evidence of that node is wanted.
+    pub(super) fn asked(&self, principal: &str) -> Result<(), Refused> {
+        let nodes = self.nodes();
+        let record = nodes.get(principal).filter(|record| record.known.challenge.is_some());
+        record.map(drop).ok_or(Refused::Unasked)
+    }
+
     /// Verifies evidence that began to arrive then. Takes a processor for its time.
     fn judge(
         &self,
         principal: &str,
-        bytes: Vec<u8>,
+        upload: Upload,
         secrets: Vec<(String, Secret)>,
-        arrived: u64,
     ) -> Result<Node, Refused> {
+        // Its room is taken for as long as what was read from it is there.
+        let Upload { bytes, room: _room, arrived, .. } = upload;
         let known = self.nodes().get(principal).map(|record| record.known.clone());
         let known = known.filter(|known| known.challenge.is_some()).ok_or(Refused::Unasked)?;
         let evidence = match Evidence::parse(&bytes) {
@@ -232,15 +235,13 @@ impl Book {
     pub(super) async fn submit(
         self: &Arc<Self>,
         principal: &Arc<str>,
-        bytes: Vec<u8>,
+        upload: Upload,
         secrets: Vec<(String, Secret)>,
-        arrived: u64,
     ) -> Result<Node, Refused> {
         // Never closed.
         let _permit = self.verifying.acquire().await;
         let (book, principal) = (Arc::clone(self), Arc::clone(principal));
-        let judged =
-            tokio::task::spawn_blocking(move || book.judge(&principal, bytes, secrets, arrived));
+        let judged = tokio::task::spawn_blocking(move || book.judge(&principal, upload, secrets));
         judged.await.unwrap_or(Err(Refused::Unasked))
     }
 
@@ -336,3 +337,22 @@ impl Book {
         saved
     }
 }
+
+fn may_enrol(
+    nodes: &BTreeMap<String, Record>,
+    principal: &str,
+    ek_name: &[u8],
+) -> Result<(), Refused> {
+    if nodes.get(principal).is_some_and(|record| *record.known.ek_name != *ek_name) {
+        return Err(Refused::OtherTpm);
+    }
+    let same = nodes.values().find(|record| *record.known.ek_name == *ek_name);
+    match same.filter(|record| record.principal != principal) {
+        Some(other) => Err(Refused::OtherNode(other.principal.clone())),
+        None if nodes.len() >= NODES && !nodes.contains_key(principal) => Err(Refused::Full),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

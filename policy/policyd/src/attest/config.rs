@@ -62,6 +62,13 @@ pub enum ConfigError {
     /// A time is none.
     #[error("{}: `interval` and `within` are seconds, 1 to 86400", .0.display())]
     Time(PathBuf),
+    /// An expectation that is the server's own to have.
+    #[error(
+        "{}: `{}` is not for `expect` or `nodes`: the server asks that of each node anyway",
+        .0.display(),
+        .1
+    )]
+    Asked(PathBuf, &'static str),
     /// Nobody could be enrolled.
     #[error(
         "{}: no node could enrol: name the makers of your TPMs (`makers`), or the TPMs \
@@ -101,6 +108,12 @@ impl Config {
         }
         if written.makers.is_empty() && written.endorsement_keys.is_empty() {
             return Err(ConfigError::Nobody(path.to_owned()));
+        }
+        // They would be read, and never asked.
+        let expected = [&written.expect].into_iter().chain(written.nodes.values());
+        let asked = expected.map(Expectations::of_one_quote).find(Option::is_some);
+        if let Some(key) = asked.flatten() {
+            return Err(ConfigError::Asked(path.to_owned(), key));
         }
         let folder = path.parent().unwrap_or(Path::new("."));
         let keys = written.endorsement_keys.into_iter().map(|name| name.0).collect();
@@ -167,5 +180,17 @@ mod tests {
         let zero = load("interval: 0\nendorsementKeys: [00]\n");
         assert!(matches!(zero, Err(ConfigError::Time(_))));
         assert!(matches!(load("makers: [none.pem]\n"), Err(ConfigError::File(..))));
+    }
+
+    #[test]
+    fn what_the_server_asks_anyway_is_no_expectation() {
+        for (key, value) in [("makers", "[a.pem]"), ("nonce", "00"), ("attestationKey", "00")] {
+            let expect = format!("expect: {{{key}: {value}}}\n");
+            let nodes = format!("nodes: {{\"tls:a\": {{{key}: {value}}}}}\n");
+            for text in [expect, nodes] {
+                let error = load(&format!("endorsementKeys: [00]\n{text}")).unwrap_err();
+                assert!(matches!(error, ConfigError::Asked(_, found) if found == key), "{error:?}");
+            }
+        }
     }
 }

@@ -11,8 +11,8 @@ use sha2::Digest as _;
 
 use super::record::Record;
 
-/// A node's file is read up to here; one has some kilobytes, and more by its containers.
-const MOST: u64 = 64 << 20;
+/// A node's file is written and read up to here; one has some kilobytes, and more by its containers.
+const MOST: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
 /// The files' folder.
 #[derive(Debug)]
@@ -56,11 +56,15 @@ impl Files {
     }
 
     pub(super) fn write(&self, record: &Record) -> io::Result<()> {
+        let text = record.to_json()?;
+        if text.len() > MOST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let path = self.path(&record.principal);
         let part = path.with_extension("part");
         let mut file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        file.write_all(&record.to_json())?;
+        file.write_all(&text)?;
         file.sync_data()?;
         fs::rename(&part, &path)?;
         File::open(&self.0)?.sync_all()
@@ -76,6 +80,25 @@ impl Files {
 
 fn read(path: &Path) -> io::Result<Record> {
     let mut text = Vec::new();
-    File::open(path)?.take(MOST).read_to_end(&mut text)?;
+    File::open(path)?.take(MOST as u64).read_to_end(&mut text)?;
     Record::parse(&text).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::known;
+    use super::*;
+
+    #[test]
+    fn what_would_not_read_back_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, ..) = Files::open(dir.path()).unwrap();
+        let mut record = Record::enrolled("uid:0", known(1), None);
+        files.write(&record).unwrap();
+        record.known.node = "n".repeat(MOST);
+        assert_eq!(files.write(&record).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let (_, nodes, damaged) = Files::open(dir.path()).unwrap();
+        assert!(damaged.is_empty(), "{damaged:?}");
+        assert_eq!(nodes["uid:0"].known.node, "n", "what was known before");
+    }
 }

@@ -9,3 +9,4 @@ pub mod config;
 mod files;
 pub mod record;
 pub mod service;
+mod upload;

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// The version of the file.
 const VERSION: u32 = 1;
 
-/// The most findings that are kept of one verdict, and the most bytes of what each says.
+/// The most findings that are kept of one verdict, as many questions that were not checked,
+/// and the most characters of what is said of each.
 const FINDINGS: usize = 64;
 const SAYS: usize = 1024;
 
@@ -67,8 +68,11 @@ pub struct Told {
 
 impl Told {
     pub(super) fn new(name: &str, says: &str) -> Self {
-        let says = lacre_types::escape(says.as_bytes()).chars().take(SAYS).collect();
-        Self { name: name.to_owned(), note: false, says }
+        Self {
+            name: name.to_owned(),
+            note: false,
+            says: cut(&lacre_types::escape(says.as_bytes())),
+        }
     }
 }
 
@@ -105,6 +109,16 @@ pub struct Record {
 /// Now, in seconds since 1970.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// As much of it as is kept: a node chooses what its containers are called.
+fn cut(says: &str) -> String {
+    says.chars().take(SAYS).collect()
+}
+
+/// The seconds for which evidence tells of now.
+const fn stale_after(interval: Duration) -> u64 {
+    2 * interval.as_secs()
 }
 
 /// Whole seconds need no fraction.
@@ -153,9 +167,11 @@ impl Record {
     }
 
     /// Its file.
-    #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// When it can't be written as one.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
     }
 
     /// What is thought of it.
@@ -163,7 +179,8 @@ impl Record {
     pub fn state(&self, now: u64, interval: Duration) -> State {
         match self.known.trust {
             Trust::Untrusted => State::Untrusted,
-            _ if now > self.stale_from(interval) => State::Stale,
+            // A clock that was set back can't tell how old it is.
+            _ if now.abs_diff(self.heard()) > stale_after(interval) => State::Stale,
             Trust::Trusted => State::Trusted,
             Trust::Unknown => State::Unproven,
         }
@@ -172,10 +189,6 @@ impl Record {
     /// When evidence last came, or the node enrolled.
     pub(super) fn heard(&self) -> u64 {
         self.evidence.unwrap_or(self.known.enrolled)
-    }
-
-    fn stale_from(&self, interval: Duration) -> u64 {
-        self.heard().saturating_add(2 * interval.as_secs())
     }
 
     /// Since when it is known to show what is not the truth.
@@ -195,7 +208,7 @@ impl Record {
         });
         let told: Vec<Told> = told.collect();
         let unchecked = verdict.answers().iter().filter_map(|(question, answer)| match answer {
-            Answer::NotChecked(why) => Some(format!("{question}: {why}")),
+            Answer::NotChecked(why) => Some(cut(&format!("{question}: {why}"))),
             _ => None,
         });
         // Why it is not trusted stays to be seen, whatever it shows since.
@@ -232,7 +245,7 @@ impl Record {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let state = self.state(now, interval);
         let since = match state {
-            State::Stale => self.stale_from(interval),
+            State::Stale => self.heard().saturating_add(stale_after(interval)).min(now),
             _ => self.since,
         };
         let findings = self.findings.iter().map(|told| Finding {
@@ -270,21 +283,30 @@ fn left_out(evidence: &Evidence) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use lacre_attest::container::Secret;
+    use lacre_attest::testing;
+    use lacre_attest::verify::{Expectations, verify};
+    use lacre_types::Digest;
+
     use super::*;
 
-    fn record() -> Record {
-        let known = NodeState {
+    /// What is known of a node that has just enrolled with that TPM.
+    pub(in crate::attest) fn known(tpm: u8) -> NodeState {
+        NodeState {
             node: "n".to_owned(),
-            ek_name: vec![1].into(),
+            ek_name: vec![tpm].into(),
             ak_name: vec![2].into(),
             enrolled: 1000,
             trust: Trust::Unknown,
             attested: None,
             challenge: None,
             seen: None,
-        };
-        Record::enrolled("uid:0", known, None)
+        }
+    }
+
+    fn record() -> Record {
+        Record::enrolled("uid:0", known(1), None)
     }
 
     #[test]
@@ -299,6 +321,33 @@ mod tests {
         assert_eq!(record.state(2601, interval), State::Stale);
         record.known.trust = Trust::Untrusted;
         assert_eq!(record.state(9999, interval), State::Untrusted);
+    }
+
+    #[test]
+    fn evidence_of_a_time_to_come_is_none_of_now() {
+        let interval = Duration::from_secs(300);
+        let mut record = record();
+        record.known.trust = Trust::Trusted;
+        record.evidence = Some(2000);
+        assert_eq!(record.state(1400, interval), State::Trusted);
+        assert_eq!(record.state(1399, interval), State::Stale, "the clock was set back");
+        assert_eq!(record.show(1399, interval).since, "1970-01-01T00:23:19Z");
+    }
+
+    #[test]
+    fn what_a_node_names_does_not_fill_its_file() {
+        let mut node = testing::Node::boot();
+        let id = "c".repeat(1 << 20);
+        node.create(&id, Secret::new([1; 32]));
+        node.run(&id, &Digest::sha256([2; 32]), "/bin/app");
+        node.flush();
+        let evidence = node.evidence(&[3; 32]);
+        let verified = verify(&evidence, &Expectations::default(), None, 1000);
+        let mut record = record();
+        record.note(&evidence, verified, 1000);
+        let lists = record.unchecked.iter().filter(|text| text.starts_with("container-list:ccc"));
+        assert_eq!(lists.count(), 1, "its secret was not given");
+        assert!(record.to_json().unwrap().len() < 2 * FINDINGS * SAYS);
     }
 
     #[test]
@@ -318,10 +367,11 @@ mod tests {
         let mut kept = record();
         kept.doubt(Told::new("TPM_GONE", "no\nTPM"), 1100);
         kept.due = 0;
-        assert_eq!(Record::parse(&kept.to_json()).unwrap(), kept);
+        assert_eq!(Record::parse(&kept.to_json().unwrap()).unwrap(), kept);
         assert_eq!(kept.show(1100, Duration::from_secs(300)).since, "1970-01-01T00:16:40Z");
-        let other =
-            String::from_utf8(kept.to_json()).unwrap().replace("\"version\":1", "\"version\":2");
+        let other = String::from_utf8(kept.to_json().unwrap())
+            .unwrap()
+            .replace("\"version\":1", "\"version\":2");
         assert!(Record::parse(other.as_bytes()).unwrap_err().to_string().contains("version 2"));
     }
 }

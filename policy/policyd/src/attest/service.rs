@@ -1,12 +1,11 @@
 //! One connection of a node's attestation agent, or of a person who asks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use lacre_attest::container::Secret;
 use lacre_attest::enrol::{Activated, Enrol, Pending};
-use lacre_attest::evidence::MAX_BYTES;
 use lacre_attest::tpm2::Public;
 use lacre_proto::attest::{
     ActivateRequest, ActivateResponse, Attestation, ChallengeRequest, ChallengeResponse,
@@ -15,14 +14,18 @@ use lacre_proto::attest::{
     Wanted as Asks,
 };
 use lacre_proto::{MAX_PART, Peer, WATCH};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use protobuf::Message as _;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
 use super::book::{Book, Refused, Wanted};
 use super::record::{State, Told, now};
+use super::upload::Uploading;
+use crate::logging::Chain;
 use crate::server::Server;
-use crate::session::status;
+use crate::session::{permit, status};
 
 /// The most calls of one connection at a time: an agent has one.
 const CALLS: usize = 4;
@@ -43,21 +46,8 @@ pub struct AttestSession {
     peer: Peer,
     principal: Arc<str>,
     calls: Semaphore,
-    inside: Mutex<Inside>,
-}
-
-#[derive(Debug, Default)]
-struct Inside {
-    pending: Option<(Pending, Instant)>,
-    upload: Upload,
-}
-
-/// Evidence that is on its way.
-#[derive(Debug, Default)]
-struct Upload {
-    bytes: Vec<u8>,
-    room: Option<OwnedSemaphorePermit>,
-    arrived: u64,
+    pending: Mutex<Option<(Pending, Instant)>>,
+    upload: Uploading,
 }
 
 fn refused(refused: Refused) -> ttrpc::Error {
@@ -87,13 +77,13 @@ fn random() -> ttrpc::Result<[u8; 32]> {
 impl AttestSession {
     pub(crate) fn new(server: Arc<Server>, peer: Peer) -> Self {
         let principal = peer.principal().into();
-        Self { server, peer, principal, calls: Semaphore::new(CALLS), inside: Mutex::default() }
+        let calls = Semaphore::new(CALLS);
+        let (pending, upload) = (Mutex::default(), Uploading::default());
+        Self { server, peer, principal, calls, pending, upload }
     }
 
     fn book(&self) -> ttrpc::Result<(&Arc<Book>, SemaphorePermit<'_>)> {
-        let call = self.calls.try_acquire().map_err(|_| {
-            status(Code::RESOURCE_EXHAUSTED, format!("more than {CALLS} calls at a time"))
-        })?;
+        let call = permit(&self.calls, CALLS)?;
         match &self.server.attest {
             Some(book) => Ok((book, call)),
             None => Err(status(
@@ -105,55 +95,69 @@ impl AttestSession {
 
     /// Only for who administers the server.
     fn local(&self) -> ttrpc::Result<()> {
-        match self.peer {
-            Peer::Unix { .. } => Ok(()),
-            Peer::Tls { .. } => {
-                Err(status(Code::PERMISSION_DENIED, "only over the server's unix socket"))
-            }
+        match administers(&self.peer) {
+            true => Ok(()),
+            false => Err(status(
+                Code::PERMISSION_DENIED,
+                "only over the server's unix socket, by root or the server's own user",
+            )),
         }
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Inside) -> T) -> T {
-        f(&mut self.inside.lock().unwrap_or_else(PoisonError::into_inner))
+    fn pending(&self) -> MutexGuard<'_, Option<(Pending, Instant)>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a part of the evidence; all of it, with the last.
-    fn take(&self, book: &Book, request: &SubmitRequest) -> ttrpc::Result<Option<Upload>> {
-        self.with(|inside| {
-            if request.offset == 0 {
-                inside.upload = Upload { arrived: now(), ..Upload::default() };
-            }
-            let upload = &mut inside.upload;
-            // Who takes his time shows what was, not what is.
-            if now().saturating_sub(upload.arrived) > book.config.within.as_secs() {
-                *upload = Upload::default();
-                return Err(status(Code::FAILED_PRECONDITION, "the evidence took too long"));
-            }
-            let whole = request.offset.saturating_add(request.part.len() as u64);
-            if request.offset != upload.bytes.len() as u64 || whole > MAX_BYTES {
-                return Err(invalid(format!(
-                    "{} bytes have come, and the part begins at {}; evidence has at most {MAX_BYTES}",
-                    upload.bytes.len(),
-                    request.offset
-                )));
-            }
-            // In whole MiB, so that the smallest evidence counts, too.
-            let wanted = usize::try_from(whole >> 20).unwrap_or(usize::MAX) + 1;
-            let held = upload.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            if let Some(more @ 1..) = wanted.checked_sub(held) {
-                let more = u32::try_from(more).unwrap_or(u32::MAX);
-                let Ok(room) = Arc::clone(&book.room).try_acquire_many_owned(more) else {
-                    *upload = Upload::default();
-                    return Err(status(Code::RESOURCE_EXHAUSTED, "too much evidence at a time"));
-                };
-                match &mut upload.room {
-                    Some(held) => held.merge(room),
-                    none => *none = Some(room),
-                }
-            }
-            upload.bytes.extend_from_slice(&request.part);
-            Ok(request.last.then(|| std::mem::take(upload)))
-        })
+    /// Says so in the log, too: somebody may be trying.
+    fn not_enrolled(&self, error: &(dyn std::error::Error + 'static)) -> ttrpc::Error {
+        let why = Chain(error).to_string();
+        self.server.not_enrolled(&self.peer, &why);
+        status(Code::PERMISSION_DENIED, why)
+    }
+}
+
+/// Others on the unix socket are nodes, as those that come by TLS.
+fn administers(peer: &Peer) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    matches!(peer, Peer::Unix { uid, .. } if *uid == 0 || *uid == own)
+}
+
+/// Changes what is known, on a thread that may wait for the disk.
+async fn change(
+    book: &Arc<Book>,
+    change: impl FnOnce(&Book) -> Result<(), Refused> + Send + 'static,
+) -> ttrpc::Result<()> {
+    let book = Arc::clone(book);
+    let done = tokio::task::spawn_blocking(move || change(&book)).await;
+    done.unwrap_or(Err(Refused::Disk)).map_err(refused)
+}
+
+/// Reads a message of an enrolment.
+fn read<T: DeserializeOwned>(message: &[u8]) -> ttrpc::Result<T> {
+    if message.len() > ENROL {
+        return Err(invalid(format!("a message of an enrolment has at most {ENROL} bytes")));
+    }
+    serde_json::from_slice(message).map_err(invalid)
+}
+
+/// Leaves out what does not fit a message: of what is said of each node, never a node.
+fn fit(nodes: &mut [Node]) {
+    let shorter: [fn(&mut Node); 2] = [
+        |node| {
+            node.findings.truncate(1);
+            node.unchecked.clear();
+            node.ek.clear();
+            node.ak.clear();
+        },
+        |node| node.findings.iter_mut().for_each(|finding| finding.says.clear()),
+    ];
+    for shorten in shorter {
+        let size: u64 = nodes.iter().map(|node| node.compute_size() + 16).sum();
+        // Of most nodes there is a line or two.
+        if size <= 3 << 20 {
+            return;
+        }
+        nodes.iter_mut().for_each(shorten);
     }
 }
 
@@ -198,20 +202,16 @@ impl Attestation for AttestSession {
 
     async fn enrol(&self, _: &TtrpcContext, request: EnrolRequest) -> ttrpc::Result<EnrolResponse> {
         let (book, _call) = self.book()?;
-        if request.enrol.len() > ENROL {
-            return Err(invalid(format!("an enrolment has at most {ENROL} bytes")));
-        }
-        let mut asks: Enrol = serde_json::from_slice(&request.enrol).map_err(invalid)?;
+        let mut asks: Enrol = read(&request.enrol)?;
         asks.node = lacre_types::escape(asks.node.as_bytes()).chars().take(253).collect();
         let ek = Public::parse(&asks.ek.public).map_err(invalid)?;
-        book.may_enrol(&self.principal, &ek.name()).map_err(refused)?;
-        let begun = Pending::begin(&asks, &book.config.admission, random()?, now());
-        let (pending, proof) = begun.map_err(|error| {
-            let why = crate::logging::Chain(&error).to_string();
-            self.server.not_enrolled(&self.peer, &why);
-            status(Code::PERMISSION_DENIED, why)
+        book.may_enrol(&self.principal, &ek.name()).map_err(|error| {
+            self.server.not_enrolled(&self.peer, &error.to_string());
+            refused(error)
         })?;
-        self.with(|inside| inside.pending = Some((pending, Instant::now())));
+        let begun = Pending::begin(&asks, &book.config.admission, random()?, now());
+        let (pending, proof) = begun.map_err(|error| self.not_enrolled(&error))?;
+        *self.pending() = Some((pending, Instant::now()));
         let proof = serde_json::to_vec(&proof).unwrap_or_default();
         Ok(EnrolResponse { proof, ..EnrolResponse::default() })
     }
@@ -222,21 +222,15 @@ impl Attestation for AttestSession {
         request: ActivateRequest,
     ) -> ttrpc::Result<ActivateResponse> {
         let (book, _call) = self.book()?;
-        if request.activated.len() > ENROL {
-            return Err(invalid("an activation has a secret of 32 bytes"));
-        }
-        let activated: Activated = serde_json::from_slice(&request.activated).map_err(invalid)?;
-        let pending = self.with(|inside| inside.pending.take());
+        let activated: Activated = read(&request.activated)?;
+        let pending = self.pending().take();
         let pending = pending.filter(|(_, since)| since.elapsed() < ACTIVATE);
         let (pending, _) =
             pending.ok_or_else(|| status(Code::FAILED_PRECONDITION, "enrol first"))?;
-        let known = pending.finish(&activated, now()).map_err(|error| {
-            self.server.not_enrolled(&self.peer, &error.to_string());
-            status(Code::PERMISSION_DENIED, error)
-        })?;
-        let (book, principal) = (Arc::clone(book), Arc::clone(&self.principal));
-        let enrolled = tokio::task::spawn_blocking(move || book.enrol(&principal, known));
-        enrolled.await.unwrap_or(Err(Refused::Disk)).map_err(refused)?;
+        let known = pending.finish(&activated, now());
+        let known = known.map_err(|error| self.not_enrolled(&error))?;
+        let principal = Arc::clone(&self.principal);
+        change(book, move |book| book.enrol(&principal, known)).await?;
         Ok(ActivateResponse::new())
     }
 
@@ -249,18 +243,17 @@ impl Attestation for AttestSession {
         if request.part.len() > MAX_PART {
             return Err(invalid(format!("a part has at most {MAX_PART} bytes")));
         }
-        let Some(upload) = self.take(book, &request)? else {
-            return Ok(SubmitResponse::new());
-        };
+        // Nobody else's takes room.
+        book.asked(&self.principal).map_err(refused)?;
+        let within = book.config.within;
+        let taken = self.upload.take(&request, &book.room, within)?;
+        let Some(upload) = taken else { return Ok(SubmitResponse::new()) };
         let secrets = request.secrets.into_iter().map(|given| {
             let bytes = <[u8; 32]>::try_from(given.secret).map_err(|_| "a secret has 32 bytes")?;
             Ok((given.container, Secret::new(bytes)))
         });
         let secrets = secrets.collect::<Result<_, &str>>().map_err(invalid)?;
-        let Upload { bytes, room, arrived } = upload;
-        let judged = book.submit(&self.principal, bytes, secrets, arrived).await;
-        drop(room);
-        let node = judged.map_err(refused)?;
+        let node = book.submit(&self.principal, upload, secrets).await.map_err(refused)?;
         Ok(SubmitResponse { node: Some(node).into(), ..SubmitResponse::default() })
     }
 
@@ -274,9 +267,8 @@ impl Attestation for AttestSession {
             return Err(invalid(format!("a reason is one of {}", REASONS.join(", "))));
         }
         let why = Told::new(&request.reason, &request.detail);
-        let (book, principal) = (Arc::clone(book), Arc::clone(&self.principal));
-        let noted = tokio::task::spawn_blocking(move || book.doubt(&principal, why));
-        noted.await.unwrap_or(Err(Refused::Disk)).map_err(refused)?;
+        let principal = Arc::clone(&self.principal);
+        change(book, move |book| book.doubt(&principal, why)).await?;
         Ok(DeclineResponse::new())
     }
 
@@ -296,19 +288,7 @@ impl Attestation for AttestSession {
         if self.local().is_err() {
             nodes.retain(|node| *node.principal == *self.principal);
         }
-        // Of most nodes there is a line or two; what does not fit a message is left out
-        // of what is said of each, never a node.
-        let size = |nodes: &[Node]| -> u64 {
-            nodes.iter().map(|node| protobuf::Message::compute_size(node) + 16).sum()
-        };
-        if size(&nodes) > 3 << 20 {
-            for node in &mut nodes {
-                node.findings.truncate(1);
-                node.unchecked.clear();
-                node.ek.clear();
-                node.ak.clear();
-            }
-        }
+        fit(&mut nodes);
         Ok(ListResponse { nodes, ..ListResponse::default() })
     }
 
@@ -330,9 +310,48 @@ impl Attestation for AttestSession {
     ) -> ttrpc::Result<ForgetResponse> {
         let (book, _call) = self.book()?;
         self.local()?;
-        let (book, node) = (Arc::clone(book), request.node);
-        let forgotten = tokio::task::spawn_blocking(move || book.forget(&node));
-        forgotten.await.unwrap_or(Err(Refused::Disk)).map_err(refused)?;
+        change(book, move |book| book.forget(&request.node)).await?;
         Ok(ForgetResponse::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lacre_proto::attest::Finding;
+
+    use super::*;
+
+    #[test]
+    fn a_fleet_fits_a_message_though_all_of_it_is_in_trouble() {
+        let finding =
+            || Finding { name: "TPM_GONE".to_owned(), says: "x".repeat(300), ..Finding::default() };
+        let node = |number: usize| Node {
+            principal: format!("tls:spiffe://example.org/node/node-{number}"),
+            node: format!("node-{number}"),
+            state: "unproven".to_owned(),
+            since: "2026-11-22T12:00:00Z".to_owned(),
+            evidence: "2026-11-22T12:00:00Z".to_owned(),
+            findings: vec![finding(), finding()],
+            ek: "00".repeat(34),
+            ..Node::default()
+        };
+        let mut nodes: Vec<Node> = (0..16_384).map(node).collect();
+        fit(&mut nodes);
+        assert!(nodes.iter().all(|node| node.findings[0].name == "TPM_GONE"));
+        let list = ListResponse { nodes, ..ListResponse::default() };
+        // ttrpc carries 4 MiB.
+        assert!(list.compute_size() < 4 << 20, "{} bytes", list.compute_size());
+        let mut few = vec![node(1)];
+        fit(&mut few);
+        assert_eq!(few, [node(1)]);
+    }
+
+    #[test]
+    fn a_user_who_may_connect_is_a_node_and_no_administrator() {
+        let unix = |uid| administers(&Peer::Unix { uid, pid: None });
+        let own = rustix::process::geteuid().as_raw();
+        assert!(unix(0) && unix(own));
+        assert!(!unix(own + 1000));
+        assert!(!administers(&Peer::Tls { name: "a".to_owned(), from: String::new() }));
     }
 }

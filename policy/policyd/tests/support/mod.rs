@@ -1,10 +1,12 @@
 //! What the tests of the server share: certificates, a real server process, its ledger.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
-use std::io::{BufRead as _, BufReader};
+mod daemon;
+mod ear;
+
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use lacre_proto::{Address, Connector, TlsFiles};
@@ -16,6 +18,10 @@ use lacre_types::{
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
+use ttrpc::r#async::Client;
+
+pub(crate) use daemon::Daemon;
+pub(crate) use ear::{Quiet, Said, container, reporter};
 
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -77,18 +83,38 @@ pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// The flags that name these files; that of the CA is another on each side.
+pub(crate) fn flags(files: &TlsFiles, ca: &str) -> Vec<String> {
+    let named = [("--cert", &files.cert), ("--key", &files.key), (ca, &files.ca)];
+    let flags = named.map(|(flag, file)| [flag.to_owned(), file.display().to_string()]);
+    flags.concat()
+}
+
+/// Says something over a connection of its own.
+pub(crate) fn over<T>(to: &Connector, say: impl AsyncFnOnce(Client) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { say(to.connect(LONG).await.unwrap()).await })
+}
+
+pub(crate) fn within() -> ttrpc::context::Context {
+    ttrpc::context::with_duration(LONG)
+}
+
 /// A real server process.
 pub(crate) struct Policyd {
-    pub(crate) dir: PathBuf,
-    pub(crate) args: Vec<String>,
-    child: Child,
-    pub(crate) lines: Receiver<String>,
+    dir: PathBuf,
+    daemon: Daemon,
 }
 
 impl Policyd {
     pub(crate) fn start(dir: &Path, args: &[String]) -> Self {
-        let (child, lines) = spawn(dir, args);
-        let this = Self { dir: dir.to_owned(), args: args.to_vec(), child, lines };
+        let policy = dir.join("policy.yaml");
+        if !policy.exists() {
+            std::fs::write(&policy, policy_text("SKIP")).unwrap();
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lacre-policyd"));
+        command.arg("--policy").arg(&policy).arg("--state").arg(dir.join("state")).args(args);
+        let this = Self { dir: dir.to_owned(), daemon: Daemon::spawn(command) };
         this.wait_for("\"serving\"");
         this
     }
@@ -100,51 +126,14 @@ impl Policyd {
     }
 
     pub(crate) fn tls(dir: &Path, ca: &Ca, node: &TlsFiles) -> (Self, Connector) {
-        let server = ca.server(dir);
-        let address = format!("tls://127.0.0.1:{}", free_port());
-        let mut args = vec!["--listen".to_owned(), address.clone()];
-        for (flag, file) in
-            [("--cert", &server.cert), ("--key", &server.key), ("--client-ca", &server.ca)]
-        {
-            args.extend([flag.to_owned(), file.display().to_string()]);
-        }
+        let (address, args) = tls(dir, ca);
         let this = Self::start(dir, &args);
-        let address: Address = address.parse().unwrap();
         (this, Connector::new(address, Some(node.clone())).unwrap())
     }
 
-    /// Waits for a line of the log that holds this.
-    pub(crate) fn wait_for(&self, text: &str) -> String {
-        let until = Instant::now() + LONG;
-        let mut seen = Vec::new();
-        while let Some(left) = until.checked_duration_since(Instant::now()) {
-            match self.lines.recv_timeout(left) {
-                Ok(line) if line.contains(text) => return line,
-                Ok(line) => seen.push(line),
-                Err(_) => break,
-            }
-        }
-        panic!("no line with {text}; there are {seen:#?}");
-    }
-
-    /// SIGKILL, and nothing of it is left.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     pub(crate) fn restart(&mut self) {
-        (self.child, self.lines) = spawn(&self.dir, &self.args);
+        self.start_again();
         self.wait_for("\"serving\"");
-    }
-
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
     }
 
     pub(crate) fn ledger(&self) -> Vec<Line> {
@@ -152,37 +141,26 @@ impl Policyd {
     }
 }
 
-impl Drop for Policyd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Policyd {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
     }
 }
 
-fn spawn(dir: &Path, args: &[String]) -> (Child, Receiver<String>) {
-    let policy = dir.join("policy.yaml");
-    if !policy.exists() {
-        std::fs::write(&policy, policy_text("SKIP")).unwrap();
+impl DerefMut for Policyd {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
     }
-    let mut child = Command::new(env!("CARGO_BIN_EXE_lacre-policyd"))
-        .arg("--policy")
-        .arg(&policy)
-        .arg("--state")
-        .arg(dir.join("state"))
-        .args(args)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (sender, lines) = channel();
-    let stderr = BufReader::new(child.stderr.take().unwrap());
-    std::thread::spawn(move || {
-        for line in stderr.lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    (child, lines)
+}
+
+/// A TLS address, and the flags for a server to listen there.
+pub(crate) fn tls(dir: &Path, ca: &Ca) -> (Address, Vec<String>) {
+    let address = format!("tls://127.0.0.1:{}", free_port());
+    let mut args = vec!["--listen".to_owned(), address.clone()];
+    args.extend(flags(&ca.server(dir), "--client-ca"));
+    (address.parse().unwrap(), args)
 }
 
 pub(crate) fn policy_text(default: &str) -> String {
@@ -196,6 +174,7 @@ pub(crate) struct Line {
     pub(crate) seq: u64,
     pub(crate) owner: String,
     pub(crate) path: String,
+    pub(crate) trust: Option<String>,
 }
 
 /// The records in a ledger, in their order.
@@ -217,6 +196,7 @@ pub(crate) fn ledger(state: &Path) -> Vec<Line> {
                     seq,
                     owner: line["owner"].as_str().unwrap().to_owned(),
                     path: record["path"].as_str().unwrap_or_default().to_owned(),
+                    trust: line["nodeTrust"].as_str().map(str::to_owned),
                 });
             }
         }

@@ -1,0 +1,21 @@
+//! Nodes that prove themselves: a simulated TPM, the node's agent, the server, and the
+//! command line, each a real process.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/attesting.rs"]
+mod attesting;
+#[path = "../../../../attest/tests/common/mod.rs"]
+mod common;
+#[path = "../support/node.rs"]
+mod node;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod alone;
+mod evidence;
+mod figures;
+mod identity;
+mod shims;
+mod tpm;
+mod trust;

@@ -1,0 +1,123 @@
+//! When a node is trusted, when it ceases to be, and what becomes of its reports.
+
+use std::fs;
+
+use lacre_types::Action;
+
+use crate::attesting::Server;
+use crate::node::Node;
+use crate::support::{LONG, Said, record, until};
+
+#[test]
+fn a_node_is_trusted_until_its_log_is_tampered_with() {
+    let mut node = Node::new();
+    node.run("web", "/bin/app");
+    let mut server = Server::start(&node, "interval: 3600\n", false);
+    let (reporter, said) = server.reporter();
+    reporter.report(record("c", "/early", Action::Skip)).unwrap();
+    until("the early report", || server.trusts().len() == 1);
+
+    let agent = server.trusted(&node);
+    let (shown, status) = server.node();
+    assert_eq!((shown["state"].as_str(), status), (Some("trusted"), Some(0)), "{shown}");
+    assert_eq!(
+        (shown["node"].as_str(), shown["principal"].as_str()),
+        (Some("node-1"), Some("uid:0"))
+    );
+    reporter.report(record("c", "/good", Action::Skip)).unwrap();
+    until("the good report", || server.trusts().len() == 2);
+
+    // Only what is new is sent the second time, and verified.
+    node.measure("/usr/bin/runc");
+    node.run("web", "/bin/worker");
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    let (shown, _) = server.node();
+    assert_eq!(
+        shown["fresh"], 3,
+        "a line of the host, of the container, of the aggregate: {shown}"
+    );
+
+    // What is known outlives the server.
+    server.policyd.kill();
+    server.policyd.restart();
+    let (again, _) = server.node();
+    assert_eq!(again, shown);
+    agent.wait_for("\"connected\"");
+    node.measure("/usr/bin/ctr");
+    assert_eq!(server.attest(&agent), "trusted");
+    assert_eq!(server.node().0["fresh"], 1);
+
+    // A line is taken out of the middle of the list, and the boot goes on.
+    let whole = fs::read(node.list()).unwrap();
+    let text = b"/usr/bin/runc";
+    let at = whole.windows(text.len()).position(|window| window == text).unwrap();
+    let mut edited = whole.clone();
+    edited[at + 9] = b'x';
+    fs::write(node.list(), edited).unwrap();
+    node.measure("/usr/bin/late");
+    // The verifier knows the edited line already, and needs no part of it.
+    assert_eq!(server.attest(&agent), "trusted");
+    let cut = fs::read(node.list()).unwrap();
+    fs::write(node.list(), &cut[..cut.len() - 5]).unwrap();
+    assert_eq!(server.attest(&agent), "untrusted");
+    let (shown, status) = server.node();
+    assert_eq!((shown["state"].as_str(), status), (Some("untrusted"), Some(1)), "{shown}");
+    assert!(server.findings().contains(&"LOG_MALFORMED".to_owned()), "{shown}");
+    let table = server.lacre(&["list"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("UNTRUSTED") && table.contains("LOG_MALFORMED"), "{table}");
+
+    // What the policy says of it is done with the node's containers.
+    let tampered = said.iter().find_map(|said| match said {
+        Said::Answer { number: 0, action, overrules } => Some((action, overrules)),
+        _ => None,
+    });
+    assert_eq!(tampered, Some((Action::Pause, true)));
+    reporter.report(record("c", "/bad", Action::Skip)).unwrap();
+    until("the bad report", || server.trusts().len() == 3);
+    let trusts = server.trusts().into_iter().map(|(path, trust)| format!("{path} {trust}"));
+    assert_eq!(
+        trusts.collect::<Vec<_>>(),
+        ["/early unenrolled", "/good trusted", "/bad untrusted"]
+    );
+
+    // Whole again, all of it is looked at, and it stays what it was; forgotten, it is another's
+    // word that it is new. An older edit is found then.
+    node.swtpm.open();
+    fs::write(node.list(), &cut).unwrap();
+    assert_eq!(server.attest(&agent), "untrusted");
+    assert!(server.findings().contains(&"LOG_EDITED".to_owned()), "{:?}", server.findings());
+    let mended = [&whole[..], &cut[whole.len()..]].concat();
+    fs::write(node.list(), mended).unwrap();
+    assert_eq!(server.attest(&agent), "untrusted", "once is enough");
+    assert!(server.lacre(&["forget", "uid:0"]).status.success());
+    agent.wait_for("\"enrolled\"");
+    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    reporter.stop(LONG);
+}
+
+#[test]
+fn who_says_nothing_for_two_intervals_is_stale() {
+    let node = Node::new();
+    let server = Server::start(&node, "interval: 1\n", false);
+    let agent = node.agent(&server.args(), &[]);
+    for _ in 0..3 {
+        assert_eq!(agent.state(), "trusted", "on the interval: {:?}", server.node());
+    }
+    drop(agent);
+    until("stale", || server.state() == "stale");
+    assert_eq!(server.node().1, Some(2));
+}
+
+#[test]
+fn reports_of_a_node_that_is_not_trusted_wait_where_they_are_refused() {
+    let node = Node::new();
+    let server = Server::start(&node, "interval: 3600\nreports: refuse\n", false);
+    let (reporter, _said) = server.reporter();
+    reporter.report(record("c", "/waits", Action::Skip)).unwrap();
+    server.policyd.wait_for("\"connected\"");
+    let _agent = server.trusted(&node);
+    until("the report", || server.trusts().len() == 1);
+    assert_eq!(server.trusts(), [("/waits".to_owned(), "trusted".to_owned())]);
+    reporter.stop(LONG);
+}
