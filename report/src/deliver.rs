@@ -74,6 +74,9 @@ pub(crate) async fn deliver(
 
 /// The server's word on a container, for the shim.
 pub(crate) fn hand_over(shared: &Shared, said: lacre_proto::policy::Answer) {
+    if said.tampered_since > 0 {
+        shared.events.tampered(&said.container_id, said.tampered_since);
+    }
     match said.action.parse() {
         Ok(action) => {
             let answer = Answer { container_id: said.container_id, action };

@@ -21,6 +21,9 @@ use crate::spool::SpoolError;
 
 mod register;
 
+/// How long until reports that the server would not take are offered again.
+const REFUSED: Duration = Duration::from_secs(5);
+
 /// How often dead spools are looked for.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -97,6 +100,8 @@ struct Session<'a> {
     delivered: Delivered,
     /// The version that the server said it has.
     version: RefCell<String>,
+    /// Whether it was told that the server takes no reports of this node.
+    refused: bool,
 }
 
 impl<'a> Session<'a> {
@@ -108,6 +113,7 @@ impl<'a> Session<'a> {
             look: Instant::now(),
             delivered: Delivered::default(),
             version: RefCell::default(),
+            refused: false,
         }
     }
 
@@ -192,10 +198,11 @@ impl<'a> Session<'a> {
             if self.stopping() {
                 return self.close_own(service).await;
             }
+            let again = self.refused.then(|| Instant::now() + REFUSED);
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 _ = stop.changed() => {}
-                () = sleep_until(self.look) => {}
+                () = sleep_until(again.map_or(self.look, |again| again.min(self.look))) => {}
             }
         }
     }
@@ -217,9 +224,21 @@ impl<'a> Session<'a> {
             })?;
         }
         let source = Source { stream: &stream, last, most: MAX_BATCH, own: true };
-        let sent = deliver(self.shared, service, reader, &source).await?;
-        self.shared.with_spool(|spool| spool.acknowledge(sent.acknowledged));
-        Ok(true)
+        match deliver(self.shared, service, reader, &source).await {
+            Ok(sent) => {
+                self.refused = false;
+                self.shared.with_spool(|spool| spool.acknowledge(sent.acknowledged));
+                Ok(true)
+            }
+            // It takes none of this node for now; they wait.
+            Err(error) if error.is_refusal() => {
+                if !std::mem::replace(&mut self.refused, true) {
+                    self.shared.events.note(Note::Stuck(source.stream.to_owned(), error));
+                }
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a batch of a dead spool, if there is one, and removes it when it was the last.

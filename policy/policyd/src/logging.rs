@@ -1,7 +1,5 @@
 //! The server's own log: JSON lines on stderr.
 
-use std::error::Error;
-use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -18,22 +16,6 @@ pub fn logger() -> (Logger, slog_async::AsyncGuard) {
     let (drain, guard) =
         slog_async::Async::new(Mutex::new(json).ignore_res()).chan_size(1024).build_with_guard();
     (Logger::root(drain.ignore_res(), o!("program" => "lacre-policyd")), guard)
-}
-
-/// An error with all its causes, as one line.
-#[derive(Debug)]
-pub struct Chain<'a>(pub &'a (dyn Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
 
 /// Lets so many lines through in a second, and counts the others: a peer that fails its

@@ -7,12 +7,13 @@ use clap::Parser as _;
 use lacre_policyd::args::{Args, ArgsError};
 use lacre_policyd::attest::{book::Book, config::Config};
 use lacre_policyd::ledger::Ledger;
-use lacre_policyd::logging::{Chain, logger};
+use lacre_policyd::logging::logger;
 use lacre_policyd::policy::Current;
 use lacre_policyd::reload;
 use lacre_policyd::server::{Door, Server};
 use lacre_policyd::signals::signals;
 use lacre_proto::{Address, Bound, Limits, ServerTls, serve};
+use lacre_types::chain;
 use slog::{Logger, crit, info, warn};
 use tokio::sync::{mpsc, watch};
 
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     match run(&args, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            crit!(log, "ending"; "error" => %Chain(&*error));
+            crit!(log, "ending"; "error" => chain(&*error));
             if error.is::<ArgsError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use lacre_policy::{Errors, Policy};
+use lacre_types::chain;
 use sha2::Digest as _;
 use tokio::sync::watch;
 
@@ -106,7 +107,7 @@ impl Current {
                 Reloaded::Changed(fresh)
             }
             Err(why) => {
-                let text = crate::logging::Chain(&why).to_string();
+                let text = chain(&why);
                 if error.replace(text.clone()) == Some(text) {
                     return Reloaded::StillBroken;
                 }

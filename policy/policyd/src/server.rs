@@ -9,6 +9,7 @@ use lacre_proto::attest::create_attestation;
 use lacre_proto::policy::StatusResponse;
 use lacre_proto::service::create_policy_service;
 use lacre_proto::{Host, Notice, Peer};
+use lacre_types::chain;
 use slog::{Logger, error, info, warn};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -17,7 +18,7 @@ use ttrpc::r#async::Service;
 use crate::attest::book::Book;
 use crate::attest::service::AttestSession;
 use crate::ledger::Ledger;
-use crate::logging::{Chain, Limit};
+use crate::logging::Limit;
 use crate::nodes::Nodes;
 use crate::policy::{Current, Reloaded};
 use crate::reload;
@@ -113,7 +114,7 @@ impl Server {
             Reloaded::Kept(why) => error!(self.log,
                 "the policy file is broken; the policy from before stays in force";
                 "file" => %file, "version" => &self.policy.get().version,
-                "error" => %Chain(&why)),
+                "error" => chain(&why)),
         }
     }
 
@@ -156,18 +157,18 @@ impl Host for Door {
             Notice::Closed(peer) => info!(log, "disconnected"; "peer" => %peer),
             Notice::Full(what) => warn!(log, "refused: too many"; "what" => what),
             Notice::Handshake(from, error) => {
-                warn!(log, "refused: TLS handshake failed"; "from" => from, "error" => %Chain(&error));
+                warn!(log, "refused: TLS handshake failed"; "from" => from, "error" => chain(&error));
             }
             Notice::Stalled(from) => {
                 warn!(log, "refused: no TLS handshake in time"; "from" => from)
             }
             Notice::Nameless(from, error) => {
-                warn!(log, "refused"; "from" => from, "error" => %Chain(&error));
+                warn!(log, "refused"; "from" => from, "error" => chain(&error));
             }
             Notice::User(peer) => {
                 warn!(log, "refused: this user may not connect (--allow-uid)"; "peer" => %peer);
             }
-            Notice::Accept(error) => error!(log, "accepting"; "error" => %Chain(&error)),
+            Notice::Accept(error) => error!(log, "accepting"; "error" => chain(&error)),
         }
     }
 }

@@ -144,7 +144,7 @@ impl Session {
 
     /// What is to be done with a container because its node's log was tampered with.
     fn tampered(&self, policy: &Policy, known: &Known) -> Option<Answer> {
-        self.server.attest.as_ref()?.tampered(&self.principal)?;
+        let tampered_since = self.server.attest.as_ref()?.tampered(&self.principal)?;
         let kind = ViolationKind::LogTampered;
         let decision = known.with_subject(|subject| policy.decide(subject, kind, None));
         let action = resolve(&decision, false, Mode::Enforce).action;
@@ -153,6 +153,7 @@ impl Session {
             action: action.to_string(),
             overrules: action != Action::Skip,
             rule: decision.rule.to_string(),
+            tampered_since,
             ..Answer::default()
         })
     }

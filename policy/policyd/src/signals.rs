@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use lacre_proto::ServerTls;
+use lacre_types::chain;
 use slog::{Logger, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-
-use crate::logging::Chain;
 
 /// SIGHUP reads policy and certificates again; SIGTERM and SIGINT end.
 ///
@@ -31,7 +30,7 @@ pub fn signals(
                     let _ = reload.try_send(());
                     if let Some(Err(error)) = tls.as_ref().map(|tls| tls.reload()) {
                         warn!(log, "the certificates cannot be read again; those from before stay";
-                            "error" => %Chain(&error));
+                            "error" => chain(&error));
                     }
                 }
                 _ = terminate.recv() => break,

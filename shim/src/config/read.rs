@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use lacre_policy::Errors;
 use lacre_policy::yaml::{Field, Node, Reader, Span, Value};
-use lacre_types::Source;
 
+use super::values::Armable;
 use super::{Config, Exemptions, Inner, RuncValue, Server, Sources, Tls};
 use crate::options::{RUNC_FIELDS, RuncKind};
 
@@ -127,7 +127,7 @@ fn sources(reader: &mut Reader<'_>, node: &Node) -> Option<Sources> {
         Value::Scalar(word) => {
             let shown = lacre_types::escape(word.as_bytes());
             let error = reader.error(node.span, format!("`{shown}` is not `auto`"));
-            if word.parse::<Source>().is_ok() {
+            if word.parse::<Armable>().is_ok() {
                 error.help(format!("one source is a list of one: [{word}]"));
             }
             return None;
@@ -143,7 +143,8 @@ fn sources(reader: &mut Reader<'_>, node: &Node) -> Option<Sources> {
     }
     let mut sources = Vec::with_capacity(list.len());
     for node in list {
-        let source = reader.word(node, "a source", &[]);
+        let source: Option<Armable> = reader.word(node, "a source", &[]);
+        let source = source.map(|Armable(source)| source);
         sources.extend(source.filter(|source| !sources.contains(source)));
     }
     Some(Sources::Only(sources))

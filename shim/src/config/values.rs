@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use lacre_types::UnknownWord;
+use lacre_types::{Source, UnknownWord};
 
 use super::Block;
 
@@ -36,5 +36,22 @@ impl FromStr for Block {
                 Err(UnknownWord { word: word.to_owned(), what: "a `block`", expected: "exec all" })
             }
         }
+    }
+}
+
+/// A source that a shim arms.
+pub(super) struct Armable(pub(super) Source);
+
+impl FromStr for Armable {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        word.parse().ok().filter(|source| *source != Source::Attestation).map(Self).ok_or(
+            UnknownWord {
+                word: word.chars().take(64).collect(),
+                what: "a source",
+                expected: "bpf fanotify exec-trace exec-map container-ima ima",
+            },
+        )
     }
 }

@@ -14,6 +14,7 @@ use lacre_proto::attest::{
     Wanted as Asks,
 };
 use lacre_proto::{MAX_PART, Peer, WATCH};
+use lacre_types::chain;
 use protobuf::Message as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,7 +24,6 @@ use ttrpc::r#async::TtrpcContext;
 use super::book::{Book, Refused, Wanted};
 use super::record::{State, Told, now};
 use super::upload::Uploading;
-use crate::logging::Chain;
 use crate::server::Server;
 use crate::session::{permit, status};
 
@@ -110,7 +110,7 @@ impl AttestSession {
 
     /// Says so in the log, too: somebody may be trying.
     fn not_enrolled(&self, error: &(dyn std::error::Error + 'static)) -> ttrpc::Error {
-        let why = Chain(error).to_string();
+        let why = chain(error);
         self.server.not_enrolled(&self.peer, &why);
         status(Code::PERMISSION_DENIED, why)
     }

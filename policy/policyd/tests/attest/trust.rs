@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use lacre_report::Note;
 use lacre_types::Action;
 
 use crate::attesting::Server;
@@ -68,11 +69,11 @@ fn a_node_is_trusted_until_its_log_is_tampered_with() {
     assert!(table.contains("UNTRUSTED") && table.contains("LOG_MALFORMED"), "{table}");
 
     // What the policy says of it is done with the node's containers.
-    let tampered = said.iter().find_map(|said| match said {
-        Said::Answer { number: 0, action, overrules } => Some((action, overrules)),
-        _ => None,
-    });
-    assert_eq!(tampered, Some((Action::Pause, true)));
+    let mut told = said.iter().skip_while(|said| !matches!(said, Said::Tampered(_)));
+    assert!(matches!(told.next(), Some(Said::Tampered(since)) if since > 0));
+    let answer = told.next().unwrap();
+    let expected = Said::Answer { number: 0, action: Action::Pause, overrules: true };
+    assert_eq!(format!("{answer:?}"), format!("{expected:?}"));
     reporter.report(record("c", "/bad", Action::Skip)).unwrap();
     until("the bad report", || server.trusts().len() == 3);
     let trusts = server.trusts().into_iter().map(|(path, trust)| format!("{path} {trust}"));
@@ -113,11 +114,15 @@ fn who_says_nothing_for_two_intervals_is_stale() {
 fn reports_of_a_node_that_is_not_trusted_wait_where_they_are_refused() {
     let node = Node::new();
     let server = Server::start(&node, "interval: 3600\nreports: refuse\n", false);
-    let (reporter, _said) = server.reporter();
+    let (reporter, said) = server.reporter();
     reporter.report(record("c", "/waits", Action::Skip)).unwrap();
     server.policyd.wait_for("\"connected\"");
     let _agent = server.trusted(&node);
     until("the report", || server.trusts().len() == 1);
     assert_eq!(server.trusts(), [("/waits".to_owned(), "trusted".to_owned())]);
     reporter.stop(LONG);
+    let notes = said.try_iter().filter(|said| matches!(said, Said::Note(_)));
+    let notes: Vec<_> = notes.collect();
+    let stuck = matches!(notes[..], [Said::Note(Note::Connected(_)), Said::Note(Note::Stuck(..))]);
+    assert!(stuck, "one connection, told once: {notes:?}");
 }

@@ -11,6 +11,7 @@ use lacre_types::Action;
 pub(crate) enum Said {
     Policy(StoredPolicy),
     Answer { number: u64, action: Action, overrules: bool },
+    Tampered(u64),
     Note(Note),
 }
 
@@ -24,6 +25,10 @@ impl Events for Ear {
     fn answer(&self, number: u64, answer: &Answer, overrules: bool, _: &str) {
         assert_eq!(answer.container_id, "c");
         let _ = self.0.send(Said::Answer { number, action: answer.action, overrules });
+    }
+    fn tampered(&self, container: &str, since: u64) {
+        assert_eq!(container, "c");
+        let _ = self.0.send(Said::Tampered(since));
     }
     fn note(&self, note: Note) {
         let _ = self.0.send(Said::Note(note));
