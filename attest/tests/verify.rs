@@ -10,8 +10,8 @@ use lacre_attest::evidence::{Evidence, EvidenceError};
 use lacre_attest::testing::Node;
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
-    Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelPolicy, Log,
-    Nonce, Question, Seen, Verified, verify,
+    Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelPolicy,
+    ListName, Log, Nonce, Question, Seen, Verified, verify,
 };
 use lacre_types::{
     Algorithm, CanonicalPath, Digest, Digests, Kind, Listed, ViolationKind, Whitelist,
@@ -381,6 +381,74 @@ fn nothing_can_be_there_twice() {
     let mut evidence = node.evidence(b"fresh");
     evidence.anchors.push(evidence.anchors[0].clone());
     assert!(matches!(Evidence::parse(&evidence.to_json()), Err(EvidenceError::Twice(_))));
+}
+
+/// A container that came back under its name: the evidence, and the number of its first
+/// creation.
+fn came_back(again: &str) -> (Node, Evidence, u64) {
+    let mut node = node();
+    let first = node.evidence(b"fresh").anchors[0].containers[0].clone();
+    node.close("a");
+    node.create("a", secret(3));
+    node.run("a", &digest(10), again);
+    node.flush();
+    let mut evidence = node.evidence(b"fresh");
+    let seq = first.seq;
+    evidence.anchors[0].containers.push(first);
+    (node, evidence, seq)
+}
+
+#[test]
+fn a_container_that_came_back_is_proven_in_each_of_its_lives() {
+    let (node, evidence, first) = came_back("/bin/app");
+    let world = world();
+    let mut expect = world.expect(&node);
+    let second = node.containers["a"].seq;
+    expect.containers[0].seq = Some(first);
+    expect.containers.push(ExpectedContainer { seq: Some(second), ..world.container("a", 3) });
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+    let lines = |seq| Log::Container(ListName { id: "a".to_owned(), seq: Some(seq) });
+    assert_eq!((verified.lines[&lines(first)], verified.lines[&lines(second)]), (5, 1));
+
+    // Whose creations are not named, of those each secret finds its own.
+    expect.containers.iter_mut().for_each(|expected| expected.seq = None);
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+
+    // With one secret, the other list stays unchecked; with a wrong one, nothing is its.
+    expect.containers.truncate(2);
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
+    expect.containers[0].secret = secret(9);
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(names(&verified), BTreeSet::from(["NOT_ANCHORED"]));
+}
+
+#[test]
+fn what_either_life_of_a_container_ran_is_found() {
+    let world = world();
+    for altered in [false, true] {
+        let again = if altered { "/bin/app" } else { "/tmp/evil" };
+        let (node, mut evidence, first) = came_back(again);
+        let mut expect = world.expect(&node);
+        let second = node.containers["a"].seq;
+        expect.containers[0].seq = Some(first);
+        expect.containers.push(ExpectedContainer { seq: Some(second), ..world.container("a", 3) });
+        if altered {
+            let lists = &mut evidence.anchors[0].containers;
+            let list = lists.iter_mut().find(|list| list.id == "a" && list.seq == first).unwrap();
+            let cut = entries(&list.list.data, list.list.digests);
+            list.list.data = cut[..4].concat().into();
+        }
+        let verified = check(&evidence, &expect, None);
+        let found = if altered { "LOG_TRUNCATED" } else { "CONTAINER_VIOLATION" };
+        assert_eq!(names(&verified), BTreeSet::from([found]));
+        // The list that is left out is missed.
+        evidence.anchors[0].containers.retain(|list| list.id != "a" || list.seq != second);
+        let verified = check(&evidence, &expect, None);
+        assert!(names(&verified).contains("LOG_MISSING"), "{:?}", names(&verified));
+    }
 }
 
 #[test]
