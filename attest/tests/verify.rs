@@ -608,6 +608,28 @@ fn what_ran_and_should_not_is_found() {
 }
 
 #[test]
+fn what_could_not_be_measured_is_found_by_name() {
+    let (mut node, world) = (node(), world());
+    node.violate("a", "/bin/app");
+    node.violate("b", "memfd:?");
+    node.flush();
+    let mut expect = world.expect(&node);
+    let verified = check(&node.evidence(b"fresh"), &expect, None);
+    let found = verified.verdict.findings().iter().map(|finding| match finding {
+        Finding::ContainerViolation { path, kind, .. } => (path.as_str(), *kind),
+        other => panic!("{other}"),
+    });
+    let expected = [("/bin/app", ViolationKind::InvalidHash), ("memfd:?", ViolationKind::Fileless)];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    // Without a baseline, their number is told at least.
+    expect.containers.iter_mut().for_each(|expected| expected.baseline = None);
+    let verified = check(&node.evidence(b"fresh"), &expect, None);
+    let answer = &verified.verdict.answers()[&Question::ContainerList("a".into())];
+    let told = matches!(answer, Answer::Passed(seen) if seen.starts_with("6 lines, 1 of them"));
+    assert!(told, "{answer:?}");
+}
+
+#[test]
 fn a_name_with_spaces_is_found_as_the_kernel_writes_it() {
     let (mut node, world) = (node(), world());
     node.run("a", &digest(20), "/opt/my app_1/run");

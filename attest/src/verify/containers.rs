@@ -232,7 +232,11 @@ impl<'a> Case<'a> {
             Keeper::Kernel => "by the kernel",
             Keeper::Shim => "by the shim: evidence of what it told, not of the kernel",
         };
-        self.passed(question, format!("{} lines, kept {by}", audited.lines));
+        let violations = match lines.violations {
+            0 => String::new(),
+            count => format!(", {count} of them of what could not be measured"),
+        };
+        self.passed(question, format!("{} lines{violations}, kept {by}", audited.lines));
         self.baseline(subject, part, audited.lines - known.lines);
         Some(audited)
     }
@@ -279,15 +283,17 @@ fn collect(aggregate: &[u8], subjects: &mut [Subject<'_>]) {
 }
 
 /// A container's lines, as they were extended to its cPCR.
+#[derive(Default)]
 struct Digests {
     digests: Vec<Digest>,
     edited: Vec<u64>,
     overflowed: bool,
+    violations: u64,
 }
 
 fn digests(part: &ContainerPart) -> Result<Digests, LogError> {
     let list = &part.list;
-    let mut lines = Digests { digests: Vec::new(), edited: Vec::new(), overflowed: false };
+    let mut lines = Digests::default();
     let mut stream = Stream::new(list.form, list.digests);
     stream.feed(&list.data, |line, entry| {
         let number = list.first + line;
@@ -298,7 +304,9 @@ fn digests(part: &ContainerPart) -> Result<Digests, LogError> {
         if !same {
             lines.edited.push(number);
         }
-        lines.overflowed |= entry.is_violation() && entry.name() == Some(OVERFLOW);
+        let overflow = entry.is_violation() && entry.name() == Some(OVERFLOW);
+        lines.overflowed |= overflow;
+        lines.violations += u64::from(entry.is_violation() && !overflow);
         // A text that gives no data leads to no value: then it is an edited line.
         lines.digests.push(entry.event(Algorithm::Sha256).unwrap_or(Digest::sha256([0; 32])));
     })?;
