@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use lacre_attest::container::Secret;
 use lacre_attest::container::kept::{About, Kept};
@@ -19,6 +20,9 @@ use slog::{Logger, warn};
 /// Measurements on their way to the list, some 200 bytes each. When they are full, the list
 /// says that lines are missing.
 const QUEUE: usize = 1024;
+
+/// The thread's stack, in bytes: nothing recurses.
+const STACK: usize = 128 << 10;
 
 /// Files that are known to be in the list, by digest and name: as the kernel does, each is
 /// measured once. Beyond it they are listed again.
@@ -31,10 +35,22 @@ type Line = (Option<Digest>, Vec<u8>);
 #[derive(Debug, Default)]
 pub(super) struct Evidence(OnceLock<Keeper>);
 
+/// The thread that writes. Dropping it has all written that was sent, and waits for that.
 #[derive(Debug)]
 struct Keeper {
-    lines: SyncSender<Line>,
+    lines: Option<SyncSender<Line>>,
     lost: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            // It tells its own failures.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Evidence {
@@ -57,7 +73,8 @@ impl Evidence {
     /// Adds what ran; what no source could read, as a violation.
     pub(super) fn saw(&self, measurement: &Measurement) {
         let Some(keeper) = self.0.get() else { return };
-        if keeper.lines.try_send(line(measurement)).is_err() {
+        let lines = keeper.lines.as_ref();
+        if lines.is_none_or(|lines| lines.try_send(line(measurement)).is_err()) {
             keeper.lost.store(true, Ordering::Relaxed);
         }
     }
@@ -87,15 +104,14 @@ impl Keeper {
         let (lines, queue) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicBool::new(false));
         let (missing, log) = (Arc::clone(&lost), log.clone());
-        std::thread::Builder::new().name("evidence".to_owned()).stack_size(128 * 1024).spawn(
-            move || {
-                let written = keep(&mut kept, &queue, &missing);
-                if let Err(error) = written.and_then(|()| kept.close()) {
-                    warn!(log, "the container's list for the TPM ends here"; "error" => chain(&error));
-                }
-            },
-        )?;
-        Ok(Self { lines, lost })
+        let thread = std::thread::Builder::new().name("evidence".to_owned()).stack_size(STACK);
+        let thread = thread.spawn(move || {
+            let written = keep(&mut kept, &queue, &missing);
+            if let Err(error) = written.and_then(|()| kept.close()) {
+                warn!(log, "the container's list for the TPM ends here"; "error" => chain(&error));
+            }
+        })?;
+        Ok(Self { lines: Some(lines), lost, thread: Some(thread) })
     }
 }
 
@@ -132,13 +148,30 @@ fn keep(kept: &mut Kept, queue: &Receiver<Line>, lost: &AtomicBool) -> io::Resul
     if lost.load(Ordering::Relaxed) { kept.overflow() } else { Ok(()) }
 }
 
+/// The names of the folder's first list, once it is closed: those of violations with `!`
+/// before them.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a list that can't be read fails the test")]
+pub(super) fn names(folder: &Path) -> Vec<String> {
+    use lacre_attest::ima::{Form, Stream};
+    let (seq, _) = lacre_attest::container::kept::lists(folder).unwrap().remove(0);
+    let mut names = Vec::new();
+    let mut stream = Stream::new(Form::Binary, lacre_types::Algorithm::Sha256);
+    let list = std::fs::read(folder.join(format!("{seq}.list"))).unwrap();
+    let each = stream.feed(&list, |_, entry| {
+        let violation = if entry.is_violation() { "!" } else { "" };
+        names.push(format!("{violation}{}", String::from_utf8_lossy(entry.name().unwrap())));
+    });
+    each.unwrap();
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use lacre_attest::container::kept::{events, lists};
-    use lacre_attest::ima::{Form, Stream};
-    use lacre_types::{Algorithm, CanonicalPath, Process, Source};
-    use std::time::{Duration, Instant, SystemTime};
+    use lacre_types::{CanonicalPath, Process, Source};
+    use std::time::SystemTime;
 
     fn measured(path: &str, content: Content) -> Measurement {
         Measurement {
@@ -149,19 +182,6 @@ mod tests {
             process: Process::default(),
             time: SystemTime::UNIX_EPOCH,
         }
-    }
-
-    /// The names of a list, those of violations with `!` before them.
-    fn named(list: &Path) -> Vec<String> {
-        let mut names = Vec::new();
-        let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
-        let read = std::fs::read(list).unwrap();
-        let fed = stream.feed(&read, |_, entry| {
-            let name = String::from_utf8(entry.name().unwrap().to_vec()).unwrap();
-            names.push(if entry.is_violation() { format!("!{name}") } else { name });
-        });
-        fed.unwrap();
-        names
     }
 
     #[test]
@@ -182,17 +202,9 @@ mod tests {
         evidence.saw(&fileless);
         evidence.saw(&Measurement { event: Event::Mprotect, ..measured("/bin/a", digest) });
         drop(evidence);
-        let folder = run.path().join("evidence");
-        let (seq, _) = lists(&folder).unwrap().remove(0);
-        let list = folder.join(format!("{seq}.list"));
         let expected =
             ["/bin/a", "!/bin/unread", "!/bin/other", "!memfd:/bin/gone", "!memfd:?", "!/bin/a"];
-        let until = Instant::now() + Duration::from_secs(60);
-        while named(&list).len() < expected.len() {
-            assert!(Instant::now() < until, "{:?}", named(&list));
-            std::thread::yield_now();
-        }
-        assert_eq!(named(&list), expected);
+        assert_eq!(names(&run.path().join("evidence")), expected);
     }
 
     #[test]
@@ -219,11 +231,6 @@ mod tests {
         assert_eq!((&*about.id, about.image.as_deref()), ("ns/c", Some("demo:1")));
         // Made, three lines, one that says that others are missing, closed. The loss may have
         // been told of before the last line.
-        let until = Instant::now() + Duration::from_secs(60);
-        while events(&folder, *seq, 0).unwrap().len() < 6 {
-            assert!(Instant::now() < until);
-            std::thread::yield_now();
-        }
         assert_eq!(events(&folder, *seq, 0).unwrap().len(), 6);
     }
 }
