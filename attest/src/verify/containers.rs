@@ -197,6 +197,8 @@ impl<'a> Case<'a> {
         self.find_some(&question, lines.edited.iter().map(edited).collect());
         if lines.overflowed {
             self.verdict.find(&question, Finding::LogOverflowed(log.clone()));
+            let question = Question::ContainerBaseline(named.clone());
+            self.not_checked(question, "lines are missing from the list");
         }
         let audited =
             match audit(&subject.key, known, &lines.digests, &subject.values, part.list.count) {

@@ -376,10 +376,10 @@ impl Finding {
     #[must_use]
     pub const fn is_tampering(&self) -> bool {
         !self.is_note()
+            && !self.is_gap()
             && !matches!(
                 self,
                 Self::NonceStale { .. }
-                    | Self::LogOverflowed(_)
                     | Self::PaddedSha1
                     | Self::NotFromZero(_)
                     | Self::Kernel(_)
@@ -388,6 +388,13 @@ impl Finding {
                     | Self::ContainerViolation { .. }
                     | Self::More(_)
             )
+    }
+
+    /// Whether it tells that lines are missing from a list that is true as far as it goes.
+    /// Nothing false was shown, so that it is no fault; but what is missing was not checked.
+    #[must_use]
+    pub const fn is_gap(&self) -> bool {
+        matches!(self, Self::LogOverflowed(_))
     }
 
     /// Whether it is only to be known, and stands in the way of no trust: what it tells of

@@ -131,7 +131,10 @@ impl lacre_measure::Judge for Judge {
     }
 
     fn seen(&self, measurement: Measurement, outcome: Outcome) {
-        self.evidence.saw(&measurement);
+        // What was refused never ran. A kill may come after the first instructions.
+        if outcome != Outcome::Denied {
+            self.evidence.saw(&measurement);
+        }
         if let Verdict::Violation(violation) = self.verdict(&measurement) {
             self.tell(violation, outcome);
         }
@@ -197,6 +200,25 @@ mod tests {
         let (policy, _) = Policy::parse("p", SKIP.as_bytes()).unwrap();
         judge.rules.set_policy(Arc::new(policy.effective(&Subject::default())));
         assert_eq!(judge.judge(&measured("/bin/sh")), Answer::Allow);
+    }
+
+    #[test]
+    fn what_was_denied_is_in_no_list_of_what_ran() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = run.path().join("evidence");
+        std::fs::create_dir(&folder).unwrap();
+        let (judge, _queue) = judge(Mode::Enforce, "Actions: {}");
+        let log = slog::Logger::root(slog::Discard, slog::o!());
+        judge.evidence.begin(run.path(), "ns/c", "demo:1", &log);
+        for (path, outcome) in [
+            ("/bin/denied", Outcome::Denied),
+            ("/bin/killed", Outcome::Killed),
+            ("/bin/ran", Outcome::Ran),
+        ] {
+            judge.seen(measured(path), outcome);
+        }
+        drop(judge);
+        assert_eq!(super::super::evidence::names(&folder), ["/bin/killed", "/bin/ran"]);
     }
 
     #[test]
