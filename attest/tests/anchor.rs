@@ -128,6 +128,10 @@ fn container(id: &str, n: u8) -> ExpectedContainer<'static> {
     ExpectedContainer { id, secret, seq: None, keeper: Some(Keeper::Shim), baseline: None }
 }
 
+fn shim(id: &str, seq: u64, image: Option<&str>) -> ShimContainer {
+    ShimContainer { id: id.to_owned(), seq, image: image.map(str::to_owned), left: false }
+}
+
 fn names(verified: &Verified) -> BTreeSet<&'static str> {
     verified.verdict.findings().iter().map(Finding::name).collect()
 }
@@ -155,8 +159,7 @@ fn a_node_is_enrolled_challenged_and_attested() {
     }
     assert!(anchor.wait(DEADLINE), "{:?}", anchor.anchored());
     drop(anchor);
-    let shims: Vec<ShimContainer> =
-        vec![("a".to_owned(), seq_a, Some("demo:1".to_owned())), ("b".to_owned(), seq_b, None)];
+    let shims = [shim("a", seq_a, Some("demo:1")), shim("b", seq_b, None)];
 
     let tpm = wait_for(&tcti);
     tpm.load_ak(&key).unwrap();
@@ -389,7 +392,7 @@ fn the_worked_example() {
             list.push(&sha256(text), format!("/{name}").as_bytes()).unwrap();
         }
         write_file(&format!("{id}.secret"), hex(&[n; 32]).as_bytes());
-        shims.push((id.to_owned(), seq, Some("docker.io/library/demo:1".to_owned())));
+        shims.push(shim(id, seq, Some("docker.io/library/demo:1")));
         lists.push(list);
     }
     assert!(anchor.wait(DEADLINE));

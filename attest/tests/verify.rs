@@ -607,6 +607,23 @@ fn what_ran_and_should_not_is_found() {
     assert!(find("LOG_OVERFLOWED").is_some());
 }
 
+#[test]
+fn a_list_that_nobody_keeps_and_nobody_ended_proves_nothing() {
+    let (mut node, world) = (node(), world());
+    let left = |node: &Node| {
+        let mut evidence = node.evidence(b"fresh");
+        evidence.anchors[0].containers[0].left = true;
+        evidence
+    };
+    let verified = check(&left(&node), &world.expect(&node), None);
+    assert_eq!(names(&verified), BTreeSet::from(["LOG_UNFINISHED"]));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
+    node.close("a");
+    node.flush();
+    let verified = check(&left(&node), &world.expect(&node), None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+}
+
 /// A container that fills its list: nothing false is shown, and what is missing was not
 /// checked, whatever is done without.
 #[test]

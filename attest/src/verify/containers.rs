@@ -226,6 +226,11 @@ impl<'a> Case<'a> {
         if more > 0 {
             self.verdict.find(&question, Finding::Unanchored { log: log.clone(), lines: more });
         }
+        if part.left && !audited.closed {
+            self.verdict.find(&question, Finding::LogUnfinished(log.clone()));
+            let question = Question::ContainerBaseline(named.clone());
+            self.not_checked(question, "lines may be missing from the list");
+        }
         if audited.lines == 0 {
             self.verdict.find(&question, Finding::NothingMeasured(log.clone()));
         }

@@ -632,14 +632,21 @@ fn a_container_that_comes_back_is_proven_with_what_it_ran_before() {
     life(2, 9);
     assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
     assert_eq!(server.node().0["fresh"], 4, "three events, and a line");
+    // A shim that dies leaves a list without an end.
+    let about = About { id: "test/shop".to_owned(), image: None, secret: Secret::new([7; 32]) };
+    let mut shop = Kept::create(&folder, 3, &about).unwrap();
+    shop.push(&Digest::sha256([3; 32]), b"/bin/a").unwrap();
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    drop(shop);
+    assert_eq!(server.attest(&agent), "unproven", "{:?}", server.node());
+    assert_eq!(server.findings(), ["LOG_UNFINISHED"]);
     // What the first one ran can't be hidden behind the second.
     fs::write(folder.join("1.list"), "").unwrap();
     let evidence = node.quote(&["--nonce", &"07".repeat(32)]);
     let shown = lacre_attest::evidence::Evidence::parse(&evidence).unwrap();
-    assert_eq!(shown.anchors[0].containers.len(), 2);
+    assert_eq!(shown.anchors[0].containers.len(), 3);
     assert_eq!(server.attest(&agent), "untrusted");
-    assert_eq!(server.attest(&agent), "untrusted");
-    assert_eq!(server.findings(), ["LOG_TRUNCATED"]);
+    assert_eq!(server.findings(), ["LOG_TRUNCATED", "LOG_UNFINISHED"]);
 }
 
 #[test]

@@ -179,7 +179,7 @@ async fn watch(
         let config = Arc::clone(&context.config);
         move || {
             if !sources::kernel_keeps_list(&config) {
-                judge.evidence.begin(&config.run, &target.container, &image_name, &log);
+                judge.keep_list(&config.run, &target.container, &image_name, &log);
             }
             sources::arm(&config, prepared, &target, &judge, &log)
         }
@@ -191,7 +191,7 @@ async fn watch(
         }
         Ok(Err(error)) => {
             warn!(context.log, "nothing watches this container"; "error" => chain(&error));
-            judge.evidence.lost();
+            judge.blind();
             let reason = chain(&error);
             tell(judge, lacre_analyzer::source_lost(Source::Fanotify, reason, now())).await;
             Ok(Vec::new())

@@ -5,6 +5,7 @@
 //! never made to wait. Where no agent has made the folder, nothing is kept.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +25,8 @@ const QUEUE: usize = 1024;
 /// The thread's stack, in bytes: nothing recurses.
 const STACK: usize = 128 << 10;
 
-/// Files that are known to be in the list, by digest and name: as the kernel does, each is
-/// measured once. Beyond it they are listed again.
+/// Files that are known to be in the list: as the kernel does, each is listed once. Beyond it
+/// they are listed again. 18 bytes each at most; a name may have 4096.
 const KNOWN: usize = 16_384;
 
 /// A file's digest and name. Without a digest: what ran under that name is not known.
@@ -54,18 +55,29 @@ impl Drop for Keeper {
 }
 
 impl Evidence {
-    /// Begins the list, if there is an agent that anchors it.
-    pub(super) fn begin(&self, run: &Path, id: &str, image: &str, log: &Logger) {
+    /// Begins the list, if there is an agent that anchors it. When it can't be kept, or not
+    /// any longer, `failed` is told why.
+    pub(super) fn begin(
+        &self,
+        run: &Path,
+        id: &str,
+        image: &str,
+        log: &Logger,
+        failed: impl Fn(String) + Send + Sync + 'static,
+    ) {
         let folder = run.join("evidence");
         if !folder.is_dir() {
             return;
         }
         let image = (!image.is_empty()).then(|| image.to_owned());
-        match Keeper::start(&folder, id, image, log) {
+        let failed = Arc::new(failed);
+        match Keeper::start(&folder, id, image, log, Arc::clone(&failed)) {
             // A container is armed once.
             Ok(keeper) => drop(self.0.set(keeper)),
             Err(error) => {
-                warn!(log, "no list of this container is kept for the TPM"; "error" => chain(&error));
+                let error = chain(&error);
+                warn!(log, "no list of this container is kept for the TPM"; "error" => &error);
+                failed(format!("no list of this container is kept for the TPM: {error}"));
             }
         }
     }
@@ -88,7 +100,13 @@ impl Evidence {
 }
 
 impl Keeper {
-    fn start(folder: &Path, id: &str, image: Option<String>, log: &Logger) -> io::Result<Self> {
+    fn start(
+        folder: &Path,
+        id: &str,
+        image: Option<String>,
+        log: &Logger,
+        failed: Arc<impl Fn(String) + Send + Sync + 'static>,
+    ) -> io::Result<Self> {
         let mut secret = [0; 32];
         let filled =
             rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())?;
@@ -107,8 +125,13 @@ impl Keeper {
         let thread = std::thread::Builder::new().name("evidence".to_owned()).stack_size(STACK);
         let thread = thread.spawn(move || {
             let written = keep(&mut kept, &queue, &missing);
+            if kept.is_full() {
+                warn!(log, "the container's list for the TPM is full, and ends here");
+            }
             if let Err(error) = written.and_then(|()| kept.close()) {
-                warn!(log, "the container's list for the TPM ends here"; "error" => chain(&error));
+                let error = chain(&error);
+                warn!(log, "the container's list for the TPM ends here"; "error" => &error);
+                failed(format!("the container's list for the TPM ends here: {error}"));
             }
         })?;
         Ok(Self { lines: Some(lines), lost, thread: Some(thread) })
@@ -129,20 +152,25 @@ fn line(measurement: &Measurement) -> Line {
 
 /// Writes until nobody is left who could send.
 fn keep(kept: &mut Kept, queue: &Receiver<Line>, lost: &AtomicBool) -> io::Result<()> {
-    let mut known = HashSet::new();
+    // By a hash whose key nobody in the container knows.
+    let (mut known, hash) = (HashSet::new(), RandomState::new());
     for line in queue {
         if lost.swap(false, Ordering::Relaxed) {
             kept.overflow()?;
         }
-        if known.contains(&line) {
+        let hash = hash.hash_one(&line);
+        if known.contains(&hash) {
             continue;
         }
         match &line.0 {
             Some(digest) => kept.push(digest, &line.1)?,
             None => kept.violation(&line.1)?,
         }
+        if kept.is_full() {
+            return Ok(());
+        }
         if known.len() < KNOWN {
-            known.insert(line);
+            known.insert(hash);
         }
     }
     if lost.load(Ordering::Relaxed) { kept.overflow() } else { Ok(()) }
@@ -190,7 +218,7 @@ mod tests {
         let log = Logger::root(slog::Discard, slog::o!());
         std::fs::create_dir(run.path().join("evidence")).unwrap();
         let evidence = Evidence::default();
-        evidence.begin(run.path(), "ns/c", "demo:1", &log);
+        evidence.begin(run.path(), "ns/c", "demo:1", &log, |why| panic!("{why}"));
         let digest = Content::Digest(Digest::sha256([1; 32]));
         evidence.saw(&measured("/bin/a", digest.clone()));
         for _ in 0..2 {
@@ -212,14 +240,14 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let log = Logger::root(slog::Discard, slog::o!());
         let none = Evidence::default();
-        none.begin(run.path(), "ns/c", "demo:1", &log);
+        none.begin(run.path(), "ns/c", "demo:1", &log, |why| panic!("{why}"));
         assert!(none.0.get().is_none(), "no agent made the folder");
         none.saw(&measured("/bin/a", Content::Size(1)));
 
         let folder = run.path().join("evidence");
         std::fs::create_dir(&folder).unwrap();
         let evidence = Evidence::default();
-        evidence.begin(run.path(), "ns/c", "demo:1", &log);
+        evidence.begin(run.path(), "ns/c", "demo:1", &log, |why| panic!("{why}"));
         let (one, two) = (Digest::sha256([1; 32]), Digest::sha256([2; 32]));
         for (path, digest) in [("/bin/a", one), ("/bin/a", one), ("/bin/b", one), ("/bin/a", two)] {
             evidence.saw(&measured(path, Content::Digest(digest)));
