@@ -385,7 +385,7 @@ fn the_worked_example() {
     let anchor = Anchor::start(node.journal(), anchor).unwrap();
     let mut shims: Vec<ShimContainer> = Vec::new();
     let mut lists = Vec::new();
-    for (n, id) in [(1u8, "web"), (2, "shop")] {
+    for (n, id) in [(1u8, "default--web"), (2, "default--shop")] {
         let (mut list, seq) = anchor.create(id, &Secret::new([n; 32])).unwrap();
         for (name, text) in files {
             write_file(&format!("image/{name}"), text.as_bytes());
@@ -413,8 +413,8 @@ fn the_worked_example() {
         "attestationKey: {}\nmakers: [maker.der]\npcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, {PCR}]\n\
          kernel:\n  bootAggregate: [\"{}\"]\n\
          host:\n  baseline: host.baseline\n  programs: [/usr/bin/containerd, /usr/sbin/runc]\n\
-         containers:\n  web: {{secret: web.secret, baseline: image.baseline}}\n\
-         \x20 shop: {{secret: shop.secret, baseline: image.baseline}}\n",
+         containers:\n  default--web: {{secret: default--web.secret, baseline: image.baseline}}\n\
+         \x20 default--shop: {{secret: default--shop.secret, baseline: image.baseline}}\n",
         hex(&state.ak_name),
         pcr::hash(Algorithm::Sha256, &parts),
     );

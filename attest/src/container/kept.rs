@@ -44,7 +44,7 @@ const ABOUT: u64 = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    /// What names the container on its node.
+    /// What names the container on its node, `NAMESPACE--ID` as the kernel's lists.
     pub id: String,
     /// Its image, as the user named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_what_its_events_vouch_for() {
         let folder = tempfile::tempdir().unwrap();
-        let id = "test/web".to_owned();
+        let id = "test--web".to_owned();
         let about = About { id, image: None, secret: Secret::new([7; 32]) };
         let mut kept = Kept::create(folder.path(), 5, &about).unwrap();
         let other = Kept::create(folder.path(), 5, &about).unwrap();

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 
 use lacre_attest::container::Secret;
 use lacre_attest::container::kept::{About, Kept};
+use lacre_measure::container_ima::list_id;
 use lacre_types::{Content, Digest, Event, Measurement, chain};
 use slog::{Logger, warn};
 
@@ -55,12 +56,12 @@ impl Drop for Keeper {
 }
 
 impl Evidence {
-    /// Begins the list, if there is an agent that anchors it. When it can't be kept, or not
+    /// Begins the list of `namespace/id`, if there is an agent that anchors it. When it can't be kept, or not
     /// any longer, `failed` is told why.
     pub(super) fn begin(
         &self,
         run: &Path,
-        id: &str,
+        container: &str,
         image: &str,
         log: &Logger,
         failed: impl Fn(String) + Send + Sync + 'static,
@@ -71,7 +72,7 @@ impl Evidence {
         }
         let image = (!image.is_empty()).then(|| image.to_owned());
         let failed = Arc::new(failed);
-        match Keeper::start(&folder, id, image, log, Arc::clone(&failed)) {
+        match Keeper::start(&folder, container, image, log, Arc::clone(&failed)) {
             // A container is armed once.
             Ok(keeper) => drop(self.0.set(keeper)),
             Err(error) => {
@@ -102,7 +103,7 @@ impl Evidence {
 impl Keeper {
     fn start(
         folder: &Path,
-        id: &str,
+        container: &str,
         image: Option<String>,
         log: &Logger,
         failed: Arc<impl Fn(String) + Send + Sync + 'static>,
@@ -113,7 +114,9 @@ impl Keeper {
         if filled != secret.len() {
             return Err(io::Error::other("the kernel gives too few random bytes"));
         }
-        let about = About { id: id.to_owned(), image, secret: Secret::new(secret) };
+        // The kernel's name for it, where the kernel keeps it: who expects it need not know.
+        let id = list_id(container).map_err(io::Error::other)?;
+        let about = About { id, image, secret: Secret::new(secret) };
         let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(since.tv_sec).unwrap_or_default();
         let nanos = u64::try_from(since.tv_nsec).unwrap_or_default();
@@ -256,7 +259,7 @@ mod tests {
         drop(evidence);
         let found = lists(&folder).unwrap();
         let [(seq, about)] = &found[..] else { panic!("{found:?}") };
-        assert_eq!((&*about.id, about.image.as_deref()), ("ns/c", Some("demo:1")));
+        assert_eq!((&*about.id, about.image.as_deref()), ("ns--c", Some("demo:1")));
         // Made, three lines, one that says that others are missing, closed. The loss may have
         // been told of before the last line.
         assert_eq!(events(&folder, *seq, 0).unwrap().len(), 6);
