@@ -131,6 +131,14 @@ impl Node {
         self.pending.push(event);
     }
 
+    /// Runs something in a container that can't be measured.
+    pub fn violate(&mut self, id: &str, name: &str) {
+        let container = self.containers.get_mut(id).unwrap();
+        let (entry, event) = container.recorded.violation(name.as_bytes());
+        container.list.extend(entry);
+        self.pending.push(event);
+    }
+
     /// Has a container's list run out of room.
     pub fn overflow(&mut self, id: &str) {
         let container = self.containers.get_mut(id).unwrap();
@@ -245,6 +253,7 @@ impl Node {
             id: id.clone(),
             seq: container.seq,
             image: Some("docker.io/library/demo:1".to_owned()),
+            left: false,
             list: list(&container.list, Algorithm::Sha256, None),
         };
         let pcrs = (0..=12).map(|index| (index, self.pcrs[&index])).collect();

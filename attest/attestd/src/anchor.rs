@@ -2,11 +2,12 @@
 //! extended to a PCR, in batches, by one thread of this agent. No shim waits for it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Shims {
     folder: PathBuf,
     journal: Journal,
     anchored: Mutex<BTreeMap<u64, u64>>,
+    /// How many bytes of `aggregate` that takes account of.
+    known: AtomicU64,
 }
 
 impl Shims {
@@ -68,16 +71,39 @@ impl Shims {
         let io = |error| AnchorError::Folder(folder.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
         let journal = Journal::open(folder, PCR, &[]).map_err(AnchorError::Journal)?;
-        let text = journal.read().map_err(AnchorError::Journal)?;
+        let shims = Self {
+            folder: folder.to_owned(),
+            journal,
+            anchored: Mutex::default(),
+            known: AtomicU64::new(u64::MAX),
+        };
+        shims.catch_up()?;
+        Ok(shims)
+    }
+
+    /// Finds out how far each list is anchored, if another process has anchored since:
+    /// `lacre-attestd quote`. Whoever asks holds the node's lock.
+    fn catch_up(&self) -> Result<(), AnchorError> {
+        if self.aggregate() == self.known.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let text = self.journal.read().map_err(AnchorError::Journal)?;
         let lines = text.split_inclusive(|byte| *byte == b'\n').filter_map(parse_line);
         let tags: HashSet<[u8; 32]> = lines.map(|event| event.tag).collect();
         let mut anchored = BTreeMap::new();
-        for (seq, _) in kept::lists(folder).map_err(io)? {
-            let events = kept::events(folder, seq, 0).map_err(io)?;
+        for (seq, _) in self.lists()? {
+            let Ok(events) = kept::events(&self.folder, seq, 0) else { continue };
             let known = events.iter().take_while(|(tag, _)| tags.contains(tag)).count();
             anchored.insert(seq, known as u64);
         }
-        Ok(Self { folder: folder.to_owned(), journal, anchored: Mutex::new(anchored) })
+        *self.anchored() = anchored;
+        self.known.store(text.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How many bytes `aggregate` has.
+    fn aggregate(&self) -> u64 {
+        fs::metadata(self.journal.aggregate()).map_or(0, |metadata| metadata.len())
     }
 
     fn anchored(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
@@ -99,16 +125,20 @@ impl Shims {
         let mut shown = Vec::new();
         for (seq, about) in self.lists()? {
             let anchored = self.anchored().get(&seq).copied().unwrap_or(0);
+            let left = kept::is_left(&self.folder, seq).unwrap_or(false);
             let events = match kept::events(&self.folder, seq, 0) {
                 Ok(events) => events,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(AnchorError::Folder(self.folder.clone(), error)),
             };
+            // Its end may be on its way to the TPM still.
+            let left = left && events.len() as u64 == anchored;
             // Made and closed, with nothing in between: the event says so, not the file.
             let key = Key::new(&about.secret, seq, &about.id);
             let second = events.get(1).filter(|_| anchored > 1).map(|(_, value)| *value);
             if second.is_some_and(|value| value != key.value(1, Kind::Close, &[0; 32])) {
-                shown.push(((about.id, seq, about.image), about.secret));
+                let About { id, image, secret } = about;
+                shown.push((ShimContainer { id, seq, image, left }, secret));
             }
         }
         Ok(shown)
@@ -136,10 +166,12 @@ impl Shims {
     /// # Errors
     /// When it is not anchored: then it is with the next.
     pub fn anchor(&self, tpm: &mut Tpm) -> Result<(), AnchorError> {
+        self.catch_up()?;
         let News { events, reached } = self.news()?;
         if !events.is_empty() {
             self.journal.anchor(tpm, &events).map_err(AnchorError::Journal)?;
             self.anchored().extend(reached);
+            self.known.store(self.aggregate(), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -162,14 +194,10 @@ impl Shims {
     fn tidy(&self) {
         for (seq, _) in self.lists().unwrap_or_default() {
             let path = self.folder.join(format!("{seq}.events"));
-            let Ok(file) = File::open(&path) else { continue };
             let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
             let old = modified.ok().and_then(|then| then.elapsed().ok());
-            // Its writer holds a lock as long as it lives.
-            if old.is_some_and(|old| old > STAYS)
-                && file.try_lock().is_ok()
-                && self.is_anchored(seq)
-            {
+            let left = || kept::is_left(&self.folder, seq).unwrap_or(false);
+            if old.is_some_and(|old| old > STAYS) && left() && self.is_anchored(seq) {
                 kept::remove(&self.folder, seq);
                 self.anchored().remove(&seq);
             }
@@ -252,7 +280,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shims = Shims::open(folder.path()).unwrap();
         list(folder.path());
-        let events = File::options().append(true).open(folder.path().join("1.events")).unwrap();
+        let events = fs::File::options().append(true).open(folder.path().join("1.events")).unwrap();
         events.set_modified(SystemTime::now() - 2 * STAYS).unwrap();
         shims.tidy();
         assert_eq!(shims.lists().unwrap().len(), 1);

@@ -1,6 +1,7 @@
 use lacre_types::{Digest, ViolationKind, escape};
 use serde::Serialize;
 
+use super::verdict::ListName;
 use crate::container::Keeper;
 use crate::ima::LogError;
 use crate::tpm2::{EkError, Malformed, Selection, SignatureError, Unsuitable};
@@ -12,8 +13,8 @@ pub enum Log {
     Host,
     /// The `aggregate` of that keeper.
     Aggregate(Keeper),
-    /// The list of the container of that id.
-    Container(String),
+    /// That list of a container.
+    Container(ListName),
 }
 
 impl std::fmt::Display for Log {
@@ -21,7 +22,7 @@ impl std::fmt::Display for Log {
         match self {
             Self::Host => f.write_str("the host's list"),
             Self::Aggregate(keeper) => write!(f, "the {keeper}'s aggregate"),
-            Self::Container(id) => write!(f, "the list of {}", escape(id.as_bytes())),
+            Self::Container(name) => write!(f, "the list of {name}"),
         }
     }
 }
@@ -31,9 +32,7 @@ impl Serialize for Log {
         match self {
             Self::Host => s.serialize_str("host"),
             Self::Aggregate(keeper) => s.collect_str(&format_args!("aggregate:{keeper}")),
-            Self::Container(id) => {
-                s.collect_str(&format_args!("container:{}", escape(id.as_bytes())))
-            }
+            Self::Container(name) => s.collect_str(&format_args!("container:{name}")),
         }
     }
 }
@@ -219,6 +218,9 @@ pub enum Finding {
     /// The list ran out of room.
     #[error("{0} overflowed: lines are missing from there on")]
     LogOverflowed(Log),
+    /// Who kept the list is gone, and did not end it.
+    #[error("{0} breaks off: who kept it died, or could not write, and lines may be missing")]
+    LogUnfinished(Log),
     /// The list is empty.
     #[error("{0} has no measurements: nothing was measured")]
     NothingMeasured(Log),
@@ -355,6 +357,7 @@ impl Finding {
             Self::LogOfAnotherContainer { .. } => "LOG_OF_ANOTHER_CONTAINER",
             Self::NotAnchored(_) => "NOT_ANCHORED",
             Self::LogOverflowed(_) => "LOG_OVERFLOWED",
+            Self::LogUnfinished(_) => "LOG_UNFINISHED",
             Self::NothingMeasured(_) => "NOTHING_MEASURED",
             Self::LogMissing(_) => "LOG_MISSING",
             Self::Unanchored { .. } => "UNANCHORED",
@@ -377,10 +380,10 @@ impl Finding {
     #[must_use]
     pub const fn is_tampering(&self) -> bool {
         !self.is_note()
+            && !self.is_gap()
             && !matches!(
                 self,
                 Self::NonceStale { .. }
-                    | Self::LogOverflowed(_)
                     | Self::PaddedSha1
                     | Self::NotFromZero(_)
                     | Self::Kernel(_)
@@ -389,6 +392,13 @@ impl Finding {
                     | Self::ContainerViolation { .. }
                     | Self::More(_)
             )
+    }
+
+    /// Whether it tells that lines are missing from a list that is true as far as it goes.
+    /// Nothing false was shown, so that it is no fault; but what is missing was not checked.
+    #[must_use]
+    pub const fn is_gap(&self) -> bool {
+        matches!(self, Self::LogOverflowed(_) | Self::LogUnfinished(_))
     }
 
     /// Whether it is only to be known, and stands in the way of no trust: what it tells of

@@ -4,6 +4,29 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 
+/// What names a container's list: its id, and the number of the container's creation where
+/// more than one list has that id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListName {
+    /// The container's id.
+    pub id: String,
+    /// The number of its creation.
+    pub seq: Option<u64>,
+}
+
+impl From<&str> for ListName {
+    fn from(id: &str) -> Self {
+        Self { id: id.to_owned(), seq: None }
+    }
+}
+
+impl std::fmt::Display for ListName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&lacre_types::escape(self.id.as_bytes()))?;
+        self.seq.map_or(Ok(()), |seq| write!(f, "#{seq}"))
+    }
+}
+
 /// A question that a verification answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Question {
@@ -32,14 +55,13 @@ pub enum Question {
     /// Does the keeper's `aggregate` replay to its PCR?
     Aggregate(crate::container::Keeper),
     /// Is the container's list what `aggregate` anchors?
-    ContainerList(String),
+    ContainerList(ListName),
     /// Is all that the container ran in its baseline?
-    ContainerBaseline(String),
+    ContainerBaseline(ListName),
 }
 
 impl std::fmt::Display for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let id = |id: &str| lacre_types::escape(id.as_bytes());
         match self {
             Self::Quote => f.write_str("quote"),
             Self::AttestationKey => f.write_str("attestation-key"),
@@ -53,10 +75,8 @@ impl std::fmt::Display for Question {
             Self::Kernel => f.write_str("kernel"),
             Self::HostPrograms => f.write_str("host-programs"),
             Self::Aggregate(keeper) => write!(f, "aggregate:{keeper}"),
-            Self::ContainerList(container) => write!(f, "container-list:{}", id(container)),
-            Self::ContainerBaseline(container) => {
-                write!(f, "container-baseline:{}", id(container))
-            }
+            Self::ContainerList(container) => write!(f, "container-list:{container}"),
+            Self::ContainerBaseline(container) => write!(f, "container-baseline:{container}"),
         }
     }
 }
@@ -134,27 +154,36 @@ impl Verdict {
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {
         let any = |which: fn(&Answer) -> bool| self.answers.values().any(which);
-        let wrong = self.findings.iter().any(|finding| !finding.is_note());
+        let wrong = self.findings.iter().any(|finding| !finding.is_note() && !finding.is_gap());
+        // Who does without a question does not do without what a list should have had.
+        let gap = self.findings.iter().any(Finding::is_gap);
+        let open = any(|answer| matches!(answer, Answer::NotChecked(_)));
         if wrong || any(|answer| *answer == Answer::Failed) {
             Conclusion::Untrusted
-        } else if self.answers.is_empty() || any(|answer| matches!(answer, Answer::NotChecked(_))) {
+        } else if self.answers.is_empty() || gap || open {
             Conclusion::Unproven
         } else {
             Conclusion::Trusted
         }
     }
 
-    /// Notes an answer. One that failed stays so, whatever else is said.
+    /// Notes an answer. One that failed stays so, whatever else is said; and what was not
+    /// checked in one respect has not passed by another.
     pub(super) fn answer(&mut self, question: Question, answer: Answer) {
+        let passes = matches!(answer, Answer::Passed(_));
         match self.answers.get(&question) {
             Some(Answer::Failed) => {}
+            Some(Answer::NotChecked(_)) if passes => {}
             _ => drop(self.answers.insert(question, answer)),
         }
     }
 
-    /// Notes a finding which answers the question with no, unless it is a note.
+    /// Notes a finding which answers the question with no, unless it is a note, or a gap:
+    /// that leaves it open.
     pub(super) fn find(&mut self, question: &Question, finding: Finding) {
-        if !finding.is_note() {
+        if finding.is_gap() {
+            self.answer(question.clone(), Answer::NotChecked("lines are missing from the list"));
+        } else if !finding.is_note() {
             self.answer(question.clone(), Answer::Failed);
         }
         self.findings.push(finding);

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
-use super::book::{Book, Refused, Wanted};
+use super::book::{Book, Given, Refused, Wanted};
 use super::record::{State, Told, now};
 use super::upload::Uploading;
 use crate::server::Server;
@@ -250,7 +250,8 @@ impl Attestation for AttestSession {
         let Some(upload) = taken else { return Ok(SubmitResponse::new()) };
         let secrets = request.secrets.into_iter().map(|given| {
             let bytes = <[u8; 32]>::try_from(given.secret).map_err(|_| "a secret has 32 bytes")?;
-            Ok((given.container, Secret::new(bytes)))
+            let seq = (given.seq != 0).then_some(given.seq);
+            Ok(Given { id: given.container, seq, secret: Secret::new(bytes) })
         });
         let secrets = secrets.collect::<Result<_, &str>>().map_err(invalid)?;
         let node = book.submit(&self.principal, upload, secrets).await.map_err(refused)?;

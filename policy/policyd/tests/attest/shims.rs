@@ -23,9 +23,9 @@ fn lists_that_shims_keep_are_anchored_and_shown_as_such() {
         let image = Some("demo:1".to_owned());
         About { id: id.to_owned(), image, secret: secret.clone() }
     };
-    let mut web = Kept::create(&folder, 1, &about("test/web")).unwrap();
-    let mut shop = Kept::create(&folder, 2, &about("test/shop")).unwrap();
-    let empty = Kept::create(&folder, 3, &about("test/empty")).unwrap();
+    let mut web = Kept::create(&folder, 1, &about("test--web")).unwrap();
+    let mut shop = Kept::create(&folder, 2, &about("test--shop")).unwrap();
+    let empty = Kept::create(&folder, 3, &about("test--empty")).unwrap();
     for n in 0..50 {
         web.push(&digest, format!("/bin/{n}").as_bytes()).unwrap();
         shop.push(&digest, format!("/bin/{n}").as_bytes()).unwrap();
@@ -54,4 +54,71 @@ fn lists_that_shims_keep_are_anchored_and_shown_as_such() {
     assert!(!server.findings().is_empty(), "{:?}", server.node());
     assert_eq!(server.attest(&agent), "untrusted");
     assert_eq!(server.findings(), ["LOG_TRUNCATED"]);
+}
+
+#[test]
+fn a_container_that_comes_back_is_proven_with_what_it_ran_before() {
+    let node = Node::new();
+    let server = Server::start(&node, "interval: 3600\n", false);
+    let agent = server.trusted(&node);
+    let folder = node.at("evidence");
+    let life = |seq: u64, secret: u8| {
+        let secret = Secret::new([secret; 32]);
+        let about = About { id: "test--web".to_owned(), image: None, secret };
+        let mut list = Kept::create(&folder, seq, &about).unwrap();
+        list.push(&Digest::sha256([3; 32]), format!("/bin/{seq}").as_bytes()).unwrap();
+        list.close().unwrap();
+    };
+    life(1, 8);
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    life(2, 9);
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    assert_eq!(server.node().0["fresh"], 4, "three events, and a line");
+    // A shim that dies leaves a list without an end.
+    let about = About { id: "test--shop".to_owned(), image: None, secret: Secret::new([7; 32]) };
+    let mut shop = Kept::create(&folder, 3, &about).unwrap();
+    shop.push(&Digest::sha256([3; 32]), b"/bin/a").unwrap();
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    drop(shop);
+    assert_eq!(server.attest(&agent), "unproven", "{:?}", server.node());
+    assert_eq!(server.findings(), ["LOG_UNFINISHED"]);
+    // What the first one ran can't be hidden behind the second.
+    fs::write(folder.join("1.list"), "").unwrap();
+    let evidence = node.quote(&["--nonce", &"07".repeat(32)]);
+    let shown = lacre_attest::evidence::Evidence::parse(&evidence).unwrap();
+    assert_eq!(shown.anchors[0].containers.len(), 3);
+    assert_eq!(server.attest(&agent), "untrusted");
+    assert_eq!(server.findings(), ["LOG_TRUNCATED", "LOG_UNFINISHED"]);
+}
+
+#[test]
+fn whoever_anchors_first_each_line_is_anchored_once() {
+    let node = Node::new();
+    let server = Server::start(&node, "interval: 3600\n", false);
+    let agent = server.trusted(&node);
+    let folder = node.at("evidence");
+    let secret = Secret::new([9; 32]);
+    let about = About { id: "test--web".to_owned(), image: None, secret };
+    let mut web = Kept::create(&folder, 1, &about).unwrap();
+    let mut ran = |n: u8| web.push(&Digest::sha256([n; 32]), b"/bin/a").unwrap();
+    for n in 0..5 {
+        // Fresh lines, for the agent's thread, its answer, and a process beside it.
+        ran(3 * n);
+        node.quote(&["--nonce", &"07".repeat(32)]);
+        ran(3 * n + 1);
+        assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+        ran(3 * n + 2);
+    }
+    let tags = || {
+        let text = fs::read_to_string(folder.join("aggregate")).unwrap();
+        text.lines().map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // The start, the creation, and the lines.
+    until("anchored", || tags().len() >= 17);
+    let mut tags = tags();
+    tags.sort_unstable();
+    tags.dedup();
+    assert_eq!(tags.len(), 17);
+    let lines = fs::read_to_string(folder.join("aggregate")).unwrap().lines().count();
+    assert_eq!(lines, 17, "no line twice");
 }
