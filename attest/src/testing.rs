@@ -48,6 +48,16 @@ pub struct Node {
     pending: Vec<([u8; 32], [u8; 32])>,
 }
 
+/// The template data of a buffer that the kernel measured.
+#[must_use]
+#[expect(clippy::unwrap_used, reason = "a test's buffer is short")]
+pub fn ima_buf(name: &str, buffer: &[u8]) -> Vec<u8> {
+    let mut data = write::ima_ng(&pcr::hash(Algorithm::Sha256, &[buffer]), name.as_bytes());
+    data.extend(u32::try_from(buffer.len()).unwrap().to_le_bytes());
+    data.extend(buffer);
+    data
+}
+
 #[expect(clippy::unwrap_used, reason = "a test's node that can't be made fails the test")]
 impl Node {
     /// A node that has booted, with a key of its own.
@@ -90,13 +100,18 @@ impl Node {
         self.pcrs = (0..pcr::COUNT).map(zero).collect();
         let event = pcr::hash(Algorithm::Sha256, &[firmware]);
         (0..8).for_each(|index| self.extend(index, &event));
-        let values: Vec<Digest> = (0..=9).map(|index| self.pcrs[&index]).collect();
-        let parts: Vec<&[u8]> = values.iter().map(Digest::as_bytes).collect();
-        let aggregate = pcr::hash(Algorithm::Sha256, &parts);
-        self.measure(&aggregate, "boot_aggregate");
+        self.measure(&self.boot_aggregate(), "boot_aggregate");
         let (recorder, first) = Recorder::begin(PCR, [0; 32]);
         self.recorder = Some(recorder);
         self.anchor(&first);
+    }
+
+    /// The digest of the boot's PCRs.
+    #[must_use]
+    pub fn boot_aggregate(&self) -> Digest {
+        let values: Vec<Digest> = (0..=9).map(|index| self.pcrs[&index]).collect();
+        let parts: Vec<&[u8]> = values.iter().map(Digest::as_bytes).collect();
+        pcr::hash(Algorithm::Sha256, &parts)
     }
 
     /// Extends a PCR.
@@ -110,6 +125,15 @@ impl Node {
         let data = write::ima_ng(digest, name.as_bytes());
         let logged = pcr::hash(Algorithm::Sha1, &[&data]);
         self.host.extend(write::binary(10, logged.as_bytes(), b"ima-ng", &data));
+        self.host_lines += 1;
+        self.extend(10, &pcr::hash(Algorithm::Sha256, &[&data]));
+    }
+
+    /// Adds a buffer that the kernel measured, such as its version.
+    pub fn measure_buffer(&mut self, name: &str, buffer: &[u8]) {
+        let data = ima_buf(name, buffer);
+        let logged = pcr::hash(Algorithm::Sha1, &[&data]);
+        self.host.extend(write::binary(10, logged.as_bytes(), b"ima-buf", &data));
         self.host_lines += 1;
         self.extend(10, &pcr::hash(Algorithm::Sha256, &[&data]));
     }

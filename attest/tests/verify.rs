@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::evidence::{Evidence, EvidenceError};
-use lacre_attest::testing::Node;
+use lacre_attest::ima::write;
+use lacre_attest::pcr;
+use lacre_attest::testing::{Node, ima_buf};
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
-    Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelPolicy, Log,
-    Nonce, Question, Seen, Verified, verify,
+    Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelFault,
+    KernelPolicy, Log, Nonce, Question, Seen, Verified, verify,
 };
 use lacre_types::{
     Algorithm, CanonicalPath, Digest, Digests, Kind, Listed, ViolationKind, Whitelist,
@@ -395,8 +397,13 @@ fn an_old_nonce_is_stale() {
 #[test]
 fn the_next_time_costs_only_the_new_lines() {
     let (mut node, world) = (node(), world());
-    let expect = world.expect(&node);
+    node.measure_buffer("kernel_version", b"6.12.0");
+    let mut expect = world.expect(&node);
+    let policy = expect.kernel.as_mut().unwrap();
+    policy.versions = vec!["6.12.0".to_owned()];
+    policy.boot_aggregate = vec![node.boot_aggregate()];
     let first = check(&node.evidence(b"fresh"), &expect, None);
+    assert_eq!(first.verdict.conclusion(), Conclusion::Trusted, "{:#?}", first.verdict);
     let seen = first.seen.unwrap();
     let seen: Seen = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();
 
@@ -411,9 +418,9 @@ fn the_next_time_costs_only_the_new_lines() {
     assert_eq!(whole.verdict.conclusion(), Conclusion::Trusted, "{:#?}", whole.verdict);
 
     let part = evidence.host.as_mut().unwrap();
-    let skip: usize = entries(&part.data, part.digests)[..4].iter().map(Vec::len).sum();
+    let skip: usize = entries(&part.data, part.digests)[..5].iter().map(Vec::len).sum();
     part.data = part.data[skip..].to_vec().into();
-    part.first = 4;
+    part.first = 5;
     let anchor = &mut evidence.anchors[0];
     anchor.first = seen.anchors[&Keeper::Kernel].aggregate.lines;
     anchor.aggregate = anchor.aggregate[old.anchors[0].aggregate.len()..].to_vec().into();
@@ -426,6 +433,10 @@ fn the_next_time_costs_only_the_new_lines() {
     let next = check(&evidence, &expect, Some(&seen));
     assert_eq!(next.verdict.conclusion(), Conclusion::Trusted, "{:#?}", next.verdict);
     assert_eq!(next.seen, whole.seen, "the new lines give what the whole list gives");
+
+    // What was told of the boot is held against the policy of now.
+    expect.kernel.as_mut().unwrap().versions = vec!["6.13.0".to_owned()];
+    assert_eq!(names(&check(&evidence, &expect, Some(&seen))), BTreeSet::from(["KERNEL"]));
 
     // A list that went back behind what is known is not the one that was seen.
     let verified = check(&old, &expect, next.seen.as_ref());
@@ -566,6 +577,38 @@ fn lines_newer_than_the_quote_are_left_out() {
     assert_eq!(names(&verified), BTreeSet::from(["UNANCHORED"]));
     assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
     assert_eq!(verified.lines[&Log::Host], 4);
+}
+
+#[test]
+fn only_lines_that_are_vouched_for_tell_the_kernels_version() {
+    let (mut node, world) = (node(), world());
+    node.measure_buffer("kernel_version", b"6.1.0");
+    let mut expect = world.expect(&node);
+    expect.kernel.as_mut().unwrap().versions = vec!["6.12.0".to_owned()];
+    expect.host.as_mut().unwrap().programs.push(CanonicalPath::new("/bin/ls").unwrap());
+    let version = ima_buf("kernel_version", b"6.12.0");
+    let sha1 = pcr::hash(Algorithm::Sha1, &[&version]);
+    // A line after the quote, and one of a PCR that was not quoted.
+    for index in [10, 13] {
+        let mut evidence = node.evidence(b"fresh");
+        let line = write::binary(index, sha1.as_bytes(), b"ima-buf", &version);
+        let program = entry(index, Algorithm::Sha1, 13, "/bin/ls");
+        host(&mut evidence, |list| list.extend([line, program]));
+        let verified = check(&evidence, &expect, None);
+        let findings = verified.verdict.findings();
+        let kernel = Finding::Kernel(KernelFault::Version("6.1.0".to_owned()));
+        assert!(findings.contains(&kernel), "{index}: {findings:#?}");
+        assert!(findings.contains(&Finding::HostProgramUnseen("/bin/ls".to_owned())), "{index}");
+    }
+    // A violation is extended as one, whatever its line says.
+    let ones = pcr::repeated(Algorithm::Sha256, 0xff);
+    node.extend(10, &ones);
+    let mut evidence = node.evidence(b"fresh");
+    let line = write::binary(10, &[0; 20], b"ima-buf", &version);
+    host(&mut evidence, |list| list.push(line));
+    let verified = check(&evidence, &expect, None);
+    let kernel = Finding::Kernel(KernelFault::Version("6.1.0".to_owned()));
+    assert!(verified.verdict.findings().contains(&kernel), "{:#?}", verified.verdict);
 }
 
 #[test]

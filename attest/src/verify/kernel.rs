@@ -23,7 +23,7 @@ impl Case<'_> {
         let mut asked = false;
         if !policy.boot_aggregate.is_empty() {
             asked = true;
-            match host.and_then(|host| host.boot_aggregate) {
+            match host.and_then(|host| host.boot.boot_aggregate) {
                 Some(digest) if policy.boot_aggregate.contains(&digest) => {}
                 Some(digest) => faults.push(KernelFault::BootAggregate(digest)),
                 None => self.not_checked(question.clone(), "there is no boot_aggregate"),
@@ -51,7 +51,7 @@ impl Case<'_> {
         }
         if !policy.versions.is_empty() {
             asked = true;
-            match host.map(|host| &host.version) {
+            match host.map(|host| &host.boot.version) {
                 Some(Some(version)) if policy.versions.contains(version) => {}
                 Some(Some(version)) => faults.push(KernelFault::Version(version.clone())),
                 Some(None) => faults.push(KernelFault::NoVersion),
@@ -79,12 +79,8 @@ impl Case<'_> {
         let Some(host) = host else {
             return self.not_checked(question, "the host's list does not hold");
         };
-        let Some(digest) = host.boot_aggregate else {
-            let later = self.evidence.host.as_ref().is_some_and(|part| part.first > 0);
-            return match later {
-                true => self.passed(question, "checked with the list's beginning"),
-                false => self.not_checked(question, "the list has no boot_aggregate"),
-            };
+        let Some(digest) = host.boot.boot_aggregate else {
+            return self.not_checked(question, "the list has no boot_aggregate");
         };
         let bank = digest.algorithm();
         let quoted = boot_pcrs(bank).all(|index| attest.selection.has(bank, index));

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use expect::{Expectations, ExpectedContainer, HostPolicy, KernelPolicy, Nonce};
 pub use finding::{Finding, KernelFault, Log};
-pub use state::{Seen, SeenAnchor};
+pub use state::{Seen, SeenAnchor, SeenBoot};
 pub use verdict::{Answer, Conclusion, Question, Verdict};
 
 use std::collections::BTreeMap;
@@ -97,7 +97,8 @@ impl<'a> Case<'a> {
         let anchors = self.anchors(attest);
         self.kernel(attest, host.as_ref());
         self.host_programs(host.as_ref());
-        Seen { clock: attest.clock, host: host.map(|host| host.replay), anchors }
+        let (host, boot) = host.map(|host| (host.replay, host.boot)).unzip();
+        Seen { clock: attest.clock, host, boot: boot.unwrap_or_default(), anchors }
     }
 
     /// Findings of one kind, but no more of them than a person reads.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use lacre_types::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Aggregate, Audited, Keeper};
@@ -16,9 +17,24 @@ pub struct Seen {
     /// The host's list, as far as the TPM vouched for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Replay>,
+    /// What that list told of the boot.
+    #[serde(default)]
+    pub boot: SeenBoot,
     /// Each keeper's lists.
     #[serde(default)]
     pub anchors: BTreeMap<Keeper, SeenAnchor>,
+}
+
+/// What the host's list told of the boot, as far as the TPM vouched for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeenBoot {
+    /// What its first line says that the PCRs of the boot were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_aggregate: Option<Digest>,
+    /// The version that the kernel measured of itself, escaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// What is kept of one keeper's lists.
