@@ -9,7 +9,7 @@ use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::evidence::{Evidence, EvidenceError};
 use lacre_attest::ima::write;
 use lacre_attest::pcr;
-use lacre_attest::testing::{Node, ima_buf};
+use lacre_attest::testing::{BootEvent, Node, boot_log, ima_buf};
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
     Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelFault,
@@ -616,24 +616,100 @@ fn the_kernel_must_be_one_of_the_allowed() {
     let (node, world) = (node(), world());
     let evidence = node.evidence(b"fresh");
     type Ask = fn(&mut KernelPolicy);
-    let asked: [Ask; 4] = [
-        |p| p.boot_aggregate = vec![digest(5)],
-        |p| drop(p.pcrs.insert(4, vec![digest(5)])),
-        |p| p.versions = vec!["6.12.0".to_owned()],
-        |p| p.boot_events = vec![digest(5)],
+    let asked: [(Ask, KernelFault); 4] = [
+        (
+            |p| p.boot_aggregate = vec![digest(5)],
+            KernelFault::BootAggregate(node.boot_aggregate()),
+        ),
+        (
+            |p| drop(p.pcrs.insert(4, vec![digest(5)])),
+            KernelFault::Pcr { index: 4, value: node.pcrs[&4] },
+        ),
+        (|p| p.versions = vec!["6.12.0".to_owned()], KernelFault::NoVersion),
+        (|p| p.boot_events = vec![digest(5)], KernelFault::BootEvent(digest(5))),
     ];
-    for ask in asked {
+    for (ask, fault) in asked {
         let mut expect = world.expect(&node);
         ask(expect.kernel.as_mut().unwrap());
         let verified = check(&evidence, &expect, None);
-        let told = names(&verified).contains("KERNEL");
-        let conclusion = verified.verdict.conclusion();
-        // An event can't be looked for without a boot log: that is not proven.
-        assert!(told || conclusion == Conclusion::Unproven, "{:#?}", verified.verdict);
+        assert_eq!(verified.verdict.findings(), [Finding::Kernel(fault)]);
     }
+    let mut expect = world.expect(&node);
+    let policy = expect.kernel.as_mut().unwrap();
+    policy.boot_aggregate = vec![digest(5), node.boot_aggregate()];
+    policy.pcrs = BTreeMap::from([(4, vec![digest(5), node.pcrs[&4]])]);
+    policy.boot_events = vec![node.boot[4].event];
+    assert_eq!(check(&evidence, &expect, None).verdict.conclusion(), Conclusion::Trusted);
     let mut expect = world.expect(&node);
     let mut evidence = evidence;
     evidence.anchors.clear();
     expect.containers.clear();
-    assert!(names(&check(&evidence, &expect, None)).contains("KERNEL"));
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.findings(), [Finding::Kernel(KernelFault::NoContainerIma)]);
+}
+
+/// The firmware's log is only text: an event is one when a PCR that was quoted vouches for it.
+#[test]
+fn an_event_of_the_boot_must_be_in_a_pcr_that_was_quoted() {
+    let (node, world) = (node(), world());
+    let mut expect = world.expect(&node);
+    let wanted = digest(77);
+    expect.kernel.as_mut().unwrap().boot_events = vec![wanted];
+    let boot = |events: Vec<BootEvent>| {
+        let mut evidence = node.evidence(b"fresh");
+        evidence.boot_log = Some(boot_log(&events).into());
+        check(&evidence, &expect, None)
+    };
+    let event = |index, kind| BootEvent { index, kind, event: wanted, data: vec![] };
+    let fault = Finding::Kernel(KernelFault::BootEvent(wanted));
+
+    // In PCRs that are not the boot's alone, quoted or not.
+    for index in [11, 16] {
+        let verified = boot([node.boot.clone(), vec![event(index, 1)]].concat());
+        assert_eq!(verified.verdict.findings(), [fault.clone()], "{index}");
+    }
+    // In a PCR that does not agree.
+    let verified = boot([node.boot.clone(), vec![event(4, 1)]].concat());
+    assert_eq!(verified.verdict.findings(), [Finding::BootLogNotReplayed(4), fault.clone()]);
+    // In one that a start of another locality is to make up for, as if it had begun anew.
+    let locality = BootEvent { data: b"StartupLocality\0\0".to_vec(), ..event(0, 3) };
+    let again = vec![event(0, 1), locality];
+    let verified = boot([again, node.boot.clone()].concat());
+    assert_eq!(verified.verdict.findings(), [Finding::BootLogNotReplayed(0), fault.clone()]);
+    // The events of a PCR left out.
+    let verified = boot(node.boot.iter().filter(|event| event.index != 4).cloned().collect());
+    assert_eq!(verified.verdict.findings(), [Finding::BootLogNotReplayed(4), fault.clone()]);
+
+    // A log of PCRs none of which was quoted says nothing.
+    let mut evidence = node.evidence(b"fresh");
+    let selection = Selection::of(Algorithm::Sha256, 10..=12);
+    let attest = node.attest(b"fresh", &selection);
+    evidence.quote.signature = node.sign(&attest).into();
+    evidence.quote.attest = attest.into();
+    evidence.boot_log = Some(boot_log(&[event(4, 1)]).into());
+    expect.selection = selection;
+    expect.kernel.as_mut().unwrap().pcrs.clear();
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.findings(), []);
+    let why = Answer::NotChecked("there is no boot log that holds");
+    assert_eq!(verified.verdict.answers()[&Question::Kernel], why);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven);
+}
+
+#[test]
+fn a_pcr_0_that_began_at_another_locality_is_replayed_from_there() {
+    let (mut node, world) = (node(), world());
+    let mut start = [0; 32];
+    start[31] = 3;
+    let events: Vec<BootEvent> = node.boot.iter().filter(|e| e.index == 0).cloned().collect();
+    let value = events.iter().fold(Digest::sha256(start), |value, event| {
+        pcr::extended(&value, event.event.as_bytes())
+    });
+    node.pcrs.insert(0, value);
+    let data = b"StartupLocality\0\x03".to_vec();
+    node.boot.insert(0, BootEvent { index: 0, kind: 3, event: digest(0), data });
+    let expect = Expectations { kernel: None, ..world.expect(&node) };
+    let verified = check(&node.evidence(b"fresh"), &expect, None);
+    assert!(!names(&verified).contains("BOOT_LOG_NOT_REPLAYED"), "{:#?}", verified.verdict);
+    assert!(matches!(verified.verdict.answers()[&Question::BootLog], Answer::Passed(_)));
 }

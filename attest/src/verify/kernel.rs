@@ -1,5 +1,7 @@
 //! What booted: the boot log, `boot_aggregate`, and the kernel's identity.
 
+use std::collections::BTreeSet;
+
 use lacre_types::{Algorithm, Digest};
 
 use super::finding::KernelFault;
@@ -44,7 +46,7 @@ impl Case<'_> {
         for event in &policy.boot_events {
             asked = true;
             match &log {
-                Some(log) if log.has(event) => {}
+                Some((log, vouched)) if log.has(event, vouched) => {}
                 Some(_) => faults.push(KernelFault::BootEvent(*event)),
                 None => self.not_checked(question.clone(), "there is no boot log that holds"),
             }
@@ -103,7 +105,8 @@ impl Case<'_> {
         Some(pcr::hash(bank, &parts) == *digest || pcr::hash(bank, &parts[..8]) == *digest)
     }
 
-    fn boot_log(&mut self, attest: &Attest) -> Option<BootLog> {
+    /// The log, and the PCRs that vouch for its events.
+    fn boot_log(&mut self, attest: &Attest) -> Option<(BootLog, BTreeSet<u32>)> {
         let question = Question::BootLog;
         let bytes = self.evidence.boot_log.as_ref()?;
         let bank = self.expect.bank;
@@ -114,20 +117,24 @@ impl Case<'_> {
                 return None;
             }
         };
-        // Later PCRs are extended by user space, too, and so is 10.
-        let pcrs: Vec<_> =
-            log.pcrs().range(0..=9).filter(|(i, _)| attest.selection.has(bank, **i)).collect();
-        let other = |(index, value): &(&u32, &Digest)| {
-            self.evidence.pcr(bank, **index).as_ref() != Some(*value)
-        };
-        let wrong: Vec<u32> = pcrs.iter().filter(|pcr| other(pcr)).map(|(i, _)| **i).collect();
-        let count = pcrs.len();
-        self.find_some(&question, wrong.into_iter().map(Finding::BootLogNotReplayed).collect());
-        match count {
-            0 => self.not_checked(question, "none of its PCRs was quoted"),
-            _ => self.passed(question, format!("{count} PCRs")),
+        // 0 to 7 are the firmware's alone, so that those that it does not name were never
+        // extended. The boot loader has 8 and 9; later ones user space extends, too.
+        let compared = (0..=9).filter(|index| {
+            attest.selection.has(bank, *index) && (*index <= 7 || log.pcrs().contains_key(index))
+        });
+        let (agreed, wrong): (BTreeSet<u32>, BTreeSet<u32>) = compared.partition(|index| {
+            let value = log.pcrs().get(index).copied();
+            let value = value.unwrap_or_else(|| pcr::initial(bank, *index));
+            self.evidence.pcr(bank, *index) == Some(value)
+        });
+        if agreed.is_empty() && wrong.is_empty() {
+            self.not_checked(question, "none of its PCRs was quoted");
+            return None;
         }
-        Some(log)
+        let count = agreed.len();
+        self.find_some(&question, wrong.into_iter().map(Finding::BootLogNotReplayed).collect());
+        self.passed(question, format!("{count} PCRs"));
+        Some((log, agreed))
     }
 }
 
