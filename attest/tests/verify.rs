@@ -617,10 +617,7 @@ fn the_kernel_must_be_one_of_the_allowed() {
     let evidence = node.evidence(b"fresh");
     type Ask = fn(&mut KernelPolicy);
     let asked: [(Ask, KernelFault); 4] = [
-        (
-            |p| p.boot_aggregate = vec![digest(5)],
-            KernelFault::BootAggregate(node.boot_aggregate()),
-        ),
+        (|p| p.boot_aggregate = vec![digest(5)], KernelFault::BootAggregate(node.boot_aggregate())),
         (
             |p| drop(p.pcrs.insert(4, vec![digest(5)])),
             KernelFault::Pcr { index: 4, value: node.pcrs[&4] },
@@ -697,14 +694,28 @@ fn an_event_of_the_boot_must_be_in_a_pcr_that_was_quoted() {
 }
 
 #[test]
+fn a_boot_log_that_is_left_out_is_not_checked() {
+    let (node, world) = (node(), world());
+    let mut expect = world.expect(&node);
+    let mut evidence = node.evidence(b"fresh");
+    evidence.boot_log = None;
+    let verified = check(&evidence, &expect, None);
+    let why = Answer::NotChecked("the evidence brings no boot log");
+    assert_eq!(verified.verdict.answers()[&Question::BootLog], why);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven);
+    expect.waived.insert("boot-log".to_owned());
+    assert_eq!(check(&evidence, &expect, None).verdict.conclusion(), Conclusion::Trusted);
+}
+
+#[test]
 fn a_pcr_0_that_began_at_another_locality_is_replayed_from_there() {
     let (mut node, world) = (node(), world());
     let mut start = [0; 32];
     start[31] = 3;
     let events: Vec<BootEvent> = node.boot.iter().filter(|e| e.index == 0).cloned().collect();
-    let value = events.iter().fold(Digest::sha256(start), |value, event| {
-        pcr::extended(&value, event.event.as_bytes())
-    });
+    let value = events
+        .iter()
+        .fold(Digest::sha256(start), |value, event| pcr::extended(&value, event.event.as_bytes()));
     node.pcrs.insert(0, value);
     let data = b"StartupLocality\0\x03".to_vec();
     node.boot.insert(0, BootEvent { index: 0, kind: 3, event: digest(0), data });

@@ -108,7 +108,10 @@ impl Case<'_> {
     /// The log, and the PCRs that vouch for its events.
     fn boot_log(&mut self, attest: &Attest) -> Option<(BootLog, BTreeSet<u32>)> {
         let question = Question::BootLog;
-        let bytes = self.evidence.boot_log.as_ref()?;
+        let Some(bytes) = &self.evidence.boot_log else {
+            self.not_checked(question, "the evidence brings no boot log");
+            return None;
+        };
         let bank = self.expect.bank;
         let log = match BootLog::parse(bytes, bank) {
             Ok(log) => log,

@@ -33,7 +33,7 @@ use serde_json::Value;
 use support::{Ca, LONG, Policyd, free_port, record, until};
 use tempfile::TempDir;
 
-const WAIVED: &str = "boot-aggregate, kernel, host-programs, container-baseline";
+const WAIVED: &str = "boot-aggregate, boot-log, kernel, host-programs, container-baseline";
 
 /// A program of this build.
 fn program(name: &str) -> PathBuf {
