@@ -109,7 +109,7 @@ pub struct AnchorPart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerPart {
-    /// Its id.
+    /// Its id. One that comes back has a list for each creation.
     pub id: String,
     /// The number of its creation.
     pub seq: u64,
@@ -178,9 +178,11 @@ impl Evidence {
             if !keepers.insert(anchor.keeper) {
                 return Err(EvidenceError::Twice(format!("the lists kept by {}", anchor.keeper)));
             }
-            if let Some(twice) = anchor.containers.iter().find(|c| !ids.insert(&c.id)) {
+            // A container that came back under its name has a list for each creation.
+            let twice = anchor.containers.iter().find(|list| !ids.insert((&list.id, list.seq)));
+            if let Some(twice) = twice {
                 let id = lacre_types::escape(twice.id.as_bytes());
-                return Err(EvidenceError::Twice(format!("the container {id}")));
+                return Err(EvidenceError::Twice(format!("the container {id}#{}", twice.seq)));
             }
         }
         Ok(evidence)

@@ -193,6 +193,14 @@ impl Node {
         self.pending.push(event);
     }
 
+    /// Runs something in a container that can't be measured.
+    pub fn violate(&mut self, id: &str, name: &str) {
+        let container = self.containers.get_mut(id).unwrap();
+        let (entry, event) = container.recorded.violation(name.as_bytes());
+        container.list.extend(entry);
+        self.pending.push(event);
+    }
+
     /// Has a container's list run out of room.
     pub fn overflow(&mut self, id: &str) {
         let container = self.containers.get_mut(id).unwrap();

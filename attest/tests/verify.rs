@@ -13,7 +13,7 @@ use lacre_attest::testing::{BootEvent, Node, boot_log, ima_buf};
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
     Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelFault,
-    KernelPolicy, Log, Nonce, Question, Seen, Verified, verify,
+    KernelPolicy, ListName, Log, Nonce, Question, Seen, Verified, verify,
 };
 use lacre_types::{
     Algorithm, CanonicalPath, Digest, Digests, Kind, Listed, ViolationKind, Whitelist,
@@ -385,6 +385,74 @@ fn nothing_can_be_there_twice() {
     assert!(matches!(Evidence::parse(&evidence.to_json()), Err(EvidenceError::Twice(_))));
 }
 
+/// A container that came back under its name: the evidence, and the number of its first
+/// creation.
+fn came_back(again: &str) -> (Node, Evidence, u64) {
+    let mut node = node();
+    let first = node.evidence(b"fresh").anchors[0].containers[0].clone();
+    node.close("a");
+    node.create("a", secret(3));
+    node.run("a", &digest(10), again);
+    node.flush();
+    let mut evidence = node.evidence(b"fresh");
+    let seq = first.seq;
+    evidence.anchors[0].containers.push(first);
+    (node, evidence, seq)
+}
+
+#[test]
+fn a_container_that_came_back_is_proven_in_each_of_its_lives() {
+    let (node, evidence, first) = came_back("/bin/app");
+    let world = world();
+    let mut expect = world.expect(&node);
+    let second = node.containers["a"].seq;
+    expect.containers[0].seq = Some(first);
+    expect.containers.push(ExpectedContainer { seq: Some(second), ..world.container("a", 3) });
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+    let lines = |seq| Log::Container(ListName { id: "a".to_owned(), seq: Some(seq) });
+    assert_eq!((verified.lines[&lines(first)], verified.lines[&lines(second)]), (5, 1));
+
+    // Whose creations are not named, of those each secret finds its own.
+    expect.containers.iter_mut().for_each(|expected| expected.seq = None);
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+
+    // With one secret, the other list stays unchecked; with a wrong one, nothing is its.
+    expect.containers.truncate(2);
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
+    expect.containers[0].secret = secret(9);
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(names(&verified), BTreeSet::from(["NOT_ANCHORED"]));
+}
+
+#[test]
+fn what_either_life_of_a_container_ran_is_found() {
+    let world = world();
+    for altered in [false, true] {
+        let again = if altered { "/bin/app" } else { "/tmp/evil" };
+        let (node, mut evidence, first) = came_back(again);
+        let mut expect = world.expect(&node);
+        let second = node.containers["a"].seq;
+        expect.containers[0].seq = Some(first);
+        expect.containers.push(ExpectedContainer { seq: Some(second), ..world.container("a", 3) });
+        if altered {
+            let lists = &mut evidence.anchors[0].containers;
+            let list = lists.iter_mut().find(|list| list.id == "a" && list.seq == first).unwrap();
+            let cut = entries(&list.list.data, list.list.digests);
+            list.list.data = cut[..4].concat().into();
+        }
+        let verified = check(&evidence, &expect, None);
+        let found = if altered { "LOG_TRUNCATED" } else { "CONTAINER_VIOLATION" };
+        assert_eq!(names(&verified), BTreeSet::from([found]));
+        // The list that is left out is missed.
+        evidence.anchors[0].containers.retain(|list| list.id != "a" || list.seq != second);
+        let verified = check(&evidence, &expect, None);
+        assert!(names(&verified).contains("LOG_MISSING"), "{:?}", names(&verified));
+    }
+}
+
 #[test]
 fn an_old_nonce_is_stale() {
     let (node, world) = (node(), world());
@@ -548,6 +616,28 @@ fn what_ran_and_should_not_is_found() {
     assert_eq!(of("a"), Some(("/bin/app".to_owned(), ViolationKind::InvalidHash)));
     assert_eq!(of("b"), Some(("/tmp/evil".to_owned(), ViolationKind::EntryNotFound)));
     assert!(find("LOG_OVERFLOWED").is_some());
+}
+
+#[test]
+fn what_could_not_be_measured_is_found_by_name() {
+    let (mut node, world) = (node(), world());
+    node.violate("a", "/bin/app");
+    node.violate("b", "memfd:?");
+    node.flush();
+    let mut expect = world.expect(&node);
+    let verified = check(&node.evidence(b"fresh"), &expect, None);
+    let found = verified.verdict.findings().iter().map(|finding| match finding {
+        Finding::ContainerViolation { path, kind, .. } => (path.as_str(), *kind),
+        other => panic!("{other}"),
+    });
+    let expected = [("/bin/app", ViolationKind::InvalidHash), ("memfd:?", ViolationKind::Fileless)];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    // Without a baseline, their number is told at least.
+    expect.containers.iter_mut().for_each(|expected| expected.baseline = None);
+    let verified = check(&node.evidence(b"fresh"), &expect, None);
+    let answer = &verified.verdict.answers()[&Question::ContainerList("a".into())];
+    let told = matches!(answer, Answer::Passed(seen) if seen.starts_with("6 lines, 1 of them"));
+    assert!(told, "{answer:?}");
 }
 
 #[test]

@@ -169,9 +169,9 @@ impl Agent {
         drop(evidence);
         let mut secrets: Vec<_> = secrets
             .into_iter()
-            .map(|(container, secret)| {
+            .map(|(container, seq, secret)| {
                 let secret = secret.as_bytes().to_vec();
-                Secret { container, secret, ..Secret::default() }
+                Secret { container, secret, seq, ..Secret::default() }
             })
             .collect();
         let parts = bytes.chunks(MAX_PART);

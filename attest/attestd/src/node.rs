@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use lacre_attest::container::Secret;
+use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::expect::{ExpectError, certificates, secret};
@@ -80,8 +80,8 @@ impl NodeError {
 pub struct Shown {
     /// The evidence.
     pub evidence: Evidence,
-    /// The secrets, by the containers' ids.
-    pub secrets: Vec<(String, Secret)>,
+    /// The secrets: the container's id, the number of its creation, the secret.
+    pub secrets: Vec<(String, u64, Secret)>,
 }
 
 /// This node.
@@ -264,8 +264,8 @@ impl Node {
         let (lists, mut secrets): (Vec<_>, Vec<_>) = shown
             .into_iter()
             .map(|(list, secret)| {
-                let id = list.0.clone();
-                (list, (id, secret))
+                let (id, seq) = (list.0.clone(), list.1);
+                (list, (id, seq, secret))
             })
             .unzip();
         let ek = endorsed.then(|| self.ek(&tpm, &key)).transpose()?;
@@ -274,13 +274,13 @@ impl Node {
         let places = Places { ima, boot_log, journal };
         let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &lists)
             .map_err(NodeError::Collect)?;
-        let ids = evidence.anchors.iter().flat_map(|anchor| &anchor.containers);
+        let kernel = evidence.anchors.iter().filter(|anchor| anchor.keeper == Keeper::Kernel);
         // A secret that is not there is one that the verifier says is missing.
-        let given = ids.filter_map(|container| {
+        let given = kernel.flat_map(|anchor| &anchor.containers).filter_map(|container| {
             let file = self.args.secrets.join(&container.id);
-            Some((container.id.clone(), secret(&file).ok()?))
+            Some((container.id.clone(), container.seq, secret(&file).ok()?))
         });
-        secrets.extend(given.filter(|(id, _)| lists.iter().all(|list| list.0 != *id)));
+        secrets.extend(given);
         Ok(Shown { evidence, secrets })
     }
 }

@@ -98,6 +98,16 @@ impl Kept {
         self.line(&entry, event)
     }
 
+    /// Adds what ran and could not be measured, as IMA does: by its name, and a digest of
+    /// zeros.
+    ///
+    /// # Errors
+    /// When it can't be written: then the list is over.
+    pub fn violation(&mut self, name: &[u8]) -> io::Result<()> {
+        let (entry, event) = self.recorded.violation(name);
+        self.line(&entry, event)
+    }
+
     /// Adds the line that says that lines are missing here.
     ///
     /// # Errors

@@ -30,9 +30,7 @@ impl Recorded {
 
     /// Adds what was measured: the entry's bytes, and its event.
     pub fn file(&mut self, digest: &Digest, name: &[u8]) -> (Vec<u8>, Tagged) {
-        // As the kernel does (`ima_write_template_field_data`).
-        let name: Vec<u8> = name.iter().map(|b| if *b == b' ' { b'_' } else { *b }).collect();
-        let data = write::ima_ng(digest, &name);
+        let data = write::ima_ng(digest, &shown(name));
         let event = pcr::hash(Algorithm::Sha256, &[&data]);
         let entry = write::binary(self.pcr, event.as_bytes(), b"ima-ng", &data);
         (entry, self.line(&event))
@@ -40,7 +38,12 @@ impl Recorded {
 
     /// Adds the line that says that lines are missing here.
     pub fn overflow(&mut self) -> (Vec<u8>, Tagged) {
-        let data = write::ima_ng(&Digest::sha256([0; 32]), OVERFLOW);
+        self.violation(OVERFLOW)
+    }
+
+    /// Adds what ran and could not be measured.
+    pub fn violation(&mut self, name: &[u8]) -> (Vec<u8>, Tagged) {
+        let data = write::ima_ng(&Digest::sha256([0; 32]), &shown(name));
         let entry = write::binary(self.pcr, &[0; 32], b"ima-ng", &data);
         (entry, self.line(&pcr::repeated(Algorithm::Sha256, 0xff)))
     }
@@ -68,6 +71,11 @@ impl Recorded {
         self.events += 1;
         (self.key.tag(n), self.key.value(n, kind, &self.cpcr))
     }
+}
+
+/// A name as the kernel writes it (`ima_write_template_field_data`).
+fn shown(name: &[u8]) -> Vec<u8> {
+    name.iter().map(|byte| if *byte == b' ' { b'_' } else { *byte }).collect()
 }
 
 /// Events on their way into a PCR.

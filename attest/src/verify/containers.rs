@@ -6,25 +6,13 @@ use lacre_types::{Algorithm, Digest, Source};
 
 use super::host::{each, judge, measurement, shown};
 use super::state::{SeenAnchor, name};
+use super::subjects::Subject;
 use super::verdict::Question;
-use super::{Case, ExpectedContainer, Finding, Log};
-use crate::container::{
-    Aggregate, Audited, Fault, Keeper, Key, OVERFLOW, Replayed, audit, parse_line,
-};
+use super::{Case, Finding, Log};
+use crate::container::{Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit, parse_line};
 use crate::evidence::{AnchorPart, ContainerPart};
 use crate::ima::{LogError, Stream};
 use crate::tpm2::Attest;
-
-/// A container under verification.
-struct Subject<'a> {
-    expected: &'a ExpectedContainer<'a>,
-    part: Option<&'a ContainerPart>,
-    seq: u64,
-    key: Key,
-    known: Audited,
-    /// The values of its events that are new.
-    values: Vec<[u8; 32]>,
-}
 
 impl<'a> Case<'a> {
     pub(super) fn anchors(&mut self, attest: &Attest) -> BTreeMap<Keeper, SeenAnchor> {
@@ -44,14 +32,7 @@ impl<'a> Case<'a> {
                 self.verdict.find(&Question::Aggregate(*keeper), Finding::LogMissing(log));
             }
         }
-        for expected in &self.expect.containers {
-            let question = Question::ContainerList(expected.id.clone());
-            // Not brought, or not by who must keep it.
-            if !self.verdict.answers.contains_key(&question) {
-                let log = Log::Container(expected.id.clone());
-                self.verdict.find(&question, Finding::LogMissing(log));
-            }
-        }
+        self.unmet();
         seen
     }
 
@@ -149,75 +130,45 @@ impl<'a> Case<'a> {
         replayed: Option<Replayed>,
     ) -> Option<SeenAnchor> {
         let mut subjects = self.subjects(part);
-        for container in &part.containers {
-            if !self.expect.containers.iter().any(|expected| expected.id == container.id) {
-                let question = Question::ContainerList(container.id.clone());
-                self.not_checked(question, "its secret was not given");
-            }
-        }
         let Some(replayed) = replayed else {
-            for subject in &subjects {
-                let question = Question::ContainerList(subject.expected.id.clone());
+            for subject in subjects.iter().filter(|subject| subject.part.is_some()) {
+                let question = Question::ContainerList(subject.name.clone());
                 self.not_checked(question, "what anchors it does not hold");
-                let question = Question::ContainerBaseline(subject.expected.id.clone());
+                let question = Question::ContainerBaseline(subject.name.clone());
                 self.not_checked(question, "its list does not hold");
             }
             return None;
         };
         collect(&part.aggregate[..replayed.anchored], &mut subjects);
+        let subjects = self.settle(subjects);
         let mut states = BTreeMap::new();
         for subject in &subjects {
-            let Some(audited) = self.container(part, subject, &subjects) else {
-                let question = Question::ContainerBaseline(subject.expected.id.clone());
+            let Some(list) = subject.part else { continue };
+            let Some(audited) = self.container(part, subject, list, &subjects) else {
+                let question = Question::ContainerBaseline(subject.name.clone());
                 self.not_checked(question, "its list does not hold");
                 continue;
             };
-            states.insert(name(&subject.expected.id, subject.seq), audited);
+            states.insert(name(&list.id, list.seq), audited);
         }
         Some(SeenAnchor { aggregate: replayed.state, containers: states })
-    }
-
-    /// The containers that this keeper's lists are to be checked for.
-    fn subjects(&mut self, part: &'a AnchorPart) -> Vec<Subject<'a>> {
-        let known = self.seen.filter(|_| !self.rebooted && part.first > 0);
-        let known = known.and_then(|seen| seen.anchors.get(&part.keeper));
-        let mut subjects = Vec::new();
-        for expected in &self.expect.containers {
-            if expected.keeper.is_some_and(|keeper| keeper != part.keeper) {
-                continue;
-            }
-            let own = part.containers.iter().find(|container| container.id == expected.id);
-            let Some(seq) = expected.seq.or_else(|| own.map(|own| own.seq)) else { continue };
-            let key = Key::new(&expected.secret, seq, &expected.id);
-            let kept = known.and_then(|known| known.containers.get(&name(&expected.id, seq)));
-            let known = kept.cloned().unwrap_or_default();
-            subjects.push(Subject { expected, part: own, seq, key, known, values: Vec::new() });
-        }
-        subjects
     }
 
     fn container(
         &mut self,
         anchor: &AnchorPart,
         subject: &Subject<'_>,
+        part: &ContainerPart,
         all: &[Subject<'_>],
     ) -> Option<Audited> {
-        let id = &subject.expected.id;
-        let (question, log) = (Question::ContainerList(id.clone()), Log::Container(id.clone()));
-        let Some(part) = subject.part else {
-            self.verdict.find(&question, Finding::LogMissing(log));
-            return None;
-        };
-        if part.seq != subject.seq {
-            let finding = Finding::LogOfAnotherContainer { log, whose: None };
-            self.verdict.find(&question, finding);
-            return None;
-        }
-        if subject.known.events == 0 && subject.values.is_empty() && anchor.first > 0 {
+        let named = &subject.name;
+        let question = Question::ContainerList(named.clone());
+        let log = Log::Container(named.clone());
+        if !subject.is_anchored() && anchor.first > 0 {
             self.not_checked(question, "its first events are older than what is here");
             return None;
         }
-        if subject.known.events == 0 && subject.values.is_empty() {
+        if !subject.is_anchored() {
             self.verdict.find(&question, Finding::NotAnchored(log));
             return None;
         }
@@ -263,7 +214,7 @@ impl<'a> Case<'a> {
                         }
                         // That the line was edited explains it, and is told already.
                         _ if lines.edited.contains(&audited.lines) => return None,
-                        (fault, _) => named(fault, log),
+                        (fault, _) => fault_of(fault, log),
                     };
                     self.verdict.find(&question, finding);
                     return None;
@@ -281,14 +232,18 @@ impl<'a> Case<'a> {
             Keeper::Kernel => "by the kernel",
             Keeper::Shim => "by the shim: evidence of what it told, not of the kernel",
         };
-        self.passed(question, format!("{} lines, kept {by}", audited.lines));
+        let violations = match lines.violations {
+            0 => String::new(),
+            count => format!(", {count} of them of what could not be measured"),
+        };
+        self.passed(question, format!("{} lines{violations}, kept {by}", audited.lines));
         self.baseline(subject, part, audited.lines - known.lines);
         Some(audited)
     }
 
     fn baseline(&mut self, subject: &Subject<'_>, part: &ContainerPart, anchored: u64) {
         let id = &subject.expected.id;
-        let question = Question::ContainerBaseline(id.clone());
+        let question = Question::ContainerBaseline(subject.name.clone());
         if subject.expected.baseline.is_none() {
             return self.not_checked(question, "no baseline was given");
         }
@@ -328,15 +283,17 @@ fn collect(aggregate: &[u8], subjects: &mut [Subject<'_>]) {
 }
 
 /// A container's lines, as they were extended to its cPCR.
+#[derive(Default)]
 struct Digests {
     digests: Vec<Digest>,
     edited: Vec<u64>,
     overflowed: bool,
+    violations: u64,
 }
 
 fn digests(part: &ContainerPart) -> Result<Digests, LogError> {
     let list = &part.list;
-    let mut lines = Digests { digests: Vec::new(), edited: Vec::new(), overflowed: false };
+    let mut lines = Digests::default();
     let mut stream = Stream::new(list.form, list.digests);
     stream.feed(&list.data, |line, entry| {
         let number = list.first + line;
@@ -347,7 +304,9 @@ fn digests(part: &ContainerPart) -> Result<Digests, LogError> {
         if !same {
             lines.edited.push(number);
         }
-        lines.overflowed |= entry.is_violation() && entry.name() == Some(OVERFLOW);
+        let overflow = entry.is_violation() && entry.name() == Some(OVERFLOW);
+        lines.overflowed |= overflow;
+        lines.violations += u64::from(entry.is_violation() && !overflow);
         // A text that gives no data leads to no value: then it is an edited line.
         lines.digests.push(entry.event(Algorithm::Sha256).unwrap_or(Digest::sha256([0; 32])));
     })?;
@@ -368,7 +327,7 @@ fn foreign(own: &Subject<'_>, lines: &[Digest], all: &[Subject<'_>], than: u64) 
     all.iter().find(is).map(|subject| subject.expected.id.clone())
 }
 
-fn named(fault: Fault, log: Log) -> Finding {
+fn fault_of(fault: Fault, log: Log) -> Finding {
     match fault {
         Fault::Truncated { lines, missing } => Finding::LogTruncated { log, lines, missing },
         Fault::Edited(line) => Finding::LogEdited { log, line },

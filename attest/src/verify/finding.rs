@@ -1,6 +1,7 @@
 use lacre_types::{Digest, ViolationKind, escape};
 use serde::Serialize;
 
+use super::verdict::ListName;
 use crate::container::Keeper;
 use crate::ima::LogError;
 use crate::tpm2::{EkError, Malformed, Selection, SignatureError, Unsuitable};
@@ -12,8 +13,8 @@ pub enum Log {
     Host,
     /// The `aggregate` of that keeper.
     Aggregate(Keeper),
-    /// The list of the container of that id.
-    Container(String),
+    /// That list of a container.
+    Container(ListName),
 }
 
 impl std::fmt::Display for Log {
@@ -21,7 +22,7 @@ impl std::fmt::Display for Log {
         match self {
             Self::Host => f.write_str("the host's list"),
             Self::Aggregate(keeper) => write!(f, "the {keeper}'s aggregate"),
-            Self::Container(id) => write!(f, "the list of {}", escape(id.as_bytes())),
+            Self::Container(name) => write!(f, "the list of {name}"),
         }
     }
 }
@@ -31,9 +32,7 @@ impl Serialize for Log {
         match self {
             Self::Host => s.serialize_str("host"),
             Self::Aggregate(keeper) => s.collect_str(&format_args!("aggregate:{keeper}")),
-            Self::Container(id) => {
-                s.collect_str(&format_args!("container:{}", escape(id.as_bytes())))
-            }
+            Self::Container(name) => s.collect_str(&format_args!("container:{name}")),
         }
     }
 }

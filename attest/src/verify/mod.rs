@@ -9,15 +9,17 @@ mod host;
 mod kernel;
 mod quote;
 mod state;
+mod subjects;
 mod verdict;
 
 pub use expect::{Expectations, ExpectedContainer, HostPolicy, KernelPolicy, Nonce};
 pub use finding::{Finding, KernelFault, Log};
 pub use state::{Seen, SeenAnchor, SeenBoot};
-pub use verdict::{Answer, Conclusion, Question, Verdict};
+pub use verdict::{Answer, Conclusion, ListName, Question, Verdict};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use crate::container::Keeper;
 use crate::evidence::Evidence;
 use crate::tpm2::Attest;
 
@@ -54,6 +56,9 @@ pub fn verify(
         verdict: Verdict::default(),
         lines: BTreeMap::new(),
         rebooted: false,
+        several: subjects::several(evidence, &expect.containers),
+        met: BTreeSet::new(),
+        strangers: HashSet::new(),
     };
     let attest = case.quote(now);
     let next = attest.as_ref().map(|attest| case.lists(attest));
@@ -78,6 +83,12 @@ struct Case<'a> {
     lines: BTreeMap<Log, u64>,
     /// Whether the lists begin anew since `seen`.
     rebooted: bool,
+    /// Ids that stand for more than one list.
+    several: HashSet<&'a str>,
+    /// Which of the expected containers have a list here.
+    met: BTreeSet<usize>,
+    /// Lists that are none of theirs.
+    strangers: HashSet<(Keeper, &'a str)>,
 }
 
 impl<'a> Case<'a> {

@@ -4,6 +4,29 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 
+/// What names a container's list: its id, and the number of the container's creation where
+/// more than one list has that id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListName {
+    /// The container's id.
+    pub id: String,
+    /// The number of its creation.
+    pub seq: Option<u64>,
+}
+
+impl From<&str> for ListName {
+    fn from(id: &str) -> Self {
+        Self { id: id.to_owned(), seq: None }
+    }
+}
+
+impl std::fmt::Display for ListName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&lacre_types::escape(self.id.as_bytes()))?;
+        self.seq.map_or(Ok(()), |seq| write!(f, "#{seq}"))
+    }
+}
+
 /// A question that a verification answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Question {
@@ -32,14 +55,13 @@ pub enum Question {
     /// Does the keeper's `aggregate` replay to its PCR?
     Aggregate(crate::container::Keeper),
     /// Is the container's list what `aggregate` anchors?
-    ContainerList(String),
+    ContainerList(ListName),
     /// Is all that the container ran in its baseline?
-    ContainerBaseline(String),
+    ContainerBaseline(ListName),
 }
 
 impl std::fmt::Display for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let id = |id: &str| lacre_types::escape(id.as_bytes());
         match self {
             Self::Quote => f.write_str("quote"),
             Self::AttestationKey => f.write_str("attestation-key"),
@@ -53,10 +75,8 @@ impl std::fmt::Display for Question {
             Self::Kernel => f.write_str("kernel"),
             Self::HostPrograms => f.write_str("host-programs"),
             Self::Aggregate(keeper) => write!(f, "aggregate:{keeper}"),
-            Self::ContainerList(container) => write!(f, "container-list:{}", id(container)),
-            Self::ContainerBaseline(container) => {
-                write!(f, "container-baseline:{}", id(container))
-            }
+            Self::ContainerList(container) => write!(f, "container-list:{container}"),
+            Self::ContainerBaseline(container) => write!(f, "container-baseline:{container}"),
         }
     }
 }
@@ -144,10 +164,13 @@ impl Verdict {
         }
     }
 
-    /// Notes an answer. One that failed stays so, whatever else is said.
+    /// Notes an answer. One that failed stays so, whatever else is said; and what was not
+    /// checked in one respect has not passed by another.
     pub(super) fn answer(&mut self, question: Question, answer: Answer) {
+        let passes = matches!(answer, Answer::Passed(_));
         match self.answers.get(&question) {
             Some(Answer::Failed) => {}
+            Some(Answer::NotChecked(_)) if passes => {}
             _ => drop(self.answers.insert(question, answer)),
         }
     }

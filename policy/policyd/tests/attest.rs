@@ -614,6 +614,35 @@ fn lists_that_shims_keep_are_anchored_and_shown_as_such() {
 }
 
 #[test]
+fn a_container_that_comes_back_is_proven_with_what_it_ran_before() {
+    let node = Node::new();
+    let server = Server::start(&node, "interval: 3600\n", false);
+    let agent = node.agent(&server.args(), &[]);
+    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let folder = node.at("evidence");
+    let life = |seq: u64, secret: u8| {
+        let secret = Secret::new([secret; 32]);
+        let about = About { id: "test/web".to_owned(), image: None, secret };
+        let mut list = Kept::create(&folder, seq, &about).unwrap();
+        list.push(&Digest::sha256([3; 32]), format!("/bin/{seq}").as_bytes()).unwrap();
+        list.close().unwrap();
+    };
+    life(1, 8);
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    life(2, 9);
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    assert_eq!(server.node().0["fresh"], 4, "three events, and a line");
+    // What the first one ran can't be hidden behind the second.
+    fs::write(folder.join("1.list"), "").unwrap();
+    let evidence = node.quote(&["--nonce", &"07".repeat(32)]);
+    let shown = lacre_attest::evidence::Evidence::parse(&evidence).unwrap();
+    assert_eq!(shown.anchors[0].containers.len(), 2);
+    assert_eq!(server.attest(&agent), "untrusted");
+    assert_eq!(server.attest(&agent), "untrusted");
+    assert_eq!(server.findings(), ["LOG_TRUNCATED"]);
+}
+
+#[test]
 fn who_says_nothing_for_two_intervals_is_stale() {
     let node = Node::new();
     let server = Server::start(&node, "interval: 1\n", false);

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use lacre_attest::container::Secret;
 use lacre_attest::container::kept::{About, Kept};
-use lacre_types::{Content, Digest, Measurement, chain};
+use lacre_types::{Content, Digest, Event, Measurement, chain};
 use slog::{Logger, warn};
 
 /// Measurements on their way to the list, some 200 bytes each. When they are full, the list
@@ -24,7 +24,8 @@ const QUEUE: usize = 1024;
 /// measured once. Beyond it they are listed again.
 const KNOWN: usize = 16_384;
 
-type Line = (Digest, Vec<u8>);
+/// A file's digest and name. Without a digest: what ran under that name is not known.
+type Line = (Option<Digest>, Vec<u8>);
 
 /// Where a container's measurements go.
 #[derive(Debug, Default)]
@@ -53,13 +54,10 @@ impl Evidence {
         }
     }
 
-    /// Adds what was measured; what no source could read has no digest to add.
+    /// Adds what ran; what no source could read, as a violation.
     pub(super) fn saw(&self, measurement: &Measurement) {
-        let (Some(keeper), Content::Digest(digest)) = (self.0.get(), &measurement.content) else {
-            return;
-        };
-        let name = measurement.path.as_ref().map_or(&b"?"[..], |path| path.as_bytes());
-        if keeper.lines.try_send((*digest, name.to_vec())).is_err() {
+        let Some(keeper) = self.0.get() else { return };
+        if keeper.lines.try_send(line(measurement)).is_err() {
             keeper.lost.store(true, Ordering::Relaxed);
         }
     }
@@ -101,6 +99,18 @@ impl Keeper {
     }
 }
 
+/// The line of a measurement, as IMA has it: what has no file behind it is `memfd:`.
+fn line(measurement: &Measurement) -> Line {
+    let name = measurement.path.as_ref().map_or(&b"?"[..], |path| path.as_bytes());
+    match (&measurement.content, measurement.event) {
+        (Content::Fileless, _) | (_, Event::Memfd) => (None, [&b"memfd:"[..], name].concat()),
+        // The file's digest says nothing of pages that may have been written to since.
+        (Content::Digest(_), Event::Mprotect) => (None, name.to_vec()),
+        (Content::Digest(digest), _) => (Some(*digest), name.to_vec()),
+        (Content::Size(_) | Content::Unread(_), _) => (None, name.to_vec()),
+    }
+}
+
 /// Writes until nobody is left who could send.
 fn keep(kept: &mut Kept, queue: &Receiver<Line>, lost: &AtomicBool) -> io::Result<()> {
     let mut known = HashSet::new();
@@ -111,7 +121,10 @@ fn keep(kept: &mut Kept, queue: &Receiver<Line>, lost: &AtomicBool) -> io::Resul
         if known.contains(&line) {
             continue;
         }
-        kept.push(&line.0, &line.1)?;
+        match &line.0 {
+            Some(digest) => kept.push(digest, &line.1)?,
+            None => kept.violation(&line.1)?,
+        }
         if known.len() < KNOWN {
             known.insert(line);
         }
@@ -123,7 +136,8 @@ fn keep(kept: &mut Kept, queue: &Receiver<Line>, lost: &AtomicBool) -> io::Resul
 mod tests {
     use super::*;
     use lacre_attest::container::kept::{events, lists};
-    use lacre_types::{CanonicalPath, Event, Process, Source};
+    use lacre_attest::ima::{Form, Stream};
+    use lacre_types::{Algorithm, CanonicalPath, Process, Source};
     use std::time::{Duration, Instant, SystemTime};
 
     fn measured(path: &str, content: Content) -> Measurement {
@@ -135,6 +149,50 @@ mod tests {
             process: Process::default(),
             time: SystemTime::UNIX_EPOCH,
         }
+    }
+
+    /// The names of a list, those of violations with `!` before them.
+    fn named(list: &Path) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
+        let read = std::fs::read(list).unwrap();
+        let fed = stream.feed(&read, |_, entry| {
+            let name = String::from_utf8(entry.name().unwrap().to_vec()).unwrap();
+            names.push(if entry.is_violation() { format!("!{name}") } else { name });
+        });
+        fed.unwrap();
+        names
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_a_violation_by_its_name() {
+        let run = tempfile::tempdir().unwrap();
+        let log = Logger::root(slog::Discard, slog::o!());
+        std::fs::create_dir(run.path().join("evidence")).unwrap();
+        let evidence = Evidence::default();
+        evidence.begin(run.path(), "ns/c", "demo:1", &log);
+        let digest = Content::Digest(Digest::sha256([1; 32]));
+        evidence.saw(&measured("/bin/a", digest.clone()));
+        for _ in 0..2 {
+            evidence.saw(&measured("/bin/unread", Content::Unread("gone".to_owned())));
+        }
+        evidence.saw(&measured("/bin/other", Content::Size(1)));
+        evidence.saw(&measured("/bin/gone", Content::Fileless));
+        let fileless = Measurement { path: None, ..measured("/", Content::Fileless) };
+        evidence.saw(&fileless);
+        evidence.saw(&Measurement { event: Event::Mprotect, ..measured("/bin/a", digest) });
+        drop(evidence);
+        let folder = run.path().join("evidence");
+        let (seq, _) = lists(&folder).unwrap().remove(0);
+        let list = folder.join(format!("{seq}.list"));
+        let expected =
+            ["/bin/a", "!/bin/unread", "!/bin/other", "!memfd:/bin/gone", "!memfd:?", "!/bin/a"];
+        let until = Instant::now() + Duration::from_secs(60);
+        while named(&list).len() < expected.len() {
+            assert!(Instant::now() < until, "{:?}", named(&list));
+            std::thread::yield_now();
+        }
+        assert_eq!(named(&list), expected);
     }
 
     #[test]
@@ -154,7 +212,6 @@ mod tests {
         for (path, digest) in [("/bin/a", one), ("/bin/a", one), ("/bin/b", one), ("/bin/a", two)] {
             evidence.saw(&measured(path, Content::Digest(digest)));
         }
-        evidence.saw(&measured("/bin/unread", Content::Unread("gone".to_owned())));
         evidence.lost();
         drop(evidence);
         let found = lists(&folder).unwrap();

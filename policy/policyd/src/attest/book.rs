@@ -1,6 +1,6 @@
 //! All nodes: what is wanted of each, and what is thought of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +28,38 @@ pub(super) const ROOM: usize = 512;
 
 /// Seconds after which a node that had no evidence is asked again, if its interval is longer.
 const AGAIN: u64 = 60;
+
+/// The secret of a container's list, as the node gives it.
+#[derive(Debug)]
+pub(super) struct Given {
+    /// The container's id.
+    pub(super) id: String,
+    /// The number of its creation, where the node tells it.
+    pub(super) seq: Option<u64>,
+    /// The secret.
+    pub(super) secret: Secret,
+}
+
+/// Adds the lists that nothing was written of; of a container that came back under a name
+/// that something was written of, that is asked of each.
+fn add(expected: &mut Vec<ExpectedContainer<'_>>, given: Vec<Given>) {
+    let written: BTreeMap<String, ExpectedContainer<'_>> =
+        expected.iter().map(|written| (written.id.clone(), written.clone())).collect();
+    let mut known = BTreeSet::new();
+    for Given { id, seq, secret } in given {
+        let same = written.get(&id);
+        // Without a number there is one secret for all lists of that id.
+        let new = same.is_none_or(|same| {
+            seq.is_some() && same.seq != seq && (same.seq.is_some() || same.secret != secret)
+        });
+        if !new || !known.insert((id.clone(), seq)) {
+            continue;
+        }
+        let keeper = same.and_then(|same| same.keeper);
+        let baseline = same.and_then(|same| same.baseline);
+        expected.push(ExpectedContainer { id, secret, seq, keeper, baseline });
+    }
+}
 
 /// What is wanted of a node.
 #[derive(Debug)]
@@ -189,7 +221,7 @@ impl Book {
         &self,
         principal: &str,
         bytes: Vec<u8>,
-        secrets: Vec<(String, Secret)>,
+        secrets: Vec<Given>,
         arrived: u64,
     ) -> Result<Node, Refused> {
         let known = self.nodes().get(principal).map(|record| record.known.clone());
@@ -209,12 +241,7 @@ impl Book {
         // Asked when it enrolled; a TPM without a certificate may have been let in.
         expect.ek_roots = None;
         expect.selection = self.config.selection(principal);
-        for (id, secret) in secrets {
-            if expect.containers.iter().all(|container| container.id != id) {
-                let (seq, keeper, baseline) = (None, None, None);
-                expect.containers.push(ExpectedContainer { id, secret, seq, keeper, baseline });
-            }
-        }
+        add(&mut expect.containers, secrets);
         let verified = verify(&evidence, &expect, known.seen.as_ref(), arrived);
         let noted = self.change(principal, |record| {
             // Another challenge, or none: this one was answered, or is void.
@@ -233,7 +260,7 @@ impl Book {
         self: &Arc<Self>,
         principal: &Arc<str>,
         bytes: Vec<u8>,
-        secrets: Vec<(String, Secret)>,
+        secrets: Vec<Given>,
         arrived: u64,
     ) -> Result<Node, Refused> {
         // Never closed.

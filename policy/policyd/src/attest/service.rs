@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
-use super::book::{Book, Refused, Wanted};
+use super::book::{Book, Given, Refused, Wanted};
 use super::record::{State, Told, now};
 use crate::server::Server;
 use crate::session::status;
@@ -254,7 +254,8 @@ impl Attestation for AttestSession {
         };
         let secrets = request.secrets.into_iter().map(|given| {
             let bytes = <[u8; 32]>::try_from(given.secret).map_err(|_| "a secret has 32 bytes")?;
-            Ok((given.container, Secret::new(bytes)))
+            let seq = (given.seq != 0).then_some(given.seq);
+            Ok(Given { id: given.container, seq, secret: Secret::new(bytes) })
         });
         let secrets = secrets.collect::<Result<_, &str>>().map_err(invalid)?;
         let Upload { bytes, room, arrived } = upload;
