@@ -118,6 +118,7 @@ fn expect<'a>(state: &NodeState, containers: Vec<ExpectedContainer<'a>>) -> Expe
     Expectations {
         nonce: state.challenge.clone(),
         ak_name: Some(state.ak_name.to_vec()),
+        enrolled: true,
         selection: selection(),
         containers,
         waived: waived.map(str::to_owned).into(),

@@ -106,6 +106,7 @@ impl World {
                 good_for: 60,
             }),
             ak_name: Some(node.ak_name()),
+            enrolled: true,
             kernel: Some(KernelPolicy {
                 pcrs: pcr0,
                 container_ima: true,
@@ -143,8 +144,9 @@ fn what_was_not_checked_is_never_trusted() {
     let (node, world) = (node(), world());
     let evidence = node.evidence(b"fresh");
     type Drop = fn(&mut Expectations<'_>);
-    let dropped: [(&str, Drop); 6] = [
+    let dropped: [(&str, Drop); 7] = [
         ("nonce", |e| e.nonce = None),
+        ("endorsement", |e| e.enrolled = false),
         ("attestation-key", |e| e.ak_name = None),
         ("kernel", |e| e.kernel = None),
         ("host-programs", |e| e.host = None),

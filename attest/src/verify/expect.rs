@@ -14,6 +14,9 @@ pub struct Expectations<'a> {
     pub nonce: Option<Nonce>,
     /// The name of the enrolled attestation key.
     pub ak_name: Option<Vec<u8>>,
+    /// Whether this verifier enrolled that key, and so has seen that a maker of TPMs that it
+    /// trusts, or who runs it, vouches for the TPM. A key's name alone does not tell.
+    pub enrolled: bool,
     /// The makers of TPMs that are trusted.
     pub ek_roots: Option<EkRoots>,
     /// The bank in which lists are replayed.
@@ -48,6 +51,7 @@ impl Default for Expectations<'_> {
         Self {
             nonce: None,
             ak_name: None,
+            enrolled: false,
             ek_roots: None,
             bank: Algorithm::Sha256,
             host_pcr: 10,

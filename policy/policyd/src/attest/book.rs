@@ -238,6 +238,7 @@ impl Book {
         let mut expect = expected.expectations(None, &[]);
         expect.nonce.clone_from(&known.challenge);
         expect.ak_name = Some(known.ak_name.to_vec());
+        expect.enrolled = true;
         // Asked when it enrolled; a TPM without a certificate may have been let in.
         expect.ek_roots = None;
         expect.selection = self.config.selection(principal);
