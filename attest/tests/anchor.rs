@@ -120,6 +120,7 @@ fn expect<'a>(state: &NodeState, containers: Vec<ExpectedContainer<'a>>) -> Expe
         ak_name: Some(state.ak_name.to_vec()),
         enrolled: true,
         selection: selection(),
+        judged_by: Some(digest(1)),
         containers,
         waived: waived.map(str::to_owned).into(),
         ..Expectations::default()
@@ -164,7 +165,7 @@ fn a_node_is_enrolled_challenged_and_attested() {
     let tpm = wait_for(&tcti);
     tpm.load_ak(&key).unwrap();
     let attest = |node: &Node, tpm: &Tpm, state: &mut NodeState, nonce| {
-        let challenge = state.challenge([nonce; 32], selection(), now(), 60);
+        let challenge = state.challenge([nonce; 32], selection(), Some(&digest(1)), now(), 60);
         let ek = Some(ek.clone());
         let evidence =
             collect(tpm, "node-1", &key, ek, &challenge, &node.places(), &shims).unwrap();
@@ -182,7 +183,7 @@ fn a_node_is_enrolled_challenged_and_attested() {
     // The same evidence answers no other challenge.
     state.note(verified, now());
     assert_eq!(state.trust, Trust::Trusted);
-    let _ = state.challenge([8; 32], selection(), now(), 60);
+    let _ = state.challenge([8; 32], selection(), Some(&digest(1)), now(), 60);
     let seen = state.seen.clone();
     let verified = verify(&evidence, &expect(&state, both()), seen.as_ref(), now());
     assert_eq!(names(&verified), BTreeSet::from(["NONCE_MISMATCH"]));
@@ -221,7 +222,7 @@ fn a_node_is_enrolled_challenged_and_attested() {
         "node-1",
         &key,
         None,
-        &state.challenge([11; 32], selection(), now(), 60),
+        &state.challenge([11; 32], selection(), Some(&digest(1)), now(), 60),
         &node.places(),
         &[],
     )
@@ -422,7 +423,7 @@ fn the_worked_example() {
         let tpm = wait_for(&tcti);
         tpm.load_ak(&key).unwrap();
         let selection = Selection::of(Algorithm::Sha256, 0..=PCR);
-        let challenge = state.challenge([nonce; 32], selection, now(), 60);
+        let challenge = state.challenge([nonce; 32], selection, None, now(), 60);
         let evidence =
             collect(&tpm, "node-1", &key, Some(ek.clone()), &challenge, &node.places(), &shims);
         write_file(name, &evidence.unwrap().to_json());

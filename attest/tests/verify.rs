@@ -6,7 +6,8 @@ mod tamper;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_attest::container::{Keeper, Secret};
-use lacre_attest::evidence::{Evidence, EvidenceError};
+use lacre_attest::enrol::{NodeState, Trust};
+use lacre_attest::evidence::{Evidence, EvidenceError, ListPart};
 use lacre_attest::ima::write;
 use lacre_attest::pcr;
 use lacre_attest::testing::{BootEvent, Node, boot_log, ima_buf};
@@ -112,6 +113,7 @@ impl World {
                 container_ima: true,
                 ..KernelPolicy::default()
             }),
+            judged_by: Some(digest(1)),
             host: Some(HostPolicy { baseline: &self.host, programs, everything: true }),
             containers: vec![self.container("a", 1), self.container("b", 2)],
             ..Expectations::default()
@@ -487,19 +489,7 @@ fn the_next_time_costs_only_the_new_lines() {
     let whole = check(&evidence, &expect, Some(&seen));
     assert_eq!(whole.verdict.conclusion(), Conclusion::Trusted, "{:#?}", whole.verdict);
 
-    let part = evidence.host.as_mut().unwrap();
-    let skip: usize = entries(&part.data, part.digests)[..5].iter().map(Vec::len).sum();
-    part.data = part.data[skip..].to_vec().into();
-    part.first = 5;
-    let anchor = &mut evidence.anchors[0];
-    anchor.first = seen.anchors[&Keeper::Kernel].aggregate.lines;
-    anchor.aggregate = anchor.aggregate[old.anchors[0].aggregate.len()..].to_vec().into();
-    for (container, old) in anchor.containers.iter_mut().zip(&old.anchors[0].containers) {
-        container.list.first = seen.anchors[&Keeper::Kernel].containers
-            [&format!("{}#{}", container.id, container.seq)]
-            .lines;
-        container.list.data = container.list.data[old.list.data.len()..].to_vec().into();
-    }
+    rest(&mut evidence, &seen);
     let next = check(&evidence, &expect, Some(&seen));
     assert_eq!(next.verdict.conclusion(), Conclusion::Trusted, "{:#?}", next.verdict);
     assert_eq!(next.seen, whole.seen, "the new lines give what the whole list gives");
@@ -511,6 +501,84 @@ fn the_next_time_costs_only_the_new_lines() {
     // A list that went back behind what is known is not the one that was seen.
     let verified = check(&old, &expect, next.seen.as_ref());
     assert!(names(&verified).contains("CLOCK_WENT_BACK"), "{:?}", names(&verified));
+}
+
+/// What was seen was judged as it was then: the lines that are known are not looked at again.
+#[test]
+fn what_is_expected_anew_is_asked_of_the_lines_that_are_known_too() {
+    let (mut node, world) = (node(), world());
+    let mut expect = world.expect(&node);
+    let first = check(&node.evidence(b"fresh"), &expect, None);
+    let seen = first.seen.clone().unwrap();
+    let mut state = NodeState {
+        node: "node-1".to_owned(),
+        ek_name: vec![1].into(),
+        ak_name: node.ak_name().into(),
+        enrolled: NOW,
+        trust: Trust::Unknown,
+        attested: None,
+        challenge: None,
+        seen: None,
+    };
+    state.note(first, NOW);
+    let selection = || Selection::of(Algorithm::Sha256, 0..=12);
+    let mut known = |by: u8| {
+        let by = Some(digest(by));
+        state.challenge([1; 32], selection(), by.as_ref(), NOW, 60).known.map(|known| known.host)
+    };
+    assert_eq!(known(1), Some(4));
+    assert_eq!(known(2), None, "whole lists are asked for");
+
+    // The host is not to run sh any more, and the image has no libc.
+    let mut stricter = self::world();
+    stricter.host.0.remove("/bin/sh");
+    stricter.image.0.remove("/lib/libc.so");
+    let mut anew = stricter.expect(&node);
+    anew.judged_by = Some(digest(2));
+    let whole = node.evidence(b"fresh");
+    let verified = check(&whole, &anew, Some(&seen));
+    assert_eq!(names(&verified), BTreeSet::from(["HOST_PROGRAM", "CONTAINER_VIOLATION"]));
+
+    // What only the lines after those that are known shows is not enough.
+    let mut evidence = node.evidence(b"fresh");
+    rest(&mut evidence, &seen);
+    let verified = check(&evidence, &expect, Some(&seen));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+    for judged_by in [Some(digest(2)), None] {
+        expect.judged_by = judged_by;
+        let verified = check(&evidence, &expect, Some(&seen));
+        assert_eq!(verified.verdict.findings(), []);
+        let why = Answer::NotChecked("what is known of it was judged by other expectations");
+        for question in [Question::HostList, Question::Aggregate(Keeper::Kernel)] {
+            assert_eq!(verified.verdict.answers()[&question], why, "{question}");
+        }
+    }
+    // The clock goes on, whoever judges.
+    node.clock.clock -= 1;
+    let verified = check(&node.evidence(b"fresh"), &anew, Some(&seen));
+    assert!(names(&verified).contains("CLOCK_WENT_BACK"));
+}
+
+/// Leaves only what is not known.
+fn rest(evidence: &mut Evidence, seen: &Seen) {
+    let cut = |list: &mut ListPart, first: u64| {
+        let lines = entries(&list.data, list.digests);
+        list.data = lines[usize::try_from(first).unwrap()..].concat().into();
+        list.first = first;
+    };
+    cut(evidence.host.as_mut().unwrap(), seen.host.as_ref().unwrap().lines);
+    for anchor in &mut evidence.anchors {
+        let known = &seen.anchors[&anchor.keeper];
+        let text = String::from_utf8(anchor.aggregate.to_vec()).unwrap();
+        let lines =
+            text.split_inclusive('\n').skip(usize::try_from(known.aggregate.lines).unwrap());
+        anchor.aggregate = lines.collect::<String>().into_bytes().into();
+        anchor.first = known.aggregate.lines;
+        for container in &mut anchor.containers {
+            let name = format!("{}#{}", container.id, container.seq);
+            cut(&mut container.list, known.containers[&name].lines);
+        }
+    }
 }
 
 #[test]

@@ -42,13 +42,13 @@ impl<'a> Case<'a> {
         let bank = self.expect.bank;
         let known = self.seen.filter(|_| !self.rebooted);
         let known = known.and_then(|seen| seen.anchors.get(&part.keeper));
-        let start = match known.map(|known| &known.aggregate) {
+        let continued = self.known().and_then(|seen| seen.anchors.get(&part.keeper));
+        let start = match continued.map(|known| &known.aggregate) {
             _ if part.first == 0 => Aggregate::new([bank]),
             Some(known) if known.lines == part.first => known.clone(),
             known => {
                 let known = known.map_or(0, |known| known.lines);
-                let finding = Finding::LogGap { log, first: part.first, known };
-                self.verdict.find(&question, finding);
+                self.gap(question, log, part.first, known);
                 return None;
             }
         };

@@ -31,6 +31,9 @@ pub struct Expectations<'a> {
     pub host: Option<HostPolicy<'a>>,
     /// The containers whose secrets the verifier has: of one tenant, or all.
     pub containers: Vec<ExpectedContainer<'a>>,
+    /// What tells these expectations of lines from others. Lines that were seen before are
+    /// not judged again as long as it stays the same; without it, all of them always are.
+    pub judged_by: Option<Digest>,
     /// Questions that are done without when they can't be checked, by the word before the
     /// colon of their names.
     pub waived: BTreeSet<String>,
@@ -59,6 +62,7 @@ impl Default for Expectations<'_> {
             kernel: None,
             host: None,
             containers: Vec::new(),
+            judged_by: None,
             waived: BTreeSet::new(),
         }
     }

@@ -90,13 +90,11 @@ impl Case<'_> {
         if part.first == 0 {
             return Some((Replay::new([self.expect.bank]), SeenBoot::default()));
         }
-        let seen = self.seen.filter(|_| !self.rebooted);
-        match seen.and_then(|seen| Some((seen.host.as_ref()?, &seen.boot))) {
+        match self.known().and_then(|seen| Some((seen.host.as_ref()?, &seen.boot))) {
             Some((known, boot)) if known.lines == part.first => Some((known.clone(), boot.clone())),
             known => {
                 let known = known.map_or(0, |(known, _)| known.lines);
-                let finding = Finding::LogGap { log: Log::Host, first: part.first, known };
-                self.verdict.find(&Question::HostList, finding);
+                self.gap(Question::HostList, Log::Host, part.first, known);
                 None
             }
         }

@@ -6,8 +6,8 @@ use lacre_types::{Algorithm, Digest};
 
 use super::finding::KernelFault;
 use super::host::HostList;
-use super::verdict::Question;
-use super::{Case, Finding};
+use super::verdict::{Answer, Question};
+use super::{Case, Finding, JUDGED_OTHERWISE};
 use crate::boot::BootLog;
 use crate::container::Keeper;
 use crate::pcr;
@@ -62,8 +62,12 @@ impl Case<'_> {
         }
         if policy.container_ima {
             asked = true;
-            if !self.verdict.has_passed(&Question::Aggregate(Keeper::Kernel)) {
-                faults.push(KernelFault::NoContainerIma);
+            match self.verdict.answers.get(&Question::Aggregate(Keeper::Kernel)) {
+                Some(Answer::Passed(_)) => {}
+                Some(Answer::NotChecked(JUDGED_OTHERWISE)) => {
+                    self.not_checked(question.clone(), JUDGED_OTHERWISE);
+                }
+                _ => faults.push(KernelFault::NoContainerIma),
             }
         }
         let findings = faults.into_iter().map(Finding::Kernel).collect();

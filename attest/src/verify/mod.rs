@@ -26,6 +26,9 @@ use crate::tpm2::Attest;
 /// More findings of one kind for one list than this say nothing new.
 const MAX_OF_A_KIND: usize = 32;
 
+/// Why what follows known lines does not suffice.
+const JUDGED_OTHERWISE: &str = "what is known of it was judged by other expectations";
+
 /// A verdict, and what to keep for the next time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
@@ -98,6 +101,22 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// What is known of this boot's lists, where the next lines can be checked from there.
+    fn known(&self) -> Option<&'a Seen> {
+        let same = |seen: &&Seen| seen.was_judged_by(self.expect.judged_by.as_ref());
+        self.seen.filter(|_| !self.rebooted).filter(same)
+    }
+
+    /// A part of a list begins where nothing that could be built upon ends.
+    fn gap(&mut self, question: Question, log: Log, first: u64, known: u64) {
+        let was_seen = self.seen.is_some() && !self.rebooted;
+        if was_seen && self.known().is_none() {
+            self.not_checked(question, JUDGED_OTHERWISE);
+        } else {
+            self.verdict.find(&question, Finding::LogGap { log, first, known });
+        }
+    }
+
     fn not_checked(&mut self, question: Question, why: &'static str) {
         self.verdict.answer(question, Answer::NotChecked(why));
     }
@@ -109,7 +128,8 @@ impl<'a> Case<'a> {
         self.kernel(attest, host.as_ref());
         self.host_programs(host.as_ref());
         let (host, boot) = host.map(|host| (host.replay, host.boot)).unzip();
-        Seen { clock: attest.clock, host, boot: boot.unwrap_or_default(), anchors }
+        let judged_by = self.expect.judged_by;
+        Seen { clock: attest.clock, judged_by, host, boot: boot.unwrap_or_default(), anchors }
     }
 
     /// Findings of one kind, but no more of them than a person reads.

@@ -14,6 +14,9 @@ use crate::tpm2::Clock;
 pub struct Seen {
     /// The TPM's clock and counters.
     pub clock: Clock,
+    /// By what the lines were judged ([`super::Expectations::judged_by`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<Digest>,
     /// The host's list, as far as the TPM vouched for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Replay>,
@@ -23,6 +26,15 @@ pub struct Seen {
     /// Each keeper's lists.
     #[serde(default)]
     pub anchors: BTreeMap<Keeper, SeenAnchor>,
+}
+
+impl Seen {
+    /// Whether lines that it knows were judged by what that stands for, so that they need
+    /// not be shown again.
+    #[must_use]
+    pub fn was_judged_by(&self, judged_by: Option<&Digest>) -> bool {
+        judged_by.is_some() && self.judged_by.as_ref() == judged_by
+    }
 }
 
 /// What the host's list told of the boot, as far as the TPM vouched for it.

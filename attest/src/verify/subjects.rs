@@ -53,7 +53,7 @@ impl<'a> Case<'a> {
     /// the creation is that one's; any other is each one's that names its id alone.
     pub(super) fn subjects(&mut self, part: &'a AnchorPart) -> Vec<Subject<'a>> {
         let expect = self.expect;
-        let seen = self.seen.filter(|_| !self.rebooted && part.first > 0);
+        let seen = self.known().filter(|_| part.first > 0);
         let seen = seen.and_then(|seen| seen.anchors.get(&part.keeper));
         let mut by: HashMap<(&str, Option<u64>), Vec<usize>> = HashMap::new();
         for (at, expected) in expect.containers.iter().enumerate() {

@@ -184,7 +184,9 @@ impl Book {
             let within = self.config.within.as_secs();
             record.due = now + within;
             let selection = self.config.selection(principal);
-            let challenge = record.known.challenge(nonce, selection, now, within);
+            let judged_by = self.config.expected(principal).judged_by();
+            let known = &mut record.known;
+            let challenge = known.challenge(nonce, selection, Some(&judged_by), now, within);
             return Wanted::Evidence(Box::new(challenge));
         }
         Wanted::Nothing(record.due - now)
