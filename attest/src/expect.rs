@@ -240,7 +240,15 @@ impl Expected {
         crate::pcr::hash(Algorithm::Sha256, &[&text])
     }
 
-    fn bank(&self) -> Algorithm {
+    /// The PCRs that the file names.
+    #[must_use]
+    pub fn pcrs(&self) -> Option<&[u32]> {
+        self.written.pcrs.as_deref()
+    }
+
+    /// The bank of the PCRs.
+    #[must_use]
+    pub fn bank(&self) -> Algorithm {
         self.written.bank.unwrap_or(Algorithm::Sha256)
     }
 

@@ -39,6 +39,41 @@ pub struct Expectations<'a> {
     pub waived: BTreeSet<String>,
 }
 
+/// The secret of a container's list, as the node gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// The container's id.
+    pub id: String,
+    /// The number of its creation, where the node tells it.
+    pub seq: Option<u64>,
+    /// The secret.
+    pub secret: Secret,
+}
+
+impl Expectations<'_> {
+    /// Adds the lists that nothing was written of; of a container that came back under a
+    /// name that something was written of, that is asked of each.
+    pub fn add(&mut self, given: Vec<Given>) {
+        let written: BTreeMap<String, ExpectedContainer<'_>> =
+            self.containers.iter().map(|written| (written.id.clone(), written.clone())).collect();
+        let mut known = BTreeSet::new();
+        for Given { id, seq, secret } in given {
+            let same = written.get(&id);
+            // Without a number there is one secret for all lists of that id.
+            let new = same.is_none_or(|same| {
+                seq.is_some() && same.seq != seq && (same.seq.is_some() || same.secret != secret)
+            });
+            if !new || !known.insert((id.clone(), seq)) {
+                continue;
+            }
+            let keeper = same.and_then(|same| same.keeper);
+            let baseline = same.and_then(|same| same.baseline);
+            self.containers.push(ExpectedContainer { id, secret, seq, keeper, baseline });
+        }
+    }
+}
+
 impl std::fmt::Debug for Expectations<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Expectations")

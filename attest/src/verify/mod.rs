@@ -12,7 +12,7 @@ mod state;
 mod subjects;
 mod verdict;
 
-pub use expect::{Expectations, ExpectedContainer, HostPolicy, KernelPolicy, Nonce};
+pub use expect::{Expectations, ExpectedContainer, Given, HostPolicy, KernelPolicy, Nonce};
 pub use finding::{Finding, KernelFault, Log};
 pub use state::{Seen, SeenAnchor, SeenBoot};
 pub use verdict::{Answer, Conclusion, ListName, Question, Verdict};

@@ -1,13 +1,12 @@
 //! All nodes: what is wanted of each, and what is thought of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lacre_attest::container::Secret;
 use lacre_attest::enrol::{Challenge, NodeState};
 use lacre_attest::evidence::Evidence;
-use lacre_attest::verify::{ExpectedContainer, verify};
+use lacre_attest::verify::{Given, verify};
 use lacre_proto::attest::Node;
 use slog::{Logger, info, warn};
 use tokio::sync::{Semaphore, watch};
@@ -28,38 +27,6 @@ pub(super) const ROOM: usize = 512;
 
 /// Seconds after which a node that had no evidence is asked again, if its interval is longer.
 const AGAIN: u64 = 60;
-
-/// The secret of a container's list, as the node gives it.
-#[derive(Debug)]
-pub(super) struct Given {
-    /// The container's id.
-    pub(super) id: String,
-    /// The number of its creation, where the node tells it.
-    pub(super) seq: Option<u64>,
-    /// The secret.
-    pub(super) secret: Secret,
-}
-
-/// Adds the lists that nothing was written of; of a container that came back under a name
-/// that something was written of, that is asked of each.
-fn add(expected: &mut Vec<ExpectedContainer<'_>>, given: Vec<Given>) {
-    let written: BTreeMap<String, ExpectedContainer<'_>> =
-        expected.iter().map(|written| (written.id.clone(), written.clone())).collect();
-    let mut known = BTreeSet::new();
-    for Given { id, seq, secret } in given {
-        let same = written.get(&id);
-        // Without a number there is one secret for all lists of that id.
-        let new = same.is_none_or(|same| {
-            seq.is_some() && same.seq != seq && (same.seq.is_some() || same.secret != secret)
-        });
-        if !new || !known.insert((id.clone(), seq)) {
-            continue;
-        }
-        let keeper = same.and_then(|same| same.keeper);
-        let baseline = same.and_then(|same| same.baseline);
-        expected.push(ExpectedContainer { id, secret, seq, keeper, baseline });
-    }
-}
 
 /// What is wanted of a node.
 #[derive(Debug)]
@@ -244,7 +211,7 @@ impl Book {
         // Asked when it enrolled; a TPM without a certificate may have been let in.
         expect.ek_roots = None;
         expect.selection = self.config.selection(principal);
-        add(&mut expect.containers, secrets);
+        expect.add(secrets);
         let verified = verify(&evidence, &expect, known.seen.as_ref(), arrived);
         let noted = self.change(principal, |record| {
             // Another challenge, or none: this one was answered, or is void.

@@ -8,6 +8,7 @@ use lacre_attest::container::Secret;
 use lacre_attest::enrol::{Activated, Enrol, Pending};
 use lacre_attest::evidence::MAX_BYTES;
 use lacre_attest::tpm2::Public;
+use lacre_attest::verify::Given;
 use lacre_proto::attest::{
     ActivateRequest, ActivateResponse, Attestation, ChallengeRequest, ChallengeResponse,
     DeclineRequest, DeclineResponse, EnrolRequest, EnrolResponse, ForgetRequest, ForgetResponse,
@@ -19,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
-use super::book::{Book, Given, Refused, Wanted};
+use super::book::{Book, Refused, Wanted};
 use super::record::{State, Told, now};
 use crate::server::Server;
 use crate::session::status;
