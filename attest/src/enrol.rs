@@ -251,7 +251,8 @@ impl NodeState {
     pub fn note(&mut self, verified: Verified, now: u64) {
         self.challenge = None;
         // Late is not false: a TPM or a network was slow. Nor is it the truth of now.
-        let faults = verified.verdict.findings().iter().filter(|finding| !finding.is_note());
+        let findings = verified.verdict.findings().iter();
+        let faults = findings.filter(|finding| !finding.is_note() && !finding.is_gap());
         let late = faults.clone().all(|finding| matches!(finding, Finding::NonceStale { .. }));
         match verified.verdict.conclusion() {
             Conclusion::Untrusted if late && faults.count() > 0 => self.doubt(),

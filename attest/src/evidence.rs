@@ -116,6 +116,9 @@ pub struct ContainerPart {
     /// Its image, as the user named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Whether nobody keeps it any more, as the node says: then it must have its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
     /// Its list.
     pub list: ListPart,
 }

@@ -315,6 +315,7 @@ impl Node {
             id: id.clone(),
             seq: container.seq,
             image: Some("docker.io/library/demo:1".to_owned()),
+            left: false,
             list: list(&container.list, Algorithm::Sha256, None),
         };
         let pcrs = (0..=12).map(|index| (index, self.pcrs[&index])).collect();

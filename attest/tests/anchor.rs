@@ -132,6 +132,10 @@ fn container(id: &str, n: u8) -> ExpectedContainer<'static> {
     ExpectedContainer { id, secret, seq: None, keeper: Some(Keeper::Shim), baseline: None }
 }
 
+fn shim(id: &str, seq: u64, image: Option<&str>) -> ShimContainer {
+    ShimContainer { id: id.to_owned(), seq, image: image.map(str::to_owned), left: false }
+}
+
 fn names(verified: &Verified) -> BTreeSet<&'static str> {
     verified.verdict.findings().iter().map(Finding::name).collect()
 }
@@ -159,8 +163,7 @@ fn a_node_is_enrolled_challenged_and_attested() {
     }
     assert!(anchor.wait(DEADLINE), "{:?}", anchor.anchored());
     drop(anchor);
-    let shims: Vec<ShimContainer> =
-        vec![("a".to_owned(), seq_a, Some("demo:1".to_owned())), ("b".to_owned(), seq_b, None)];
+    let shims = [shim("a", seq_a, Some("demo:1")), shim("b", seq_b, None)];
 
     let tpm = wait_for(&tcti);
     tpm.load_ak(&key).unwrap();
@@ -408,14 +411,14 @@ fn the_worked_example() {
     let anchor = Anchor::start(node.journal(), anchor).unwrap();
     let mut shims: Vec<ShimContainer> = Vec::new();
     let mut lists = Vec::new();
-    for (n, id) in [(1u8, "web"), (2, "shop")] {
+    for (n, id) in [(1u8, "default--web"), (2, "default--shop")] {
         let (mut list, seq) = anchor.create(id, &Secret::new([n; 32])).unwrap();
         for (name, text) in files {
             write_file(&format!("image/{name}"), text.as_bytes());
             list.push(&sha256(text), format!("/{name}").as_bytes()).unwrap();
         }
         write_file(&format!("{id}.secret"), hex(&[n; 32]).as_bytes());
-        shims.push((id.to_owned(), seq, Some("docker.io/library/demo:1".to_owned())));
+        shims.push(shim(id, seq, Some("docker.io/library/demo:1")));
         lists.push(list);
     }
     assert!(anchor.wait(DEADLINE));
@@ -437,8 +440,8 @@ fn the_worked_example() {
          waive: [boot-log]\n\
          kernel:\n  bootAggregate: [\"{}\"]\n\
          host:\n  baseline: host.baseline\n  programs: [/usr/bin/containerd, /usr/sbin/runc]\n\
-         containers:\n  web: {{secret: web.secret, baseline: image.baseline}}\n\
-         \x20 shop: {{secret: shop.secret, baseline: image.baseline}}\n",
+         containers:\n  default--web: {{secret: default--web.secret, baseline: image.baseline}}\n\
+         \x20 default--shop: {{secret: default--shop.secret, baseline: image.baseline}}\n",
         hex(&state.ak_name),
         pcr::hash(Algorithm::Sha256, &parts),
     );

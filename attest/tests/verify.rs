@@ -689,6 +689,51 @@ fn what_ran_and_should_not_is_found() {
 }
 
 #[test]
+fn a_list_that_nobody_keeps_and_nobody_ended_proves_nothing() {
+    let (mut node, world) = (node(), world());
+    let left = |node: &Node| {
+        let mut evidence = node.evidence(b"fresh");
+        evidence.anchors[0].containers[0].left = true;
+        evidence
+    };
+    let verified = check(&left(&node), &world.expect(&node), None);
+    assert_eq!(names(&verified), BTreeSet::from(["LOG_UNFINISHED"]));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
+    node.close("a");
+    node.flush();
+    let verified = check(&left(&node), &world.expect(&node), None);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+}
+
+/// A container that fills its list: nothing false is shown, and what is missing was not
+/// checked, whatever is done without.
+#[test]
+fn a_list_that_ran_out_of_room_proves_nothing_and_accuses_nobody() {
+    let (mut node, world) = (node(), world());
+    node.overflow("a");
+    node.flush();
+    let mut expect = world.expect(&node);
+    let open = Answer::NotChecked("lines are missing from the list");
+    for waived in [vec![], vec!["container-list".to_owned(), "container-baseline".to_owned()]] {
+        expect.waived = waived.into_iter().collect();
+        let verified = check(&node.evidence(b"fresh"), &expect, None);
+        assert_eq!(names(&verified), BTreeSet::from(["LOG_OVERFLOWED"]));
+        assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
+        if expect.waived.is_empty() {
+            let answers = verified.verdict.answers();
+            assert_eq!(answers[&Question::ContainerList("a".into())], open);
+            assert_eq!(answers[&Question::ContainerBaseline("a".into())], open);
+        }
+    }
+    // What is there is still held against the baseline.
+    node.run("a", &digest(99), "/tmp/evil");
+    node.flush();
+    let verified = check(&node.evidence(b"fresh"), &expect, None);
+    assert!(names(&verified).contains("CONTAINER_VIOLATION"));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Untrusted);
+}
+
+#[test]
 fn what_could_not_be_measured_is_found_by_name() {
     let (mut node, world) = (node(), world());
     node.violate("a", "/bin/app");

@@ -26,7 +26,7 @@ fn what_a_container_ran_is_in_its_own_list() -> anyhow::Result<()> {
         daemon.run(Runtime::Lacre, &image, "web", &["sh", "-c", script])?.ok()?;
         daemon.run(Runtime::Lacre, &image, "shop", &["true"])?.ok()?;
         let list = format!(
-            "cd {FOLDER}; n=$(basename $(grep -l /web *.json) .json); tr '\\0' '\\n' < $n.list"
+            "cd {FOLDER}; n=$(basename $(grep -l -e --web *.json) .json); tr '\\0' '\\n' < $n.list"
         );
         let until = Instant::now() + Duration::from_secs(30);
         while !on_node(daemon, &list)?.contains("/tmp/true") {
@@ -36,7 +36,7 @@ fn what_a_container_ran_is_in_its_own_list() -> anyhow::Result<()> {
         let others = on_node(daemon, &format!("cd {FOLDER}; grep -l /tmp/true *.list | wc -l"))?;
         assert_eq!(others.trim(), "1", "it is in no other container's list");
         let names = on_node(daemon, &format!("cat {FOLDER}/*.json"))?;
-        assert!(names.contains(&format!("\"{}/shop\"", daemon.namespace())), "{names}");
+        assert!(names.contains(&format!("\"{}--shop\"", daemon.namespace())), "{names}");
         on_node(daemon, &format!("rm -r {FOLDER}"))?;
         Ok(())
     })

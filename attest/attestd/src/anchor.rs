@@ -2,7 +2,7 @@
 //! extended to a PCR, in batches, by one thread of this agent. No shim waits for it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -99,12 +99,16 @@ impl Shims {
         let mut shown = Vec::new();
         for (seq, about) in self.lists()? {
             let anchored = self.anchored().get(&seq).copied().unwrap_or(0);
+            let left = kept::is_left(&self.folder, seq).unwrap_or(false);
             let Ok(events) = kept::events(&self.folder, seq, 0) else { continue };
+            // Its end may be on its way to the TPM still.
+            let left = left && events.len() as u64 == anchored;
             // Made and closed, with nothing in between: the event says so, not the file.
             let key = Key::new(&about.secret, seq, &about.id);
             let second = events.get(1).filter(|_| anchored > 1).map(|(_, value)| *value);
             if second.is_some_and(|value| value != key.value(1, Kind::Close, &[0; 32])) {
-                shown.push(((about.id, seq, about.image), about.secret));
+                let About { id, image, secret } = about;
+                shown.push((ShimContainer { id, seq, image, left }, secret));
             }
         }
         Ok(shown)
@@ -152,11 +156,10 @@ impl Shims {
     fn tidy(&self) {
         for (seq, _) in self.lists().unwrap_or_default() {
             let path = self.folder.join(format!("{seq}.events"));
-            let Ok(file) = File::open(&path) else { continue };
             let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
             let old = modified.ok().and_then(|then| then.elapsed().ok());
-            // Its writer holds a lock as long as it lives.
-            if old.is_some_and(|old| old > STAYS) && file.try_lock().is_ok() {
+            let left = || kept::is_left(&self.folder, seq).unwrap_or(false);
+            if old.is_some_and(|old| old > STAYS) && left() {
                 kept::remove(&self.folder, seq);
                 self.anchored().remove(&seq);
             }

@@ -264,7 +264,7 @@ impl Node {
         let (lists, mut secrets): (Vec<_>, Vec<_>) = shown
             .into_iter()
             .map(|(list, secret)| {
-                let (id, seq) = (list.0.clone(), list.1);
+                let (id, seq) = (list.id.clone(), list.seq);
                 (list, (id, seq, secret))
             })
             .unzip();

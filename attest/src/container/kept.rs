@@ -30,6 +30,13 @@ const EVENT: usize = 64;
 /// How many numbers are tried for a list; each try is a list that was made at the same moment.
 const TRIES: u64 = 64;
 
+/// The most bytes of a list and its events, some 40,000 lines: what a container may take of
+/// the memory that the folder is in. At the end is the line that says that lines are missing.
+pub const LIMIT: u64 = 8 << 20;
+
+/// What a line and its event have beside the name, at most.
+const LINE: u64 = 256;
+
 /// The most bytes of what is said of a list.
 const ABOUT: u64 = 64 << 10;
 
@@ -37,7 +44,7 @@ const ABOUT: u64 = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    /// What names the container on its node.
+    /// What names the container on its node, `NAMESPACE--ID` as the kernel's lists.
     pub id: String,
     /// Its image, as the user named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +59,8 @@ pub struct Kept {
     recorded: Recorded,
     list: File,
     events: File,
+    /// How many bytes may still be written; `None`: it ran out of room, and is final.
+    left: Option<u64>,
 }
 
 fn path(folder: &Path, seq: u64, kind: &str) -> PathBuf {
@@ -81,7 +90,7 @@ impl Kept {
         // Whoever can lock it knows that nobody writes any more.
         events.lock()?;
         let (recorded, event) = Recorded::create(Key::new(&about.secret, seq, &about.id), PCR);
-        let mut kept = Self { recorded, list, events };
+        let mut kept = Self { recorded, list, events, left: Some(LIMIT) };
         kept.hand(event)?;
         // Last: what it tells of is there.
         create(&path(folder, seq, "part"))?.write_all(&serde_json::to_vec(about)?)?;
@@ -94,8 +103,7 @@ impl Kept {
     /// # Errors
     /// When it can't be written: then the list is over.
     pub fn push(&mut self, digest: &Digest, name: &[u8]) -> io::Result<()> {
-        let (entry, event) = self.recorded.file(digest, name);
-        self.line(&entry, event)
+        self.line(name.len(), |recorded| recorded.file(digest, name))
     }
 
     /// Adds what ran and could not be measured, as IMA does: by its name, and a digest of
@@ -104,8 +112,7 @@ impl Kept {
     /// # Errors
     /// When it can't be written: then the list is over.
     pub fn violation(&mut self, name: &[u8]) -> io::Result<()> {
-        let (entry, event) = self.recorded.violation(name);
-        self.line(&entry, event)
+        self.line(name.len(), |recorded| recorded.violation(name))
     }
 
     /// Adds the line that says that lines are missing here.
@@ -113,8 +120,13 @@ impl Kept {
     /// # Errors
     /// When it can't be written: then the list is over.
     pub fn overflow(&mut self) -> io::Result<()> {
-        let (entry, event) = self.recorded.overflow();
-        self.line(&entry, event)
+        self.line(0, Recorded::overflow)
+    }
+
+    /// Whether it ran out of room: it says so, is final, and takes no more.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.left.is_none()
     }
 
     /// Ends it: nothing can be added to it unseen.
@@ -122,13 +134,33 @@ impl Kept {
     /// # Errors
     /// When it can't be written.
     pub fn close(mut self) -> io::Result<()> {
+        if self.is_full() { Ok(()) } else { self.end() }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
         let event = self.recorded.close();
         self.hand(event)
     }
 
+    fn line(
+        &mut self,
+        name: usize,
+        make: impl FnOnce(&mut Recorded) -> (Vec<u8>, Tagged),
+    ) -> io::Result<()> {
+        let Some(left) = self.left else { return Ok(()) };
+        self.left = left.checked_sub(LINE + name as u64);
+        if self.is_full() {
+            let (entry, event) = self.recorded.overflow();
+            self.write(&entry, event)?;
+            return self.end();
+        }
+        let (entry, event) = make(&mut self.recorded);
+        self.write(&entry, event)
+    }
+
     /// The line first: an event that is anchored before its line is there would look like a
     /// list that was cut.
-    fn line(&mut self, entry: &[u8], event: Tagged) -> io::Result<()> {
+    fn write(&mut self, entry: &[u8], event: Tagged) -> io::Result<()> {
         self.list.write_all(entry)?;
         self.hand(event)
     }
@@ -183,6 +215,18 @@ pub fn events(folder: &Path, seq: u64, from: u64) -> io::Result<Vec<Tagged>> {
     Ok(halves.collect())
 }
 
+/// Whether nobody writes a list any more. Ask before its events are read: then they are all.
+///
+/// # Errors
+/// When it can't be asked.
+pub fn is_left(folder: &Path, seq: u64) -> io::Result<bool> {
+    match File::open(path(folder, seq, "events"))?.try_lock() {
+        Ok(()) => Ok(true),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Removes a list.
 pub fn remove(folder: &Path, seq: u64) {
     for kind in ["json", "events", "list"] {
@@ -198,9 +242,47 @@ mod tests {
     use lacre_types::Algorithm;
 
     #[test]
+    fn a_list_that_is_full_says_so_and_is_final() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = Secret::new([7; 32]);
+        let about = About { id: "test--web".to_owned(), image: None, secret };
+        let mut kept = Kept::create(folder.path(), 5, &about).unwrap();
+        // Whoever runs the container names its files.
+        let name = |n: u64| format!("/{n:04000}").into_bytes();
+        let mut count = 0;
+        while !kept.is_full() {
+            kept.push(&Digest::sha256([1; 32]), &name(count)).unwrap();
+            count += 1;
+        }
+        kept.push(&Digest::sha256([1; 32]), b"/bin/a").unwrap();
+        kept.overflow().unwrap();
+        kept.violation(b"/bin/b").unwrap();
+        assert!(!is_left(folder.path(), 5).unwrap(), "its writer is there");
+        kept.close().unwrap();
+        assert!(is_left(folder.path(), 5).unwrap());
+        let list = fs::read(folder.path().join("5.list")).unwrap();
+        let all = events(folder.path(), 5, 0).unwrap();
+        let bytes = (list.len() + all.len() * EVENT) as u64;
+        assert!((LIMIT / 2..=LIMIT + 2 * LINE).contains(&bytes), "{bytes}");
+        let (mut lines, mut last) = (Vec::new(), Vec::new());
+        let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
+        let fed = stream.feed(&list, |_, entry| {
+            lines.push(entry.event(Algorithm::Sha256).unwrap());
+            last = entry.name().unwrap().to_vec();
+        });
+        fed.unwrap();
+        assert_eq!(last, crate::container::OVERFLOW);
+        assert_eq!(lines.len() as u64, count);
+        let key = Key::new(&about.secret, 5, &about.id);
+        let values: Vec<_> = all.iter().map(|(_, value)| *value).collect();
+        let audited = audit(&key, &Audited::new(), &lines, &values, None).unwrap();
+        assert!(audited.closed && audited.lines == count, "{audited:?}");
+    }
+
+    #[test]
     fn what_is_kept_is_what_its_events_vouch_for() {
         let folder = tempfile::tempdir().unwrap();
-        let id = "test/web".to_owned();
+        let id = "test--web".to_owned();
         let about = About { id, image: None, secret: Secret::new([7; 32]) };
         let mut kept = Kept::create(folder.path(), 5, &about).unwrap();
         let other = Kept::create(folder.path(), 5, &about).unwrap();

@@ -61,8 +61,18 @@ pub enum CollectError {
     TooLarge(PathBuf),
 }
 
-/// A container whose list the shim keeps: its id, the number of its creation, its image.
-pub type ShimContainer = (String, u64, Option<String>);
+/// A container whose list the shim keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShimContainer {
+    /// Its id.
+    pub id: String,
+    /// The number of its creation.
+    pub seq: u64,
+    /// Its image, as the user named it.
+    pub image: Option<String>,
+    /// Whether its shim is gone, and all that it told is anchored.
+    pub left: bool,
+}
 
 /// Answers a challenge. The attestation key must be loaded.
 ///
@@ -234,7 +244,10 @@ fn kernel(
         let path = container.join("binary_runtime_measurements_sha256");
         let count = counted(&container.join("runtime_measurements_count"));
         match list(&path, Algorithm::Sha256, first, count) {
-            Ok(list) => containers.push(ContainerPart { id: id.clone(), seq, image: None, list }),
+            Ok(list) => {
+                let (id, image, left) = (id.clone(), None, false);
+                containers.push(ContainerPart { id, seq, image, left, list });
+            }
             Err(CollectError::Read { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -253,14 +266,15 @@ fn shims(
     }
     let (first, aggregate) = rest(text, known, Keeper::Shim);
     let mut containers = Vec::new();
-    for (id, seq, image) in shim_containers {
+    for ShimContainer { id, seq, image, left } in shim_containers {
         let path = journal.list(*seq);
         let first = known_lines(known, id, *seq);
         let mut list = list(&path, Algorithm::Sha256, first, None)?;
         // The last line may be on its way still; its event is not anchored then.
         let whole = whole(&list.data);
         list.data.0.truncate(whole);
-        containers.push(ContainerPart { id: id.clone(), seq: *seq, image: image.clone(), list });
+        let (id, image) = (id.clone(), image.clone());
+        containers.push(ContainerPart { id, seq: *seq, image, left: *left, list });
     }
     Ok(Some(AnchorPart { keeper: Keeper::Shim, first, aggregate: aggregate.into(), containers }))
 }

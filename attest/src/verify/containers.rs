@@ -197,6 +197,8 @@ impl<'a> Case<'a> {
         self.find_some(&question, lines.edited.iter().map(edited).collect());
         if lines.overflowed {
             self.verdict.find(&question, Finding::LogOverflowed(log.clone()));
+            let question = Question::ContainerBaseline(named.clone());
+            self.not_checked(question, "lines are missing from the list");
         }
         let audited =
             match audit(&subject.key, known, &lines.digests, &subject.values, part.list.count) {
@@ -223,6 +225,11 @@ impl<'a> Case<'a> {
         let more = known.lines + lines.digests.len() as u64 - audited.lines;
         if more > 0 {
             self.verdict.find(&question, Finding::Unanchored { log: log.clone(), lines: more });
+        }
+        if part.left && !audited.closed {
+            self.verdict.find(&question, Finding::LogUnfinished(log.clone()));
+            let question = Question::ContainerBaseline(named.clone());
+            self.not_checked(question, "lines may be missing from the list");
         }
         if audited.lines == 0 {
             self.verdict.find(&question, Finding::NothingMeasured(log.clone()));

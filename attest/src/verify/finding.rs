@@ -218,6 +218,9 @@ pub enum Finding {
     /// The list ran out of room.
     #[error("{0} overflowed: lines are missing from there on")]
     LogOverflowed(Log),
+    /// Who kept the list is gone, and did not end it.
+    #[error("{0} breaks off: who kept it died, or could not write, and lines may be missing")]
+    LogUnfinished(Log),
     /// The list is empty.
     #[error("{0} has no measurements: nothing was measured")]
     NothingMeasured(Log),
@@ -354,6 +357,7 @@ impl Finding {
             Self::LogOfAnotherContainer { .. } => "LOG_OF_ANOTHER_CONTAINER",
             Self::NotAnchored(_) => "NOT_ANCHORED",
             Self::LogOverflowed(_) => "LOG_OVERFLOWED",
+            Self::LogUnfinished(_) => "LOG_UNFINISHED",
             Self::NothingMeasured(_) => "NOTHING_MEASURED",
             Self::LogMissing(_) => "LOG_MISSING",
             Self::Unanchored { .. } => "UNANCHORED",
@@ -376,10 +380,10 @@ impl Finding {
     #[must_use]
     pub const fn is_tampering(&self) -> bool {
         !self.is_note()
+            && !self.is_gap()
             && !matches!(
                 self,
                 Self::NonceStale { .. }
-                    | Self::LogOverflowed(_)
                     | Self::PaddedSha1
                     | Self::NotFromZero(_)
                     | Self::Kernel(_)
@@ -388,6 +392,13 @@ impl Finding {
                     | Self::ContainerViolation { .. }
                     | Self::More(_)
             )
+    }
+
+    /// Whether it tells that lines are missing from a list that is true as far as it goes.
+    /// Nothing false was shown, so that it is no fault; but what is missing was not checked.
+    #[must_use]
+    pub const fn is_gap(&self) -> bool {
+        matches!(self, Self::LogOverflowed(_) | Self::LogUnfinished(_))
     }
 
     /// Whether it is only to be known, and stands in the way of no trust: what it tells of

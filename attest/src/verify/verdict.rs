@@ -154,10 +154,13 @@ impl Verdict {
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {
         let any = |which: fn(&Answer) -> bool| self.answers.values().any(which);
-        let wrong = self.findings.iter().any(|finding| !finding.is_note());
+        let wrong = self.findings.iter().any(|finding| !finding.is_note() && !finding.is_gap());
+        // Who does without a question does not do without what a list should have had.
+        let gap = self.findings.iter().any(Finding::is_gap);
+        let open = any(|answer| matches!(answer, Answer::NotChecked(_)));
         if wrong || any(|answer| *answer == Answer::Failed) {
             Conclusion::Untrusted
-        } else if self.answers.is_empty() || any(|answer| matches!(answer, Answer::NotChecked(_))) {
+        } else if self.answers.is_empty() || gap || open {
             Conclusion::Unproven
         } else {
             Conclusion::Trusted
@@ -175,9 +178,12 @@ impl Verdict {
         }
     }
 
-    /// Notes a finding which answers the question with no, unless it is a note.
+    /// Notes a finding which answers the question with no, unless it is a note, or a gap:
+    /// that leaves it open.
     pub(super) fn find(&mut self, question: &Question, finding: Finding) {
-        if !finding.is_note() {
+        if finding.is_gap() {
+            self.answer(question.clone(), Answer::NotChecked("lines are missing from the list"));
+        } else if !finding.is_note() {
             self.answer(question.clone(), Answer::Failed);
         }
         self.findings.push(finding);

@@ -39,7 +39,13 @@ pub(crate) fn people(evidence: &Evidence, verified: &Verified) -> anyhow::Result
     if !verdict.findings().is_empty() {
         output::line("")?;
         let rows = verdict.findings().iter().map(|finding| {
-            let kind = if finding.is_note() { "note" } else { "fault" };
+            let kind = if finding.is_note() {
+                "note"
+            } else if finding.is_gap() {
+                "gap"
+            } else {
+                "fault"
+            };
             [finding.name().to_owned(), kind.to_owned(), finding.to_string()]
         });
         output::table(["FINDING", "", ""], rows)?;

@@ -95,9 +95,8 @@ fn of_container(
     entry: &Entry<'_>,
 ) -> Row {
     let mut row = row(keeper, line, entry);
-    // The kernel's lists are named `namespace--id`, those that shims keep `namespace/id`.
-    let named = id.split_once('/').or_else(|| id.split_once("--"));
-    let (namespace, container) = named.unwrap_or(("", id));
+    // `namespace--id`: no name of containerd's holds two dashes in a row.
+    let (namespace, container) = id.split_once("--").unwrap_or(("", id));
     row.namespace = escape(namespace.as_bytes());
     row.container = escape(container.as_bytes());
     let path = entry.name().and_then(|name| CanonicalPath::new(name).ok());

@@ -579,9 +579,9 @@ fn lists_that_shims_keep_are_anchored_and_shown_as_such() {
         let image = Some("demo:1".to_owned());
         About { id: id.to_owned(), image, secret: secret.clone() }
     };
-    let mut web = Kept::create(&folder, 1, &about("test/web")).unwrap();
-    let mut shop = Kept::create(&folder, 2, &about("test/shop")).unwrap();
-    let empty = Kept::create(&folder, 3, &about("test/empty")).unwrap();
+    let mut web = Kept::create(&folder, 1, &about("test--web")).unwrap();
+    let mut shop = Kept::create(&folder, 2, &about("test--shop")).unwrap();
+    let empty = Kept::create(&folder, 3, &about("test--empty")).unwrap();
     for n in 0..50 {
         web.push(&digest, format!("/bin/{n}").as_bytes()).unwrap();
         shop.push(&digest, format!("/bin/{n}").as_bytes()).unwrap();
@@ -622,7 +622,7 @@ fn a_container_that_comes_back_is_proven_with_what_it_ran_before() {
     let folder = node.at("evidence");
     let life = |seq: u64, secret: u8| {
         let secret = Secret::new([secret; 32]);
-        let about = About { id: "test/web".to_owned(), image: None, secret };
+        let about = About { id: "test--web".to_owned(), image: None, secret };
         let mut list = Kept::create(&folder, seq, &about).unwrap();
         list.push(&Digest::sha256([3; 32]), format!("/bin/{seq}").as_bytes()).unwrap();
         list.close().unwrap();
@@ -632,14 +632,21 @@ fn a_container_that_comes_back_is_proven_with_what_it_ran_before() {
     life(2, 9);
     assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
     assert_eq!(server.node().0["fresh"], 4, "three events, and a line");
+    // A shim that dies leaves a list without an end.
+    let about = About { id: "test--shop".to_owned(), image: None, secret: Secret::new([7; 32]) };
+    let mut shop = Kept::create(&folder, 3, &about).unwrap();
+    shop.push(&Digest::sha256([3; 32]), b"/bin/a").unwrap();
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    drop(shop);
+    assert_eq!(server.attest(&agent), "unproven", "{:?}", server.node());
+    assert_eq!(server.findings(), ["LOG_UNFINISHED"]);
     // What the first one ran can't be hidden behind the second.
     fs::write(folder.join("1.list"), "").unwrap();
     let evidence = node.quote(&["--nonce", &"07".repeat(32)]);
     let shown = lacre_attest::evidence::Evidence::parse(&evidence).unwrap();
-    assert_eq!(shown.anchors[0].containers.len(), 2);
+    assert_eq!(shown.anchors[0].containers.len(), 3);
     assert_eq!(server.attest(&agent), "untrusted");
-    assert_eq!(server.attest(&agent), "untrusted");
-    assert_eq!(server.findings(), ["LOG_TRUNCATED"]);
+    assert_eq!(server.findings(), ["LOG_TRUNCATED", "LOG_UNFINISHED"]);
 }
 
 #[test]
@@ -785,9 +792,10 @@ fn a_node_verifies_itself() {
     let keys = String::from_utf8(key.unwrap().stdout).unwrap();
     let ak = keys.lines().find(|line| line.starts_with("attestationKey: ")).unwrap();
     fs::write(&expect, format!("{ak}\nmakers: [maker.der]\nwaive: [{WAIVED}]\n")).unwrap();
+    let environment = node.environment();
     let lacre = |expect: &Path| {
         let mut command = Command::new(program("lacre"));
-        command.args(["attest", "--expect"]).arg(expect).envs(node.environment());
+        command.args(["attest", "--expect"]).arg(expect).envs(environment.clone());
         command.output().unwrap()
     };
     let good = lacre(&expect);

@@ -103,11 +103,7 @@ impl Guarded {
             origin: who.origin(&shared.node),
             recent: Recent::default(),
         };
-        if !sources::kernel_keeps_list(&context.config) {
-            let image = who.origin(&shared.node).image_name;
-            let id = sources::name(&who.namespace, &who.id);
-            judge.evidence.begin(&context.config.run, &id, &image, &context.log);
-        }
+        let image_name = responder.origin.image_name.clone();
         tokio::spawn(responder.run(violations, words));
 
         let without_baseline = image.is_none();
@@ -128,31 +124,14 @@ impl Guarded {
                 None => Arc::new(NoFiles),
             },
         };
-        // Arming starts threads, and reads the mount tables.
-        let armed = tokio::task::spawn_blocking({
-            let (judge, log) = (Arc::clone(&judge), context.log.clone());
-            let config = Arc::clone(&context.config);
-            move || sources::arm(&config, prepared, &target, &judge, &log)
-        });
-        let armed = match armed.await {
-            Ok(Ok(armed)) => armed,
-            Ok(Err(error)) if mode == Mode::Enforce => {
-                return Err(Refusal::not_ready(format!("nothing watches: {}", chain(&error))));
-            }
-            Ok(Err(error)) => {
-                warn!(context.log, "nothing watches this container"; "error" => chain(&error));
-                let reason = chain(&error);
-                tell(&judge, lacre_analyzer::source_lost(Source::Fanotify, reason, now())).await;
-                Vec::new()
-            }
-            Err(error) => return Err(Refusal::not_ready(format!("arming the sources: {error}"))),
+        let armed = watch(context, &judge, prepared, target, image_name).await;
+        let armed = match armed {
+            Ok(armed) if without_baseline => refuse_without_baseline(&judge, &rules, armed).await,
+            other => other,
         };
-        let guarded = Self { executor, armed: Mutex::new(armed) };
-        if without_baseline && let Err(refusal) = refuse_without_baseline(&judge, &rules).await {
-            let _ = tokio::task::spawn_blocking(move || drop(guarded)).await;
-            return Err(refusal);
-        }
-        Ok(guarded)
+        // Who is the last to let go of it waits for the thread that writes the list.
+        let _ = tokio::task::spawn_blocking(move || drop(judge)).await;
+        Ok(Self { executor, armed: Mutex::new(armed?) })
     }
 }
 
@@ -185,9 +164,49 @@ impl Guarded {
     }
 }
 
+/// Begins the container's list, where the shim keeps it, and arms the sources.
+async fn watch(
+    context: &Context,
+    judge: &Arc<Judge>,
+    prepared: sources::Prepared,
+    target: Target,
+    image_name: String,
+) -> Result<Vec<Box<dyn Armed>>, Refusal> {
+    let mode = target.mode;
+    // Both start threads; the list makes files, and arming reads the mount tables.
+    let armed = tokio::task::spawn_blocking({
+        let (judge, log) = (Arc::clone(judge), context.log.clone());
+        let config = Arc::clone(&context.config);
+        move || {
+            if !sources::kernel_keeps_list(&config) {
+                judge.keep_list(&config.run, &target.container, &image_name, &log);
+            }
+            sources::arm(&config, prepared, &target, &judge, &log)
+        }
+    });
+    match armed.await {
+        Ok(Ok(armed)) => Ok(armed),
+        Ok(Err(error)) if mode == Mode::Enforce => {
+            Err(Refusal::not_ready(format!("nothing watches: {}", chain(&error))))
+        }
+        Ok(Err(error)) => {
+            warn!(context.log, "nothing watches this container"; "error" => chain(&error));
+            judge.blind();
+            let reason = chain(&error);
+            tell(judge, lacre_analyzer::source_lost(Source::Fanotify, reason, now())).await;
+            Ok(Vec::new())
+        }
+        Err(error) => Err(Refusal::not_ready(format!("arming the sources: {error}"))),
+    }
+}
+
 /// A container with no baseline is a violation before it runs anything; in enforce
 /// mode it starts only where the policy says SKIP.
-async fn refuse_without_baseline(judge: &Arc<Judge>, rules: &Rules) -> Result<(), Refusal> {
+async fn refuse_without_baseline(
+    judge: &Arc<Judge>,
+    rules: &Rules,
+    armed: Vec<Box<dyn Armed>>,
+) -> Result<Vec<Box<dyn Armed>>, Refusal> {
     let violation = no_whitelist();
     let decision = rules.decide(&violation);
     let starts = rules.mode() == Mode::Audit || decision.action == Action::Skip;
@@ -195,8 +214,9 @@ async fn refuse_without_baseline(judge: &Arc<Judge>, rules: &Rules) -> Result<()
     let told = Arc::clone(judge);
     let _ = tokio::task::spawn_blocking(move || told.tell(violation, seen)).await;
     if starts {
-        return Ok(());
+        return Ok(armed);
     }
+    let _ = tokio::task::spawn_blocking(move || drop(armed)).await;
     Err(Refusal::denied(format!(
         "there is no baseline for this container (NO_WHITELIST), and the policy says {}; run \
          it from an image, or let the policy say SKIP ({})",

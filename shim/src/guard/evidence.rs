@@ -5,14 +5,17 @@
 //! never made to wait. Where no agent has made the folder, nothing is kept.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use lacre_attest::container::Secret;
 use lacre_attest::container::kept::{About, Kept};
+use lacre_measure::container_ima::list_id;
 use lacre_types::{Content, Digest, Event, Measurement, chain};
 use slog::{Logger, warn};
 
@@ -20,8 +23,11 @@ use slog::{Logger, warn};
 /// says that lines are missing.
 const QUEUE: usize = 1024;
 
-/// Files that are known to be in the list, by digest and name: as the kernel does, each is
-/// measured once. Beyond it they are listed again.
+/// The thread's stack, in bytes: nothing recurses.
+const STACK: usize = 128 << 10;
+
+/// Files that are known to be in the list: as the kernel does, each is listed once. Beyond it
+/// they are listed again. 18 bytes each at most; a name may have 4096.
 const KNOWN: usize = 16_384;
 
 /// A file's digest and name. Without a digest: what ran under that name is not known.
@@ -31,25 +37,48 @@ type Line = (Option<Digest>, Vec<u8>);
 #[derive(Debug, Default)]
 pub(super) struct Evidence(OnceLock<Keeper>);
 
+/// The thread that writes. Dropping it has all written that was sent, and waits for that.
 #[derive(Debug)]
 struct Keeper {
-    lines: SyncSender<Line>,
+    lines: Option<SyncSender<Line>>,
     lost: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            // It tells its own failures.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Evidence {
-    /// Begins the list, if there is an agent that anchors it.
-    pub(super) fn begin(&self, run: &Path, id: &str, image: &str, log: &Logger) {
+    /// Begins the list of `namespace/id`, if there is an agent that anchors it. When it can't be kept, or not
+    /// any longer, `failed` is told why.
+    pub(super) fn begin(
+        &self,
+        run: &Path,
+        container: &str,
+        image: &str,
+        log: &Logger,
+        failed: impl Fn(String) + Send + Sync + 'static,
+    ) {
         let folder = run.join("evidence");
         if !folder.is_dir() {
             return;
         }
         let image = (!image.is_empty()).then(|| image.to_owned());
-        match Keeper::start(&folder, id, image, log) {
+        let failed = Arc::new(failed);
+        match Keeper::start(&folder, container, image, log, Arc::clone(&failed)) {
             // A container is armed once.
             Ok(keeper) => drop(self.0.set(keeper)),
             Err(error) => {
-                warn!(log, "no list of this container is kept for the TPM"; "error" => chain(&error));
+                let error = chain(&error);
+                warn!(log, "no list of this container is kept for the TPM"; "error" => &error);
+                failed(format!("no list of this container is kept for the TPM: {error}"));
             }
         }
     }
@@ -57,7 +86,8 @@ impl Evidence {
     /// Adds what ran; what no source could read, as a violation.
     pub(super) fn saw(&self, measurement: &Measurement) {
         let Some(keeper) = self.0.get() else { return };
-        if keeper.lines.try_send(line(measurement)).is_err() {
+        let lines = keeper.lines.as_ref();
+        if lines.is_none_or(|lines| lines.try_send(line(measurement)).is_err()) {
             keeper.lost.store(true, Ordering::Relaxed);
         }
     }
@@ -71,14 +101,22 @@ impl Evidence {
 }
 
 impl Keeper {
-    fn start(folder: &Path, id: &str, image: Option<String>, log: &Logger) -> io::Result<Self> {
+    fn start(
+        folder: &Path,
+        container: &str,
+        image: Option<String>,
+        log: &Logger,
+        failed: Arc<impl Fn(String) + Send + Sync + 'static>,
+    ) -> io::Result<Self> {
         let mut secret = [0; 32];
         let filled =
             rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())?;
         if filled != secret.len() {
             return Err(io::Error::other("the kernel gives too few random bytes"));
         }
-        let about = About { id: id.to_owned(), image, secret: Secret::new(secret) };
+        // The kernel's name for it, where the kernel keeps it: who expects it need not know.
+        let id = list_id(container).map_err(io::Error::other)?;
+        let about = About { id, image, secret: Secret::new(secret) };
         let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(since.tv_sec).unwrap_or_default();
         let nanos = u64::try_from(since.tv_nsec).unwrap_or_default();
@@ -87,15 +125,19 @@ impl Keeper {
         let (lines, queue) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicBool::new(false));
         let (missing, log) = (Arc::clone(&lost), log.clone());
-        std::thread::Builder::new().name("evidence".to_owned()).stack_size(128 * 1024).spawn(
-            move || {
-                let written = keep(&mut kept, &queue, &missing);
-                if let Err(error) = written.and_then(|()| kept.close()) {
-                    warn!(log, "the container's list for the TPM ends here"; "error" => chain(&error));
-                }
-            },
-        )?;
-        Ok(Self { lines, lost })
+        let thread = std::thread::Builder::new().name("evidence".to_owned()).stack_size(STACK);
+        let thread = thread.spawn(move || {
+            let written = keep(&mut kept, &queue, &missing);
+            if kept.is_full() {
+                warn!(log, "the container's list for the TPM is full, and ends here");
+            }
+            if let Err(error) = written.and_then(|()| kept.close()) {
+                let error = chain(&error);
+                warn!(log, "the container's list for the TPM ends here"; "error" => &error);
+                failed(format!("the container's list for the TPM ends here: {error}"));
+            }
+        })?;
+        Ok(Self { lines: Some(lines), lost, thread: Some(thread) })
     }
 }
 
@@ -113,32 +155,54 @@ fn line(measurement: &Measurement) -> Line {
 
 /// Writes until nobody is left who could send.
 fn keep(kept: &mut Kept, queue: &Receiver<Line>, lost: &AtomicBool) -> io::Result<()> {
-    let mut known = HashSet::new();
+    // By a hash whose key nobody in the container knows.
+    let (mut known, hash) = (HashSet::new(), RandomState::new());
     for line in queue {
         if lost.swap(false, Ordering::Relaxed) {
             kept.overflow()?;
         }
-        if known.contains(&line) {
+        let hash = hash.hash_one(&line);
+        if known.contains(&hash) {
             continue;
         }
         match &line.0 {
             Some(digest) => kept.push(digest, &line.1)?,
             None => kept.violation(&line.1)?,
         }
+        if kept.is_full() {
+            return Ok(());
+        }
         if known.len() < KNOWN {
-            known.insert(line);
+            known.insert(hash);
         }
     }
     if lost.load(Ordering::Relaxed) { kept.overflow() } else { Ok(()) }
+}
+
+/// The names of the folder's first list, once it is closed: those of violations with `!`
+/// before them.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a list that can't be read fails the test")]
+pub(super) fn names(folder: &Path) -> Vec<String> {
+    use lacre_attest::ima::{Form, Stream};
+    let (seq, _) = lacre_attest::container::kept::lists(folder).unwrap().remove(0);
+    let mut names = Vec::new();
+    let mut stream = Stream::new(Form::Binary, lacre_types::Algorithm::Sha256);
+    let list = std::fs::read(folder.join(format!("{seq}.list"))).unwrap();
+    let each = stream.feed(&list, |_, entry| {
+        let violation = if entry.is_violation() { "!" } else { "" };
+        names.push(format!("{violation}{}", String::from_utf8_lossy(entry.name().unwrap())));
+    });
+    each.unwrap();
+    names
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use lacre_attest::container::kept::{events, lists};
-    use lacre_attest::ima::{Form, Stream};
-    use lacre_types::{Algorithm, CanonicalPath, Process, Source};
-    use std::time::{Duration, Instant, SystemTime};
+    use lacre_types::{CanonicalPath, Process, Source};
+    use std::time::SystemTime;
 
     fn measured(path: &str, content: Content) -> Measurement {
         Measurement {
@@ -151,26 +215,13 @@ mod tests {
         }
     }
 
-    /// The names of a list, those of violations with `!` before them.
-    fn named(list: &Path) -> Vec<String> {
-        let mut names = Vec::new();
-        let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
-        let read = std::fs::read(list).unwrap();
-        let fed = stream.feed(&read, |_, entry| {
-            let name = String::from_utf8(entry.name().unwrap().to_vec()).unwrap();
-            names.push(if entry.is_violation() { format!("!{name}") } else { name });
-        });
-        fed.unwrap();
-        names
-    }
-
     #[test]
     fn what_could_not_be_measured_is_a_violation_by_its_name() {
         let run = tempfile::tempdir().unwrap();
         let log = Logger::root(slog::Discard, slog::o!());
         std::fs::create_dir(run.path().join("evidence")).unwrap();
         let evidence = Evidence::default();
-        evidence.begin(run.path(), "ns/c", "demo:1", &log);
+        evidence.begin(run.path(), "ns/c", "demo:1", &log, |why| panic!("{why}"));
         let digest = Content::Digest(Digest::sha256([1; 32]));
         evidence.saw(&measured("/bin/a", digest.clone()));
         for _ in 0..2 {
@@ -182,17 +233,9 @@ mod tests {
         evidence.saw(&fileless);
         evidence.saw(&Measurement { event: Event::Mprotect, ..measured("/bin/a", digest) });
         drop(evidence);
-        let folder = run.path().join("evidence");
-        let (seq, _) = lists(&folder).unwrap().remove(0);
-        let list = folder.join(format!("{seq}.list"));
         let expected =
             ["/bin/a", "!/bin/unread", "!/bin/other", "!memfd:/bin/gone", "!memfd:?", "!/bin/a"];
-        let until = Instant::now() + Duration::from_secs(60);
-        while named(&list).len() < expected.len() {
-            assert!(Instant::now() < until, "{:?}", named(&list));
-            std::thread::yield_now();
-        }
-        assert_eq!(named(&list), expected);
+        assert_eq!(names(&run.path().join("evidence")), expected);
     }
 
     #[test]
@@ -200,14 +243,14 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let log = Logger::root(slog::Discard, slog::o!());
         let none = Evidence::default();
-        none.begin(run.path(), "ns/c", "demo:1", &log);
+        none.begin(run.path(), "ns/c", "demo:1", &log, |why| panic!("{why}"));
         assert!(none.0.get().is_none(), "no agent made the folder");
         none.saw(&measured("/bin/a", Content::Size(1)));
 
         let folder = run.path().join("evidence");
         std::fs::create_dir(&folder).unwrap();
         let evidence = Evidence::default();
-        evidence.begin(run.path(), "ns/c", "demo:1", &log);
+        evidence.begin(run.path(), "ns/c", "demo:1", &log, |why| panic!("{why}"));
         let (one, two) = (Digest::sha256([1; 32]), Digest::sha256([2; 32]));
         for (path, digest) in [("/bin/a", one), ("/bin/a", one), ("/bin/b", one), ("/bin/a", two)] {
             evidence.saw(&measured(path, Content::Digest(digest)));
@@ -216,14 +259,9 @@ mod tests {
         drop(evidence);
         let found = lists(&folder).unwrap();
         let [(seq, about)] = &found[..] else { panic!("{found:?}") };
-        assert_eq!((&*about.id, about.image.as_deref()), ("ns/c", Some("demo:1")));
+        assert_eq!((&*about.id, about.image.as_deref()), ("ns--c", Some("demo:1")));
         // Made, three lines, one that says that others are missing, closed. The loss may have
         // been told of before the last line.
-        let until = Instant::now() + Duration::from_secs(60);
-        while events(&folder, *seq, 0).unwrap().len() < 6 {
-            assert!(Instant::now() < until);
-            std::thread::yield_now();
-        }
         assert_eq!(events(&folder, *seq, 0).unwrap().len(), 6);
     }
 }

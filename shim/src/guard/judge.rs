@@ -1,6 +1,7 @@
 //! What the sources ask: a measurement, the baseline and the policy, and no I/O.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -10,6 +11,7 @@ use lacre_measure::exec_trace::Allower;
 use lacre_measure::{Answer, Loss, Outcome};
 use lacre_policy::{Decision, Effective};
 use lacre_types::{Action, Measurement, Mode, Source, Violation, Whitelist};
+use slog::Logger;
 use tokio::sync::mpsc;
 
 use super::evidence::Evidence;
@@ -60,7 +62,7 @@ pub(super) struct Judge {
     /// `exec-trace`'s map, which must know in time what another source lets pass.
     traced: OnceLock<Allower>,
     /// The container's own list.
-    pub(super) evidence: Evidence,
+    evidence: Evidence,
 }
 
 impl Judge {
@@ -84,6 +86,21 @@ impl Judge {
     pub(super) fn trace(&self, allower: Allower) {
         // A container is armed once.
         let _ = self.traced.set(allower);
+    }
+
+    /// Begins the container's own list, if there is an agent that anchors it. Does I/O.
+    pub(super) fn keep_list(&self, run: &Path, id: &str, image: &str, log: &Logger) {
+        let violations = self.violations.clone();
+        self.evidence.begin(run, id, image, log, move |why| {
+            let violation = source_lost(Source::ContainerIma, why, SystemTime::now());
+            // Without a reader the container is gone.
+            let _ = violations.blocking_send(Seen { violation, outcome: Outcome::Ran });
+        });
+    }
+
+    /// Nothing is seen of the container: its list can't be all.
+    pub(super) fn blind(&self) {
+        self.evidence.lost();
     }
 
     fn verdict(&self, measurement: &Measurement) -> Verdict {
@@ -131,7 +148,10 @@ impl lacre_measure::Judge for Judge {
     }
 
     fn seen(&self, measurement: Measurement, outcome: Outcome) {
-        self.evidence.saw(&measurement);
+        // What was refused never ran. A kill may come after the first instructions.
+        if outcome != Outcome::Denied {
+            self.evidence.saw(&measurement);
+        }
         if let Verdict::Violation(violation) = self.verdict(&measurement) {
             self.tell(violation, outcome);
         }
@@ -197,6 +217,38 @@ mod tests {
         let (policy, _) = Policy::parse("p", SKIP.as_bytes()).unwrap();
         judge.rules.set_policy(Arc::new(policy.effective(&Subject::default())));
         assert_eq!(judge.judge(&measured("/bin/sh")), Answer::Allow);
+    }
+
+    fn log() -> Logger {
+        Logger::root(slog::Discard, slog::o!())
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_kept_is_a_loss() {
+        let run = tempfile::tempdir().unwrap();
+        // A folder in which nobody can make a file.
+        std::os::unix::fs::symlink("/proc", run.path().join("evidence")).unwrap();
+        let (judge, mut queue) = judge(Mode::Audit, "Actions: {}");
+        judge.keep_list(run.path(), "ns/c", "demo:1", &log());
+        assert_eq!(queue.try_recv().unwrap().violation.kind, ViolationKind::SourceLost);
+    }
+
+    #[test]
+    fn what_was_denied_is_in_no_list_of_what_ran() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = run.path().join("evidence");
+        std::fs::create_dir(&folder).unwrap();
+        let (judge, _queue) = judge(Mode::Enforce, "Actions: {}");
+        judge.keep_list(run.path(), "ns/c", "demo:1", &log());
+        for (path, outcome) in [
+            ("/bin/denied", Outcome::Denied),
+            ("/bin/killed", Outcome::Killed),
+            ("/bin/ran", Outcome::Ran),
+        ] {
+            judge.seen(measured(path), outcome);
+        }
+        drop(judge);
+        assert_eq!(super::super::evidence::names(&folder), ["/bin/killed", "/bin/ran"]);
     }
 
     #[test]
