@@ -26,6 +26,10 @@ use crate::tpm2::Attest;
 /// More findings of one kind for one list than this say nothing new.
 const MAX_OF_A_KIND: usize = 32;
 
+/// How many lines are tried, in all containers' lists together, to tell how they were altered
+/// and whose they are: about a second.
+const MAX_STEPS: usize = 1_000_000;
+
 /// Why what follows known lines does not suffice.
 const JUDGED_OTHERWISE: &str = "what is known of it was judged by other expectations";
 
@@ -59,6 +63,7 @@ pub fn verify(
         verdict: Verdict::default(),
         lines: BTreeMap::new(),
         rebooted: false,
+        steps: MAX_STEPS,
         several: subjects::several(evidence, &expect.containers),
         met: BTreeSet::new(),
         strangers: HashSet::new(),
@@ -86,6 +91,8 @@ struct Case<'a> {
     lines: BTreeMap<Log, u64>,
     /// Whether the lists begin anew since `seen`.
     rebooted: bool,
+    /// Of [`MAX_STEPS`], those that are left.
+    steps: usize,
     /// Ids that stand for more than one list.
     several: HashSet<&'a str>,
     /// Which of the expected containers have a list here.

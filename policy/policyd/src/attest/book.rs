@@ -185,6 +185,15 @@ impl Book {
         self.save(principal)
     }
 
+    /// What is known of a node, with the challenge that it answers now. There is none from
+    /// then on: what it shows is verified once, however often it shows it.
+    fn answered(&self, principal: &str) -> Result<NodeState, Refused> {
+        let mut nodes = self.nodes();
+        let record = nodes.get_mut(principal).ok_or(Refused::Unasked)?;
+        let challenge = record.known.challenge.take().ok_or(Refused::Unasked)?;
+        Ok(NodeState { challenge: Some(challenge), ..record.known.clone() })
+    }
+
     /// Verifies evidence that began to arrive then. Takes a processor for its time.
     fn judge(
         &self,
@@ -193,8 +202,7 @@ impl Book {
         secrets: Vec<Given>,
         arrived: u64,
     ) -> Result<Node, Refused> {
-        let known = self.nodes().get(principal).map(|record| record.known.clone());
-        let known = known.filter(|known| known.challenge.is_some()).ok_or(Refused::Unasked)?;
+        let known = self.answered(principal)?;
         let evidence = match Evidence::parse(&bytes) {
             Ok(evidence) => evidence,
             Err(error) => {
@@ -214,8 +222,9 @@ impl Book {
         expect.add(secrets);
         let verified = verify(&evidence, &expect, known.seen.as_ref(), arrived);
         let noted = self.change(principal, |record| {
-            // Another challenge, or none: this one was answered, or is void.
-            if record.known.challenge != known.challenge {
+            // Another challenge, or another key: this one is void.
+            let same = record.known.ak_name == known.ak_name;
+            if record.known.challenge.is_some() || !same {
                 return Err(Refused::Unasked);
             }
             let now = now();
@@ -331,5 +340,38 @@ impl Book {
         let saved = self.save(&principal);
         self.tell();
         saved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lacre_attest::enrol::Trust;
+
+    #[test]
+    fn a_challenge_is_answered_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("attest.yaml");
+        std::fs::write(&file, "endorsementKeys: [000b01]\n").unwrap();
+        let config = Config::load(&file).unwrap();
+        let log = Logger::root(slog::Discard, slog::o!());
+        let book = Book::open(config, &dir.path().join("nodes"), log).unwrap();
+        let known = NodeState {
+            node: "node-1".to_owned(),
+            ek_name: vec![1].into(),
+            ak_name: vec![2].into(),
+            enrolled: now(),
+            trust: Trust::Unknown,
+            attested: None,
+            challenge: None,
+            seen: None,
+        };
+        book.enrol("uid:0", known).unwrap();
+        assert!(matches!(book.answered("uid:0"), Err(Refused::Unasked)));
+        let wanted = book.wanted("uid:0", Some(&[2]), true, [7; 32]);
+        assert!(matches!(wanted, Wanted::Evidence(_)));
+        let answered = book.answered("uid:0").unwrap();
+        assert_eq!(*answered.challenge.unwrap().value, [7; 32]);
+        assert!(matches!(book.answered("uid:0"), Err(Refused::Unasked)));
     }
 }
