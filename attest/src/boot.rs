@@ -1,7 +1,7 @@
 //! The firmware's event log, `binary_bios_measurements` (TCG PC Client Platform Firmware
 //! Profile, 10.2): what was measured before the kernel ran.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_types::{Algorithm, Digest};
 
@@ -107,8 +107,11 @@ impl BootLog {
             }
             let data = reader.sized()?;
             if kind == NO_ACTION {
-                // The locality at which PCR 0 began (10.4.5.3).
-                if let Some([locality]) = data.strip_prefix(b"StartupLocality\0") {
+                // The locality at which PCR 0 began (10.4.5.3): of one that was extended
+                // nothing can begin any more.
+                let begins = index == 0 && log.events.iter().all(|(index, _)| *index != 0);
+                let locality = data.strip_prefix(b"StartupLocality\0").filter(|_| begins);
+                if let Some([locality]) = locality {
                     let mut start = vec![0; bank.len()];
                     start[bank.len() - 1] = *locality;
                     if let Some(start) = Digest::new(bank, &start) {
@@ -131,10 +134,10 @@ impl BootLog {
         &self.pcrs
     }
 
-    /// Whether something of that digest was measured.
+    /// Whether something of that digest was measured to one of these PCRs.
     #[must_use]
-    pub fn has(&self, digest: &Digest) -> bool {
-        self.events.iter().any(|(_, event)| event == digest)
+    pub fn has(&self, digest: &Digest, pcrs: &BTreeSet<u32>) -> bool {
+        self.events.iter().any(|(index, event)| event == digest && pcrs.contains(index))
     }
 }
 

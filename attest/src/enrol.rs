@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lacre_types::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Blob;
@@ -218,17 +219,20 @@ pub struct NodeState {
 impl NodeState {
     /// A challenge with a fresh nonce, which must be answered within `good_for` seconds.
     /// One that was not answered before is void. Only a trusted node may leave out what is
-    /// known: of another, all is looked at again.
+    /// known: of another, all is looked at again, and so it is where what is expected of lines
+    /// is not what it was ([`crate::verify::Expectations::judged_by`]).
     pub fn challenge(
         &mut self,
         nonce: [u8; 32],
         selection: Selection,
+        judged_by: Option<&Digest>,
         now: u64,
         good_for: u64,
     ) -> Challenge {
         let nonce: Blob = nonce.to_vec().into();
         self.challenge = Some(Nonce { value: nonce.clone(), issued: Some(now), good_for });
         let seen = self.seen.as_ref().filter(|_| self.trust == Trust::Trusted);
+        let seen = seen.filter(|seen| seen.was_judged_by(judged_by));
         let known = seen.map(|seen| Known {
             reset_count: seen.clock.reset_count,
             host: seen.host.as_ref().map_or(0, |host| host.lines),

@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use lacre_baseline::Baseline;
-use lacre_types::{Algorithm, CanonicalPath, Whitelist, escape};
-use serde::Deserialize;
+use lacre_types::{Algorithm, CanonicalPath, Digest, Whitelist, escape};
+use serde::{Deserialize, Serialize};
 
 use crate::container::{Keeper, Secret};
 use crate::evidence::MAX_BYTES;
@@ -207,6 +207,7 @@ impl Expected {
             kernel: written.kernel.clone(),
             host,
             containers: containers.collect(),
+            judged_by: Some(self.judged_by()),
             waived: written.waive.iter().chain(waive).cloned().collect::<BTreeSet<_>>(),
             ..Expectations::default()
         }
@@ -221,7 +222,48 @@ impl Expected {
         }
     }
 
-    fn bank(&self) -> Algorithm {
+    /// What tells these expectations of lines from others: a digest over all that a line, or
+    /// who keeps it, is judged by. What is asked of a quote, or of the kernel as a whole, is
+    /// asked anew each time.
+    #[must_use]
+    pub fn judged_by(&self) -> Digest {
+        type Named<'a> = (&'a str, Option<u64>, Option<Keeper>, Option<Digest>);
+        #[derive(Serialize)]
+        struct Judged<'a> {
+            // Another version may judge otherwise.
+            version: &'a str,
+            bank: Algorithm,
+            host: Option<(Digest, Vec<String>, bool)>,
+            containers: Vec<Named<'a>>,
+        }
+        let host = self.written.host.as_ref().zip(self.host.as_ref());
+        let containers = self.written.containers.iter().map(|(id, written)| {
+            let baseline = self.containers.get(id).and_then(|(_, baseline)| baseline.as_ref());
+            (id.as_str(), written.seq, written.keeper, baseline.map(Baseline::digest))
+        });
+        let judged = Judged {
+            version: env!("CARGO_PKG_VERSION"),
+            bank: self.bank(),
+            host: host.map(|(written, baseline)| {
+                let programs = self.programs.iter().map(ToString::to_string).collect();
+                (baseline.digest(), programs, written.everything)
+            }),
+            containers: containers.collect(),
+        };
+        // Of text, numbers and digests: this cannot fail.
+        let text = serde_json::to_vec(&judged).unwrap_or_default();
+        crate::pcr::hash(Algorithm::Sha256, &[&text])
+    }
+
+    /// The PCRs that the file names.
+    #[must_use]
+    pub fn pcrs(&self) -> Option<&[u32]> {
+        self.written.pcrs.as_deref()
+    }
+
+    /// The bank of the PCRs.
+    #[must_use]
+    pub fn bank(&self) -> Algorithm {
         self.written.bank.unwrap_or(Algorithm::Sha256)
     }
 
@@ -295,4 +337,34 @@ fn baseline(path: &Path) -> Result<Baseline, ExpectError> {
     let baseline = Baseline::open(path).map_err(|error| broken(error.into()))?;
     baseline.verify().map_err(|error| broken(error.into()))?;
     Ok(baseline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_lines_are_judged_by_tells_expectations_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("expect.yaml");
+        fs::write(dir.path().join("secret"), "07".repeat(32)).unwrap();
+        let judged_by = |text: &str| {
+            fs::write(&file, text).unwrap();
+            Expected::read(&file).unwrap().judged_by()
+        };
+        let one = judged_by("containers: {a: {secret: secret}}\n");
+        assert_eq!(judged_by("containers: {a: {secret: secret}}\nwaive: [kernel]\n"), one);
+        for other in [
+            "waive: [kernel]\n",
+            "bank: sha384\ncontainers: {a: {secret: secret}}\n",
+            "containers: {b: {secret: secret}}\n",
+            "containers: {a: {secret: secret, seq: 1}}\n",
+            "containers: {a: {secret: secret, keeper: kernel}}\n",
+        ] {
+            assert_ne!(judged_by(other), one, "{other}");
+        }
+        let expected = Expected::read(&file).unwrap();
+        assert_eq!(expected.expectations(None, &[]).judged_by, Some(expected.judged_by()));
+    }
 }

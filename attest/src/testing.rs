@@ -27,6 +27,40 @@ pub struct Container {
     recorded: Recorded,
 }
 
+/// An event of the firmware's log.
+#[derive(Debug, Clone)]
+pub struct BootEvent {
+    /// The PCR that it names.
+    pub index: u32,
+    /// Its kind: 3 is not extended.
+    pub kind: u32,
+    /// Its digest.
+    pub event: Digest,
+    /// What it says.
+    pub data: Vec<u8>,
+}
+
+/// A firmware's log of these events, with a bank of SHA-256.
+#[must_use]
+#[expect(clippy::unwrap_used, reason = "a test's event is short")]
+pub fn boot_log(events: &[BootEvent]) -> Vec<u8> {
+    let sized = |log: &mut Vec<u8>, bytes: &[u8]| {
+        log.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+        log.extend(bytes);
+    };
+    let mut log = vec![0; 28];
+    log[4] = 3;
+    let spec: &[u8] = &[0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0];
+    sized(&mut log, &[b"Spec ID Event03\0", spec].concat());
+    for BootEvent { index, kind, event, data } in events {
+        log.extend([index.to_le_bytes(), kind.to_le_bytes(), [1, 0, 0, 0]].concat());
+        log.extend([0x0b, 0]);
+        log.extend(event.as_bytes());
+        sized(&mut log, data);
+    }
+    log
+}
+
 /// A node.
 #[derive(Debug)]
 pub struct Node {
@@ -44,8 +78,20 @@ pub struct Node {
     pub aggregate: String,
     /// Its containers.
     pub containers: BTreeMap<String, Container>,
+    /// What the firmware measured.
+    pub boot: Vec<BootEvent>,
     recorder: Option<Recorder>,
     pending: Vec<([u8; 32], [u8; 32])>,
+}
+
+/// The template data of a buffer that the kernel measured.
+#[must_use]
+#[expect(clippy::unwrap_used, reason = "a test's buffer is short")]
+pub fn ima_buf(name: &str, buffer: &[u8]) -> Vec<u8> {
+    let mut data = write::ima_ng(&pcr::hash(Algorithm::Sha256, &[buffer]), name.as_bytes());
+    data.extend(u32::try_from(buffer.len()).unwrap().to_le_bytes());
+    data.extend(buffer);
+    data
 }
 
 #[expect(clippy::unwrap_used, reason = "a test's node that can't be made fails the test")]
@@ -67,6 +113,7 @@ impl Node {
             host_lines: 0,
             aggregate: String::new(),
             containers: BTreeMap::new(),
+            boot: Vec::new(),
             recorder: None,
             pending: Vec::new(),
         };
@@ -90,13 +137,19 @@ impl Node {
         self.pcrs = (0..pcr::COUNT).map(zero).collect();
         let event = pcr::hash(Algorithm::Sha256, &[firmware]);
         (0..8).for_each(|index| self.extend(index, &event));
-        let values: Vec<Digest> = (0..=9).map(|index| self.pcrs[&index]).collect();
-        let parts: Vec<&[u8]> = values.iter().map(Digest::as_bytes).collect();
-        let aggregate = pcr::hash(Algorithm::Sha256, &parts);
-        self.measure(&aggregate, "boot_aggregate");
+        self.boot = (0..8).map(|index| BootEvent { index, kind: 1, event, data: vec![] }).collect();
+        self.measure(&self.boot_aggregate(), "boot_aggregate");
         let (recorder, first) = Recorder::begin(PCR, [0; 32]);
         self.recorder = Some(recorder);
         self.anchor(&first);
+    }
+
+    /// The digest of the boot's PCRs.
+    #[must_use]
+    pub fn boot_aggregate(&self) -> Digest {
+        let values: Vec<Digest> = (0..=9).map(|index| self.pcrs[&index]).collect();
+        let parts: Vec<&[u8]> = values.iter().map(Digest::as_bytes).collect();
+        pcr::hash(Algorithm::Sha256, &parts)
     }
 
     /// Extends a PCR.
@@ -110,6 +163,15 @@ impl Node {
         let data = write::ima_ng(digest, name.as_bytes());
         let logged = pcr::hash(Algorithm::Sha1, &[&data]);
         self.host.extend(write::binary(10, logged.as_bytes(), b"ima-ng", &data));
+        self.host_lines += 1;
+        self.extend(10, &pcr::hash(Algorithm::Sha256, &[&data]));
+    }
+
+    /// Adds a buffer that the kernel measured, such as its version.
+    pub fn measure_buffer(&mut self, name: &str, buffer: &[u8]) {
+        let data = ima_buf(name, buffer);
+        let logged = pcr::hash(Algorithm::Sha1, &[&data]);
+        self.host.extend(write::binary(10, logged.as_bytes(), b"ima-buf", &data));
         self.host_lines += 1;
         self.extend(10, &pcr::hash(Algorithm::Sha256, &[&data]));
     }
@@ -265,7 +327,7 @@ impl Node {
             ak: self.ak().into(),
             ek: None,
             pcrs: BTreeMap::from([(Algorithm::Sha256, pcrs)]),
-            boot_log: None,
+            boot_log: Some(boot_log(&self.boot).into()),
             host: Some(list(&self.host, Algorithm::Sha1, Some(self.host_lines))),
             anchors: vec![AnchorPart {
                 keeper: Keeper::Kernel,

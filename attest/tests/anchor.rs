@@ -12,13 +12,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use common::{DEADLINE, Swtpm};
 use lacre_attest::container::{Keeper, Secret};
-use lacre_attest::enrol::{Activated, Admission, Enrol, EnrolError, NodeState, Pending, Trust};
+use lacre_attest::enrol::{
+    Activated, Admission, Challenge, Enrol, EnrolError, NodeState, Pending, Trust,
+};
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::ima::write;
 use lacre_attest::pcr;
 use lacre_attest::tpm::{
-    Anchor, AttestationKey, Extend, Journal, JournalError, KeyKind, Places, ShimContainer, Tpm,
-    TpmError, collect,
+    Anchor, AttestationKey, CollectError, Extend, Journal, JournalError, KeyKind, Places,
+    ShimContainer, Tpm, TpmError, collect,
 };
 use lacre_attest::tpm2::{EkRoots, Selection};
 use lacre_attest::verify::{
@@ -112,11 +114,13 @@ fn enrol(
 }
 
 fn expect<'a>(state: &NodeState, containers: Vec<ExpectedContainer<'a>>) -> Expectations<'a> {
-    let waived = ["kernel", "host-programs", "boot-aggregate", "container-baseline"];
+    let waived = ["kernel", "host-programs", "boot-aggregate", "boot-log", "container-baseline"];
     Expectations {
         nonce: state.challenge.clone(),
         ak_name: Some(state.ak_name.to_vec()),
+        enrolled: true,
         selection: selection(),
+        judged_by: Some(digest(1)),
         containers,
         waived: waived.map(str::to_owned).into(),
         ..Expectations::default()
@@ -164,7 +168,7 @@ fn a_node_is_enrolled_challenged_and_attested() {
     let tpm = wait_for(&tcti);
     tpm.load_ak(&key).unwrap();
     let attest = |node: &Node, tpm: &Tpm, state: &mut NodeState, nonce| {
-        let challenge = state.challenge([nonce; 32], selection(), now(), 60);
+        let challenge = state.challenge([nonce; 32], selection(), Some(&digest(1)), now(), 60);
         let ek = Some(ek.clone());
         let evidence =
             collect(tpm, "node-1", &key, ek, &challenge, &node.places(), &shims).unwrap();
@@ -182,7 +186,7 @@ fn a_node_is_enrolled_challenged_and_attested() {
     // The same evidence answers no other challenge.
     state.note(verified, now());
     assert_eq!(state.trust, Trust::Trusted);
-    let _ = state.challenge([8; 32], selection(), now(), 60);
+    let _ = state.challenge([8; 32], selection(), Some(&digest(1)), now(), 60);
     let seen = state.seen.clone();
     let verified = verify(&evidence, &expect(&state, both()), seen.as_ref(), now());
     assert_eq!(names(&verified), BTreeSet::from(["NONCE_MISMATCH"]));
@@ -221,7 +225,7 @@ fn a_node_is_enrolled_challenged_and_attested() {
         "node-1",
         &key,
         None,
-        &state.challenge([11; 32], selection(), now(), 60),
+        &state.challenge([11; 32], selection(), Some(&digest(1)), now(), 60),
         &node.places(),
         &[],
     )
@@ -229,6 +233,28 @@ fn a_node_is_enrolled_challenged_and_attested() {
     let verified = verify(&evidence, &expect(&state, vec![]), state.seen.as_ref(), now());
     assert_eq!(names(&verified), BTreeSet::from(["REBOOTED"]), "{:#?}", verified.verdict);
     assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+}
+
+#[test]
+fn only_a_boot_log_that_is_not_there_is_left_out() {
+    let node = Node::new();
+    let tpm = node.swtpm.open();
+    let key = tpm.create_ak(KeyKind::Rsa2048, KeyKind::EccP256).unwrap();
+    let challenge =
+        Challenge { nonce: b"nonce".to_vec().into(), selection: selection(), known: None };
+    let taken = |boot_log: &Path| {
+        let places = Places { boot_log: boot_log.to_owned(), ..node.places() };
+        collect(&tpm, "node-1", &key, None, &challenge, &places, &[])
+    };
+    let log = node.folder.path().join("log");
+    assert_eq!(taken(&log).unwrap().boot_log, None);
+    fs::write(&log, "log").unwrap();
+    assert_eq!(taken(&log).unwrap().boot_log, Some(b"log".to_vec().into()));
+    let unreadable = taken(node.folder.path());
+    assert!(matches!(unreadable, Err(CollectError::Read { .. })), "{unreadable:?}");
+    fs::File::options().write(true).open(&log).unwrap().set_len(1 << 30).unwrap();
+    let large = taken(&log);
+    assert!(matches!(large, Err(CollectError::TooLarge(_))), "{large:?}");
 }
 
 /// A connection of another thread ends when that thread does.
@@ -400,7 +426,7 @@ fn the_worked_example() {
         let tpm = wait_for(&tcti);
         tpm.load_ak(&key).unwrap();
         let selection = Selection::of(Algorithm::Sha256, 0..=PCR);
-        let challenge = state.challenge([nonce; 32], selection, now(), 60);
+        let challenge = state.challenge([nonce; 32], selection, None, now(), 60);
         let evidence =
             collect(&tpm, "node-1", &key, Some(ek.clone()), &challenge, &node.places(), &shims);
         write_file(name, &evidence.unwrap().to_json());
@@ -411,6 +437,7 @@ fn the_worked_example() {
     write_file("maker.der", &root);
     let expect = format!(
         "attestationKey: {}\nmakers: [maker.der]\npcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, {PCR}]\n\
+         waive: [boot-log]\n\
          kernel:\n  bootAggregate: [\"{}\"]\n\
          host:\n  baseline: host.baseline\n  programs: [/usr/bin/containerd, /usr/sbin/runc]\n\
          containers:\n  default--web: {{secret: default--web.secret, baseline: image.baseline}}\n\

@@ -87,5 +87,6 @@ fn a_boot_log_is_replayed() {
     let event = Digest::sha256([7; 32]);
     let zero = lacre_attest::pcr::initial(Algorithm::Sha256, 4);
     assert_eq!(log.pcrs()[&4], lacre_attest::pcr::extended(&zero, event.as_bytes()));
-    assert!(log.has(&event));
+    assert!(log.has(&event, &[4].into()));
+    assert!(!log.has(&event, &[5].into()));
 }

@@ -6,12 +6,15 @@ mod tamper;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_attest::container::{Keeper, Secret};
-use lacre_attest::evidence::{Evidence, EvidenceError};
-use lacre_attest::testing::Node;
+use lacre_attest::enrol::{NodeState, Trust};
+use lacre_attest::evidence::{Evidence, EvidenceError, ListPart};
+use lacre_attest::ima::write;
+use lacre_attest::pcr;
+use lacre_attest::testing::{BootEvent, Node, boot_log, ima_buf};
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
-    Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelPolicy,
-    ListName, Log, Nonce, Question, Seen, Verified, verify,
+    Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelFault,
+    KernelPolicy, ListName, Log, Nonce, Question, Seen, Verified, verify,
 };
 use lacre_types::{
     Algorithm, CanonicalPath, Digest, Digests, Kind, Listed, ViolationKind, Whitelist,
@@ -104,11 +107,13 @@ impl World {
                 good_for: 60,
             }),
             ak_name: Some(node.ak_name()),
+            enrolled: true,
             kernel: Some(KernelPolicy {
                 pcrs: pcr0,
                 container_ima: true,
                 ..KernelPolicy::default()
             }),
+            judged_by: Some(digest(1)),
             host: Some(HostPolicy { baseline: &self.host, programs, everything: true }),
             containers: vec![self.container("a", 1), self.container("b", 2)],
             ..Expectations::default()
@@ -141,8 +146,9 @@ fn what_was_not_checked_is_never_trusted() {
     let (node, world) = (node(), world());
     let evidence = node.evidence(b"fresh");
     type Drop = fn(&mut Expectations<'_>);
-    let dropped: [(&str, Drop); 6] = [
+    let dropped: [(&str, Drop); 7] = [
         ("nonce", |e| e.nonce = None),
+        ("endorsement", |e| e.enrolled = false),
         ("attestation-key", |e| e.ak_name = None),
         ("kernel", |e| e.kernel = None),
         ("host-programs", |e| e.host = None),
@@ -341,6 +347,65 @@ fn every_tampering_is_told_by_name() {
     }
 }
 
+/// Many lists, each another than the one that is anchored: what each
+/// of them is instead, is not worth a day.
+#[test]
+fn many_wrong_lists_are_answered_all_the_same() {
+    const COUNT: usize = 16_384;
+    let (mut node, world) = (Node::boot(), world());
+    let ids: Vec<String> = (0..COUNT).map(|n| format!("c{n}")).collect();
+    for id in &ids {
+        node.create(id, secret(1));
+        node.run(id, &digest(10), "/bin/app");
+    }
+    node.flush();
+    let mut evidence = node.evidence(b"fresh");
+    for list in &mut evidence.anchors[0].containers {
+        list.list.data = line(66, "/bin/evil").into();
+    }
+    let mut expect = world.expect(&node);
+    expect.host = None;
+    expect.containers = ids.iter().map(|id| world.container(id, 1)).collect();
+    let verified = check(&evidence, &expect, None);
+    let wrong = verified.verdict.findings();
+    assert_eq!(wrong.len(), COUNT);
+    assert!(wrong.iter().all(|finding| matches!(finding, Finding::LogEdited { line: 0, .. })));
+
+    // None of them is expected as it is: another creation, and somebody else's secret.
+    for (n, container) in expect.containers.iter_mut().enumerate() {
+        container.seq = Some(n as u64 + 100_000);
+    }
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(names(&verified), BTreeSet::from(["LOG_OF_ANOTHER_CONTAINER"]));
+}
+
+/// A long list that was shuffled takes its time to be told; a thousand of them, no more.
+#[test]
+fn many_shuffled_lists_cost_no_more_than_a_few() {
+    let (mut node, world) = (Node::boot(), world());
+    let ids: Vec<String> = (0..64).map(|n| format!("c{n}")).collect();
+    for (at, id) in ids.iter().enumerate() {
+        node.create(id, secret(1));
+        for n in 0..500 {
+            node.run(id, &digest(1), &format!("/bin/{at}-{n}"));
+        }
+    }
+    node.flush();
+    let mut evidence = node.evidence(b"fresh");
+    for container in &mut evidence.anchors[0].containers {
+        let mut lines = entries(&container.list.data, container.list.digests);
+        lines.reverse();
+        container.list.data = lines.concat().into();
+    }
+    let mut expect = world.expect(&node);
+    expect.host = None;
+    expect.containers = ids.iter().map(|id| world.container(id, 1)).collect();
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.findings().len(), ids.len());
+    let told = ["LOG_INTERLEAVED", "LOG_NOT_REPLAYED", "LOG_REORDERED"];
+    assert!(names(&verified).is_subset(&BTreeSet::from(told)), "{:?}", names(&verified));
+}
+
 /// Containers of one image run the same programs first.
 #[test]
 fn a_list_that_begins_alike_is_told_as_the_other_containers() {
@@ -463,8 +528,13 @@ fn an_old_nonce_is_stale() {
 #[test]
 fn the_next_time_costs_only_the_new_lines() {
     let (mut node, world) = (node(), world());
-    let expect = world.expect(&node);
+    node.measure_buffer("kernel_version", b"6.12.0");
+    let mut expect = world.expect(&node);
+    let policy = expect.kernel.as_mut().unwrap();
+    policy.versions = vec!["6.12.0".to_owned()];
+    policy.boot_aggregate = vec![node.boot_aggregate()];
     let first = check(&node.evidence(b"fresh"), &expect, None);
+    assert_eq!(first.verdict.conclusion(), Conclusion::Trusted, "{:#?}", first.verdict);
     let seen = first.seen.unwrap();
     let seen: Seen = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();
 
@@ -478,26 +548,96 @@ fn the_next_time_costs_only_the_new_lines() {
     let whole = check(&evidence, &expect, Some(&seen));
     assert_eq!(whole.verdict.conclusion(), Conclusion::Trusted, "{:#?}", whole.verdict);
 
-    let part = evidence.host.as_mut().unwrap();
-    let skip: usize = entries(&part.data, part.digests)[..4].iter().map(Vec::len).sum();
-    part.data = part.data[skip..].to_vec().into();
-    part.first = 4;
-    let anchor = &mut evidence.anchors[0];
-    anchor.first = seen.anchors[&Keeper::Kernel].aggregate.lines;
-    anchor.aggregate = anchor.aggregate[old.anchors[0].aggregate.len()..].to_vec().into();
-    for (container, old) in anchor.containers.iter_mut().zip(&old.anchors[0].containers) {
-        container.list.first = seen.anchors[&Keeper::Kernel].containers
-            [&format!("{}#{}", container.id, container.seq)]
-            .lines;
-        container.list.data = container.list.data[old.list.data.len()..].to_vec().into();
-    }
+    rest(&mut evidence, &seen);
     let next = check(&evidence, &expect, Some(&seen));
     assert_eq!(next.verdict.conclusion(), Conclusion::Trusted, "{:#?}", next.verdict);
     assert_eq!(next.seen, whole.seen, "the new lines give what the whole list gives");
 
+    // What was told of the boot is held against the policy of now.
+    expect.kernel.as_mut().unwrap().versions = vec!["6.13.0".to_owned()];
+    assert_eq!(names(&check(&evidence, &expect, Some(&seen))), BTreeSet::from(["KERNEL"]));
+
     // A list that went back behind what is known is not the one that was seen.
     let verified = check(&old, &expect, next.seen.as_ref());
     assert!(names(&verified).contains("CLOCK_WENT_BACK"), "{:?}", names(&verified));
+}
+
+/// What was seen was judged as it was then: the lines that are known are not looked at again.
+#[test]
+fn what_is_expected_anew_is_asked_of_the_lines_that_are_known_too() {
+    let (mut node, world) = (node(), world());
+    let mut expect = world.expect(&node);
+    let first = check(&node.evidence(b"fresh"), &expect, None);
+    let seen = first.seen.clone().unwrap();
+    let mut state = NodeState {
+        node: "node-1".to_owned(),
+        ek_name: vec![1].into(),
+        ak_name: node.ak_name().into(),
+        enrolled: NOW,
+        trust: Trust::Unknown,
+        attested: None,
+        challenge: None,
+        seen: None,
+    };
+    state.note(first, NOW);
+    let selection = || Selection::of(Algorithm::Sha256, 0..=12);
+    let mut known = |by: u8| {
+        let by = Some(digest(by));
+        state.challenge([1; 32], selection(), by.as_ref(), NOW, 60).known.map(|known| known.host)
+    };
+    assert_eq!(known(1), Some(4));
+    assert_eq!(known(2), None, "whole lists are asked for");
+
+    // The host is not to run sh any more, and the image has no libc.
+    let mut stricter = self::world();
+    stricter.host.0.remove("/bin/sh");
+    stricter.image.0.remove("/lib/libc.so");
+    let mut anew = stricter.expect(&node);
+    anew.judged_by = Some(digest(2));
+    let whole = node.evidence(b"fresh");
+    let verified = check(&whole, &anew, Some(&seen));
+    assert_eq!(names(&verified), BTreeSet::from(["HOST_PROGRAM", "CONTAINER_VIOLATION"]));
+
+    // What only the lines after those that are known shows is not enough.
+    let mut evidence = node.evidence(b"fresh");
+    rest(&mut evidence, &seen);
+    let verified = check(&evidence, &expect, Some(&seen));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
+    for judged_by in [Some(digest(2)), None] {
+        expect.judged_by = judged_by;
+        let verified = check(&evidence, &expect, Some(&seen));
+        assert_eq!(verified.verdict.findings(), []);
+        let why = Answer::NotChecked("what is known of it was judged by other expectations");
+        for question in [Question::HostList, Question::Aggregate(Keeper::Kernel)] {
+            assert_eq!(verified.verdict.answers()[&question], why, "{question}");
+        }
+    }
+    // The clock goes on, whoever judges.
+    node.clock.clock -= 1;
+    let verified = check(&node.evidence(b"fresh"), &anew, Some(&seen));
+    assert!(names(&verified).contains("CLOCK_WENT_BACK"));
+}
+
+/// Leaves only what is not known.
+fn rest(evidence: &mut Evidence, seen: &Seen) {
+    let cut = |list: &mut ListPart, first: u64| {
+        let lines = entries(&list.data, list.digests);
+        list.data = lines[usize::try_from(first).unwrap()..].concat().into();
+        list.first = first;
+    };
+    cut(evidence.host.as_mut().unwrap(), seen.host.as_ref().unwrap().lines);
+    for anchor in &mut evidence.anchors {
+        let known = &seen.anchors[&anchor.keeper];
+        let text = String::from_utf8(anchor.aggregate.to_vec()).unwrap();
+        let lines =
+            text.split_inclusive('\n').skip(usize::try_from(known.aggregate.lines).unwrap());
+        anchor.aggregate = lines.collect::<String>().into_bytes().into();
+        anchor.first = known.aggregate.lines;
+        for container in &mut anchor.containers {
+            let name = format!("{}#{}", container.id, container.seq);
+            cut(&mut container.list, known.containers[&name].lines);
+        }
+    }
 }
 
 #[test]
@@ -704,28 +844,147 @@ fn lines_newer_than_the_quote_are_left_out() {
 }
 
 #[test]
+fn only_lines_that_are_vouched_for_tell_the_kernels_version() {
+    let (mut node, world) = (node(), world());
+    node.measure_buffer("kernel_version", b"6.1.0");
+    let mut expect = world.expect(&node);
+    expect.kernel.as_mut().unwrap().versions = vec!["6.12.0".to_owned()];
+    expect.host.as_mut().unwrap().programs.push(CanonicalPath::new("/bin/ls").unwrap());
+    let version = ima_buf("kernel_version", b"6.12.0");
+    let sha1 = pcr::hash(Algorithm::Sha1, &[&version]);
+    // A line after the quote, and one of a PCR that was not quoted.
+    for index in [10, 13] {
+        let mut evidence = node.evidence(b"fresh");
+        let line = write::binary(index, sha1.as_bytes(), b"ima-buf", &version);
+        let program = entry(index, Algorithm::Sha1, 13, "/bin/ls");
+        host(&mut evidence, |list| list.extend([line, program]));
+        let verified = check(&evidence, &expect, None);
+        let findings = verified.verdict.findings();
+        let kernel = Finding::Kernel(KernelFault::Version("6.1.0".to_owned()));
+        assert!(findings.contains(&kernel), "{index}: {findings:#?}");
+        assert!(findings.contains(&Finding::HostProgramUnseen("/bin/ls".to_owned())), "{index}");
+    }
+    // A violation is extended as one, whatever its line says.
+    let ones = pcr::repeated(Algorithm::Sha256, 0xff);
+    node.extend(10, &ones);
+    let mut evidence = node.evidence(b"fresh");
+    let line = write::binary(10, &[0; 20], b"ima-buf", &version);
+    host(&mut evidence, |list| list.push(line));
+    let verified = check(&evidence, &expect, None);
+    let kernel = Finding::Kernel(KernelFault::Version("6.1.0".to_owned()));
+    assert!(verified.verdict.findings().contains(&kernel), "{:#?}", verified.verdict);
+}
+
+#[test]
 fn the_kernel_must_be_one_of_the_allowed() {
     let (node, world) = (node(), world());
     let evidence = node.evidence(b"fresh");
     type Ask = fn(&mut KernelPolicy);
-    let asked: [Ask; 4] = [
-        |p| p.boot_aggregate = vec![digest(5)],
-        |p| drop(p.pcrs.insert(4, vec![digest(5)])),
-        |p| p.versions = vec!["6.12.0".to_owned()],
-        |p| p.boot_events = vec![digest(5)],
+    let asked: [(Ask, KernelFault); 4] = [
+        (|p| p.boot_aggregate = vec![digest(5)], KernelFault::BootAggregate(node.boot_aggregate())),
+        (
+            |p| drop(p.pcrs.insert(4, vec![digest(5)])),
+            KernelFault::Pcr { index: 4, value: node.pcrs[&4] },
+        ),
+        (|p| p.versions = vec!["6.12.0".to_owned()], KernelFault::NoVersion),
+        (|p| p.boot_events = vec![digest(5)], KernelFault::BootEvent(digest(5))),
     ];
-    for ask in asked {
+    for (ask, fault) in asked {
         let mut expect = world.expect(&node);
         ask(expect.kernel.as_mut().unwrap());
         let verified = check(&evidence, &expect, None);
-        let told = names(&verified).contains("KERNEL");
-        let conclusion = verified.verdict.conclusion();
-        // An event can't be looked for without a boot log: that is not proven.
-        assert!(told || conclusion == Conclusion::Unproven, "{:#?}", verified.verdict);
+        assert_eq!(verified.verdict.findings(), [Finding::Kernel(fault)]);
     }
+    let mut expect = world.expect(&node);
+    let policy = expect.kernel.as_mut().unwrap();
+    policy.boot_aggregate = vec![digest(5), node.boot_aggregate()];
+    policy.pcrs = BTreeMap::from([(4, vec![digest(5), node.pcrs[&4]])]);
+    policy.boot_events = vec![node.boot[4].event];
+    assert_eq!(check(&evidence, &expect, None).verdict.conclusion(), Conclusion::Trusted);
     let mut expect = world.expect(&node);
     let mut evidence = evidence;
     evidence.anchors.clear();
     expect.containers.clear();
-    assert!(names(&check(&evidence, &expect, None)).contains("KERNEL"));
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.findings(), [Finding::Kernel(KernelFault::NoContainerIma)]);
+}
+
+/// The firmware's log is only text: an event is one when a PCR that was quoted vouches for it.
+#[test]
+fn an_event_of_the_boot_must_be_in_a_pcr_that_was_quoted() {
+    let (node, world) = (node(), world());
+    let mut expect = world.expect(&node);
+    let wanted = digest(77);
+    expect.kernel.as_mut().unwrap().boot_events = vec![wanted];
+    let boot = |events: Vec<BootEvent>| {
+        let mut evidence = node.evidence(b"fresh");
+        evidence.boot_log = Some(boot_log(&events).into());
+        check(&evidence, &expect, None)
+    };
+    let event = |index, kind| BootEvent { index, kind, event: wanted, data: vec![] };
+    let fault = Finding::Kernel(KernelFault::BootEvent(wanted));
+
+    // In PCRs that are not the boot's alone, quoted or not.
+    for index in [11, 16] {
+        let verified = boot([node.boot.clone(), vec![event(index, 1)]].concat());
+        assert_eq!(verified.verdict.findings(), [fault.clone()], "{index}");
+    }
+    // In a PCR that does not agree.
+    let verified = boot([node.boot.clone(), vec![event(4, 1)]].concat());
+    assert_eq!(verified.verdict.findings(), [Finding::BootLogNotReplayed(4), fault.clone()]);
+    // In one that a start of another locality is to make up for, as if it had begun anew.
+    let locality = BootEvent { data: b"StartupLocality\0\0".to_vec(), ..event(0, 3) };
+    let again = vec![event(0, 1), locality];
+    let verified = boot([again, node.boot.clone()].concat());
+    assert_eq!(verified.verdict.findings(), [Finding::BootLogNotReplayed(0), fault.clone()]);
+    // The events of a PCR left out.
+    let verified = boot(node.boot.iter().filter(|event| event.index != 4).cloned().collect());
+    assert_eq!(verified.verdict.findings(), [Finding::BootLogNotReplayed(4), fault.clone()]);
+
+    // A log of PCRs none of which was quoted says nothing.
+    let mut evidence = node.evidence(b"fresh");
+    let selection = Selection::of(Algorithm::Sha256, 10..=12);
+    let attest = node.attest(b"fresh", &selection);
+    evidence.quote.signature = node.sign(&attest).into();
+    evidence.quote.attest = attest.into();
+    evidence.boot_log = Some(boot_log(&[event(4, 1)]).into());
+    expect.selection = selection;
+    expect.kernel.as_mut().unwrap().pcrs.clear();
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(verified.verdict.findings(), []);
+    let why = Answer::NotChecked("there is no boot log that holds");
+    assert_eq!(verified.verdict.answers()[&Question::Kernel], why);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven);
+}
+
+#[test]
+fn a_boot_log_that_is_left_out_is_not_checked() {
+    let (node, world) = (node(), world());
+    let mut expect = world.expect(&node);
+    let mut evidence = node.evidence(b"fresh");
+    evidence.boot_log = None;
+    let verified = check(&evidence, &expect, None);
+    let why = Answer::NotChecked("the evidence brings no boot log");
+    assert_eq!(verified.verdict.answers()[&Question::BootLog], why);
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven);
+    expect.waived.insert("boot-log".to_owned());
+    assert_eq!(check(&evidence, &expect, None).verdict.conclusion(), Conclusion::Trusted);
+}
+
+#[test]
+fn a_pcr_0_that_began_at_another_locality_is_replayed_from_there() {
+    let (mut node, world) = (node(), world());
+    let mut start = [0; 32];
+    start[31] = 3;
+    let events: Vec<BootEvent> = node.boot.iter().filter(|e| e.index == 0).cloned().collect();
+    let value = events
+        .iter()
+        .fold(Digest::sha256(start), |value, event| pcr::extended(&value, event.event.as_bytes()));
+    node.pcrs.insert(0, value);
+    let data = b"StartupLocality\0\x03".to_vec();
+    node.boot.insert(0, BootEvent { index: 0, kind: 3, event: digest(0), data });
+    let expect = Expectations { kernel: None, ..world.expect(&node) };
+    let verified = check(&node.evidence(b"fresh"), &expect, None);
+    assert!(!names(&verified).contains("BOOT_LOG_NOT_REPLAYED"), "{:#?}", verified.verdict);
+    assert!(matches!(verified.verdict.answers()[&Question::BootLog], Answer::Passed(_)));
 }

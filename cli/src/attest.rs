@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
 use lacre_attest::evidence::Evidence;
 use lacre_attest::expect::{Expected, Hex, read};
-use lacre_attest::verify::{Conclusion, Seen, verify};
+use lacre_attest::verify::{Conclusion, Given, Seen, verify};
 
 use crate::exit::Exit;
 
@@ -68,7 +68,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     match args.command {
         None => now::run(&args.now),
         Some(Command::Verify(args)) => {
-            args.against.hold(&evidence(&args.evidence)?, args.nonce.as_ref())
+            let files = args.against.files()?;
+            args.against.hold(&files, &evidence(&args.evidence)?, args.nonce.as_ref(), Vec::new())
         }
     }
 }
@@ -79,12 +80,20 @@ pub(crate) fn evidence(path: &Path) -> anyhow::Result<Evidence> {
 }
 
 impl Against {
-    fn hold(&self, evidence: &Evidence, nonce: Option<&Hex>) -> anyhow::Result<Exit> {
-        let files = match &self.expect {
-            Some(path) => Expected::read(path)?,
-            None => Expected::default(),
-        };
-        let expect = files.expectations(nonce, &self.waive);
+    fn files(&self) -> anyhow::Result<Expected> {
+        Ok(self.expect.as_deref().map(Expected::read).transpose()?.unwrap_or_default())
+    }
+
+    /// Verifies, with the secrets that the node gave besides those that `files` have.
+    fn hold(
+        &self,
+        files: &Expected,
+        evidence: &Evidence,
+        nonce: Option<&Hex>,
+        given: Vec<Given>,
+    ) -> anyhow::Result<Exit> {
+        let mut expect = files.expectations(nonce, &self.waive);
+        expect.add(given);
         let seen: Option<Seen> = match &self.seen {
             Some(path) => {
                 let shown = || format!("{} is not what --keep writes", path.display());

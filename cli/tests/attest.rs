@@ -45,7 +45,7 @@ fn world() -> (tempfile::TempDir, Node) {
     node.flush();
     fs::write(dir.join("web.secret"), "07".repeat(32) + "\n").unwrap();
     let expect = format!(
-        "attestationKey: {}\nnonce: {}\nkernel:\n  pcrs: {{0: [\"{}\"]}}\n  containerIma: true\n\
+        "attestationKey: {}\nnonce: {}\nwaive: [endorsement]\nkernel:\n  pcrs: {{0: [\"{}\"]}}\n  containerIma: true\n\
          host:\n  baseline: host.baseline\n  programs: [/bin/runc.sh]\n\
          containers:\n  web: {{secret: web.secret, keeper: kernel, baseline: image.baseline}}\n",
         hex(&node.ak_name()),
@@ -70,6 +70,16 @@ fn trusted_untrusted_and_unproven_differ_in_status() {
     let unproven = lacre(&["verify", "--evidence", "evidence.json"], dir);
     assert_eq!(unproven.status.code(), Some(2), "{unproven:?}");
     assert!(out(&unproven).contains("no nonce was given"));
+
+    // That a key is the named one does not tell that a TPM has it.
+    let file = fs::read_to_string(dir.join("expect.yaml")).unwrap();
+    fs::write(dir.join("key.yaml"), file.replace("waive: [endorsement]\n", "")).unwrap();
+    let key = ["verify", "--evidence", "evidence.json", "--expect", "key.yaml"];
+    let unproven = lacre(&key, dir);
+    assert_eq!(unproven.status.code(), Some(2), "{unproven:?}");
+    assert!(out(&unproven).contains("no makers' root certificates were given"));
+    let waived = lacre(&[&key[..], &["--waive", "endorsement"]].concat(), dir);
+    assert_eq!(waived.status.code(), Some(0), "{waived:?}");
 
     let other = lacre(&[VERIFY, &["--nonce", "00ff"]].concat(), dir);
     assert_eq!(other.status.code(), Some(1));

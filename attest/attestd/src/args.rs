@@ -7,6 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use lacre_attest::expect::Hex;
 use lacre_proto::{Address, TlsFiles};
+use lacre_types::Algorithm;
 
 /// The node's attestation agent: shows a verifier what this node ran, signed by its TPM.
 #[derive(Debug, Clone, Parser)]
@@ -96,11 +97,17 @@ pub enum Command {
         /// What the quote is to be over
         #[arg(long, value_name = "HEX")]
         nonce: Hex,
-        /// The PCRs of it, SHA-256
+        /// The PCRs of it
         #[arg(long, value_name = "PCR", value_delimiter = ',',
               default_values_t = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15],
               value_parser = clap::value_parser!(u32).range(0..24))]
         pcrs: Vec<u32>,
+        /// Their bank
+        #[arg(long, value_name = "ALGORITHM", default_value_t = Algorithm::Sha256)]
+        bank: Algorithm,
+        /// Print the containers' secrets, too, on a line of their own after the evidence
+        #[arg(long)]
+        with_secrets: bool,
     },
     /// Print the names of the TPM's keys: for `endorsementKeys` and `attestationKey`
     Keys,
@@ -146,8 +153,11 @@ mod tests {
         use clap::CommandFactory as _;
         Args::command().debug_assert();
         let args = Args::try_parse_from(["lacre-attestd", "quote", "--nonce", "00ff"]).unwrap();
-        let Command::Quote { nonce, pcrs } = args.command else { panic!("{args:?}") };
+        let Command::Quote { nonce, pcrs, bank, with_secrets } = args.command else {
+            panic!("{args:?}")
+        };
         assert_eq!((nonce.0, pcrs.len()), (vec![0, 255], 13));
+        assert_eq!((bank, with_secrets), (Algorithm::Sha256, false));
         let none = Args::try_parse_from(["lacre-attestd", "--evidence", "", "keys"]).unwrap();
         assert_eq!(none.node.evidence, PathBuf::new(), "shims keep none");
         for wrong in [&["serve", "--cert", "a"][..], &["quote", "--nonce", "0"], &["quote"], &[]] {

@@ -8,12 +8,13 @@ use clap::Parser as _;
 use lacre_attest::enrol::Challenge;
 use lacre_attest::expect::Hex;
 use lacre_attest::tpm2::Selection;
+use lacre_attest::verify::Given;
 use lacre_attestd::agent::serve;
 use lacre_attestd::anchor::follow;
 use lacre_attestd::args::{Args, Command, Server};
 use lacre_attestd::node::Node;
 use lacre_proto::Connector;
-use lacre_types::{Algorithm, chain};
+use lacre_types::chain;
 use slog::{Drain as _, Logger, info, o};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -44,10 +45,16 @@ fn run(args: Args) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match args.command {
         Command::Serve(server) => answer(node, &server)?,
-        Command::Quote { nonce, pcrs } => {
-            let selection = Selection::of(Algorithm::Sha256, pcrs);
+        Command::Quote { nonce, pcrs, bank, with_secrets } => {
+            let selection = Selection::of(bank, pcrs);
             let challenge = Challenge { nonce: nonce.0.into(), selection, known: None };
-            out.write_all(&node.show(&challenge, true)?.evidence.to_json())?;
+            let shown = node.show(&challenge, true)?;
+            out.write_all(&shown.evidence.to_json())?;
+            if with_secrets {
+                let given = shown.secrets.into_iter();
+                let given = given.map(|(id, seq, secret)| Given { id, seq: Some(seq), secret });
+                writeln!(out, "\n{}", serde_json::to_string(&given.collect::<Vec<_>>())?)?;
+            }
         }
         Command::Keys => {
             let [ek, ak] = node.keys()?.map(Hex);

@@ -46,6 +46,9 @@ pub enum Fault {
     },
     /// The list was final, and has more lines.
     Appended(u64),
+    /// This line is another than the one that was anchored, and to tell how that came about
+    /// would take too long.
+    Altered(u64),
     /// The container's first event is not its creation: the key is not this container's.
     NotCreated,
 }
@@ -84,6 +87,18 @@ pub fn audit(
     values: &[[u8; 32]],
     count: Option<u64>,
 ) -> Result<Audited, (Fault, Audited)> {
+    audit_within(&mut MAX_STEPS.clone(), key, known, lines, values, count)
+}
+
+/// The same, where what tells how lists were altered may take so many steps in all of them.
+pub(crate) fn audit_within(
+    steps: &mut usize,
+    key: &Key,
+    known: &Audited,
+    lines: &[Digest],
+    values: &[[u8; 32]],
+    count: Option<u64>,
+) -> Result<Audited, (Fault, Audited)> {
     let mut state = known.clone();
     let first = known.lines;
     for value in values {
@@ -116,7 +131,7 @@ pub fn audit(
                 Some(count) => first + (lines.len() as u64) < count,
                 None => lines.len() - at < rest.len(),
             };
-            return Err((classify(key, &state, lines, at, rest, short), state));
+            return Err((classify(steps, key, &state, lines, at, rest, short), state));
         }
         state = reached;
     }
@@ -125,6 +140,34 @@ pub fn audit(
 
 /// How many lines are tried to tell how a list was altered, about a tenth of a second.
 const MAX_STEPS: usize = 100_000;
+
+/// How many of these lines, of a list from its beginning, are vouched for by these values.
+pub(crate) fn explained(
+    steps: &mut usize,
+    key: &Key,
+    lines: &[Digest],
+    values: &[[u8; 32]],
+) -> u64 {
+    let mut state = Audited::new();
+    let created = key.value(0, Kind::Create, state.cpcr());
+    *steps = steps.saturating_sub(1);
+    if values.first() != Some(&created) {
+        return 0;
+    }
+    state.events = 1;
+    for (line, value) in lines.iter().zip(&values[1..]) {
+        match spend(steps).and_then(|()| leads(key, &state, line, value)) {
+            Some(next) => state = next,
+            None => break,
+        }
+    }
+    state.lines
+}
+
+fn spend(steps: &mut usize) -> Option<()> {
+    *steps = steps.checked_sub(1)?;
+    Some(())
+}
 
 /// Whether a line leads from what is known to that value.
 fn leads(key: &Key, state: &Audited, line: &Digest, value: &[u8; 32]) -> Option<Audited> {
@@ -135,6 +178,7 @@ fn leads(key: &Key, state: &Audited, line: &Digest, value: &[u8; 32]) -> Option<
 
 /// Line `at` does not lead to the first of `values`. Looks for the line that does.
 fn classify(
+    steps: &mut usize,
     key: &Key,
     state: &Audited,
     lines: &[Digest],
@@ -144,9 +188,16 @@ fn classify(
 ) -> Fault {
     let line = state.lines;
     let after = &lines[at + 1..];
-    let found = after.iter().enumerate().find_map(|(skipped, candidate)| {
-        leads(key, state, candidate, &values[0]).map(|next| (skipped + 1, next))
-    });
+    let mut found = None;
+    for (skipped, candidate) in after.iter().enumerate() {
+        if spend(steps).is_none() {
+            return Fault::Altered(line);
+        }
+        found = leads(key, state, candidate, &values[0]).map(|next| (skipped + 1, next));
+        if found.is_some() {
+            break;
+        }
+    }
     let Some((skipped, next)) = found else {
         // The true line is nowhere, and what follows it can't be checked without it.
         return if short { Fault::Removed(line) } else { Fault::Edited(line) };
@@ -157,17 +208,22 @@ fn classify(
     // Foreign lines are never used; one that stands too early is, later on.
     let mut unused: Vec<usize> = (at..lines.len()).filter(|other| *other != at + skipped).collect();
     let mut state = next;
-    let mut steps = 0;
+    // No list takes all that tells the others.
+    let mut own = MAX_STEPS.min(*steps);
+    *steps -= own;
+    let mut fault = Fault::Interleaved { line, count: skipped as u64 };
     for value in &values[1..] {
         let next = unused.iter().enumerate().find_map(|(place, other)| {
-            steps += 1;
+            spend(&mut own)?;
             leads(key, &state, &lines[*other], value).map(|next| (place, next))
         });
-        let Some((place, next)) = next.filter(|_| steps < MAX_STEPS) else { break };
+        let Some((place, next)) = next else { break };
         if unused.remove(place) == at {
-            return Fault::Reordered(line);
+            fault = Fault::Reordered(line);
+            break;
         }
         state = next;
     }
-    Fault::Interleaved { line, count: skipped as u64 }
+    *steps += own;
+    if own == 0 { Fault::Altered(line) } else { fault }
 }

@@ -11,6 +11,7 @@ mod record;
 
 pub use aggregate::{Aggregate, AggregateError, Event, Replayed, parse_line};
 pub use audit::{Audited, Fault, audit};
+pub(crate) use audit::{audit_within, explained};
 pub use key::{Key, Kind, Secret};
 pub use record::{Batch, Recorded, Recorder, Tagged};
 

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use lacre_types::Algorithm;
 
 use super::{AttestationKey, Journal, JournalError, Tpm, TpmError};
+use crate::Blob;
 use crate::container::Keeper;
 use crate::enrol::{Challenge, Known};
 use crate::evidence::{
@@ -55,8 +56,8 @@ pub enum CollectError {
     /// The journal could not be read.
     #[error("cannot read the journal of the shims' lists")]
     Journal(#[source] JournalError),
-    /// A list is larger than evidence may be.
-    #[error("{} is larger than evidence may be", .0.display())]
+    /// A list is larger than evidence may be, or a boot log than any is.
+    #[error("{} is larger than it may be in evidence", .0.display())]
     TooLarge(PathBuf),
 }
 
@@ -110,18 +111,30 @@ pub fn collect(
         ak: key.public.clone(),
         ek,
         pcrs: quote.pcrs,
-        boot_log: fs::read(&places.boot_log).ok().map(Into::into),
+        boot_log: boot_log(&places.boot_log)?,
         host: Some(host),
         anchors,
     })
 }
 
+/// More than any firmware's log, which has some hundreds of KiB.
+const MAX_BOOT_LOG: u64 = 16 << 20;
+
+/// The firmware's log, where there is one.
+fn boot_log(path: &Path) -> Result<Option<Blob>, CollectError> {
+    match File::open(path) {
+        Ok(file) => read(path, file, MAX_BOOT_LOG).map(|log| Some(log.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CollectError::Read { path: path.to_owned(), source }),
+    }
+}
+
 /// Reads a file that ends where it ends: securityfs tells no length.
-fn read(path: &Path, mut file: impl io::Read) -> Result<Vec<u8>, CollectError> {
+fn read(path: &Path, mut file: impl io::Read, most: u64) -> Result<Vec<u8>, CollectError> {
     let mut bytes = Vec::new();
-    let read = file.by_ref().take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    let read = file.by_ref().take(most + 1).read_to_end(&mut bytes);
     read.map_err(|source| CollectError::Read { path: path.to_owned(), source })?;
-    if bytes.len() as u64 > MAX_BYTES {
+    if bytes.len() as u64 > most {
         return Err(CollectError::TooLarge(path.to_owned()));
     }
     Ok(bytes)
@@ -142,7 +155,7 @@ fn list(
     first: u64,
     count: Option<u64>,
 ) -> Result<ListPart, CollectError> {
-    let data = read(path, open(path)?)?;
+    let data = read(path, open(path)?, MAX_BYTES)?;
     let (first, skip) = skip(&data, digests, first);
     Ok(ListPart { form: Form::Binary, digests, first, count, data: data[skip..].to_vec().into() })
 }
@@ -220,7 +233,7 @@ fn kernel(
         Err(source) => return Err(CollectError::Read { path, source }),
     };
     flush(&path)?;
-    let text = read(&path, &file)?;
+    let text = read(&path, &file, MAX_BYTES)?;
     let (first, aggregate) = rest(text, known, Keeper::Kernel);
     let mut containers = Vec::new();
     for (id, was) in living {

@@ -9,7 +9,9 @@ use super::state::{SeenAnchor, name};
 use super::subjects::Subject;
 use super::verdict::Question;
 use super::{Case, Finding, Log};
-use crate::container::{Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit, parse_line};
+use crate::container::{
+    Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit_within, explained, parse_line,
+};
 use crate::evidence::{AnchorPart, ContainerPart};
 use crate::ima::{LogError, Stream};
 use crate::tpm2::Attest;
@@ -42,13 +44,13 @@ impl<'a> Case<'a> {
         let bank = self.expect.bank;
         let known = self.seen.filter(|_| !self.rebooted);
         let known = known.and_then(|seen| seen.anchors.get(&part.keeper));
-        let start = match known.map(|known| &known.aggregate) {
+        let continued = self.known().and_then(|seen| seen.anchors.get(&part.keeper));
+        let start = match continued.map(|known| &known.aggregate) {
             _ if part.first == 0 => Aggregate::new([bank]),
             Some(known) if known.lines == part.first => known.clone(),
             known => {
                 let known = known.map_or(0, |known| known.lines);
-                let finding = Finding::LogGap { log, first: part.first, known };
-                self.verdict.find(&question, finding);
+                self.gap(question, log, part.first, known);
                 return None;
             }
         };
@@ -200,28 +202,32 @@ impl<'a> Case<'a> {
             let question = Question::ContainerBaseline(named.clone());
             self.not_checked(question, "lines are missing from the list");
         }
-        let audited =
-            match audit(&subject.key, known, &lines.digests, &subject.values, part.list.count) {
-                Ok(audited) => audited,
-                Err((fault, audited)) => {
-                    // Containers of one image begin alike: it is the one's that explains more.
-                    let whose = match known.lines {
-                        0 => foreign(subject, &lines.digests, all, audited.lines),
-                        _ => None,
-                    };
-                    let finding = match (fault, whose) {
-                        (Fault::NotCreated, _) => Finding::NotAnchored(log),
-                        (_, Some(whose)) => {
-                            Finding::LogOfAnotherContainer { log, whose: Some(whose) }
-                        }
-                        // That the line was edited explains it, and is told already.
-                        _ if lines.edited.contains(&audited.lines) => return None,
-                        (fault, _) => fault_of(fault, log),
-                    };
-                    self.verdict.find(&question, finding);
-                    return None;
-                }
-            };
+        let Subject { key, values, .. } = subject;
+        let count = part.list.count;
+        let steps = &mut self.steps;
+        let audited = match audit_within(steps, key, known, &lines.digests, values, count) {
+            Ok(audited) => audited,
+            Err((fault, audited)) => {
+                // Containers of one image begin alike: it is the one's that explains more.
+                let whose = match known.lines {
+                    0 => foreign(steps, subject, &lines.digests, all, audited.lines),
+                    _ => None,
+                };
+                let finding = match (fault, whose) {
+                    (Fault::NotCreated, _) => Finding::NotAnchored(log),
+                    (_, Some(whose)) => Finding::LogOfAnotherContainer { log, whose: Some(whose) },
+                    // That the line was edited explains it, and is told already.
+                    _ if lines.edited.contains(&audited.lines) => return None,
+                    (Fault::Altered(_), None) => {
+                        let lines = known.lines + lines.digests.len() as u64;
+                        Finding::LogNotReplayed { log, lines }
+                    }
+                    (fault, _) => fault_of(fault, log),
+                };
+                self.verdict.find(&question, finding);
+                return None;
+            }
+        };
         let more = known.lines + lines.digests.len() as u64 - audited.lines;
         if more > 0 {
             self.verdict.find(&question, Finding::Unanchored { log: log.clone(), lines: more });
@@ -322,16 +328,24 @@ fn digests(part: &ContainerPart) -> Result<Digests, LogError> {
 }
 
 /// The other container, of those whose secrets are known, that more than so many of these
-/// lines are anchored for.
-fn foreign(own: &Subject<'_>, lines: &[Digest], all: &[Subject<'_>], than: u64) -> Option<String> {
-    let is = |subject: &&Subject<'_>| {
-        !std::ptr::eq(*subject, own)
-            && subject.values.len() > 1
-            && match audit(&subject.key, &Audited::new(), lines, &subject.values, None) {
-                Ok(audited) | Err((_, audited)) => audited.lines > than,
-            }
-    };
-    all.iter().find(is).map(|subject| subject.expected.id.clone())
+/// lines are anchored for; `None`, too, where to find it would take too long.
+fn foreign(
+    steps: &mut usize,
+    own: &Subject<'_>,
+    lines: &[Digest],
+    all: &[Subject<'_>],
+    than: u64,
+) -> Option<String> {
+    let others = all.iter().filter(|subject| !std::ptr::eq(*subject, own));
+    for subject in others.filter(|subject| subject.values.len() > 1) {
+        if *steps == 0 {
+            return None;
+        }
+        if explained(steps, &subject.key, lines, &subject.values) > than {
+            return Some(subject.expected.id.clone());
+        }
+    }
+    None
 }
 
 fn fault_of(fault: Fault, log: Log) -> Finding {
@@ -343,6 +357,7 @@ fn fault_of(fault: Fault, log: Log) -> Finding {
         Fault::Duplicated(line) => Finding::LogDuplicated { log, line },
         Fault::Interleaved { line, count } => Finding::LogInterleaved { log, line, count },
         Fault::Appended(line) => Finding::LogInterleaved { log, line, count: 1 },
+        Fault::Altered(line) => Finding::LogNotReplayed { log, lines: line },
         Fault::NotCreated => Finding::NotAnchored(log),
     }
 }

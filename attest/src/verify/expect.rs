@@ -14,6 +14,9 @@ pub struct Expectations<'a> {
     pub nonce: Option<Nonce>,
     /// The name of the enrolled attestation key.
     pub ak_name: Option<Vec<u8>>,
+    /// Whether this verifier enrolled that key, and so has seen that a maker of TPMs that it
+    /// trusts, or who runs it, vouches for the TPM. A key's name alone does not tell.
+    pub enrolled: bool,
     /// The makers of TPMs that are trusted.
     pub ek_roots: Option<EkRoots>,
     /// The bank in which lists are replayed.
@@ -28,9 +31,47 @@ pub struct Expectations<'a> {
     pub host: Option<HostPolicy<'a>>,
     /// The containers whose secrets the verifier has: of one tenant, or all.
     pub containers: Vec<ExpectedContainer<'a>>,
+    /// What tells these expectations of lines from others. Lines that were seen before are
+    /// not judged again as long as it stays the same; without it, all of them always are.
+    pub judged_by: Option<Digest>,
     /// Questions that are done without when they can't be checked, by the word before the
     /// colon of their names.
     pub waived: BTreeSet<String>,
+}
+
+/// The secret of a container's list, as the node gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// The container's id.
+    pub id: String,
+    /// The number of its creation, where the node tells it.
+    pub seq: Option<u64>,
+    /// The secret.
+    pub secret: Secret,
+}
+
+impl Expectations<'_> {
+    /// Adds the lists that nothing was written of; of a container that came back under a
+    /// name that something was written of, that is asked of each.
+    pub fn add(&mut self, given: Vec<Given>) {
+        let written: BTreeMap<String, ExpectedContainer<'_>> =
+            self.containers.iter().map(|written| (written.id.clone(), written.clone())).collect();
+        let mut known = BTreeSet::new();
+        for Given { id, seq, secret } in given {
+            let same = written.get(&id);
+            // Without a number there is one secret for all lists of that id.
+            let new = same.is_none_or(|same| {
+                seq.is_some() && same.seq != seq && (same.seq.is_some() || same.secret != secret)
+            });
+            if !new || !known.insert((id.clone(), seq)) {
+                continue;
+            }
+            let keeper = same.and_then(|same| same.keeper);
+            let baseline = same.and_then(|same| same.baseline);
+            self.containers.push(ExpectedContainer { id, secret, seq, keeper, baseline });
+        }
+    }
 }
 
 impl std::fmt::Debug for Expectations<'_> {
@@ -48,6 +89,7 @@ impl Default for Expectations<'_> {
         Self {
             nonce: None,
             ak_name: None,
+            enrolled: false,
             ek_roots: None,
             bank: Algorithm::Sha256,
             host_pcr: 10,
@@ -55,6 +97,7 @@ impl Default for Expectations<'_> {
             kernel: None,
             host: None,
             containers: Vec::new(),
+            judged_by: None,
             waived: BTreeSet::new(),
         }
     }

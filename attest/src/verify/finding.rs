@@ -316,8 +316,8 @@ pub enum KernelFault {
     /// It never measured its version (`measure func=CRITICAL_DATA label=kernel_info`).
     #[error("it did not measure its version")]
     NoVersion,
-    /// The boot log lacks an event.
-    #[error("the boot log has no event {0}")]
+    /// The boot log lacks an event, or has it where no PCR that was quoted vouches for it.
+    #[error("the boot log has no event {0} in a PCR of 0 to 9 that agrees with it")]
     BootEvent(Digest),
     /// There is no container-IMA.
     #[error("it keeps no containers' lists")]

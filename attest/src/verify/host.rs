@@ -8,6 +8,7 @@ use lacre_types::{
 };
 
 use super::diagnose::{Shape, guess};
+use super::state::SeenBoot;
 use super::verdict::Question;
 use super::{Case, Finding, Log};
 use crate::evidence::ListPart;
@@ -21,10 +22,7 @@ pub(super) struct HostList {
     pub(super) replay: Replay,
     /// How many lines of the part that the evidence brings are vouched for.
     pub(super) anchored: u64,
-    /// What the first line says that the PCRs of the boot were.
-    pub(super) boot_aggregate: Option<Digest>,
-    /// The version that the kernel measured of itself.
-    pub(super) version: Option<String>,
+    pub(super) boot: SeenBoot,
 }
 
 /// A list's lines, replayed side by side with what is needed to say what is wrong.
@@ -33,10 +31,11 @@ struct Lines {
     extended: usize,
     edited: Vec<u64>,
     boots: Vec<usize>,
-    boot_aggregate: Option<Digest>,
-    version: Option<String>,
-    /// The replay after the last line that gave the PCR's value, and how many lines that is.
-    reached: Option<(Replay, u64)>,
+    /// What all lines tell of the boot, vouched for or not.
+    boot: SeenBoot,
+    /// The replay after the last line that gave the PCR's value, what was told of the boot
+    /// up to there, and how many lines that is.
+    reached: Option<(Replay, SeenBoot, u64)>,
     end: Replay,
 }
 
@@ -53,8 +52,8 @@ impl Case<'_> {
             return None;
         }
         let quoted = self.evidence.pcr(bank, index)?;
-        let start = self.start(part)?;
-        let lines = match replay(part, &start, &quoted, index) {
+        let (start, boot) = self.start(part)?;
+        let lines = match replay(part, &start, boot, &quoted, index) {
             Ok(lines) => lines,
             Err(why) => {
                 self.verdict.find(&question, Finding::LogMalformed { log: Log::Host, why });
@@ -63,7 +62,7 @@ impl Case<'_> {
         };
         let edited = |line: &u64| Finding::LogEdited { log: Log::Host, line: *line };
         self.find_some(&question, lines.edited.iter().map(edited).collect());
-        let Some((replay, anchored)) = lines.reached.clone() else {
+        let Some((replay, boot, anchored)) = lines.reached.clone() else {
             self.misreplayed(part, &start, &quoted, &lines);
             return None;
         };
@@ -83,22 +82,19 @@ impl Case<'_> {
         };
         let seen = format!("{} lines, PCR {index} {bank}{violations}", replay.lines);
         self.passed(question, seen);
-        let (boot_aggregate, version) = (lines.boot_aggregate, lines.version);
-        Some(HostList { replay, anchored, boot_aggregate, version })
+        Some(HostList { replay, anchored, boot })
     }
 
-    /// Where the replay of a part begins.
-    fn start(&mut self, part: &ListPart) -> Option<Replay> {
+    /// Where the replay of a part begins, and what was told of the boot before it.
+    fn start(&mut self, part: &ListPart) -> Option<(Replay, SeenBoot)> {
         if part.first == 0 {
-            return Some(Replay::new([self.expect.bank]));
+            return Some((Replay::new([self.expect.bank]), SeenBoot::default()));
         }
-        let known = self.seen.filter(|_| !self.rebooted).and_then(|seen| seen.host.as_ref());
-        match known {
-            Some(known) if known.lines == part.first => Some(known.clone()),
+        match self.known().and_then(|seen| Some((seen.host.as_ref()?, &seen.boot))) {
+            Some((known, boot)) if known.lines == part.first => Some((known.clone(), boot.clone())),
             known => {
-                let known = known.map_or(0, |known| known.lines);
-                let finding = Finding::LogGap { log: Log::Host, first: part.first, known };
-                self.verdict.find(&Question::HostList, finding);
+                let known = known.map_or(0, |(known, _)| known.lines);
+                self.gap(Question::HostList, Log::Host, part.first, known);
                 None
             }
         }
@@ -135,7 +131,8 @@ impl Case<'_> {
         let log = Log::Host;
         let count = lines.end.lines;
         let leads = |from: &Replay, to: &Digest| {
-            replay(part, from, to, index).is_ok_and(|lines| lines.reached.is_some())
+            let lines = replay(part, from, SeenBoot::default(), to, index);
+            lines.is_ok_and(|lines| lines.reached.is_some())
         };
         if part.first == 0 && leads(&Replay::new([bank]).filled(Fill::PaddedSha1), quoted) {
             return vec![Finding::PaddedSha1];
@@ -169,7 +166,7 @@ impl Case<'_> {
             None if expected > count => {
                 Finding::LogTruncated { log, lines: count, missing: expected - count }
             }
-            None if self.boot_aggregate_fits(lines.boot_aggregate.as_ref()) == Some(false) => {
+            None if self.boot_aggregate_fits(lines.boot.boot_aggregate.as_ref()) == Some(false) => {
                 Finding::LogOfAnotherBoot { log }
             }
             // The edited lines are told, and explain it.
@@ -194,7 +191,10 @@ impl Case<'_> {
         let done = each(part, host.anchored, |line, entry| {
             let Some(measurement) = measurement(entry, Source::Ima) else { return };
             let named = measurement.path.as_ref().is_some_and(|path| {
-                unseen.remove(path);
+                // What another PCR holds was not quoted.
+                if entry.pcr == self.expect.host_pcr {
+                    unseen.remove(path);
+                }
                 policy.programs.contains(path)
             });
             if !named && !policy.everything {
@@ -219,7 +219,13 @@ impl Case<'_> {
     }
 }
 
-fn replay(part: &ListPart, start: &Replay, quoted: &Digest, index: u32) -> Result<Lines, LogError> {
+fn replay(
+    part: &ListPart,
+    start: &Replay,
+    boot: SeenBoot,
+    quoted: &Digest,
+    index: u32,
+) -> Result<Lines, LogError> {
     let bank = quoted.algorithm();
     let mut replay = start.clone();
     let agrees = |replay: &Replay| replay.value(bank, index).as_ref() == Some(quoted);
@@ -227,9 +233,8 @@ fn replay(part: &ListPart, start: &Replay, quoted: &Digest, index: u32) -> Resul
         extended: 0,
         edited: Vec::new(),
         boots: Vec::new(),
-        boot_aggregate: None,
-        version: None,
-        reached: agrees(start).then(|| (start.clone(), 0)),
+        reached: agrees(start).then(|| (start.clone(), boot.clone(), 0)),
+        boot,
         end: start.clone(),
     };
     let mut at = 0;
@@ -241,21 +246,24 @@ fn replay(part: &ListPart, start: &Replay, quoted: &Digest, index: u32) -> Resul
         }
         at += 1;
         lines.extended += usize::from(entry.pcr == index);
-        match entry.name() {
+        // A line of another PCR is not in what was quoted.
+        match entry.name().filter(|_| entry.pcr == index) {
             Some(b"boot_aggregate") => {
-                lines.boots.push(lines.extended.saturating_sub(1));
+                lines.boots.push(lines.extended - 1);
                 if number == 0 {
-                    lines.boot_aggregate = entry.file_digest();
+                    lines.boot.boot_aggregate = entry.file_digest();
                 }
             }
-            Some(b"kernel_version") if entry.buffer().is_some() => {
-                let text = entry.buffer().unwrap_or_default();
-                lines.version = Some(escape(text.strip_suffix(b"\0").unwrap_or(text)));
+            // Nothing vouches for what a violation says.
+            Some(b"kernel_version") if !entry.is_violation() => {
+                if let Some(text) = entry.buffer() {
+                    lines.boot.version = Some(escape(text.strip_suffix(b"\0").unwrap_or(text)));
+                }
             }
             _ => {}
         }
         if agrees(&replay) {
-            lines.reached = Some((replay.clone(), at));
+            lines.reached = Some((replay.clone(), lines.boot.clone(), at));
         }
     })?;
     stream.finish()?;

@@ -1,11 +1,13 @@
 //! What booted: the boot log, `boot_aggregate`, and the kernel's identity.
 
+use std::collections::BTreeSet;
+
 use lacre_types::{Algorithm, Digest};
 
 use super::finding::KernelFault;
 use super::host::HostList;
-use super::verdict::Question;
-use super::{Case, Finding};
+use super::verdict::{Answer, Question};
+use super::{Case, Finding, JUDGED_OTHERWISE};
 use crate::boot::BootLog;
 use crate::container::Keeper;
 use crate::pcr;
@@ -23,7 +25,7 @@ impl Case<'_> {
         let mut asked = false;
         if !policy.boot_aggregate.is_empty() {
             asked = true;
-            match host.and_then(|host| host.boot_aggregate) {
+            match host.and_then(|host| host.boot.boot_aggregate) {
                 Some(digest) if policy.boot_aggregate.contains(&digest) => {}
                 Some(digest) => faults.push(KernelFault::BootAggregate(digest)),
                 None => self.not_checked(question.clone(), "there is no boot_aggregate"),
@@ -44,14 +46,14 @@ impl Case<'_> {
         for event in &policy.boot_events {
             asked = true;
             match &log {
-                Some(log) if log.has(event) => {}
+                Some((log, vouched)) if log.has(event, vouched) => {}
                 Some(_) => faults.push(KernelFault::BootEvent(*event)),
                 None => self.not_checked(question.clone(), "there is no boot log that holds"),
             }
         }
         if !policy.versions.is_empty() {
             asked = true;
-            match host.map(|host| &host.version) {
+            match host.map(|host| &host.boot.version) {
                 Some(Some(version)) if policy.versions.contains(version) => {}
                 Some(Some(version)) => faults.push(KernelFault::Version(version.clone())),
                 Some(None) => faults.push(KernelFault::NoVersion),
@@ -60,8 +62,12 @@ impl Case<'_> {
         }
         if policy.container_ima {
             asked = true;
-            if !self.verdict.has_passed(&Question::Aggregate(Keeper::Kernel)) {
-                faults.push(KernelFault::NoContainerIma);
+            match self.verdict.answers.get(&Question::Aggregate(Keeper::Kernel)) {
+                Some(Answer::Passed(_)) => {}
+                Some(Answer::NotChecked(JUDGED_OTHERWISE)) => {
+                    self.not_checked(question.clone(), JUDGED_OTHERWISE);
+                }
+                _ => faults.push(KernelFault::NoContainerIma),
             }
         }
         let findings = faults.into_iter().map(Finding::Kernel).collect();
@@ -79,12 +85,8 @@ impl Case<'_> {
         let Some(host) = host else {
             return self.not_checked(question, "the host's list does not hold");
         };
-        let Some(digest) = host.boot_aggregate else {
-            let later = self.evidence.host.as_ref().is_some_and(|part| part.first > 0);
-            return match later {
-                true => self.passed(question, "checked with the list's beginning"),
-                false => self.not_checked(question, "the list has no boot_aggregate"),
-            };
+        let Some(digest) = host.boot.boot_aggregate else {
+            return self.not_checked(question, "the list has no boot_aggregate");
         };
         let bank = digest.algorithm();
         let quoted = boot_pcrs(bank).all(|index| attest.selection.has(bank, index));
@@ -107,9 +109,13 @@ impl Case<'_> {
         Some(pcr::hash(bank, &parts) == *digest || pcr::hash(bank, &parts[..8]) == *digest)
     }
 
-    fn boot_log(&mut self, attest: &Attest) -> Option<BootLog> {
+    /// The log, and the PCRs that vouch for its events.
+    fn boot_log(&mut self, attest: &Attest) -> Option<(BootLog, BTreeSet<u32>)> {
         let question = Question::BootLog;
-        let bytes = self.evidence.boot_log.as_ref()?;
+        let Some(bytes) = &self.evidence.boot_log else {
+            self.not_checked(question, "the evidence brings no boot log");
+            return None;
+        };
         let bank = self.expect.bank;
         let log = match BootLog::parse(bytes, bank) {
             Ok(log) => log,
@@ -118,20 +124,24 @@ impl Case<'_> {
                 return None;
             }
         };
-        // Later PCRs are extended by user space, too, and so is 10.
-        let pcrs: Vec<_> =
-            log.pcrs().range(0..=9).filter(|(i, _)| attest.selection.has(bank, **i)).collect();
-        let other = |(index, value): &(&u32, &Digest)| {
-            self.evidence.pcr(bank, **index).as_ref() != Some(*value)
-        };
-        let wrong: Vec<u32> = pcrs.iter().filter(|pcr| other(pcr)).map(|(i, _)| **i).collect();
-        let count = pcrs.len();
-        self.find_some(&question, wrong.into_iter().map(Finding::BootLogNotReplayed).collect());
-        match count {
-            0 => self.not_checked(question, "none of its PCRs was quoted"),
-            _ => self.passed(question, format!("{count} PCRs")),
+        // 0 to 7 are the firmware's alone, so that those that it does not name were never
+        // extended. The boot loader has 8 and 9; later ones user space extends, too.
+        let compared = (0..=9).filter(|index| {
+            attest.selection.has(bank, *index) && (*index <= 7 || log.pcrs().contains_key(index))
+        });
+        let (agreed, wrong): (BTreeSet<u32>, BTreeSet<u32>) = compared.partition(|index| {
+            let value = log.pcrs().get(index).copied();
+            let value = value.unwrap_or_else(|| pcr::initial(bank, *index));
+            self.evidence.pcr(bank, *index) == Some(value)
+        });
+        if agreed.is_empty() && wrong.is_empty() {
+            self.not_checked(question, "none of its PCRs was quoted");
+            return None;
         }
-        Some(log)
+        let count = agreed.len();
+        self.find_some(&question, wrong.into_iter().map(Finding::BootLogNotReplayed).collect());
+        self.passed(question, format!("{count} PCRs"));
+        Some((log, agreed))
     }
 }
 

@@ -12,9 +12,9 @@ mod state;
 mod subjects;
 mod verdict;
 
-pub use expect::{Expectations, ExpectedContainer, HostPolicy, KernelPolicy, Nonce};
+pub use expect::{Expectations, ExpectedContainer, Given, HostPolicy, KernelPolicy, Nonce};
 pub use finding::{Finding, KernelFault, Log};
-pub use state::{Seen, SeenAnchor};
+pub use state::{Seen, SeenAnchor, SeenBoot};
 pub use verdict::{Answer, Conclusion, ListName, Question, Verdict};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -25,6 +25,13 @@ use crate::tpm2::Attest;
 
 /// More findings of one kind for one list than this say nothing new.
 const MAX_OF_A_KIND: usize = 32;
+
+/// How many lines are tried, in all containers' lists together, to tell how they were altered
+/// and whose they are: about a second.
+const MAX_STEPS: usize = 1_000_000;
+
+/// Why what follows known lines does not suffice.
+const JUDGED_OTHERWISE: &str = "what is known of it was judged by other expectations";
 
 /// A verdict, and what to keep for the next time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +63,7 @@ pub fn verify(
         verdict: Verdict::default(),
         lines: BTreeMap::new(),
         rebooted: false,
+        steps: MAX_STEPS,
         several: subjects::several(evidence, &expect.containers),
         met: BTreeSet::new(),
         strangers: HashSet::new(),
@@ -83,6 +91,8 @@ struct Case<'a> {
     lines: BTreeMap<Log, u64>,
     /// Whether the lists begin anew since `seen`.
     rebooted: bool,
+    /// Of [`MAX_STEPS`], those that are left.
+    steps: usize,
     /// Ids that stand for more than one list.
     several: HashSet<&'a str>,
     /// Which of the expected containers have a list here.
@@ -98,6 +108,22 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// What is known of this boot's lists, where the next lines can be checked from there.
+    fn known(&self) -> Option<&'a Seen> {
+        let same = |seen: &&Seen| seen.was_judged_by(self.expect.judged_by.as_ref());
+        self.seen.filter(|_| !self.rebooted).filter(same)
+    }
+
+    /// A part of a list begins where nothing that could be built upon ends.
+    fn gap(&mut self, question: Question, log: Log, first: u64, known: u64) {
+        let was_seen = self.seen.is_some() && !self.rebooted;
+        if was_seen && self.known().is_none() {
+            self.not_checked(question, JUDGED_OTHERWISE);
+        } else {
+            self.verdict.find(&question, Finding::LogGap { log, first, known });
+        }
+    }
+
     fn not_checked(&mut self, question: Question, why: &'static str) {
         self.verdict.answer(question, Answer::NotChecked(why));
     }
@@ -108,7 +134,9 @@ impl<'a> Case<'a> {
         let anchors = self.anchors(attest);
         self.kernel(attest, host.as_ref());
         self.host_programs(host.as_ref());
-        Seen { clock: attest.clock, host: host.map(|host| host.replay), anchors }
+        let (host, boot) = host.map(|host| (host.replay, host.boot)).unzip();
+        let judged_by = self.expect.judged_by;
+        Seen { clock: attest.clock, judged_by, host, boot: boot.unwrap_or_default(), anchors }
     }
 
     /// Findings of one kind, but no more of them than a person reads.

@@ -59,7 +59,8 @@ impl Case<'_> {
     fn endorsement(&mut self, now: u64) {
         let question = Question::Endorsement;
         let Some(roots) = &self.expect.ek_roots else {
-            let enrolled = self.expect.ak_name.is_some();
+            let enrolled =
+                self.expect.enrolled && self.verdict.has_passed(&Question::AttestationKey);
             return self.verdict.answer(
                 question,
                 match enrolled {

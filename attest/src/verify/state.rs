@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use lacre_types::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Aggregate, Audited, Keeper};
@@ -13,12 +14,39 @@ use crate::tpm2::Clock;
 pub struct Seen {
     /// The TPM's clock and counters.
     pub clock: Clock,
+    /// By what the lines were judged ([`super::Expectations::judged_by`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<Digest>,
     /// The host's list, as far as the TPM vouched for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Replay>,
+    /// What that list told of the boot.
+    #[serde(default)]
+    pub boot: SeenBoot,
     /// Each keeper's lists.
     #[serde(default)]
     pub anchors: BTreeMap<Keeper, SeenAnchor>,
+}
+
+impl Seen {
+    /// Whether lines that it knows were judged by what that stands for, so that they need
+    /// not be shown again.
+    #[must_use]
+    pub fn was_judged_by(&self, judged_by: Option<&Digest>) -> bool {
+        judged_by.is_some() && self.judged_by.as_ref() == judged_by
+    }
+}
+
+/// What the host's list told of the boot, as far as the TPM vouched for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeenBoot {
+    /// What its first line says that the PCRs of the boot were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_aggregate: Option<Digest>,
+    /// The version that the kernel measured of itself, escaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// What is kept of one keeper's lists.

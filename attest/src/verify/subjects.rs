@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::state::name;
 use super::verdict::{ListName, Question};
 use super::{Case, ExpectedContainer, Finding, Log};
-use crate::container::{Audited, Key};
+use crate::container::{Audited, Keeper, Key};
 use crate::evidence::{AnchorPart, ContainerPart, Evidence};
 
 /// A list under verification.
@@ -53,7 +53,7 @@ impl<'a> Case<'a> {
     /// the creation is that one's; any other is each one's that names its id alone.
     pub(super) fn subjects(&mut self, part: &'a AnchorPart) -> Vec<Subject<'a>> {
         let expect = self.expect;
-        let seen = self.seen.filter(|_| !self.rebooted && part.first > 0);
+        let seen = self.known().filter(|_| part.first > 0);
         let seen = seen.and_then(|seen| seen.anchors.get(&part.keeper));
         let mut by: HashMap<(&str, Option<u64>), Vec<usize>> = HashMap::new();
         for (at, expected) in expect.containers.iter().enumerate() {
@@ -122,8 +122,9 @@ impl<'a> Case<'a> {
             }
             let named = self.list_name(&expected.id, expected.seq);
             let log = Log::Container(named.clone());
-            let stranger = self.strangers.iter().any(|(keeper, id)| {
-                *id == expected.id && expected.keeper.is_none_or(|must| must == *keeper)
+            let stranger = [Keeper::Kernel, Keeper::Shim].into_iter().any(|keeper| {
+                expected.keeper.is_none_or(|must| must == keeper)
+                    && self.strangers.contains(&(keeper, expected.id.as_str()))
             });
             let finding = match stranger && expected.seq.is_some() {
                 true => Finding::LogOfAnotherContainer { log, whose: None },

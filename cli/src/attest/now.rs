@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use lacre_attest::evidence::Evidence;
-use lacre_attest::expect::Hex;
+use lacre_attest::expect::{Expected, Hex};
+use lacre_attest::verify::Given;
 
 use super::Against;
 use crate::exit::Exit;
@@ -34,9 +35,11 @@ pub(super) fn run(args: &Now) -> anyhow::Result<Exit> {
         bail!("the kernel gives too few random bytes");
     }
     let nonce = Hex(nonce.to_vec());
+    let files = args.against.files()?;
     let agent = args.agent.clone().unwrap_or_else(beside);
     let quoted = Command::new(&agent)
-        .args(["quote", "--nonce", &nonce.to_string()])
+        .args(["quote", "--with-secrets", "--nonce", &nonce.to_string()])
+        .args(selection(&files))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -44,13 +47,28 @@ pub(super) fn run(args: &Now) -> anyhow::Result<Exit> {
     if !quoted.status.success() {
         bail!("{} gave no evidence", agent.display());
     }
-    let evidence = Evidence::parse(&quoted.stdout)
-        .with_context(|| format!("cannot use what {} gave", agent.display()))?;
+    let unusable = || format!("cannot use what {} gave", agent.display());
+    // Two lines: the evidence, and the secrets, which are kept nowhere.
+    let mut lines = quoted.stdout.splitn(2, |byte| *byte == b'\n');
+    let text = lines.next().unwrap_or_default();
+    let evidence = Evidence::parse(text).with_context(unusable)?;
+    let given: Vec<Given> =
+        serde_json::from_slice(lines.next().unwrap_or_default()).with_context(unusable)?;
     if let Some(path) = &args.save {
-        std::fs::write(path, &quoted.stdout)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    args.against.hold(&evidence, Some(&nonce))
+    args.against.hold(&files, &evidence, Some(&nonce), given)
+}
+
+/// What the quote must be over, where the file says it. The agent's own choice has the PCRs
+/// of containers' lists, too.
+fn selection(files: &Expected) -> Vec<String> {
+    let mut args = vec!["--bank".to_owned(), files.bank().to_string()];
+    if let Some(pcrs) = files.pcrs() {
+        let pcrs: Vec<String> = pcrs.iter().map(ToString::to_string).collect();
+        args.extend(["--pcrs".to_owned(), pcrs.join(",")]);
+    }
+    args
 }
 
 /// Where this program is, else on `PATH`.

@@ -1,13 +1,12 @@
 //! All nodes: what is wanted of each, and what is thought of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lacre_attest::container::Secret;
 use lacre_attest::enrol::{Challenge, NodeState};
 use lacre_attest::evidence::Evidence;
-use lacre_attest::verify::{ExpectedContainer, verify};
+use lacre_attest::verify::{Given, verify};
 use lacre_proto::attest::Node;
 use slog::{Logger, info, warn};
 use tokio::sync::{Semaphore, watch};
@@ -29,38 +28,6 @@ pub(super) const ROOM: usize = 512;
 
 /// Seconds after which a node that had no evidence is asked again, if its interval is longer.
 const AGAIN: u64 = 60;
-
-/// The secret of a container's list, as the node gives it.
-#[derive(Debug)]
-pub(super) struct Given {
-    /// The container's id.
-    pub(super) id: String,
-    /// The number of its creation, where the node tells it.
-    pub(super) seq: Option<u64>,
-    /// The secret.
-    pub(super) secret: Secret,
-}
-
-/// Adds the lists that nothing was written of; of a container that came back under a name
-/// that something was written of, that is asked of each.
-fn add(expected: &mut Vec<ExpectedContainer<'_>>, given: Vec<Given>) {
-    let written: BTreeMap<String, ExpectedContainer<'_>> =
-        expected.iter().map(|written| (written.id.clone(), written.clone())).collect();
-    let mut known = BTreeSet::new();
-    for Given { id, seq, secret } in given {
-        let same = written.get(&id);
-        // Without a number there is one secret for all lists of that id.
-        let new = same.is_none_or(|same| {
-            seq.is_some() && same.seq != seq && (same.seq.is_some() || same.secret != secret)
-        });
-        if !new || !known.insert((id.clone(), seq)) {
-            continue;
-        }
-        let keeper = same.and_then(|same| same.keeper);
-        let baseline = same.and_then(|same| same.baseline);
-        expected.push(ExpectedContainer { id, secret, seq, keeper, baseline });
-    }
-}
 
 /// What is wanted of a node.
 #[derive(Debug)]
@@ -187,7 +154,9 @@ impl Book {
         if first || record.due <= now || record.due - now > longest {
             record.due = now + within;
             let selection = self.config.selection(principal);
-            let challenge = record.known.challenge(nonce, selection, now, within);
+            let judged_by = self.config.expected(principal).judged_by();
+            let known = &mut record.known;
+            let challenge = known.challenge(nonce, selection, Some(&judged_by), now, within);
             return Wanted::Evidence(Box::new(challenge));
         }
         Wanted::Nothing(record.due - now)
@@ -218,12 +187,20 @@ impl Book {
         record.map(drop).ok_or(Refused::Unasked)
     }
 
+    /// What is known of a node, with the challenge that it answers now. There is none from
+    /// then on: what it shows is verified once, however often it shows it.
+    fn answered(&self, principal: &str) -> Result<NodeState, Refused> {
+        let mut nodes = self.nodes();
+        let record = nodes.get_mut(principal).ok_or(Refused::Unasked)?;
+        let challenge = record.known.challenge.take().ok_or(Refused::Unasked)?;
+        Ok(NodeState { challenge: Some(challenge), ..record.known.clone() })
+    }
+
     /// Verifies evidence that began to arrive then. Takes a processor for its time.
     fn judge(&self, principal: &str, upload: Upload, secrets: Vec<Given>) -> Result<Node, Refused> {
         // Its room is taken for as long as what was read from it is there.
         let Upload { bytes, room: _room, arrived, .. } = upload;
-        let known = self.nodes().get(principal).map(|record| record.known.clone());
-        let known = known.filter(|known| known.challenge.is_some()).ok_or(Refused::Unasked)?;
+        let known = self.answered(principal)?;
         let evidence = match Evidence::parse(&bytes) {
             Ok(evidence) => evidence,
             Err(error) => {
@@ -236,14 +213,16 @@ impl Book {
         let mut expect = expected.expectations(None, &[]);
         expect.nonce.clone_from(&known.challenge);
         expect.ak_name = Some(known.ak_name.to_vec());
+        expect.enrolled = true;
         // Asked when it enrolled; a TPM without a certificate may have been let in.
         expect.ek_roots = None;
         expect.selection = self.config.selection(principal);
-        add(&mut expect.containers, secrets);
+        expect.add(secrets);
         let verified = verify(&evidence, &expect, known.seen.as_ref(), arrived);
         let noted = self.change(principal, |record| {
-            // Another challenge, or none: this one was answered, or is void.
-            if record.known.challenge != known.challenge {
+            // Another challenge, or another key: this one is void.
+            let same = record.known.ak_name == known.ak_name;
+            if record.known.challenge.is_some() || !same {
                 return Err(Refused::Unasked);
             }
             let now = now();

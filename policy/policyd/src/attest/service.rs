@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use lacre_attest::container::Secret;
 use lacre_attest::enrol::{Activated, Enrol, Pending};
 use lacre_attest::tpm2::Public;
+use lacre_attest::verify::Given;
 use lacre_proto::attest::{
     ActivateRequest, ActivateResponse, Attestation, ChallengeRequest, ChallengeResponse,
     DeclineRequest, DeclineResponse, EnrolRequest, EnrolResponse, ForgetRequest, ForgetResponse,
@@ -21,7 +22,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
-use super::book::{Book, Given, Refused, Wanted};
+use super::book::{Book, Refused, Wanted};
 use super::record::{State, Told, now};
 use super::upload::Uploading;
 use crate::server::Server;

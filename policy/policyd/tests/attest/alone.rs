@@ -9,7 +9,7 @@ use crate::node::{Node, program};
 
 #[test]
 fn a_node_verifies_itself() {
-    let node = Node::new();
+    let mut node = Node::new();
     let expect = node.at("expect.yaml");
     let [root, _] = node.swtpm.authorities();
     fs::write(node.at("maker.der"), root).unwrap();
@@ -17,9 +17,10 @@ fn a_node_verifies_itself() {
     let keys = String::from_utf8(key.unwrap().stdout).unwrap();
     let ak = keys.lines().find(|line| line.starts_with("attestationKey: ")).unwrap();
     fs::write(&expect, format!("{ak}\nmakers: [maker.der]\nwaive: [{WAIVED}]\n")).unwrap();
+    let environment = node.environment();
     let lacre = |expect: &Path| {
         let mut command = Command::new(program("lacre"));
-        command.args(["attest", "--expect"]).arg(expect).envs(node.environment());
+        command.args(["attest", "--expect"]).arg(expect).envs(environment.clone());
         command.output().unwrap()
     };
     let good = lacre(&expect);
@@ -29,6 +30,28 @@ fn a_node_verifies_itself() {
     for _ in 0..3 {
         assert_eq!(lacre(&expect).status.code(), Some(0));
     }
+    // What runs now is checked by the secrets that the node has, which are kept nowhere.
+    node.run("web", "/bin/app");
+    let saved = node.at("saved.json");
+    let mut command = Command::new(program("lacre"));
+    command.args(["attest", "--expect"]).arg(&expect).arg("--save").arg(&saved);
+    let running = command.envs(node.environment()).output().unwrap();
+    assert_eq!(running.status.code(), Some(0), "{running:?}");
+    assert!(String::from_utf8_lossy(&running.stdout).contains("container-list:web"));
+    let saved = fs::read_to_string(saved).unwrap();
+    assert!(!saved.contains(&"07".repeat(32)) && saved.ends_with('}'), "{saved}");
+    // The quote is over what the file asks for.
+    let text = fs::read_to_string(&expect).unwrap();
+    fs::write(&expect, format!("{text}pcrs: [0, 10, 12, 14]\n")).unwrap();
+    let others = lacre(&expect);
+    assert_eq!(others.status.code(), Some(0), "{others:?}");
+    assert!(String::from_utf8_lossy(&others.stdout).contains("sha256:0,10,12,14"), "{others:?}");
+    // This host's list is not in that bank.
+    fs::write(&expect, format!("{text}bank: sha384\n")).unwrap();
+    let bank = String::from_utf8(lacre(&expect).stdout).unwrap();
+    assert!(bank.contains("sha384:0,1,2,3,4,5,6,7,8,9,10"), "{bank}");
+    assert!(!bank.contains("SELECTION_OTHER"), "{bank}");
+    fs::write(&expect, text).unwrap();
     fs::write(node.list(), "").unwrap();
     let bad = lacre(&expect);
     assert_eq!(bad.status.code(), Some(1), "{bad:?}");

@@ -14,7 +14,8 @@ use crate::node::{Agent, Node, program};
 use crate::support::{self, Ca, Policyd, Said, container, flags, over};
 
 /// What can't be known of a simulated node.
-pub(crate) const WAIVED: &str = "boot-aggregate, kernel, host-programs, container-baseline";
+pub(crate) const WAIVED: &str =
+    "boot-aggregate, boot-log, kernel, host-programs, container-baseline";
 
 /// Asks a server over a connection of its own.
 pub(crate) fn asking<T>(to: &Connector, ask: impl AsyncFnOnce(AttestationClient) -> T) -> T {

@@ -39,3 +39,17 @@ fn evidence_is_wanted_although_the_clock_was_set_back() {
     book.nodes().get_mut("tls:a").unwrap().due += 300;
     assert!(matches!(wanted(), Wanted::Evidence(_)), "a time that was never set");
 }
+
+#[test]
+fn a_challenge_is_answered_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = book(dir.path());
+    book.enrol("uid:0", known(2)).unwrap();
+    assert!(matches!(book.answered("uid:0"), Err(Refused::Unasked)));
+    let ak = known(2).ak_name;
+    let wanted = book.wanted("uid:0", Some(&ak), true, [7; 32]);
+    assert!(matches!(wanted, Wanted::Evidence(_)));
+    let answered = book.answered("uid:0").unwrap();
+    assert_eq!(*answered.challenge.unwrap().value, [7; 32]);
+    assert!(matches!(book.answered("uid:0"), Err(Refused::Unasked)));
+}
