@@ -120,6 +120,9 @@ struct Session<'a> {
     delivered: Delivered,
     /// The version that the server said it has.
     version: RefCell<String>,
+    /// The registration and the server's version that each container's answer was acted upon
+    /// for: a connection that comes again says the same again.
+    answered: RefCell<BTreeMap<(String, String), (u64, String)>>,
 }
 
 impl<'a> Session<'a> {
@@ -131,6 +134,7 @@ impl<'a> Session<'a> {
             look: Instant::now(),
             delivered: Delivered::default(),
             version: RefCell::default(),
+            answered: RefCell::default(),
         }
     }
 

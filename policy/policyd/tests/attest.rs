@@ -640,6 +640,36 @@ fn reports_of_a_node_that_is_not_trusted_wait_where_they_are_refused() {
     reporter.stop(LONG);
 }
 
+/// Each refusal ends the connection, and the next one begins with registering: what the
+/// server answers to that is done once.
+#[test]
+fn what_the_policy_says_of_tampering_is_done_once_where_reports_are_refused() {
+    let node = Node::new();
+    let server = Server::start(&node, "interval: 3600\nreports: refuse\n", false);
+    let agent = node.agent(&server.args(), &[]);
+    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let (reporter, answers) = server.reporter();
+    let whole = fs::read(node.list()).unwrap();
+    fs::write(node.list(), &whole[..whole.len() - 5]).unwrap();
+    assert_eq!(server.attest(&agent), "untrusted");
+    assert_eq!(answers.recv_timeout(LONG).unwrap(), (0, Action::Pause, true));
+    reporter.report(record("c", "/waits", Action::Skip)).unwrap();
+    let before = reporter.counters().connected;
+    until("three connections", || reporter.counters().connected >= before + 3);
+    assert_eq!(answers.try_iter().collect::<Vec<_>>(), [], "once is enough");
+
+    // Tampered with once more, it is another time.
+    fs::write(node.list(), &whole).unwrap();
+    assert!(server.lacre(&["forget", "node-1"]).status.success());
+    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    until("the report", || server.trusts().len() == 1);
+    fs::write(node.list(), &whole[..whole.len() - 5]).unwrap();
+    assert_eq!(server.attest(&agent), "untrusted");
+    let pause = (0, Action::Pause, true);
+    until("the answer", || answers.try_iter().any(|answer| answer == pause));
+    reporter.stop(LONG);
+}
+
 #[test]
 fn what_is_no_enrolment_and_no_evidence_is_refused() {
     let node = Node::new();

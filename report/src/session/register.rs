@@ -28,6 +28,7 @@ impl Session<'_> {
         told: &mut BTreeMap<(String, String), Told>,
     ) -> Result<(), SessionError> {
         let wanted = self.shared.containers().clone();
+        self.answered.borrow_mut().retain(|key, _| wanted.contains_key(key));
         let gone: Vec<_> = told.keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
         for key in gone {
             let (namespace, id) = key.clone();
@@ -53,7 +54,11 @@ impl Session<'_> {
             {
                 Ok(mut answer) => {
                     if let Some(said) = answer.answer.take() {
-                        hand_over(self.shared, said);
+                        let now = (change, answer.version.clone());
+                        let before = self.answered.borrow_mut().insert(key.clone(), now.clone());
+                        if before.is_none_or(|before| before != now) {
+                            hand_over(self.shared, said);
+                        }
                     }
                     let policy =
                         StoredPolicy { version: answer.version, effective: answer.effective };
