@@ -107,11 +107,23 @@ impl Node {
 
     /// Adds a file to the host's list.
     pub fn measure(&mut self, digest: &Digest, name: &str) {
-        let data = write::ima_ng(digest, name.as_bytes());
-        let logged = pcr::hash(Algorithm::Sha1, &[&data]);
-        self.host.extend(write::binary(10, logged.as_bytes(), b"ima-ng", &data));
+        self.line(b"ima-ng", &write::ima_ng(digest, name.as_bytes()));
+    }
+
+    /// Adds to the host's list what the kernel says of itself.
+    pub fn measure_buffer(&mut self, name: &str, buffer: &[u8]) {
+        let digest = pcr::hash(Algorithm::Sha256, &[buffer]);
+        let mut data = write::ima_ng(&digest, name.as_bytes());
+        data.extend(u32::try_from(buffer.len()).unwrap().to_le_bytes());
+        data.extend(buffer);
+        self.line(b"ima-buf", &data);
+    }
+
+    fn line(&mut self, template: &[u8], data: &[u8]) {
+        let logged = pcr::hash(Algorithm::Sha1, &[data]);
+        self.host.extend(write::binary(10, logged.as_bytes(), template, data));
         self.host_lines += 1;
-        self.extend(10, &pcr::hash(Algorithm::Sha256, &[&data]));
+        self.extend(10, &pcr::hash(Algorithm::Sha256, &[data]));
     }
 
     /// Makes a container.

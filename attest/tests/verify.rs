@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::evidence::{Evidence, EvidenceError};
+use lacre_attest::pcr;
 use lacre_attest::testing::Node;
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
@@ -430,6 +431,40 @@ fn the_next_time_costs_only_the_new_lines() {
     // A list that went back behind what is known is not the one that was seen.
     let verified = check(&old, &expect, next.seen.as_ref());
     assert!(names(&verified).contains("CLOCK_WENT_BACK"), "{:?}", names(&verified));
+}
+
+/// Evidence that leaves out the host's lines that are known.
+fn left_out(node: &Node, known: u64) -> Evidence {
+    let mut evidence = node.evidence(b"fresh");
+    let part = evidence.host.as_mut().unwrap();
+    let lines = entries(&part.data, part.digests);
+    part.data = lines.into_iter().skip(known as usize).flatten().collect::<Vec<_>>().into();
+    part.first = known;
+    evidence
+}
+
+#[test]
+fn what_a_list_begins_with_is_known_the_next_time() {
+    let (mut node, world) = (node(), world());
+    node.measure_buffer("kernel_version", b"6.12.0");
+    let mut expect = world.expect(&node);
+    let parts: Vec<_> = (0..=9).map(|index| node.pcrs[&index]).collect();
+    let parts: Vec<&[u8]> = parts.iter().map(Digest::as_bytes).collect();
+    let policy = expect.kernel.as_mut().unwrap();
+    policy.boot_aggregate = vec![pcr::hash(Algorithm::Sha256, &parts)];
+    policy.versions = vec!["6.12.0".to_owned()];
+    let mut seen = None;
+    for known in [0, 5, 5] {
+        node.clock.clock += 10;
+        let next = check(&left_out(&node, known), &expect, seen.as_ref());
+        assert_eq!(next.verdict.conclusion(), Conclusion::Trusted, "{:#?}", next.verdict);
+        seen = next.seen;
+    }
+    // Of another kernel, it is another, though the line is known.
+    let other = [digest(5)].to_vec();
+    expect.kernel.as_mut().unwrap().boot_aggregate = other;
+    let verified = check(&left_out(&node, 5), &expect, seen.as_ref());
+    assert_eq!(names(&verified), BTreeSet::from(["KERNEL"]));
 }
 
 #[test]

@@ -83,7 +83,11 @@ impl Case<'_> {
         };
         let seen = format!("{} lines, PCR {index} {bank}{violations}", replay.lines);
         self.passed(question, seen);
-        let (boot_aggregate, version) = (lines.boot_aggregate, lines.version);
+        // What was said in lines that are known already, and of this boot.
+        let known = self.seen.filter(|_| part.first > 0);
+        let boot_aggregate =
+            lines.boot_aggregate.or_else(|| known.and_then(|seen| seen.boot_aggregate));
+        let version = lines.version.or_else(|| known.and_then(|seen| seen.version.clone()));
         Some(HostList { replay, anchored, boot_aggregate, version })
     }
 

@@ -97,7 +97,10 @@ impl<'a> Case<'a> {
         let anchors = self.anchors(attest);
         self.kernel(attest, host.as_ref());
         self.host_programs(host.as_ref());
-        Seen { clock: attest.clock, host: host.map(|host| host.replay), anchors }
+        let boot_aggregate = host.as_ref().and_then(|host| host.boot_aggregate);
+        let (replay, version) = host.map(|host| (host.replay, host.version)).unzip();
+        let version = version.flatten();
+        Seen { clock: attest.clock, host: replay, boot_aggregate, version, anchors }
     }
 
     /// Findings of one kind, but no more of them than a person reads.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use lacre_types::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Aggregate, Audited, Keeper};
@@ -16,6 +17,12 @@ pub struct Seen {
     /// The host's list, as far as the TPM vouched for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Replay>,
+    /// The list's `boot_aggregate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_aggregate: Option<Digest>,
+    /// The version that the kernel measured of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Each keeper's lists.
     #[serde(default)]
     pub anchors: BTreeMap<Keeper, SeenAnchor>,
