@@ -604,6 +604,21 @@ fn lines_newer_than_the_quote_are_left_out() {
 }
 
 #[test]
+fn a_kernel_s_version_counts_only_where_the_tpm_vouches_for_it() {
+    let (mut node, world) = (node(), world());
+    node.measure_buffer("kernel_version", b"6.1.0");
+    let quoted = node.evidence(b"fresh");
+    node.measure_buffer("kernel_version", b"6.12.0");
+    let mut evidence = node.evidence(b"fresh");
+    evidence.quote = quoted.quote;
+    evidence.pcrs = quoted.pcrs;
+    let mut expect = world.expect(&node);
+    expect.kernel.as_mut().unwrap().versions = vec!["6.12.0".to_owned()];
+    let verified = check(&evidence, &expect, None);
+    assert_eq!(names(&verified), BTreeSet::from(["KERNEL", "UNANCHORED"]));
+}
+
+#[test]
 fn the_kernel_must_be_one_of_the_allowed() {
     let (node, world) = (node(), world());
     let evidence = node.evidence(b"fresh");

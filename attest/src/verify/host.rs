@@ -236,7 +236,7 @@ fn replay(part: &ListPart, start: &Replay, quoted: &Digest, index: u32) -> Resul
         reached: agrees(start).then(|| (start.clone(), 0)),
         end: start.clone(),
     };
-    let mut at = 0;
+    let (mut at, mut version) = (0, None);
     let mut stream = Stream::new(part.form, part.digests);
     stream.feed(&part.data, |line, entry| {
         let number = part.first + line;
@@ -254,12 +254,13 @@ fn replay(part: &ListPart, start: &Replay, quoted: &Digest, index: u32) -> Resul
             }
             Some(b"kernel_version") if entry.buffer().is_some() => {
                 let text = entry.buffer().unwrap_or_default();
-                lines.version = Some(escape(text.strip_suffix(b"\0").unwrap_or(text)));
+                version = Some(escape(text.strip_suffix(b"\0").unwrap_or(text)));
             }
             _ => {}
         }
         if agrees(&replay) {
             lines.reached = Some((replay.clone(), at));
+            lines.version.clone_from(&version);
         }
     })?;
     stream.finish()?;
