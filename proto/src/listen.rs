@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,8 +107,8 @@ pub enum BindError {
 }
 
 impl Bound {
-    /// Binds a unix socket, in place of one that nobody serves any more. Root and this
-    /// process's own user may connect, and `users`.
+    /// Binds a unix socket, in place of one that nobody serves any more, and makes its folder
+    /// if there is none. Root and this process's own user may connect, and `users`.
     ///
     /// # Errors
     /// When somebody serves there, or the kernel refuses.
@@ -126,6 +126,10 @@ impl Bound {
                 _ => return Err(BindError::Taken(path.to_owned())),
             }
         }
+        // /run is empty after a boot. The mode is the shim's, for its own there.
+        let mut folder = std::fs::DirBuilder::new();
+        folder.recursive(true).mode(0o711);
+        path.parent().map_or(Ok(()), |parent| folder.create(parent)).map_err(io)?;
         let listener = UnixListener::bind(path).map_err(io)?;
         // With other users named, SO_PEERCRED alone keeps the rest out.
         let mode = if users.is_empty() { 0o600 } else { 0o666 };

@@ -18,7 +18,7 @@ use super::ima::IMA;
 const NONCE: [u8; 4] = [0x5e, 0xa1, 0xed, 0x01];
 const AGENT: &str = "LACRE_ATTESTD_STATE=/tmp/attestd LACRE_EVIDENCE= /lacre/bin/lacre-attestd";
 /// What the host's own trust is about.
-const PROGRAMS: [&str; 4] = [
+pub(crate) const PROGRAMS: [&str; 4] = [
     "/opt/1.6/containerd",
     "/opt/1.6/containerd-shim-runc-v2",
     "/opt/runc/runc",

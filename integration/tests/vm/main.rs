@@ -8,6 +8,7 @@ mod attested;
 mod container_ima;
 mod guest_faults;
 mod ima;
+mod served;
 mod source_ima;
 
 use anyhow::{Context, Result};
@@ -40,6 +41,12 @@ fn shim(id: &str) -> String {
                 tr '\\0' ' ' <$p/cmdline | grep -q -e '-id {id} ' && echo ${{p#/proc/}}
         done; true)"
     )
+}
+
+/// Waits until containerd says so.
+fn becomes(guest: &mut Guest, id: &str, state: &str) -> Result<()> {
+    let until = format!("until ctr tasks ls | grep -q '^{id} .*{state}'; do usleep 50000; done");
+    guest.run_with("mode: audit\n", &until).map(drop)
 }
 
 /// The four of the demonstration.

@@ -7,7 +7,7 @@ use lacre_integration::vm::{Guest, Kernel, shared};
 use serde_json::Value;
 
 use super::ima::IMA;
-use super::{case_with, shim};
+use super::{becomes, case_with, shim};
 
 const ENFORCE: &str = "mode: enforce\nsources: [ima]\n";
 const AUDIT: &str = "mode: audit\nsources: [ima]\n";
@@ -17,12 +17,6 @@ const DEBIAN: &str = "lacre.test/debian:12";
 fn run(guest: &mut Guest, config: &str, image: &str, id: &str, inside: &str) -> Result<()> {
     let run = "ctr run --detach --null-io --runtime io.containerd.lacre.v1";
     guest.run_with(config, &format!("{run} {image} {id} sh -c '{inside}'")).map(drop)
-}
-
-/// Waits until containerd says so.
-fn becomes(guest: &mut Guest, id: &str, state: &str) -> Result<()> {
-    let until = format!("until ctr tasks ls | grep -q '^{id} .*{state}'; do usleep 50000; done");
-    guest.run_with(AUDIT, &until).map(drop)
 }
 
 fn remove(guest: &mut Guest, id: &str) -> Result<()> {

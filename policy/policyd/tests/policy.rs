@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -172,4 +173,16 @@ fn sigterm_ends_it_and_takes_the_socket_away() {
     assert!(server.wait().success());
     assert!(!dir.path().join("policyd.sock").exists());
     drop(reporter);
+}
+
+/// `/run` is empty after a boot, and the server may be the first of lacre to start.
+#[test]
+fn the_socket_s_folder_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("run/lacre/policyd.sock");
+    let listen = format!("unix://{}", socket.display());
+    let _server = Policyd::start(dir.path(), &["--listen".to_owned(), listen]);
+    let folder = socket.parent().unwrap().metadata().unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o711, "as the shim makes it");
+    assert!(socket.exists());
 }
