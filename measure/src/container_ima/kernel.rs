@@ -86,15 +86,11 @@ impl Containers {
         id: &str,
         init: u32,
         secret: &Secret,
-        limit: Option<u32>,
     ) -> Result<List, SourceError> {
         let init =
             Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
         let mut line = format!("id={id} pidfd={} secret=", init.as_fd().as_raw_fd());
         line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
-        if let Some(limit) = limit {
-            line.push_str(&format!(" limit={limit}"));
-        }
         self.create_after_predecessor(id, &line)
             .map_err(|why| failed(format!("making the list of {id}"), why))?;
         List::open(&self.folder.join(id)).map_err(|why| {

@@ -27,9 +27,9 @@ use crate::ima::line;
 use crate::reader::Reader;
 use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
 use kernel::{Containers, List};
+use secret::SecretFile;
 
-pub use kernel::{NameError, list_id};
-pub use secret::SecretFile;
+pub use kernel::list_id;
 
 /// Where the kernel shows the lists.
 const FOLDER: &str = "/sys/kernel/security/ima/containers";
@@ -43,15 +43,13 @@ pub struct Options {
     pub folder: PathBuf,
     /// Where the containers' secrets are kept, for whoever verifies them: root's alone.
     pub secrets: PathBuf,
-    /// What one list may take, in MiB; `None` for the kernel's own bound.
-    pub limit: Option<u32>,
 }
 
 impl Options {
     /// As the kernel has it, with the secrets below `state`.
     #[must_use]
     pub fn below(state: &std::path::Path) -> Self {
-        Self { folder: FOLDER.into(), secrets: state.join("secrets"), limit: None }
+        Self { folder: FOLDER.into(), secrets: state.join("secrets") }
     }
 }
 
@@ -67,14 +65,6 @@ pub struct ContainerImaArmed {
 
 fn failed(doing: String, source: io::Error) -> SourceError {
     SourceError::Failed { source_name: Source::ContainerIma, doing, source }
-}
-
-/// Whether this node offers what `container-ima` needs.
-///
-/// # Errors
-/// What is missing, and how to have it.
-pub fn probe(options: &Options) -> Result<(), SourceError> {
-    Containers::at(&options.folder).map(drop)
 }
 
 /// Makes the container's list, and follows it. Its init waits to be started.
@@ -97,7 +87,7 @@ pub fn arm(
     let secret = SecretFile::make(&options.secrets, &id).map_err(|why| {
         failed(format!("keeping the secret of {id} in {}", options.secrets.display()), why)
     })?;
-    let list = containers.create(&id, target.init_pid, secret.secret(), options.limit)?;
+    let list = containers.create(&id, target.init_pid, secret.secret())?;
     let doing = |why| failed("starting the reader of the list".to_owned(), why);
     let watch = Watch { judge, known: Arc::clone(&target.known), list };
     match Reader::start("container-ima", move |woken| watch.run(&woken)) {
