@@ -13,7 +13,9 @@ use lacre_attest::container::Secret;
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::expect::{ExpectError, certificates, secret};
-use lacre_attest::tpm::{AttestationKey, CollectError, KeyKind, Places, Tpm, TpmError, collect};
+use lacre_attest::tpm::{
+    AttestationKey, CollectError, KeyKind, Places, Tpm, TpmError, collect, seq,
+};
 use lacre_attest::tpm2::Public;
 
 use crate::anchor::{AnchorError, Shims};
@@ -275,10 +277,12 @@ impl Node {
         let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &lists)
             .map_err(NodeError::Collect)?;
         let ids = evidence.anchors.iter().flat_map(|anchor| &anchor.containers);
-        // A secret that is not there is one that the verifier says is missing.
+        // A secret that is not there is one that the verifier says is missing; so is that of a
+        // container that has come again since its list was read.
         let given = ids.filter_map(|container| {
-            let file = self.args.secrets.join(&container.id);
-            Some((container.id.clone(), secret(&file).ok()?))
+            let secret = secret(&self.args.secrets.join(&container.id)).ok()?;
+            let now = seq(&self.args.ima.join("containers").join(&container.id));
+            (now == Some(container.seq)).then(|| (container.id.clone(), secret))
         });
         secrets.extend(given.filter(|(id, _)| lists.iter().all(|list| list.0 != *id)));
         Ok(Shown { evidence, secrets })

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::failed;
+use super::secret::Earlier;
 use crate::SourceError;
 use crate::process::Held;
 
@@ -80,18 +81,20 @@ impl Containers {
         }
     }
 
-    /// Makes the list of the container whose first process waits to be started.
+    /// Makes the list of the container whose first process waits to be started, after an
+    /// `earlier` one of that name.
     pub(super) fn create(
         &self,
         id: &str,
         init: u32,
         secret: &Secret,
+        earlier: &Earlier,
     ) -> Result<List, SourceError> {
         let init =
             Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
         let mut line = format!("id={id} pidfd={} secret=", init.as_fd().as_raw_fd());
         line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
-        self.create_after_predecessor(id, &line)
+        self.create_after_predecessor(id, &line, earlier)
             .map_err(|why| failed(format!("making the list of {id}"), why))?;
         List::open(&self.folder.join(id)).map_err(|why| {
             self.release(id);
@@ -101,9 +104,12 @@ impl Containers {
 
     /// A container of that name may have ended a moment ago, or have been left by a shim
     /// that died: its list must be gone before there can be another.
-    fn create_after_predecessor(&self, id: &str, line: &str) -> io::Result<()> {
+    fn create_after_predecessor(&self, id: &str, line: &str, earlier: &Earlier) -> io::Result<()> {
         let begun = Instant::now();
         loop {
+            if !self.folder.join(id).exists() {
+                earlier.remove();
+            }
             match self.write("create", line) {
                 Err(why)
                     if why.kind() == io::ErrorKind::AlreadyExists

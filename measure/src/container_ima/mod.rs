@@ -83,20 +83,25 @@ pub fn arm(
             io::Error::new(io::ErrorKind::InvalidInput, why),
         )
     })?;
-    // Before there is a list: one whose secret nobody has can't be verified.
-    let secret = SecretFile::make(&options.secrets, &id).map_err(|why| {
+    let keeping = |why| {
         failed(format!("keeping the secret of {id} in {}", options.secrets.display()), why)
-    })?;
-    let list = containers.create(&id, target.init_pid, secret.secret())?;
-    let doing = |why| failed("starting the reader of the list".to_owned(), why);
+    };
+    // Before there is a list: one whose secret nobody has can't be verified.
+    let mut secret = SecretFile::make(&options.secrets, &id).map_err(keeping)?;
+    let earlier = secret.earlier();
+    let list = containers.create(&id, target.init_pid, secret.secret(), &earlier)?;
     let watch = Watch { judge, known: Arc::clone(&target.known), list };
-    match Reader::start("container-ima", move |woken| watch.run(&woken)) {
+    let reader = secret.keep().map_err(keeping).and_then(|()| {
+        Reader::start("container-ima", move |woken| watch.run(&woken))
+            .map_err(|why| failed("starting the reader of the list".to_owned(), why))
+    });
+    match reader {
         Ok(reader) => {
             Ok(ContainerImaArmed { reader: Some(reader), containers, id, _secret: secret })
         }
-        Err(why) => {
+        Err(error) => {
             containers.release(&id);
-            Err(doing(why))
+            Err(error)
         }
     }
 }
