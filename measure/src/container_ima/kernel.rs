@@ -11,8 +11,8 @@ use rustix::time::Timespec;
 
 use super::failed;
 use super::secret::Earlier;
-use crate::SourceError;
 use crate::process::Held;
+use crate::{SourceError, ima};
 
 /// What the kernel takes for a name, in bytes (`kernel/INTERFACE.md`, create).
 const NAME_MAX: usize = 200;
@@ -79,6 +79,11 @@ impl Containers {
                 source: Some(why),
             }),
         }
+    }
+
+    /// How many lines the host's list has.
+    pub(super) fn host_lines(&self) -> io::Result<u64> {
+        ima::number(&File::open(self.folder.join("../runtime_measurements_count"))?)
     }
 
     /// Makes the list of the container whose first process waits to be started, after an

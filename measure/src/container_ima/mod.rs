@@ -23,7 +23,7 @@ use lacre_attest::ima::{Form, Stream};
 use lacre_types::{Algorithm, Source};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::ima::line;
+use crate::ima::{self, line};
 use crate::reader::Reader;
 use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
 use kernel::{Containers, List};
@@ -70,22 +70,23 @@ fn failed(doing: String, source: io::Error) -> SourceError {
 /// Makes the container's list, and follows it. Its init waits to be started.
 ///
 /// # Errors
-/// When the kernel keeps no such lists, or a call fails.
+/// When the kernel keeps no such lists, or measures nothing; when a call fails.
 pub fn arm(
     target: &Target,
     judge: Arc<dyn Judge>,
     options: &Options,
 ) -> Result<ContainerImaArmed, SourceError> {
     let containers = Containers::at(&options.folder)?;
+    // Without a policy every container's list stays empty, as if all that it ran were allowed.
+    ima::measures(Source::ContainerIma, containers.host_lines())?;
     let id = list_id(&target.container).map_err(|why| {
         failed(
             "naming the container's list".to_owned(),
             io::Error::new(io::ErrorKind::InvalidInput, why),
         )
     })?;
-    let keeping = |why| {
-        failed(format!("keeping the secret of {id} in {}", options.secrets.display()), why)
-    };
+    let keeping =
+        |why| failed(format!("keeping the secret of {id} in {}", options.secrets.display()), why);
     // Before there is a list: one whose secret nobody has can't be verified.
     let mut secret = SecretFile::make(&options.secrets, &id).map_err(keeping)?;
     let earlier = secret.earlier();
@@ -227,5 +228,27 @@ fn wait(list: &List, woken: &PipeReader) -> io::Result<Woken> {
         } else {
             Woken::Lines
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_measures_nothing_is_told_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("containers");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("create"), "").unwrap();
+        let containers = Containers::at(&folder).unwrap();
+        let measures = |count: &str| {
+            std::fs::write(dir.path().join("runtime_measurements_count"), count).unwrap();
+            ima::measures(Source::ContainerIma, containers.host_lines())
+        };
+        let error = measures("1\n").unwrap_err().to_string();
+        assert!(error.contains("container-ima") && error.contains("policy"), "{error}");
+        assert!(measures("none").is_err());
+        assert!(measures("2\n").is_ok());
     }
 }

@@ -102,11 +102,32 @@ impl List {
 
     /// How many lines it has.
     fn count(&self) -> io::Result<u64> {
-        let mut text = [0; 32];
-        let read = self.count.read_at(&mut text, 0)?;
-        let number =
-            std::str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok());
-        number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the count is no number"))
+        number(&self.count)
+    }
+}
+
+/// What a file of one number says now.
+pub(crate) fn number(file: &File) -> io::Result<u64> {
+    let mut text = [0; 32];
+    let read = file.read_at(&mut text, 0)?;
+    let number = std::str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the count is no number"))
+}
+
+/// Whether the node measures what is executed: its list then has more than the boot's line.
+pub(crate) fn measures(source_name: Source, lines: io::Result<u64>) -> Result<(), SourceError> {
+    match lines {
+        Ok(0 | 1) => Err(SourceError::Unavailable {
+            source_name,
+            needs: "an IMA policy that measures what is executed (docs/sources.md)".to_owned(),
+            source: None,
+        }),
+        Ok(_) => Ok(()),
+        Err(source) => Err(SourceError::Failed {
+            source_name,
+            doing: "reading how long the node's list is".to_owned(),
+            source,
+        }),
     }
 }
 
@@ -115,16 +136,7 @@ impl List {
 /// # Errors
 /// What is missing, and how to have it.
 pub fn probe(options: &Options) -> Result<(), SourceError> {
-    let list = List::open(&options.folder)?;
-    match list.count() {
-        Ok(0 | 1) => Err(SourceError::Unavailable {
-            source_name: Source::Ima,
-            needs: "an IMA policy that measures what is executed (docs/sources.md)".to_owned(),
-            source: None,
-        }),
-        Ok(_) => Ok(()),
-        Err(why) => Err(failed("reading how long the list is".to_owned(), why)),
-    }
+    measures(Source::Ima, List::open(&options.folder)?.count())
 }
 
 /// Follows the host's list from its first line. The container's init waits to be started.
