@@ -156,7 +156,7 @@ pub(super) struct Info {
     pub(super) seq: u64,
     /// How many lines it has written down.
     pub(super) lines: u64,
-    /// How many it has not, for want of room.
+    /// How many it has not.
     pub(super) lost: u64,
     state: String,
 }

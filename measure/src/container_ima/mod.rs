@@ -9,32 +9,26 @@
 //! with poll. Each line is judged once: the descriptor keeps the place, for as long as the
 //! container lives.
 
+mod follow;
 mod kernel;
 mod secret;
 
-use std::io::{self, PipeReader};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use lacre_attest::container::OVERFLOW;
-use lacre_attest::ima::{Form, Stream};
-use lacre_types::{Algorithm, Source};
-use rustix::event::{PollFd, PollFlags, poll};
+use lacre_types::Source;
 
-use crate::ima::{self, line};
-use crate::reader::Reader;
-use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
-use kernel::{Containers, List};
+use crate::reader::{GRACE, Reader};
+use crate::{Armed, Judge, SourceError, Target, ima};
+use follow::Watch;
+use kernel::Containers;
 use secret::SecretFile;
 
 pub use kernel::list_id;
 
 /// Where the kernel shows the lists.
 const FOLDER: &str = "/sys/kernel/security/ima/containers";
-/// What one read takes, in bytes: some 600 lines.
-const READ: usize = 64 << 10;
 
 /// How `container-ima` works on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +85,7 @@ pub fn arm(
     let mut secret = SecretFile::make(&options.secrets, &id).map_err(keeping)?;
     let earlier = secret.earlier();
     let list = containers.create(&id, target.init_pid, secret.secret(), &earlier)?;
-    let watch = Watch { judge, known: Arc::clone(&target.known), list };
+    let watch = Watch { judge, known: Arc::clone(&target.known), list, grace: GRACE, told: false };
     let reader = secret.keep().map_err(keeping).and_then(|()| {
         Reader::start("container-ima", move |woken| watch.run(&woken))
             .map_err(|why| failed("starting the reader of the list".to_owned(), why))
@@ -125,109 +119,6 @@ impl Drop for ContainerImaArmed {
     fn drop(&mut self) {
         self.reader = None;
         self.containers.release(&self.id);
-    }
-}
-
-/// The eyes on one container's list.
-struct Watch {
-    judge: Arc<dyn Judge>,
-    known: Arc<dyn Known>,
-    list: List,
-}
-
-/// Why the reader goes on.
-#[derive(Debug, PartialEq, Eq)]
-enum Woken {
-    /// There are lines.
-    Lines,
-    /// Nobody wants them any longer.
-    Disarmed,
-    /// The list is final, and nobody of us has let go of it.
-    Closed,
-}
-
-impl Watch {
-    fn run(mut self, woken: &PipeReader) {
-        if let Err(loss) = self.follow(woken) {
-            self.judge.lost(Source::ContainerIma, loss);
-        }
-    }
-
-    fn follow(&mut self, woken: &PipeReader) -> Result<(), Loss> {
-        let mut stream = Stream::new(Form::Binary, Algorithm::Sha1);
-        let mut bytes = vec![0; READ];
-        let ended = |doing: &str, why: io::Error| Loss::Ended(format!("{doing}: {why}"));
-        let why = loop {
-            let why = wait(&self.list, woken).map_err(|why| ended("waiting for lines", why))?;
-            self.catch_up(&mut stream, &mut bytes)?;
-            if why != Woken::Lines {
-                break why;
-            }
-        };
-        stream
-            .finish()
-            .map_err(|why| Loss::Ended(format!("the list ends within line {}", why.line)))?;
-        let info = self.list.info().map_err(|why| ended("reading how long the list is", why))?;
-        self.catch_up(&mut stream, &mut bytes)?;
-        if info.lines > stream.lines() {
-            return Err(Loss::Overflow(Some(info.lines - stream.lines())));
-        }
-        if info.lost > 0 {
-            return Err(Loss::Overflow(Some(info.lost)));
-        }
-        if why == Woken::Closed {
-            return Err(Loss::Ended(
-                "somebody else has let go of the container's list; what enters the container \
-                 from now on is in no list of its own"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
-    fn catch_up(&mut self, stream: &mut Stream, bytes: &mut [u8]) -> Result<(), Loss> {
-        loop {
-            let count = match self.list.read(bytes) {
-                Ok(0) => return Ok(()),
-                Ok(count) => count,
-                Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
-                Err(why) => return Err(Loss::Ended(format!("reading the list: {why}"))),
-            };
-            let (judge, known) = (&self.judge, &*self.known);
-            let fed = stream.feed(&bytes[..count], |_, entry| {
-                if entry.name() == Some(OVERFLOW) {
-                    return judge.lost(Source::ContainerIma, Loss::Overflow(None));
-                }
-                let told = line::measurement(entry, Source::ContainerIma, known, SystemTime::now());
-                // It has run: there is nothing to ask about.
-                judge.seen(told, Outcome::Ran);
-            });
-            fed.map_err(|why| Loss::Ended(format!("{why}: {}", why.source)))?;
-        }
-    }
-}
-
-fn wait(list: &List, woken: &PipeReader) -> io::Result<Woken> {
-    let mut fds =
-        [PollFd::new(list, PollFlags::IN), PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN)];
-    loop {
-        match poll(&mut fds, None) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(why) => return Err(why.into()),
-        }
-        let told = fds[0].revents();
-        // It stays readable, or hung up, for good: going on with it would be to spin.
-        if told.intersects(PollFlags::ERR | PollFlags::NVAL) {
-            return Err(io::Error::other("the kernel can't tell of new lines"));
-        }
-        return Ok(if !fds[1].revents().is_empty() {
-            Woken::Disarmed
-        } else if told.contains(PollFlags::HUP) {
-            Woken::Closed
-        } else {
-            Woken::Lines
-        });
     }
 }
 
