@@ -17,8 +17,9 @@ run() {
 }
 # Whether there is an image that the tests would take (integration/src/vm/kernel.rs).
 patched_kernel() {
-    [ -n "${LACRE_KERNEL:-}" ] || kernel/build.sh bpf path >/dev/null 2>&1 || {
-        echo "no patched kernel in the cache: its tests are not run (make kernel FLAVOUR=bpf)"
+    local why
+    [ -n "${LACRE_KERNEL:-}" ] || why=$(kernel/build.sh bpf path 2>&1 >/dev/null) || {
+        echo "the patched kernel's tests are not run: $why"
         return 1
     }
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Builds the kernel with container-IMA: build.sh [base|debug|bpf|uml|debian] [image|deb|path].
 # Prints the path of the image, or of the folder of the packages. With path nothing is
-# built: it prints where the image is, or would be, and fails if it is not there.
+# built, and apt is not asked: it prints where the image of the source that was fetched last
+# is, or would be, and fails if it is not there.
 #
 #   base    config/base.config on allnoconfig: a guest for QEMU
 #   debug   base and config/debug.config: KASAN, kmemleak, lockdep
@@ -36,7 +37,13 @@ fragments() {
 
 patches() { sed "s|^|$here/patches/|" "$here/patches/series"; }
 
-version=$(source_version)
+if [ "$what" = path ]; then
+    # What was built last, though apt may know a newer source by now.
+    version=$(cat "$cache/version" 2>/dev/null) ||
+        die "none was built yet; run make kernel FLAVOUR=$flavour"
+else
+    version=$(source_version)
+fi
 read -ra fragments < <(fragments)
 mapfile -t patches < <(patches)
 hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${patches[@]}"; } |
@@ -56,7 +63,7 @@ if [ -e "$done_mark" ]; then
     exit 0
 elif [ "$what" = path ]; then
     echo "$done_mark"
-    die "not built yet; run make kernel FLAVOUR=$flavour"
+    die "none was built yet of these patches for $version; run make kernel FLAVOUR=$flavour"
 fi
 
 # === source: fetched once for each version, unpacked again when the patches change ===

@@ -117,6 +117,7 @@ void test_violations(void);
 void test_anchor(void);
 void test_life(void);
 void test_overflow(void);
+void test_unreadable(void);
 void test_long_list(unsigned long lines);
 void test_stress(int rounds);
 void test_tpm_stops(void);

@@ -54,6 +54,7 @@ int main(int argc, char **argv)
 	test_anchor();
 	test_life();
 	test_overflow();
+	test_unreadable();
 	test_stress(rounds);
 	test_long_list(lines);
 	test_anchor();

@@ -2,11 +2,13 @@
 /* Ends, overflows, long lists, and many at once. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <glob.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -113,6 +115,52 @@ void test_overflow(void)
 	list_free(&l);
 	box_release(&b);
 	ok(box_gone(&b), "gone");
+}
+
+static int open_and_run(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		close(open(arg, O_RDONLY));
+	return !run("/t/after");
+}
+
+void test_unreadable(void)
+{
+	/* To be written to only: reading it is EIO, once its mode lets it be opened. */
+	const char *pattern = "/sys/bus/*/drivers/*/unbind";
+	struct stat before;
+	struct list l;
+	struct box b;
+	glob_t g;
+	char *path;
+
+	if (glob(pattern, 0, NULL, &g) || stat(g.gl_pathv[0], &before)) {
+		ok(false, "there is a file that can't be read");
+		return;
+	}
+	path = g.gl_pathv[0];
+	make_program("/t/after", 5000);
+	if (chmod(path, 0400) || chown(path, MEASURED_OWNER, 0))
+		perror(path);
+	box_start(&b, "unreadable", CLONE_NEWPID | CLONE_NEWNS, open_and_run, path);
+	box_go(&b);
+	ok(!box_wait(&b), "who opens a file that can't be read goes on");
+	l = box_list(&b);
+	ok(l.count == 2 && l.lines[0].violation &&
+	   !strcmp(l.lines[0].name, "ima_container_overflow"),
+	   "its list says that it lacks a line, once: %lu lines", l.count);
+	ok(list_has(&l, "/t/after") == 1, "and goes on");
+	ok(key_value(CONTAINERS "unreadable/info", "lost") == 2,
+	   "what it lacks is counted: %ld",
+	   key_value(CONTAINERS "unreadable/info", "lost"));
+	list_free(&l);
+	box_release(&b);
+	ok(box_gone(&b), "gone");
+	if (chown(path, before.st_uid, before.st_gid) || chmod(path, before.st_mode & 07777))
+		perror(path);
+	globfree(&g);
 }
 
 void test_long_list(unsigned long lines)

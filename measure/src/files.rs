@@ -11,6 +11,8 @@ use lacre_types::{Digest, FileId};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 use sha2::{Digest as _, Sha256};
 
+use crate::mountinfo;
+
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
 const OVERLAY: u64 = 0x794c_7630;
 
@@ -209,6 +211,33 @@ const S_IFREG: u32 = 0o100_000;
 /// Opens `path` as a process sees it whose root is `root`: symbolic links stay within,
 /// those of /proc are not followed, and nothing is opened that is not a regular file.
 pub(crate) fn open_in(root: &Path, path: &[u8]) -> io::Result<OwnedFd> {
+    open_by(root, path, ResolveFlags::NO_MAGICLINKS)
+}
+
+/// The same of a path that the kernel told of, which has no symbolic links. Nobody but the
+/// file systems of [`STEADY`] is asked for it, and so nobody can keep whoever looks: `table`
+/// is the mount table by which `way` is the path.
+pub(crate) fn open_steady(
+    root: &Path,
+    path: &[u8],
+    table: &Path,
+    way: &[u8],
+) -> io::Result<OwnedFd> {
+    let mounts = mountinfo::parse(&std::fs::read(table)?).map_err(io::Error::other)?;
+    let leads_over = |point: &[u8]| {
+        let rest = way.strip_prefix(point.strip_suffix(b"/").unwrap_or(point));
+        rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    };
+    match mounts.iter().find(|mount| leads_over(&mount.point) && !is_steady(&mount.kind)) {
+        Some(mount) => Err(io::Error::other(format!(
+            "it lies on {}, which may never answer",
+            lacre_types::escape(&mount.kind)
+        ))),
+        None => open_by(root, path, ResolveFlags::NO_SYMLINKS),
+    }
+}
+
+fn open_by(root: &Path, path: &[u8], links: ResolveFlags) -> io::Result<OwnedFd> {
     let root =
         rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     // EAGAIN: something was renamed or mounted meanwhile, and the kernel could not tell
@@ -220,7 +249,7 @@ pub(crate) fn open_in(root: &Path, path: &[u8]) -> io::Result<OwnedFd> {
             std::ffi::OsStr::from_bytes(path),
             OFlags::PATH | OFlags::CLOEXEC,
             Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+            ResolveFlags::IN_ROOT | links,
         );
         if !matches!(found, Err(rustix::io::Errno::AGAIN)) {
             break;
@@ -270,7 +299,11 @@ pub(crate) fn unsteady(pid: u32, dev: u32) -> Option<String> {
         .find(|line| line.split(|byte| *byte == b' ').nth(2) == Some(wanted.as_bytes()))?;
     let at = line.windows(3).position(|three| three == b" - ")?;
     let kind = line[at + 3..].split(|byte| *byte == b' ').next()?;
-    (!STEADY.contains(&kind)).then(|| lacre_types::escape(kind))
+    (!is_steady(kind)).then(|| lacre_types::escape(kind))
+}
+
+fn is_steady(kind: &[u8]) -> bool {
+    STEADY.contains(&kind)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod exec_trace;
 pub mod fanotify;
 mod files;
 pub mod ima;
+mod mountinfo;
 mod process;
 mod reader;
 mod source;

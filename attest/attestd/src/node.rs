@@ -14,7 +14,9 @@ use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::expect::{ExpectError, certificates, secret};
-use lacre_attest::tpm::{AttestationKey, CollectError, KeyKind, Places, Tpm, TpmError, collect};
+use lacre_attest::tpm::{
+    AttestationKey, CollectError, KeyKind, Places, Tpm, TpmError, collect, seq,
+};
 use lacre_attest::tpm2::Public;
 
 use crate::anchor::{AnchorError, Shims};
@@ -291,10 +293,12 @@ impl Node {
         let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &lists)
             .map_err(NodeError::Collect)?;
         let kernel = evidence.anchors.iter().filter(|anchor| anchor.keeper == Keeper::Kernel);
-        // A secret that is not there is one that the verifier says is missing.
+        // A secret that is not there is one that the verifier says is missing; so is that of a
+        // container that has come again since its list was read.
         let given = kernel.flat_map(|anchor| &anchor.containers).filter_map(|container| {
-            let file = self.args.secrets.join(&container.id);
-            Some((container.id.clone(), container.seq, secret(&file).ok()?))
+            let secret = secret(&self.args.secrets.join(&container.id)).ok()?;
+            let now = seq(&self.args.ima.join("containers").join(&container.id));
+            (now == Some(container.seq)).then(|| (container.id.clone(), container.seq, secret))
         });
         secrets.extend(given);
         Ok(Shown { evidence, secrets })

@@ -214,8 +214,10 @@ fn flush(aggregate: &Path) -> Result<(), CollectError> {
     flushed.map_err(|source| CollectError::Read { path: aggregate.to_owned(), source })
 }
 
-/// The number of a container's creation.
-fn seq(container: &Path) -> Option<u64> {
+/// The number of a container's creation, by the folder that the kernel has for it; `None`
+/// when there is none.
+#[must_use]
+pub fn seq(container: &Path) -> Option<u64> {
     let info = fs::read_to_string(container.join("info")).ok()?;
     info.lines().find_map(|line| line.strip_prefix("seq ")?.parse().ok())
 }

@@ -11,7 +11,7 @@ mod error;
 mod journal;
 
 pub use anchor::{Anchor, Anchored, List, ListError, PcrOf};
-pub use collect::{CollectError, Places, ShimContainer, collect};
+pub use collect::{CollectError, Places, ShimContainer, collect, seq};
 pub use commands::{AttestationKey, Endorsement, KeyKind, Pcrs, Quote};
 pub use error::TpmError;
 pub use journal::{Extend, Journal, JournalError};

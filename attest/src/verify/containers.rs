@@ -262,7 +262,7 @@ impl<'a> Case<'a> {
         }
         let mut findings = Vec::new();
         let done = each(&part.list, anchored, |line, entry| {
-            if entry.name() == Some(OVERFLOW) {
+            if entry.is_violation() && entry.name() == Some(OVERFLOW) {
                 return;
             }
             let Some(measurement) = measurement(entry, Source::ContainerIma) else { return };

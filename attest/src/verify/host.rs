@@ -189,6 +189,9 @@ impl Case<'_> {
         let mut findings = Vec::new();
         let mut judged = 0u64;
         let done = each(part, host.anchored, |line, entry| {
+            if line == 0 && entry.name() == Some(b"boot_aggregate") {
+                return;
+            }
             let Some(measurement) = measurement(entry, Source::Ima) else { return };
             let named = measurement.path.as_ref().is_some_and(|path| {
                 // What another PCR holds was not quoted.
@@ -301,10 +304,10 @@ pub(super) fn shown(entry: &Entry<'_>) -> String {
     entry.name().map_or_else(|| "(no name)".to_owned(), escape)
 }
 
-/// What an entry measured; `None` for what is no file: the boot's aggregate, buffers.
+/// What an entry measured; `None` for what is no file: buffers.
 pub(super) fn measurement(entry: &Entry<'_>, source: Source) -> Option<Measurement> {
     let name = entry.name();
-    if name == Some(b"boot_aggregate") || entry.buffer().is_some() {
+    if entry.buffer().is_some() {
         return None;
     }
     let known = entry.is_built_in();

@@ -8,6 +8,7 @@ use lacre_integration::Version;
 use lacre_integration::vm::following::Following;
 use lacre_integration::vm::{Guest, Kernel, Request, shared};
 use lacre_types::{Algorithm, Digest};
+use serde_json::Value;
 
 use super::ima::{IMA, each, settled};
 use super::{case_with, shim};
@@ -97,7 +98,18 @@ mod patched {
             case_with(Kernel::Patched, id, Version::V1_6, Some(BESIDE))
                 .with_context(|| format!("the container {id}"))?;
         }
-        Ok(())
+        // What one of them holds back is in no list; what none does, each tells.
+        let mut guest = shared(Kernel::Patched)?;
+        let audit = BESIDE.replace("enforce", "audit");
+        let inside = "cp /bin/busybox /tmp/one; /tmp/one true; exec sleep 1000";
+        guest.run_with(&audit, &run("beside", "", "lacre.test/busybox:1", inside, "/tmp/one"))?;
+        for source in ["container-ima", "fanotify", "exec-trace"] {
+            let records = guest.violation("beside", &format!("\"source\":\"{source}\""))?;
+            let is_it = |record: &&Value| record["source"] == source;
+            let record = records.iter().find(is_it).context("no such record")?;
+            assert_eq!(record["notificate"].as_str(), Some("ENTRY_NOT_FOUND"), "{records:?}");
+        }
+        guest.run_with(AUDIT, &remove("beside")).map(drop)
     }
 
     #[test]
@@ -183,6 +195,23 @@ mod patched {
         let records = guest.violation("space", "/tmp/a_b")?;
         assert_eq!(records[0]["notificate"].as_str(), Some("ENTRY_NOT_FOUND"), "{records:?}");
         guest.run_with(AUDIT, &remove("space")).map(drop)
+    }
+
+    /// Nobody knows what enters a container whose list somebody else has let go of.
+    #[test]
+    #[ignore = "make test-vm"]
+    fn a_list_that_somebody_else_lets_go_of_is_told() -> Result<()> {
+        let mut guest = shared(Kernel::Patched)?;
+        let script = format!(
+            "{}
+            echo lacre--let-go >{IMA}/containers/release
+            ctr tasks kill --signal KILL let-go",
+            run("let-go", "", "lacre.test/busybox:1", "exec sleep 1000", "/bin/busybox"),
+        );
+        guest.run_with(AUDIT, &script)?;
+        let records = guest.violation("let-go", "SOURCE_LOST")?;
+        assert_eq!(records[0]["source"].as_str(), Some("container-ima"), "{records:?}");
+        guest.run_with(AUDIT, &remove("let-go")).map(drop)
     }
 
     /// What is left of a shim that died is the secret: the container goes, and its list, and

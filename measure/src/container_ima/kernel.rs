@@ -10,8 +10,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::failed;
-use crate::SourceError;
+use super::secret::Earlier;
 use crate::process::Held;
+use crate::{SourceError, ima};
 
 /// What the kernel takes for a name, in bytes (`kernel/INTERFACE.md`, create).
 const NAME_MAX: usize = 200;
@@ -80,22 +81,25 @@ impl Containers {
         }
     }
 
-    /// Makes the list of the container whose first process waits to be started.
+    /// How many lines the host's list has.
+    pub(super) fn host_lines(&self) -> io::Result<u64> {
+        ima::number(&File::open(self.folder.join("../runtime_measurements_count"))?)
+    }
+
+    /// Makes the list of the container whose first process waits to be started, after an
+    /// `earlier` one of that name.
     pub(super) fn create(
         &self,
         id: &str,
         init: u32,
         secret: &Secret,
-        limit: Option<u32>,
+        earlier: &Earlier,
     ) -> Result<List, SourceError> {
         let init =
             Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
         let mut line = format!("id={id} pidfd={} secret=", init.as_fd().as_raw_fd());
         line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
-        if let Some(limit) = limit {
-            line.push_str(&format!(" limit={limit}"));
-        }
-        self.create_after_predecessor(id, &line)
+        self.create_after_predecessor(id, &line, earlier)
             .map_err(|why| failed(format!("making the list of {id}"), why))?;
         List::open(&self.folder.join(id)).map_err(|why| {
             self.release(id);
@@ -105,9 +109,12 @@ impl Containers {
 
     /// A container of that name may have ended a moment ago, or have been left by a shim
     /// that died: its list must be gone before there can be another.
-    fn create_after_predecessor(&self, id: &str, line: &str) -> io::Result<()> {
+    fn create_after_predecessor(&self, id: &str, line: &str, earlier: &Earlier) -> io::Result<()> {
         let begun = Instant::now();
         loop {
+            if !self.folder.join(id).exists() {
+                earlier.remove();
+            }
             match self.write("create", line) {
                 Err(why)
                     if why.kind() == io::ErrorKind::AlreadyExists
@@ -149,7 +156,7 @@ pub(super) struct Info {
     pub(super) seq: u64,
     /// How many lines it has written down.
     pub(super) lines: u64,
-    /// How many it has not, for want of room.
+    /// How many it has not.
     pub(super) lost: u64,
     state: String,
 }

@@ -9,32 +9,26 @@
 //! with poll. Each line is judged once: the descriptor keeps the place, for as long as the
 //! container lives.
 
+mod follow;
 mod kernel;
 mod secret;
 
-use std::io::{self, PipeReader};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use lacre_attest::container::OVERFLOW;
-use lacre_attest::ima::{Form, Stream};
-use lacre_types::{Algorithm, Source};
-use rustix::event::{PollFd, PollFlags, poll};
+use lacre_types::Source;
 
-use crate::ima::line;
-use crate::reader::Reader;
-use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
-use kernel::{Containers, List};
+use crate::reader::{GRACE, Reader};
+use crate::{Armed, Judge, SourceError, Target, ima};
+use follow::Watch;
+use kernel::Containers;
+use secret::SecretFile;
 
-pub use kernel::{NameError, list_id};
-pub use secret::SecretFile;
+pub use kernel::list_id;
 
 /// Where the kernel shows the lists.
 const FOLDER: &str = "/sys/kernel/security/ima/containers";
-/// What one read takes, in bytes: some 600 lines.
-const READ: usize = 64 << 10;
 
 /// How `container-ima` works on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +37,13 @@ pub struct Options {
     pub folder: PathBuf,
     /// Where the containers' secrets are kept, for whoever verifies them: root's alone.
     pub secrets: PathBuf,
-    /// What one list may take, in MiB; `None` for the kernel's own bound.
-    pub limit: Option<u32>,
 }
 
 impl Options {
     /// As the kernel has it, with the secrets below `state`.
     #[must_use]
     pub fn below(state: &std::path::Path) -> Self {
-        Self { folder: FOLDER.into(), secrets: state.join("secrets"), limit: None }
+        Self { folder: FOLDER.into(), secrets: state.join("secrets") }
     }
 }
 
@@ -69,44 +61,42 @@ fn failed(doing: String, source: io::Error) -> SourceError {
     SourceError::Failed { source_name: Source::ContainerIma, doing, source }
 }
 
-/// Whether this node offers what `container-ima` needs.
-///
-/// # Errors
-/// What is missing, and how to have it.
-pub fn probe(options: &Options) -> Result<(), SourceError> {
-    Containers::at(&options.folder).map(drop)
-}
-
 /// Makes the container's list, and follows it. Its init waits to be started.
 ///
 /// # Errors
-/// When the kernel keeps no such lists, or a call fails.
+/// When the kernel keeps no such lists, or measures nothing; when a call fails.
 pub fn arm(
     target: &Target,
     judge: Arc<dyn Judge>,
     options: &Options,
 ) -> Result<ContainerImaArmed, SourceError> {
     let containers = Containers::at(&options.folder)?;
+    // Without a policy every container's list stays empty, as if all that it ran were allowed.
+    ima::measures(Source::ContainerIma, containers.host_lines())?;
     let id = list_id(&target.container).map_err(|why| {
         failed(
             "naming the container's list".to_owned(),
             io::Error::new(io::ErrorKind::InvalidInput, why),
         )
     })?;
+    let keeping =
+        |why| failed(format!("keeping the secret of {id} in {}", options.secrets.display()), why);
     // Before there is a list: one whose secret nobody has can't be verified.
-    let secret = SecretFile::make(&options.secrets, &id).map_err(|why| {
-        failed(format!("keeping the secret of {id} in {}", options.secrets.display()), why)
-    })?;
-    let list = containers.create(&id, target.init_pid, secret.secret(), options.limit)?;
-    let doing = |why| failed("starting the reader of the list".to_owned(), why);
-    let watch = Watch { judge, known: Arc::clone(&target.known), list };
-    match Reader::start("container-ima", move |woken| watch.run(&woken)) {
+    let mut secret = SecretFile::make(&options.secrets, &id).map_err(keeping)?;
+    let earlier = secret.earlier();
+    let list = containers.create(&id, target.init_pid, secret.secret(), &earlier)?;
+    let watch = Watch { judge, known: Arc::clone(&target.known), list, grace: GRACE, told: false };
+    let reader = secret.keep().map_err(keeping).and_then(|()| {
+        Reader::start("container-ima", move |woken| watch.run(&woken))
+            .map_err(|why| failed("starting the reader of the list".to_owned(), why))
+    });
+    match reader {
         Ok(reader) => {
             Ok(ContainerImaArmed { reader: Some(reader), containers, id, _secret: secret })
         }
-        Err(why) => {
+        Err(error) => {
             containers.release(&id);
-            Err(doing(why))
+            Err(error)
         }
     }
 }
@@ -132,105 +122,24 @@ impl Drop for ContainerImaArmed {
     }
 }
 
-/// The eyes on one container's list.
-struct Watch {
-    judge: Arc<dyn Judge>,
-    known: Arc<dyn Known>,
-    list: List,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Why the reader goes on.
-#[derive(Debug, PartialEq, Eq)]
-enum Woken {
-    /// There are lines.
-    Lines,
-    /// Nobody wants them any longer.
-    Disarmed,
-    /// The list is final, and nobody of us has let go of it.
-    Closed,
-}
-
-impl Watch {
-    fn run(mut self, woken: &PipeReader) {
-        if let Err(loss) = self.follow(woken) {
-            self.judge.lost(Source::ContainerIma, loss);
-        }
-    }
-
-    fn follow(&mut self, woken: &PipeReader) -> Result<(), Loss> {
-        let mut stream = Stream::new(Form::Binary, Algorithm::Sha1);
-        let mut bytes = vec![0; READ];
-        let ended = |doing: &str, why: io::Error| Loss::Ended(format!("{doing}: {why}"));
-        let why = loop {
-            let why = wait(&self.list, woken).map_err(|why| ended("waiting for lines", why))?;
-            self.catch_up(&mut stream, &mut bytes)?;
-            if why != Woken::Lines {
-                break why;
-            }
+    #[test]
+    fn a_node_that_measures_nothing_is_told_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("containers");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("create"), "").unwrap();
+        let containers = Containers::at(&folder).unwrap();
+        let measures = |count: &str| {
+            std::fs::write(dir.path().join("runtime_measurements_count"), count).unwrap();
+            ima::measures(Source::ContainerIma, containers.host_lines())
         };
-        stream
-            .finish()
-            .map_err(|why| Loss::Ended(format!("the list ends within line {}", why.line)))?;
-        let info = self.list.info().map_err(|why| ended("reading how long the list is", why))?;
-        self.catch_up(&mut stream, &mut bytes)?;
-        if info.lines > stream.lines() {
-            return Err(Loss::Overflow(Some(info.lines - stream.lines())));
-        }
-        if info.lost > 0 {
-            return Err(Loss::Overflow(Some(info.lost)));
-        }
-        if why == Woken::Closed {
-            return Err(Loss::Ended(
-                "somebody else has let go of the container's list; what enters the container \
-                 from now on is in no list of its own"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
-    fn catch_up(&mut self, stream: &mut Stream, bytes: &mut [u8]) -> Result<(), Loss> {
-        loop {
-            let count = match self.list.read(bytes) {
-                Ok(0) => return Ok(()),
-                Ok(count) => count,
-                Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
-                Err(why) => return Err(Loss::Ended(format!("reading the list: {why}"))),
-            };
-            let (judge, known) = (&self.judge, &*self.known);
-            let fed = stream.feed(&bytes[..count], |_, entry| {
-                if entry.name() == Some(OVERFLOW) {
-                    return judge.lost(Source::ContainerIma, Loss::Overflow(None));
-                }
-                let told = line::measurement(entry, Source::ContainerIma, known, SystemTime::now());
-                // It has run: there is nothing to ask about.
-                judge.seen(told, Outcome::Ran);
-            });
-            fed.map_err(|why| Loss::Ended(format!("{why}: {}", why.source)))?;
-        }
-    }
-}
-
-fn wait(list: &List, woken: &PipeReader) -> io::Result<Woken> {
-    let mut fds =
-        [PollFd::new(list, PollFlags::IN), PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN)];
-    loop {
-        match poll(&mut fds, None) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(why) => return Err(why.into()),
-        }
-        let told = fds[0].revents();
-        // It stays readable, or hung up, for good: going on with it would be to spin.
-        if told.intersects(PollFlags::ERR | PollFlags::NVAL) {
-            return Err(io::Error::other("the kernel can't tell of new lines"));
-        }
-        return Ok(if !fds[1].revents().is_empty() {
-            Woken::Disarmed
-        } else if told.contains(PollFlags::HUP) {
-            Woken::Closed
-        } else {
-            Woken::Lines
-        });
+        let error = measures("1\n").unwrap_err().to_string();
+        assert!(error.contains("container-ima") && error.contains("policy"), "{error}");
+        assert!(measures("none").is_err());
+        assert!(measures("2\n").is_ok());
     }
 }

@@ -11,8 +11,8 @@ use lacre_sys::fanotify::{Group, Mask, Reach};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 
 use super::limits::MOUNTINFO;
-use super::mountinfo::{self, Mount};
 use crate::Target;
+use crate::mountinfo::{self, Mount};
 
 /// File systems of the kernel's own, from which nothing can be executed.
 const KERNELS: [&[u8]; 18] = [

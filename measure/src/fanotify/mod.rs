@@ -24,7 +24,6 @@ mod decide;
 mod failure;
 mod limits;
 mod marks;
-mod mountinfo;
 mod opener;
 mod read;
 mod recent;
@@ -243,9 +242,9 @@ pub mod fuzz {
     /// A mount table.
     pub fn fuzz_mountinfo(data: &[u8]) {
         let lines = data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
-        match super::mountinfo::parse(data) {
+        match crate::mountinfo::parse(data) {
             Ok(mounts) => assert_eq!(mounts.len(), lines),
-            Err(super::mountinfo::Malformed(line)) => assert!((1..=data.len() + 1).contains(&line)),
+            Err(crate::mountinfo::Malformed(line)) => assert!((1..=data.len() + 1).contains(&line)),
         }
     }
 

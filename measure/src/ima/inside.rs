@@ -1,12 +1,13 @@
 //! Whether a file that a line tells of is one that the container has.
 
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacre_types::{CanonicalPath, Digest};
 
-use crate::files::{Digests, Layers, open_in};
+use crate::files::{Digests, Layers, open_steady};
 use crate::process::Held;
 use crate::{Known, Target};
 
@@ -35,25 +36,90 @@ impl Inside {
     }
 
     /// Whether the container has a file of that path with that content now. Content that
-    /// can't be read is not it.
+    /// can't be read is not it, nor what a server answers for, which may be in the container.
     pub(super) fn has(&mut self, path: &CanonicalPath, digest: &Digest) -> bool {
         // With its mounts, while it lives; its number can't have come to mean another then.
-        let own = self.init.proc("root");
-        let found = self.digest(&own, path);
+        let (own, mounts) = (self.init.proc("root"), self.init.proc("mountinfo"));
+        let found = self.digest(&own, path, &mounts, path.as_bytes());
         if self.init.lives() {
             return found.as_ref() == Some(digest);
         }
         let roots = self.roots.clone();
-        roots.iter().any(|root| self.digest(root, path).as_ref() == Some(digest))
+        let mounts = Path::new("/proc/self/mountinfo");
+        roots.iter().any(|root| {
+            let way = [root.as_os_str().as_bytes(), path.as_bytes()].concat();
+            self.digest(root, path, mounts, &way).as_ref() == Some(digest)
+        })
     }
 
-    fn digest(&mut self, root: &std::path::Path, path: &CanonicalPath) -> Option<Digest> {
-        let opened = open_in(root, path.as_bytes()).ok()?;
+    fn digest(
+        &mut self,
+        root: &Path,
+        path: &CanonicalPath,
+        mounts: &Path,
+        way: &[u8],
+    ) -> Option<Digest> {
+        let opened = open_steady(root, path.as_bytes(), mounts, way).ok()?;
         let mut real = self.layers.real(opened.as_fd()).ok()?;
         let known = self.known.by_inode(real.id.dev, real.id.ino).map(|(_, file)| file);
         match known.filter(|file| real.exact && file.id == real.id) {
             Some(file) => Some(file.digest),
             None => self.digests.of(&mut real).ok(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KnownFile;
+    use lacre_types::{FileId, Mode};
+    use sha2::Digest as _;
+
+    struct Nothing;
+
+    impl Known for Nothing {
+        fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
+            None
+        }
+
+        fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
+            None
+        }
+
+        fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
+            Box::new(std::iter::empty())
+        }
+    }
+
+    /// Whether this process, as a container, has the file.
+    fn has(path: &str) -> bool {
+        let target = Target {
+            container: "n/c".to_owned(),
+            init_pid: std::process::id(),
+            rootfs: "/".into(),
+            upper: None,
+            lower: Vec::new(),
+            mode: Mode::Audit,
+            block: crate::Block::Exec,
+            known: Arc::new(Nothing),
+        };
+        let init = Held::open(target.init_pid).unwrap();
+        let content = std::fs::read(path).unwrap();
+        let digest = Digest::sha256(sha2::Sha256::digest(content).into());
+        Inside::of(&target, init).has(&CanonicalPath::new(path).unwrap(), &digest)
+    }
+
+    #[test]
+    fn what_a_server_may_never_answer_for_is_not_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().canonicalize().unwrap().join("file");
+        std::fs::write(&file, "content").unwrap();
+        assert!(has(file.to_str().unwrap()));
+        let link = file.with_file_name("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(!has(link.to_str().unwrap()), "no name that IMA tells is a link");
+        // Nor is proc one of those whose content stays.
+        assert!(!has("/proc/version"));
     }
 }

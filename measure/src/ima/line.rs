@@ -24,8 +24,7 @@ pub(crate) fn measurement(
     } else {
         (Event::Exec, content(entry))
     };
-    let path = CanonicalPath::new(name).ok().filter(|_| name.starts_with(b"/"));
-    let path = match (path, &content) {
+    let path = match (CanonicalPath::new(name).ok(), &content) {
         (Some(path), Content::Digest(digest)) => Some(spaced(path, digest, known)),
         (path, _) => path,
     };

@@ -23,13 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use lacre_attest::ima::{Entry, Form, Stream};
+use lacre_attest::ima::{Entry, Form, LogError, Stream};
 use lacre_types::{Algorithm, Content, Source};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use crate::process::Held;
-use crate::reader::Reader;
+use crate::reader::{End, GRACE, Reader};
 use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
 use inside::Inside;
 use owner::{Owner, Whose};
@@ -102,11 +102,32 @@ impl List {
 
     /// How many lines it has.
     fn count(&self) -> io::Result<u64> {
-        let mut text = [0; 32];
-        let read = self.count.read_at(&mut text, 0)?;
-        let number =
-            std::str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok());
-        number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the count is no number"))
+        number(&self.count)
+    }
+}
+
+/// What a file of one number says now.
+pub(crate) fn number(file: &File) -> io::Result<u64> {
+    let mut text = [0; 32];
+    let read = file.read_at(&mut text, 0)?;
+    let number = std::str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the count is no number"))
+}
+
+/// Whether the node measures what is executed: its list then has more than the boot's line.
+pub(crate) fn measures(source_name: Source, lines: io::Result<u64>) -> Result<(), SourceError> {
+    match lines {
+        Ok(0 | 1) => Err(SourceError::Unavailable {
+            source_name,
+            needs: "an IMA policy that measures what is executed (docs/sources.md)".to_owned(),
+            source: None,
+        }),
+        Ok(_) => Ok(()),
+        Err(source) => Err(SourceError::Failed {
+            source_name,
+            doing: "reading how long the node's list is".to_owned(),
+            source,
+        }),
     }
 }
 
@@ -115,16 +136,7 @@ impl List {
 /// # Errors
 /// What is missing, and how to have it.
 pub fn probe(options: &Options) -> Result<(), SourceError> {
-    let list = List::open(&options.folder)?;
-    match list.count() {
-        Ok(0 | 1) => Err(SourceError::Unavailable {
-            source_name: Source::Ima,
-            needs: "an IMA policy that measures what is executed (docs/sources.md)".to_owned(),
-            source: None,
-        }),
-        Ok(_) => Ok(()),
-        Err(why) => Err(failed("reading how long the list is".to_owned(), why)),
-    }
+    measures(Source::Ima, List::open(&options.folder)?.count())
 }
 
 /// Follows the host's list from its first line. The container's init waits to be started.
@@ -165,6 +177,8 @@ fn arm_for(
         every: options.every,
         tally: Arc::clone(&tally),
         unfit: false,
+        grace: GRACE,
+        unread: 0,
     };
     let reader = Reader::start("ima", move |woken| watch.run(&woken))
         .map_err(doing("starting the reader of the list".to_owned()))?;
@@ -205,6 +219,10 @@ struct Watch {
     tally: Arc<Tally>,
     /// Whether it was told that lines can't be compared with files.
     unfit: bool,
+    /// What it may take after it is disarmed.
+    grace: Duration,
+    /// Lines that came up after that.
+    unread: u64,
 }
 
 impl Watch {
@@ -217,7 +235,9 @@ impl Watch {
     fn follow(&mut self, woken: &PipeReader) -> Result<(), Loss> {
         let mut stream = Stream::new(Form::Binary, Algorithm::Sha1);
         let mut bytes = vec![0; READ];
+        let mut end = End::of(woken, self.grace);
         let ended = |doing: &str, why: io::Error| Loss::Ended(format!("{doing}: {why}"));
+        let mut last = false;
         loop {
             let count = self.list.count().map_err(|why| ended("counting the lines", why))?;
             if count < stream.lines() {
@@ -227,28 +247,43 @@ impl Watch {
                 )));
             }
             if count > stream.lines() {
-                self.catch_up(&mut stream, &mut bytes)?;
+                self.catch_up(&mut stream, &mut bytes, &mut end)?;
             }
-            if count > stream.lines() {
-                return Err(Loss::Overflow(Some(count - stream.lines())));
+            if self.unread > 0 || count > stream.lines() {
+                let unread = self.unread + count.saturating_sub(stream.lines());
+                return Err(Loss::Overflow(Some(unread)));
             }
-            if wait(woken, self.every).map_err(|why| ended("waiting", why))? {
-                return self.catch_up(&mut stream, &mut bytes);
+            if last {
+                return stream.finish().map_err(|why| cut(&why));
             }
+            last = wait(woken, self.every).map_err(|why| ended("waiting", why))?;
         }
     }
 
-    fn catch_up(&mut self, stream: &mut Stream, bytes: &mut [u8]) -> Result<(), Loss> {
-        loop {
+    /// A line may have a file of the container read, so the end is looked for at each.
+    fn catch_up(
+        &mut self,
+        stream: &mut Stream,
+        bytes: &mut [u8],
+        end: &mut End<'_>,
+    ) -> Result<(), Loss> {
+        while self.unread == 0 {
             let count = match self.list.file.read(bytes) {
-                Ok(0) => return Ok(()),
+                Ok(0) => break,
                 Ok(count) => count,
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
                 Err(why) => return Err(Loss::Ended(format!("reading the list: {why}"))),
             };
-            let fed = stream.feed(&bytes[..count], |number, entry| self.line(number, entry));
+            let fed = stream.feed(&bytes[..count], |number, entry| {
+                if end.is_here() {
+                    self.unread += 1;
+                } else {
+                    self.line(number, entry);
+                }
+            });
             fed.map_err(|why| Loss::Ended(format!("{why}: {}", why.source)))?;
         }
+        Ok(())
     }
 
     fn line(&mut self, number: u64, entry: &Entry<'_>) {
@@ -290,6 +325,11 @@ impl Watch {
         count(&self.tally.judged);
         self.judge.seen(told, Outcome::Ran);
     }
+}
+
+/// What is told of a list that does not end with a line.
+pub(crate) fn cut(why: &LogError) -> Loss {
+    Loss::Ended(format!("the list ends within line {}", why.line))
 }
 
 /// Waits, no longer than so. `true` when the source is being disarmed.

@@ -5,6 +5,9 @@ use std::os::unix::fs::MetadataExt as _;
 
 use lacre_attest::ima::Container;
 
+/// `PROC_CGROUP_INIT_INO` (include/linux/proc_ns.h): the number of the first cgroup namespace.
+const FIRST: u64 = 0xEFFF_FFFB;
+
 /// What a line's template tells of the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
@@ -21,6 +24,9 @@ pub(super) enum Whose {
 pub(super) struct Owner {
     /// Its cgroup's path in each hierarchy, in its distinct forms.
     cgroups: Vec<Vec<u8>>,
+    /// Whether those are the paths that the kernel writes: it writes them from the root of all,
+    /// and shows them from that of the reader's cgroup namespace (a node that is a container).
+    absolute: bool,
     /// The number of its IMA namespace, where the kernel has such.
     namespace: Option<u64>,
 }
@@ -29,23 +35,27 @@ impl Owner {
     /// The container of a process that waits to be started, in its cgroups already.
     pub(super) fn of(init: u32) -> io::Result<Self> {
         let cgroups = cgroups(&std::fs::read(format!("/proc/{init}/cgroup"))?);
+        let absolute = match std::fs::metadata("/proc/self/ns/cgroup") {
+            Ok(meta) => meta.ino() == FIRST,
+            Err(why) => why.kind() == io::ErrorKind::NotFound,
+        };
         let own = std::fs::metadata("/proc/self/ns/ima").map(|meta| meta.ino());
         let its = std::fs::metadata(format!("/proc/{init}/ns/ima")).map(|meta| meta.ino());
         // Shared with the host, it tells nothing.
         let namespace = its.ok().filter(|its| own.is_ok_and(|own| own != *its));
-        Ok(Self { cgroups, namespace })
+        Ok(Self { cgroups, absolute, namespace })
     }
 
     /// The container of that cgroup.
     #[cfg(test)]
     pub(super) fn in_cgroup(path: &str) -> Self {
-        Self { cgroups: vec![path.into()], namespace: None }
+        Self { cgroups: vec![path.into()], absolute: true, namespace: None }
     }
 
     pub(super) fn whose(&self, told: Option<Container<'_>>) -> Whose {
         match told {
             None => Whose::Untold,
-            Some(Container::CgroupPath(path)) if !self.cgroups.is_empty() => {
+            Some(Container::CgroupPath(path)) if self.absolute && !self.cgroups.is_empty() => {
                 let within = |cgroup: &Vec<u8>| {
                     path.strip_prefix(cgroup.as_slice())
                         .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
@@ -98,7 +108,7 @@ mod tests {
 
     fn owner() -> Owner {
         let text = b"12:memory:/lacre/web\n1:name=systemd:/\n0::/lacre/web\n5:cpu:/../x\n";
-        Owner { cgroups: cgroups(text), namespace: Some(4_026_532_001) }
+        Owner { cgroups: cgroups(text), absolute: true, namespace: Some(4_026_532_001) }
     }
 
     #[test]
@@ -109,6 +119,15 @@ mod tests {
         assert_eq!(whose("/lacre/web2"), Whose::Others);
         assert_eq!(whose("/"), Whose::Others);
         assert_eq!(whose("/x"), Whose::Others);
+    }
+
+    #[test]
+    fn a_path_that_is_shown_from_elsewhere_is_nobodys() {
+        let within = Owner { absolute: false, ..owner() };
+        for path in ["/lacre/web", "/docker/node/lacre/web", "/lacre/other"] {
+            let whose = within.whose(Some(Container::CgroupPath(path.as_bytes())));
+            assert_eq!(whose, Whose::Untold, "{path}");
+        }
     }
 
     #[test]
@@ -130,7 +149,7 @@ mod tests {
 
     #[test]
     fn without_a_cgroup_of_its_own_nothing_is_known() {
-        let nobody = Owner { cgroups: cgroups(b"0::/\n"), namespace: None };
+        let nobody = Owner { cgroups: cgroups(b"0::/\n"), absolute: true, namespace: None };
         assert_eq!(nobody.whose(Some(Container::CgroupPath(b"/"))), Whose::Untold);
         assert_eq!(nobody.whose(Some(Container::CgroupPath(b"/x"))), Whose::Untold);
         assert_eq!(nobody.whose(None), Whose::Untold);

@@ -235,6 +235,41 @@ fn lines_that_are_counted_and_not_there_are_a_loss() {
 }
 
 #[test]
+fn a_list_that_ends_within_a_line_is_a_loss() {
+    let mut node = Node::new();
+    let armed = node.arm();
+    node.line(NEW, "new");
+    let lines = node.lines;
+    let half = write::file(10, Algorithm::Sha1, &sha256("x"), b"/half")[..30].to_vec();
+    node.bytes(&half);
+    node.count(lines);
+    drop(armed);
+    assert_eq!(node.lost(), 1);
+}
+
+#[test]
+fn what_comes_up_once_the_reader_is_to_end_is_a_loss() {
+    let mut node = Node::new();
+    (0..1_000).for_each(|number| node.line(&format!("/bin/{number}"), "x"));
+    let target = node.target();
+    let mut watch = Watch {
+        judge: Arc::clone(&node.told) as _,
+        known: Arc::clone(&target.known),
+        inside: Inside::of(&target, Held::open(std::process::id()).unwrap()),
+        owner: Owner::default(),
+        list: List::open(node.dir.path()).unwrap(),
+        before: 0,
+        every: Duration::ZERO,
+        tally: Arc::default(),
+        unfit: false,
+        grace: Duration::ZERO,
+        unread: 0,
+    };
+    let (woken, _) = io::pipe().unwrap();
+    assert_eq!(watch.follow(&woken), Err(Loss::Overflow(Some(1_002))));
+}
+
+#[test]
 fn a_weak_digest_is_told_of_once() {
     let mut node = Node::new();
     let armed = node.arm();

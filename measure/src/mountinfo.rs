@@ -2,24 +2,24 @@
 
 /// One mount, as a process sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(crate) struct Mount {
     /// Its id, unique while it is mounted.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// Major and minor of its file system's device.
-    pub(super) dev: (u32, u32),
+    pub(crate) dev: (u32, u32),
     /// Where it is mounted, below the root of the process.
-    pub(super) point: Vec<u8>,
+    pub(crate) point: Vec<u8>,
     /// The file system's type.
-    pub(super) kind: Vec<u8>,
+    pub(crate) kind: Vec<u8>,
 }
 
 /// A line that isn't of the documented form: number, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {0} of the mount table is not of the form that proc(5) tells")]
-pub(super) struct Malformed(pub(super) usize);
+pub(crate) struct Malformed(pub(super) usize);
 
 /// Every mount, in the order of the table.
-pub(super) fn parse(table: &[u8]) -> Result<Vec<Mount>, Malformed> {
+pub(crate) fn parse(table: &[u8]) -> Result<Vec<Mount>, Malformed> {
     table
         .split(|byte| *byte == b'\n')
         .enumerate()
