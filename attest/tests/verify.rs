@@ -927,7 +927,7 @@ fn an_event_of_the_boot_must_be_in_a_pcr_that_was_quoted() {
     // In PCRs that are not the boot's alone, quoted or not.
     for index in [11, 16] {
         let verified = boot([node.boot.clone(), vec![event(index, 1)]].concat());
-        assert_eq!(verified.verdict.findings(), [fault.clone()], "{index}");
+        assert_eq!(verified.verdict.findings(), std::slice::from_ref(&fault), "{index}");
     }
     // In a PCR that does not agree.
     let verified = boot([node.boot.clone(), vec![event(4, 1)]].concat());

@@ -117,8 +117,11 @@ pub trait Armed: Send {
         None
     }
 
+    /// Reads what is left to be read. Before it is disarmed, when its container has ended.
+    fn finish(&mut self) {}
+
     /// What a person should know of how it sees on this node; told when it is armed, and
-    /// again before it is disarmed.
+    /// again when it has finished.
     fn remark(&self) -> Option<String> {
         None
     }

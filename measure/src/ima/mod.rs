@@ -73,7 +73,7 @@ struct Tally {
 #[derive(Debug)]
 pub struct ImaArmed {
     /// Dropping it ends it once it has read the list to its end.
-    _reader: Reader,
+    reader: Option<Reader>,
     tally: Arc<Tally>,
 }
 
@@ -182,12 +182,16 @@ fn arm_for(
     };
     let reader = Reader::start("ima", move |woken| watch.run(&woken))
         .map_err(doing("starting the reader of the list".to_owned()))?;
-    Ok(ImaArmed { _reader: reader, tally })
+    Ok(ImaArmed { reader: Some(reader), tally })
 }
 
 impl Armed for ImaArmed {
     fn source(&self) -> Source {
         Source::Ima
+    }
+
+    fn finish(&mut self) {
+        self.reader = None;
     }
 
     fn remark(&self) -> Option<String> {

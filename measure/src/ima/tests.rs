@@ -163,13 +163,15 @@ impl Drop for Node {
 #[test]
 fn a_file_that_the_container_has_is_its_own_and_others_are_counted() {
     let mut node = Node::new();
-    let armed = node.arm();
+    let mut armed = node.arm();
     node.line("/bin/known", "as the baseline has it");
     node.line(NEW, "new");
     node.line(OLD, "another file of that name");
     node.line("/no/such/file", "new");
     let tally = Arc::clone(&armed.tally);
-    drop(armed);
+    armed.finish();
+    let remark = armed.remark().unwrap();
+    assert!(remark.contains("4 can't be attributed"), "{remark}");
     assert_eq!((node.seen(), node.lost()), (vec![NEW.to_owned()], 0));
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     assert_eq!((count(&tally.judged), count(&tally.fitting)), (1, 1));

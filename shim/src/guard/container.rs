@@ -153,6 +153,7 @@ impl Guarded {
     /// Disarms, and gives what is left to do, which nobody needs to wait for.
     pub(super) fn disarm(&self, log: &Logger) -> Vec<Rest> {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.iter_mut().for_each(|source| source.finish());
         sources::remark(&armed, log);
         armed.drain(..).filter_map(|source| source.disarm()).collect()
     }
