@@ -9,7 +9,9 @@ use super::state::{SeenAnchor, name};
 use super::subjects::Subject;
 use super::verdict::Question;
 use super::{Case, Finding, Log};
-use crate::container::{Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit_within, explained, parse_line};
+use crate::container::{
+    Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit_within, explained, parse_line,
+};
 use crate::evidence::{AnchorPart, ContainerPart};
 use crate::ima::{LogError, Stream};
 use crate::tpm2::Attest;
