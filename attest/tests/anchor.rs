@@ -212,6 +212,33 @@ fn a_node_is_enrolled_challenged_and_attested() {
     whole.note(verified, now());
     assert_eq!(whole.trust, Trust::Untrusted);
 
+    // One that holds what is no line is told as it is, not as one that was cut there.
+    let mut corrupt = list.clone();
+    corrupt[list.len() / 2..].fill(0xff);
+    fs::write(&path, &corrupt).unwrap();
+    let mut again = state.clone();
+    again.seen = None;
+    let evidence = attest(&node, &tpm, &mut again, 12);
+    let verified = verify(&evidence, &expect(&again, both()), None, now());
+    assert_eq!(names(&verified), BTreeSet::from(["LOG_MALFORMED"]));
+
+    // One that can't be read is named; one that the agent removed meanwhile is left out.
+    let taken = |state: &mut NodeState| {
+        let challenge = state.challenge([13; 32], selection(), None, now(), 60);
+        collect(&tpm, "node-1", &key, None, &challenge, &node.places(), &shims)
+    };
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let unreadable = taken(&mut again).unwrap_err();
+    assert!(matches!(&unreadable, CollectError::Shim { id, .. } if id == "b"), "{unreadable}");
+    fs::remove_dir(&path).unwrap();
+    fs::write(path.with_extension("json"), "").unwrap();
+    let missing = taken(&mut again).unwrap_err();
+    assert!(matches!(&missing, CollectError::Shim { id, .. } if id == "b"), "{missing}");
+    fs::remove_file(path.with_extension("json")).unwrap();
+    let left = taken(&mut again).unwrap();
+    assert!(left.anchors[0].containers.iter().all(|list| list.id == "a"));
+
     // A reboot is told as one, and what was extended then is gone.
     drop(tpm);
     node.swtpm.restart();

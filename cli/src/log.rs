@@ -21,7 +21,7 @@ const RECORDS: &str = "/var/log/lacre/violations.jsonl";
 
 /// Join records, kernel lists and evidence: which file of which container, image and layer
 ///
-/// Expected of one name in several containers stand beneath each other, each with the
+/// Files of one name in several containers stand beneath each other, each with the
 /// container, the image and the layer that it belongs to. Without --records, --lists and
 /// --evidence, this node's own records and lists are shown.
 #[derive(Debug, ClapArgs)]
@@ -41,10 +41,10 @@ pub(crate) struct Args {
     /// Only files whose path ends in this
     #[arg(long, value_name = "TEXT")]
     path: Option<String>,
-    /// Only containers whose id begins with this
+    /// Only containers whose id, or NAMESPACE/ID, begins with this
     #[arg(long, value_name = "ID")]
     container: Option<String>,
-    /// Only paths under which there were several contents
+    /// Only paths under which there were several contents, by digests of one algorithm
     #[arg(long)]
     differing: bool,
     /// As JSON, one object a line
@@ -77,9 +77,22 @@ struct Row {
     time: String,
 }
 
+/// What could not be read: told on standard error, and no reason to show nothing.
+#[derive(Debug, Default)]
+struct Broken(bool);
+
+impl Broken {
+    fn note(&mut self, done: anyhow::Result<()>) {
+        if let Err(error) = done {
+            crate::exit::tell(&error);
+            self.0 = true;
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let files = args.expect.as_deref().map(Expected::read).transpose()?;
-    let mut rows = Vec::new();
+    let (mut rows, mut broken) = (Vec::new(), Broken::default());
     let own = args.records.is_empty() && args.lists.is_empty() && args.evidence.is_empty();
     if own {
         match Path::new(RECORDS).try_exists() {
@@ -88,59 +101,81 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
                 "lacre: there is no {RECORDS}: nothing was recorded yet, or the shim's \
                  configuration names another file (--records)"
             )?,
-            _ => records::read(Path::new(RECORDS), &mut rows)?,
+            _ => broken.note(records::read(Path::new(RECORDS), &mut rows)),
         }
         if Path::new(LISTS).exists() {
-            lists::kernel(Path::new(LISTS), files.as_ref(), &mut rows)?;
+            let done = lists::kernel(Path::new(LISTS), files.as_ref(), &mut rows, &mut broken);
+            broken.note(done);
         }
     }
     for file in &args.records {
-        records::read(file, &mut rows)?;
+        broken.note(records::read(file, &mut rows));
     }
     for folder in &args.lists {
-        lists::kernel(folder, files.as_ref(), &mut rows)?;
+        let done = lists::kernel(folder, files.as_ref(), &mut rows, &mut broken);
+        broken.note(done);
     }
     for file in &args.evidence {
-        lists::evidence(&crate::attest::evidence(file)?, files.as_ref(), &mut rows)?;
+        let read = crate::attest::evidence(file);
+        let read = read.map(|read| lists::evidence(&read, files.as_ref(), &mut rows, &mut broken));
+        broken.note(read);
     }
     name_images(&mut rows);
     rows.retain(|row| {
         args.path.as_ref().is_none_or(|end| row.path.ends_with(end.as_str()))
-            && args.container.as_ref().is_none_or(|id| row.container.starts_with(id.as_str()))
+            && args.container.as_ref().is_none_or(|id| {
+                row.container.starts_with(id.as_str()) || row.named().starts_with(id.as_str())
+            })
     });
     if args.differing {
         keep_differing(&mut rows);
     }
     rows.sort();
     show(rows, args.json)?;
-    Ok(Exit::Good)
+    Ok(if broken.0 { Exit::Failed } else { Exit::Good })
 }
 
-/// Lists name no image; the records of the same container do.
+impl Row {
+    /// The container, as it is shown.
+    fn named(&self) -> String {
+        match self.namespace.as_str() {
+            "" => self.container.clone(),
+            namespace => format!("{namespace}/{}", self.container),
+        }
+    }
+}
+
+/// Lists name no image; the records of the same container do. Those of a kernel do not name
+/// the node either: it is the one that has such a container, if no other has.
 fn name_images(rows: &mut [Row]) {
-    let images: BTreeMap<_, _> = rows
-        .iter()
-        .filter(|row| !row.image_name.is_empty() || !row.image_id.is_empty())
-        .map(|row| {
-            let image = (row.image_name.clone(), row.image_id.clone());
-            ((row.namespace.clone(), row.container.clone()), image)
-        })
-        .collect();
+    let mut images: BTreeMap<_, BTreeMap<String, _>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.image_name.is_empty() || !row.image_id.is_empty()) {
+        let image = (row.image_name.clone(), row.image_id.clone());
+        let container = (row.namespace.clone(), row.container.clone());
+        images.entry(container).or_default().insert(row.node.clone(), image);
+    }
     for row in rows.iter_mut().filter(|row| row.image_name.is_empty() && row.image_id.is_empty()) {
         let container = (row.namespace.clone(), row.container.clone());
-        if let Some((name, id)) = images.get(&container) {
+        let Some(nodes) = images.get(&container) else { continue };
+        let only = nodes.values().next().filter(|_| nodes.len() == 1 && row.node.is_empty());
+        if let Some((name, id)) = nodes.get(&row.node).or(only) {
             row.image_name.clone_from(name);
             row.image_id.clone_from(id);
         }
     }
 }
 
+/// Digests of two algorithms say nothing of whether two contents differ.
 fn keep_differing(rows: &mut Vec<Row>) {
-    let mut contents: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let algorithm = |digest: &str| digest.split(':').next().unwrap_or_default().to_owned();
+    let mut contents: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for row in rows.iter().filter(|row| !row.digest.is_empty()) {
-        contents.entry(row.path.clone()).or_default().insert(row.digest.clone());
+        let of = (row.path.clone(), algorithm(&row.digest));
+        contents.entry(of).or_default().insert(row.digest.clone());
     }
-    rows.retain(|row| contents.get(&row.path).is_some_and(|digests| digests.len() > 1));
+    contents.retain(|_, digests| digests.len() > 1);
+    let differing: BTreeSet<String> = contents.into_keys().map(|(path, _)| path).collect();
+    rows.retain(|row| differing.contains(&row.path));
 }
 
 fn show(rows: Vec<Row>, as_json: bool) -> anyhow::Result<()> {
@@ -148,13 +183,17 @@ fn show(rows: Vec<Row>, as_json: bool) -> anyhow::Result<()> {
         return rows.iter().try_for_each(output::json);
     }
     let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let nodes: BTreeSet<&str> = rows.iter().map(|row| row.node.as_str()).collect();
+    let several = nodes.into_iter().filter(|node| !node.is_empty()).count() > 1;
     let rows = rows.into_iter().map(|row| {
-        let container = match row.namespace.as_str() {
-            "" => row.container,
-            namespace => format!("{namespace}/{}", row.container),
-        };
+        let container = row.named();
         let image = if row.image_name.is_empty() { row.image_id } else { row.image_name };
-        [container, image, row.layer, row.by, row.what, row.digest, row.path].map(or_dash)
+        [row.node, container, image, row.layer, row.by, row.what, row.digest, row.path].map(or_dash)
     });
-    output::table(["CONTAINER", "IMAGE", "LAYER", "BY", "WHAT", "DIGEST", "PATH"], rows)
+    let head = ["NODE", "CONTAINER", "IMAGE", "LAYER", "BY", "WHAT", "DIGEST", "PATH"];
+    if several {
+        return output::table(head, rows);
+    }
+    let [_, head @ ..] = head;
+    output::table(head, rows.map(|[_, row @ ..]| row))
 }

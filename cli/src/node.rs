@@ -33,7 +33,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the nodes and their states; exit status 0 all are trusted, 1 one is untrusted,
-    /// 2 neither
+    /// 2 neither, or there is none
     List {
         /// As JSON, with all that the server knows
         #[arg(long)]

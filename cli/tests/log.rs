@@ -88,6 +88,72 @@ fn the_kernels_own_lists_are_read_from_their_folder() {
 }
 
 #[test]
+fn one_list_that_is_broken_hides_no_other() {
+    let temp = world();
+    let at = |id: &str| temp.path().join("lists").join(id);
+    let list = fs::read(at("default--web").join("binary_runtime_measurements_sha256")).unwrap();
+    for (id, bytes) in [("default--cut", &list[..list.len() - 3]), ("default--bad", &[0xff; 90])] {
+        fs::create_dir(at(id)).unwrap();
+        fs::write(at(id).join("binary_runtime_measurements_sha256"), bytes).unwrap();
+    }
+    fs::create_dir_all(at("default--dir").join("binary_runtime_measurements_sha256")).unwrap();
+    fs::create_dir(at("default--gone")).unwrap();
+    let output = log(&["--lists", "lists", "--records", "none", "--json"], temp.path());
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 4, "{said}");
+    for named in ["default--cut", "default--bad", "default--dir", "cannot read none"] {
+        assert_eq!(said.matches(named).count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn rows_of_several_nodes_are_told_apart() {
+    let temp = world();
+    // The same name on another node is another container, of another image.
+    let web = record("web", &Digest::sha256([1; 32]), "/usr/bin/wc");
+    fs::write(temp.path().join("web"), &web).unwrap();
+    let args = ["--records", "web", "--evidence", "evidence.json"];
+    let found = rows(&[&args[..], &["--path", "/wc"]].concat(), temp.path());
+    let told = |row: &serde_json::Value| {
+        ["node", "containerID", "imageName"].map(|key| row[key].as_str().unwrap().to_owned())
+    };
+    let mut found: Vec<_> = found.iter().map(told).collect();
+    found.sort();
+    let image = |n: u8| format!("docker.io/library/demo:{n}");
+    assert_eq!(
+        found,
+        [
+            ["node-1".to_owned(), "web".to_owned(), image(1)],
+            ["one".to_owned(), "web".to_owned(), image(2)],
+        ]
+    );
+    let head = |args: &[&str]| {
+        let text = String::from_utf8(log(args, temp.path()).stdout).unwrap();
+        text.lines().next().unwrap().split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(head(&args), "NODE");
+    assert_eq!(head(&["--records", "web"]), "CONTAINER");
+    // A kernel's lists name no node: that of the records is theirs.
+    let own = rows(&["--records", "web", "--lists", "lists"], temp.path());
+    assert!(own.iter().all(|row| row["imageName"] == image(2)), "{own:?}");
+    let as_shown =
+        rows(&["--evidence", "evidence.json", "--container", "default/web"], temp.path());
+    assert_eq!(as_shown.len(), 2);
+}
+
+#[test]
+fn digests_of_two_algorithms_do_not_differ() {
+    let temp = tempfile::tempdir().unwrap();
+    let longer: Digest = format!("sha512:{}", "01".repeat(64)).parse().unwrap();
+    let one = record("a", &Digest::sha256([1; 32]), "/x") + &record("b", &longer, "/x");
+    fs::write(temp.path().join("records"), one).unwrap();
+    assert!(rows(&["--records", "records", "--differing"], temp.path()).is_empty());
+}
+
+#[test]
 fn a_table_and_what_is_missing_in_it() {
     let temp = world();
     let output = log(&["--records", "records"], temp.path());

@@ -292,6 +292,13 @@ impl Node {
         let places = Places { ima, boot_log, journal };
         let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &lists)
             .map_err(NodeError::Collect)?;
+        // Removed meanwhile, and so not to be missed.
+        let there = |seq: u64| self.args.evidence.join(format!("{seq}.json")).exists();
+        let brought = |id: &str, seq: u64| {
+            let lists = evidence.anchors.iter().flat_map(|anchor| &anchor.containers);
+            lists.into_iter().any(|list| list.id == id && list.seq == seq)
+        };
+        secrets.retain(|(id, seq, _)| there(*seq) || brought(id, *seq));
         let kernel = evidence.anchors.iter().filter(|anchor| anchor.keeper == Keeper::Kernel);
         // A secret that is not there is one that the verifier says is missing; so is that of a
         // container that has come again since its list was read.

@@ -15,7 +15,7 @@ use crate::enrol::{Challenge, Known};
 use crate::evidence::{
     AnchorPart, ContainerPart, EkPart, Evidence, ListPart, MAX_BYTES, QuotePart, VERSION,
 };
-use crate::ima::{Form, Stream};
+use crate::ima::{EntryError, Form, LogError, Stream};
 
 /// Where a node's lists are.
 #[derive(Debug, Clone)]
@@ -49,6 +49,17 @@ pub enum CollectError {
     Read {
         /// Which file.
         path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A list that a shim keeps could not be read.
+    #[error("cannot read {}, the list that a shim keeps of {}", .path.display(), lacre_types::escape(.id.as_bytes()))]
+    Shim {
+        /// Which file.
+        path: PathBuf,
+        /// Of which container.
+        id: String,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -166,9 +177,14 @@ fn skip(data: &[u8], digests: Algorithm, first: u64) -> (u64, usize) {
     if lines == first { (first, offset) } else { (0, 0) }
 }
 
-/// How many bytes the whole lines of a shim's list are.
+/// How many bytes of a shim's list are to be shown: not the beginning of a line at its end,
+/// but all from a line on that is none, which the verifier tells.
 fn whole(data: &[u8]) -> usize {
-    walk(data, Algorithm::Sha256, u64::MAX).1
+    let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
+    match stream.feed(data, |_, _| {}).and_then(|()| stream.finish()) {
+        Err(LogError { source: EntryError::Cut, .. }) => walk(data, Algorithm::Sha256, u64::MAX).1,
+        _ => data.len(),
+    }
 }
 
 /// How many of at most so many lines there are, and their bytes.
@@ -271,7 +287,20 @@ fn shims(
     for ShimContainer { id, seq, image, left } in shim_containers {
         let path = journal.list(*seq);
         let first = known_lines(known, id, *seq);
-        let mut list = list(&path, Algorithm::Sha256, first, None)?;
+        let mut list = match list(&path, Algorithm::Sha256, first, None) {
+            Ok(list) => list,
+            // The agent removes the lists of containers that are long gone, this file last.
+            Err(CollectError::Read { source, .. })
+                if source.kind() == io::ErrorKind::NotFound
+                    && !path.with_extension("json").exists() =>
+            {
+                continue;
+            }
+            Err(CollectError::Read { path, source }) => {
+                return Err(CollectError::Shim { path, id: id.clone(), source });
+            }
+            Err(error) => return Err(error),
+        };
         // The last line may be on its way still; its event is not anchored then.
         let whole = whole(&list.data);
         list.data.0.truncate(whole);

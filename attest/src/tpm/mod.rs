@@ -2,7 +2,8 @@
 //!
 //! A TPM may take half a second for a quote, or never answer at all. One thread owns the
 //! connection; who asks waits no longer than the deadline, and then has an error that says
-//! so. While the thread still waits for an answer, further questions are refused at once.
+//! so. While an answer is owed that was waited for that long, further questions are refused at
+//! once; one that was waiting behind it by then is never put.
 
 mod anchor;
 mod collect;
@@ -16,6 +17,7 @@ pub use commands::{AttestationKey, Endorsement, KeyKind, Pcrs, Quote};
 pub use error::TpmError;
 pub use journal::{Extend, Journal, JournalError};
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -34,13 +36,12 @@ type Job = Box<dyn FnOnce(&mut State) + Send>;
 /// A connection to a TPM.
 #[derive(Debug)]
 pub struct Tpm {
-    /// No queue: a job is handed over when the thread is free, or refused. `None` when it
-    /// is to end.
+    /// Room for one job behind the one that the thread is at. `None` when it is to end.
     jobs: Option<SyncSender<Job>>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
     /// Whether an answer is owed that was waited for too long.
-    late: AtomicBool,
+    late: Arc<AtomicBool>,
     deadline: Duration,
 }
 
@@ -49,7 +50,7 @@ impl Drop for Tpm {
     /// manager, which has room for three.
     fn drop(&mut self) {
         self.jobs = None;
-        if !*self.late.get_mut() {
+        if !self.late.load(Ordering::Acquire) {
             let _ = self.ended.recv_timeout(self.deadline);
         }
     }
@@ -84,9 +85,7 @@ impl Tpm {
             })
             .map_err(TpmError::Thread)?;
         match answer.recv_timeout(deadline) {
-            Ok(Ok(())) => {
-                Ok(Self { jobs: Some(jobs), ended, late: AtomicBool::new(false), deadline })
-            }
+            Ok(Ok(())) => Ok(Self { jobs: Some(jobs), ended, late: Arc::default(), deadline }),
             Ok(Err(source)) => Err(TpmError::Open { tcti: tcti.to_owned(), source }),
             Err(_) => Err(TpmError::TimedOut { doing: "connect to it", after: deadline }),
         }
@@ -105,9 +104,18 @@ impl Tpm {
         doing: &'static str,
         command: impl FnOnce(&mut State) -> Result<T, TpmError> + Send + 'static,
     ) -> Result<T, TpmError> {
+        if self.late.load(Ordering::Acquire) {
+            return Err(TpmError::Busy { doing });
+        }
         let (reply, answer) = sync_channel(1);
+        let (late, given_up) = (Arc::clone(&self.late), Arc::new(AtomicBool::new(false)));
+        let unwanted = Arc::clone(&given_up);
         let job: Job = Box::new(move |state| {
-            let _ = reply.send(command(state));
+            if !unwanted.load(Ordering::Acquire) {
+                let _ = reply.send(command(state));
+            }
+            // After the answer: who gives up looks for it once more after saying so.
+            late.store(false, Ordering::Release);
         });
         let Some(jobs) = &self.jobs else { return Err(TpmError::Ended { doing }) };
         match jobs.try_send(job) {
@@ -116,13 +124,15 @@ impl Tpm {
             Err(TrySendError::Disconnected(_)) => return Err(TpmError::Ended { doing }),
         }
         match answer.recv_timeout(self.deadline) {
-            Ok(done) => {
-                self.late.store(false, Ordering::Relaxed);
-                done
-            }
+            Ok(done) => done,
             Err(RecvTimeoutError::Timeout) => {
-                self.late.store(true, Ordering::Relaxed);
-                Err(TpmError::TimedOut { doing, after: self.deadline })
+                // In this order: a job that finds itself given up clears what was set before.
+                self.late.store(true, Ordering::Release);
+                given_up.store(true, Ordering::Release);
+                answer
+                    .try_recv()
+                    .inspect(|_| self.late.store(false, Ordering::Release))
+                    .unwrap_or(Err(TpmError::TimedOut { doing, after: self.deadline }))
             }
             Err(RecvTimeoutError::Disconnected) => Err(TpmError::Ended { doing }),
         }

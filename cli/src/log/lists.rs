@@ -1,6 +1,7 @@
 //! Measurement lists: those of evidence, and those that this kernel shows.
 
 use std::fs::{self, File};
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::io::Read as _;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use lacre_attest::evidence::{Evidence, ListPart};
 use lacre_attest::ima::{Container, Entry, Form, LogError, Stream};
 use lacre_types::{Algorithm, CanonicalPath, escape};
 
-use super::Row;
+use super::{Broken, Row};
 use lacre_attest::expect::Expected;
 
 /// Adds the lines of every list of a node's evidence.
@@ -17,10 +18,12 @@ pub(super) fn evidence(
     evidence: &Evidence,
     files: Option<&Expected>,
     rows: &mut Vec<Row>,
-) -> anyhow::Result<()> {
+    broken: &mut Broken,
+) {
+    let node = escape(evidence.node.as_bytes());
     if let Some(part) = &evidence.host {
-        list(part, |line, entry| {
-            let mut row = row("host", line, entry);
+        let done = list(part, |line, entry| {
+            let mut row = Row { node: node.clone(), ..row("host", line, entry) };
             // Templates of old patches tell the container in the host's own list.
             row.container = match entry.container() {
                 Some(Container::CgroupPath(name) | Container::CgroupName(name)) => escape(name),
@@ -29,56 +32,64 @@ pub(super) fn evidence(
             };
             rows.push(row);
         })
-        .context("the host's list")?;
+        .with_context(|| format!("the host's list of {node}"));
+        broken.note(done);
     }
     for anchor in &evidence.anchors {
         let keeper = anchor.keeper.to_string();
         for part in &anchor.containers {
             let image = escape(part.image.as_deref().unwrap_or_default().as_bytes());
-            list(&part.list, |line, entry| {
-                let mut row = of_container(&keeper, &part.id, files, line, entry);
-                row.image_name.clone_from(&image);
-                rows.push(row);
-            })
-            .with_context(|| format!("the list of {}", escape(part.id.as_bytes())))?;
+            let done = list(&part.list, |line, entry| {
+                let row = of_container(&keeper, &part.id, files, line, entry);
+                rows.push(Row { node: node.clone(), image_name: image.clone(), ..row });
+            });
+            let id = escape(part.id.as_bytes());
+            broken.note(done.with_context(|| format!("the list of {id} of {node}")));
         }
     }
-    Ok(())
 }
 
 /// Adds the lines of every container's list in a folder as a kernel with container-IMA has
-/// it.
+/// it. Of a list that breaks off it adds what was there.
 pub(super) fn kernel(
     folder: &Path,
     files: Option<&Expected>,
     rows: &mut Vec<Row>,
+    broken: &mut Broken,
 ) -> anyhow::Result<()> {
-    let shown = |path: &Path| escape(path.as_os_str().as_encoded_bytes());
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", shown(folder)))?;
     for entry in entries {
         let path = entry?.path();
         let Some(id) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let list = path.join("binary_runtime_measurements_sha256");
-        if !list.exists() {
-            continue;
-        }
-        let doing = || format!("cannot read {}", shown(&list));
-        let mut file = File::open(&list).with_context(doing)?;
-        let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
-        let mut bytes = vec![0; 64 << 10];
-        loop {
-            let count = file.read(&mut bytes).with_context(doing)?;
-            if count == 0 {
-                break;
-            }
-            let each = |line, entry: &Entry<'_>| {
-                rows.push(of_container("kernel", id, files, line, entry));
-            };
-            stream.feed(&bytes[..count], each).with_context(doing)?;
-        }
-        stream.finish().with_context(doing)?;
+        let file = match File::open(&list) {
+            Ok(file) => Ok(file),
+            // No container's folder, or the container ended meanwhile.
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => continue,
+            Err(error) => Err(error.into()),
+        };
+        let each = |line, entry: &Entry<'_>| {
+            rows.push(of_container("kernel", id, files, line, entry));
+        };
+        let done = file.and_then(|file| all(file, each));
+        broken.note(done.with_context(|| format!("cannot read {}", shown(&list))));
     }
     Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_encoded_bytes())
+}
+
+fn all(mut file: File, mut each: impl FnMut(u64, &Entry<'_>)) -> anyhow::Result<()> {
+    let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut bytes)? {
+            0 => return Ok(stream.finish()?),
+            count => stream.feed(&bytes[..count], &mut each)?,
+        }
+    }
 }
 
 fn list(part: &ListPart, mut each: impl FnMut(u64, &Entry<'_>)) -> Result<(), LogError> {

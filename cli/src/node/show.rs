@@ -49,11 +49,9 @@ fn row(node: &Node) -> [String; 6] {
     // Each says its reason after the colon.
     let open = node.unchecked.iter().map(|why| why.split(": ").next().unwrap_or(why));
     let open: Vec<&str> = open.collect();
-    let findings = match (names.is_empty(), open.is_empty()) {
-        (false, _) => names.join(" "),
-        (true, false) => format!("not checked: {}", open.join(" ")),
-        (true, true) => String::new(),
-    };
+    let open = (!open.is_empty()).then(|| format!("not checked: {}", open.join(" ")));
+    let found = (!names.is_empty()).then(|| names.join(" "));
+    let findings = found.into_iter().chain(open).collect::<Vec<_>>().join("; ");
     let state = match &*node.state {
         "untrusted" => "UNTRUSTED",
         state => state,
@@ -68,11 +66,11 @@ fn row(node: &Node) -> [String; 6] {
     ]
 }
 
-/// As `lacre attest verify` ends, for the worst of them.
+/// As `lacre attest verify` ends, for the worst of them. Of no node nothing was shown.
 pub(super) fn exit(nodes: &[Node]) -> Exit {
     if nodes.iter().any(|node| node.state == "untrusted") {
         Exit::Differs
-    } else if nodes.iter().all(|node| node.state == "trusted") {
+    } else if !nodes.is_empty() && nodes.iter().all(|node| node.state == "trusted") {
         Exit::Good
     } else {
         Exit::Failed
@@ -104,13 +102,16 @@ mod tests {
         };
         let unchecked = vec!["kernel: no policy was given".to_owned()];
         let open = Node { unchecked, ..node("b\n\u{1b}[2J", "unproven", &[]) };
+        let unchecked = vec!["boot-log: none".to_owned(), "kernel: none".to_owned()];
+        let both = Node { unchecked, ..node("c", "unproven", &["REBOOTED"]) };
         let new = Node { since: String::new(), ..node("", "unenrolled", &[]) };
-        let table = output::text(HEAD, [bad, open, new].iter().map(row));
-        assert!(!table.contains('\u{1b}') && table.lines().count() == 4, "{table}");
+        let table = output::text(HEAD, [bad, open, both, new].iter().map(row));
+        assert!(!table.contains('\u{1b}') && table.lines().count() == 5, "{table}");
         insta::assert_snapshot!(table, @r"
         NODE          PRINCIPAL         STATE       SINCE                 LAST EVIDENCE         FINDINGS
         a             tls:a             UNTRUSTED   2026-01-01T00:00:00Z  2026-01-02T00:00:00Z  LOG_EDITED REBOOTED
         b\n\u{1b}[2J  tls:b\n\u{1b}[2J  unproven    2026-01-01T00:00:00Z  -                     not checked: kernel
+        c             tls:c             unproven    2026-01-01T00:00:00Z  -                     REBOOTED; not checked: boot-log kernel
         -             tls:              unenrolled  -                     -                     -
         ");
     }
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn the_worst_decides_how_it_ends() {
         let state = |state| node("n", state, &[]);
-        assert_eq!(exit(&[]), Exit::Good);
+        assert_eq!(exit(&[]), Exit::Failed);
         assert_eq!(exit(&[state("trusted"), state("trusted")]), Exit::Good);
         assert_eq!(exit(&[state("trusted"), state("stale")]), Exit::Failed);
         assert_eq!(exit(&[state("unproven"), state("untrusted")]), Exit::Differs);
