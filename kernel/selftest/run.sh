@@ -9,6 +9,8 @@
 #   CONTAINER=on|sync|off      the boot parameter (default on)
 #   ICOUNT=1                   the guest's clock counts instructions, one a nanosecond: what
 #                              the benchmark prints then does not depend on the machine
+#   CHECKERS=1                 fails unless KASAN, kmemleak and lockdep are there, and on to
+#                              the end
 #   TIMEOUT=SECONDS            for the whole guest (default 900)
 set -euo pipefail
 
@@ -98,6 +100,12 @@ grep -q '^selftest done' "$work/console" || { echo "selftest: the guest died" >&
 if grep -q '^selftest kernel' "$work/console"; then
     echo "selftest: the kernel complained" >&2
     exit 1
+fi
+if [ -n "${CHECKERS:-}" ]; then
+    # Each of the last two turns itself off when it runs out of room.
+    for said in '^# KASAN is on' '^# kmemleak found nothing' '^# lockdep *debug_locks: *1'; do
+        grep -q "$said" "$work/console" || { echo "selftest: not said: $said" >&2; exit 1; }
+    done
 fi
 if [ -n "$tpm" ] && grep -q '^# no TPM' "$work/console"; then
     echo "selftest: the guest saw no TPM" >&2
