@@ -21,7 +21,10 @@ fi
 image=$("$here/build.sh" "$flavour")
 # KASAN and lockdep make everything several times slower, and QEMU is slow already.
 case $flavour in
-debug | uml) lines=${LIST_LINES:-20000} rounds=${ROUNDS:-5} timeout=1800 ;;
+debug | uml)
+    lines=${LIST_LINES:-20000} rounds=${ROUNDS:-5} timeout=3600
+    export CHECKERS=1
+    ;;
 *) lines=${LIST_LINES:-100000} rounds=${ROUNDS:-20} timeout=900 ;;
 esac
 export TIMEOUT=${TIMEOUT:-$timeout}
