@@ -17,7 +17,8 @@ pub enum Source {
     ContainerIma,
     /// A stock kernel's IMA log.
     Ima,
-    /// What a verifier found in the evidence that the node showed. Nothing that a shim arms.
+    /// The evidence that the node shows: what a verifier found in it, or that it can no longer
+    /// be kept. Nothing that a shim arms.
     Attestation,
 }
 

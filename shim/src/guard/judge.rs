@@ -92,7 +92,7 @@ impl Judge {
     pub(super) fn keep_list(&self, run: &Path, id: &str, image: &str, log: &Logger) {
         let violations = self.violations.clone();
         self.evidence.begin(run, id, image, log, move |why| {
-            let violation = source_lost(Source::ContainerIma, why, SystemTime::now());
+            let violation = source_lost(Source::Attestation, why, SystemTime::now());
             // Without a reader the container is gone.
             let _ = violations.blocking_send(Seen { violation, outcome: Outcome::Ran });
         });
