@@ -7,6 +7,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Shims {
     folder: PathBuf,
     journal: Journal,
     anchored: Mutex<BTreeMap<u64, u64>>,
+    /// How many bytes of `aggregate` that takes account of.
+    known: AtomicU64,
 }
 
 impl Shims {
@@ -68,16 +71,39 @@ impl Shims {
         let io = |error| AnchorError::Folder(folder.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
         let journal = Journal::open(folder, PCR, &[]).map_err(AnchorError::Journal)?;
-        let text = journal.read().map_err(AnchorError::Journal)?;
+        let shims = Self {
+            folder: folder.to_owned(),
+            journal,
+            anchored: Mutex::default(),
+            known: AtomicU64::new(u64::MAX),
+        };
+        shims.catch_up()?;
+        Ok(shims)
+    }
+
+    /// Finds out how far each list is anchored, if another process has anchored since:
+    /// `lacre-attestd quote`. Whoever asks holds the node's lock.
+    fn catch_up(&self) -> Result<(), AnchorError> {
+        if self.aggregate() == self.known.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let text = self.journal.read().map_err(AnchorError::Journal)?;
         let lines = text.split_inclusive(|byte| *byte == b'\n').filter_map(parse_line);
         let tags: HashSet<[u8; 32]> = lines.map(|event| event.tag).collect();
         let mut anchored = BTreeMap::new();
-        for (seq, _) in kept::lists(folder).map_err(io)? {
-            let events = kept::events(folder, seq, 0).map_err(io)?;
+        for (seq, _) in self.lists()? {
+            let Ok(events) = kept::events(&self.folder, seq, 0) else { continue };
             let known = events.iter().take_while(|(tag, _)| tags.contains(tag)).count();
             anchored.insert(seq, known as u64);
         }
-        Ok(Self { folder: folder.to_owned(), journal, anchored: Mutex::new(anchored) })
+        *self.anchored() = anchored;
+        self.known.store(text.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How many bytes `aggregate` has.
+    fn aggregate(&self) -> u64 {
+        fs::metadata(self.journal.aggregate()).map_or(0, |metadata| metadata.len())
     }
 
     fn anchored(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
@@ -136,10 +162,12 @@ impl Shims {
     /// # Errors
     /// When it is not anchored: then it is with the next.
     pub fn anchor(&self, tpm: &mut Tpm) -> Result<(), AnchorError> {
+        self.catch_up()?;
         let News { events, reached } = self.news()?;
         if !events.is_empty() {
             self.journal.anchor(tpm, &events).map_err(AnchorError::Journal)?;
             self.anchored().extend(reached);
+            self.known.store(self.aggregate(), Ordering::Relaxed);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use lacre_attest::expect::Hex;
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::Given;
 use lacre_attestd::agent::serve;
-use lacre_attestd::anchor::{Shims, follow};
+use lacre_attestd::anchor::follow;
 use lacre_attestd::args::{Args, Command, Server};
 use lacre_attestd::node::Node;
 use lacre_proto::Connector;
@@ -70,8 +70,8 @@ fn answer(node: Node, server: &Server) -> Result<(), Error> {
     let log = Logger::root(drain.ignore_res(), o!("program" => "lacre-attestd"));
     let connector = Connector::new(server.server.clone(), server.tls())?;
     let node = Arc::new(node);
-    if let Some(folder) = node.evidence() {
-        follow(Arc::new(Shims::open(folder)?), Arc::clone(&node), log.clone())?;
+    if let Some(shims) = node.hear_shims()? {
+        follow(shims, Arc::clone(&node), log.clone())?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
@@ -89,6 +90,8 @@ pub struct Shown {
 pub struct Node {
     args: NodeArgs,
     name: String,
+    /// One for all of this process: it knows how far each list is anchored.
+    shims: OnceLock<Arc<Shims>>,
 }
 
 impl Node {
@@ -96,7 +99,7 @@ impl Node {
     #[must_use]
     pub fn new(args: NodeArgs) -> Self {
         let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { name: args.name.clone().unwrap_or_else(host), args }
+        Self { name: args.name.clone().unwrap_or_else(host), args, shims: OnceLock::new() }
     }
 
     /// Its name.
@@ -230,19 +233,32 @@ impl Node {
     }
 
     /// The folder of the lists that shims keep; `None`: they keep none.
-    #[must_use]
-    pub fn evidence(&self) -> Option<&Path> {
+    fn evidence(&self) -> Option<&Path> {
         Some(&*self.args.evidence).filter(|folder| !folder.as_os_str().is_empty())
     }
 
+    /// The lists that shims are to keep: makes their folder, which tells shims that they are
+    /// heard. `None`: they keep none.
+    ///
+    /// # Errors
+    /// When the folder can't be made or read.
+    pub fn hear_shims(&self) -> Result<Option<Arc<Shims>>, AnchorError> {
+        self.evidence().map(|folder| self.shims_in(folder)).transpose()
+    }
+
     /// The lists that shims keep, where an agent has made their folder.
-    fn shims(&self) -> Result<Option<Shims>, NodeError> {
-        match self.evidence().filter(|folder| folder.is_dir()) {
-            Some(folder) => {
-                Shims::open(folder).map(Some).map_err(|error| NodeError::Shims(error.into()))
-            }
-            None => Ok(None),
+    fn shims(&self) -> Result<Option<Arc<Shims>>, NodeError> {
+        let folder = self.evidence().filter(|folder| folder.is_dir());
+        let shims = folder.map(|folder| self.shims_in(folder)).transpose();
+        shims.map_err(|error| NodeError::Shims(error.into()))
+    }
+
+    fn shims_in(&self, folder: &Path) -> Result<Arc<Shims>, AnchorError> {
+        if let Some(shims) = self.shims.get() {
+            return Ok(Arc::clone(shims));
         }
+        let opened = Arc::new(Shims::open(folder)?);
+        Ok(Arc::clone(self.shims.get_or_init(|| opened)))
     }
 
     /// Answers a challenge; with the endorsement key for who does not know it.
@@ -259,7 +275,7 @@ impl Node {
         if let Some(shims) = &shims {
             shims.anchor(&mut tpm).map_err(failed)?;
         }
-        let shown = shims.as_ref().map(Shims::shown).transpose();
+        let shown = shims.as_deref().map(Shims::shown).transpose();
         let shown = shown.map_err(failed)?.unwrap_or_default();
         let (lists, mut secrets): (Vec<_>, Vec<_>) = shown
             .into_iter()

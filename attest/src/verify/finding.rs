@@ -1,41 +1,9 @@
 use lacre_types::{Digest, ViolationKind, escape};
 use serde::Serialize;
 
-use super::verdict::ListName;
-use crate::container::Keeper;
+use super::Log;
 use crate::ima::LogError;
 use crate::tpm2::{EkError, Malformed, Selection, SignatureError, Unsuitable};
-
-/// Which list.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Log {
-    /// The host's measurement list.
-    Host,
-    /// The `aggregate` of that keeper.
-    Aggregate(Keeper),
-    /// That list of a container.
-    Container(ListName),
-}
-
-impl std::fmt::Display for Log {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Host => f.write_str("the host's list"),
-            Self::Aggregate(keeper) => write!(f, "the {keeper}'s aggregate"),
-            Self::Container(name) => write!(f, "the list of {name}"),
-        }
-    }
-}
-
-impl Serialize for Log {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Host => s.serialize_str("host"),
-            Self::Aggregate(keeper) => s.collect_str(&format_args!("aggregate:{keeper}")),
-            Self::Container(name) => s.collect_str(&format_args!("container:{name}")),
-        }
-    }
-}
 
 /// What is wrong, or must be known. Lines count from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

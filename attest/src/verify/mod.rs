@@ -7,15 +7,17 @@ mod expect;
 mod finding;
 mod host;
 mod kernel;
+mod name;
 mod quote;
 mod state;
 mod subjects;
 mod verdict;
 
 pub use expect::{Expectations, ExpectedContainer, Given, HostPolicy, KernelPolicy, Nonce};
-pub use finding::{Finding, KernelFault, Log};
+pub use finding::{Finding, KernelFault};
+pub use name::{ListName, Log};
 pub use state::{Seen, SeenAnchor, SeenBoot, SeenOpen};
-pub use verdict::{Answer, Conclusion, ListName, Question, Verdict};
+pub use verdict::{Answer, Conclusion, Question, Verdict};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

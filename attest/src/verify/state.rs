@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use lacre_types::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::verdict::ListName;
+use super::ListName;
 use crate::container::{Aggregate, Audited, Keeper};
 use crate::replay::Replay;
 use crate::tpm2::Clock;

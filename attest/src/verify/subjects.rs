@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::state::{SeenOpen, name, named};
-use super::verdict::{ListName, Question};
-use super::{Case, ExpectedContainer, Finding, Log};
+use super::verdict::Question;
+use super::{Case, ExpectedContainer, Finding, ListName, Log};
 use crate::container::{Audited, Keeper, Key, parse_line};
 use crate::evidence::{AnchorPart, ContainerPart, Evidence};
 

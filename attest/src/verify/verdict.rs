@@ -2,30 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::finding::Finding;
-
-/// What names a container's list: its id, and the number of the container's creation where
-/// more than one list has that id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ListName {
-    /// The container's id.
-    pub id: String,
-    /// The number of its creation.
-    pub seq: Option<u64>,
-}
-
-impl From<&str> for ListName {
-    fn from(id: &str) -> Self {
-        Self { id: id.to_owned(), seq: None }
-    }
-}
-
-impl std::fmt::Display for ListName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&lacre_types::escape(self.id.as_bytes()))?;
-        self.seq.map_or(Ok(()), |seq| write!(f, "#{seq}"))
-    }
-}
+use super::{Finding, ListName};
 
 /// A question that a verification answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -650,6 +650,39 @@ fn a_container_that_comes_back_is_proven_with_what_it_ran_before() {
 }
 
 #[test]
+fn whoever_anchors_first_each_line_is_anchored_once() {
+    let node = Node::new();
+    let server = Server::start(&node, "interval: 3600\n", false);
+    let agent = node.agent(&server.args(), &[]);
+    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    let folder = node.at("evidence");
+    let secret = Secret::new([9; 32]);
+    let about = About { id: "test--web".to_owned(), image: None, secret };
+    let mut web = Kept::create(&folder, 1, &about).unwrap();
+    let mut ran = |n: u8| web.push(&Digest::sha256([n; 32]), b"/bin/a").unwrap();
+    for n in 0..5 {
+        // Fresh lines, for the agent's thread, its answer, and a process beside it.
+        ran(3 * n);
+        node.quote(&["--nonce", &"07".repeat(32)]);
+        ran(3 * n + 1);
+        assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+        ran(3 * n + 2);
+    }
+    let tags = || {
+        let text = fs::read_to_string(folder.join("aggregate")).unwrap();
+        text.lines().map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // The start, the creation, and the lines.
+    until("anchored", || tags().len() >= 17);
+    let mut tags = tags();
+    tags.sort_unstable();
+    tags.dedup();
+    assert_eq!(tags.len(), 17);
+    let lines = fs::read_to_string(folder.join("aggregate")).unwrap().lines().count();
+    assert_eq!(lines, 17, "no line twice");
+}
+
+#[test]
 fn who_says_nothing_for_two_intervals_is_stale() {
     let node = Node::new();
     let server = Server::start(&node, "interval: 1\n", false);
