@@ -264,7 +264,14 @@ impl NodeState {
                 self.attested = Some(now);
                 self.seen = verified.seen;
             }
-            Conclusion::Unproven => self.doubt(),
+            Conclusion::Unproven => {
+                // Told once: no later evidence can tell more of them.
+                for (keeper, list) in &verified.gone {
+                    let anchor = self.seen.as_mut().and_then(|seen| seen.anchors.get_mut(keeper));
+                    anchor.map(|anchor| anchor.open.remove(list));
+                }
+                self.doubt();
+            }
             Conclusion::Untrusted => self.trust = Trust::Untrusted,
         }
     }

@@ -227,19 +227,26 @@ impl Expected {
     /// asked anew each time.
     #[must_use]
     pub fn judged_by(&self) -> Digest {
-        type Named<'a> = (&'a str, Option<u64>, Option<Keeper>, Option<Digest>);
         #[derive(Serialize)]
         struct Judged<'a> {
             // Another version may judge otherwise.
             version: &'a str,
             bank: Algorithm,
             host: Option<(Digest, Vec<String>, bool)>,
-            containers: Vec<Named<'a>>,
+            containers: Vec<Container<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Container<'a> {
+            id: &'a str,
+            seq: Option<u64>,
+            keeper: Option<Keeper>,
+            baseline: Option<Digest>,
         }
         let host = self.written.host.as_ref().zip(self.host.as_ref());
         let containers = self.written.containers.iter().map(|(id, written)| {
             let baseline = self.containers.get(id).and_then(|(_, baseline)| baseline.as_ref());
-            (id.as_str(), written.seq, written.keeper, baseline.map(Baseline::digest))
+            let (seq, keeper) = (written.seq, written.keeper);
+            Container { id, seq, keeper, baseline: baseline.map(Baseline::digest) }
         });
         let judged = Judged {
             version: env!("CARGO_PKG_VERSION"),

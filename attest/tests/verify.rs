@@ -569,16 +569,7 @@ fn what_is_expected_anew_is_asked_of_the_lines_that_are_known_too() {
     let mut expect = world.expect(&node);
     let first = check(&node.evidence(b"fresh"), &expect, None);
     let seen = first.seen.clone().unwrap();
-    let mut state = NodeState {
-        node: "node-1".to_owned(),
-        ek_name: vec![1].into(),
-        ak_name: node.ak_name().into(),
-        enrolled: NOW,
-        trust: Trust::Unknown,
-        attested: None,
-        challenge: None,
-        seen: None,
-    };
+    let mut state = enrolled(&node, None);
     state.note(first, NOW);
     let selection = || Selection::of(Algorithm::Sha256, 0..=12);
     let mut known = |by: u8| {
@@ -618,6 +609,19 @@ fn what_is_expected_anew_is_asked_of_the_lines_that_are_known_too() {
     assert!(names(&verified).contains("CLOCK_WENT_BACK"));
 }
 
+fn enrolled(node: &Node, seen: Option<Seen>) -> NodeState {
+    NodeState {
+        node: "node-1".to_owned(),
+        ek_name: vec![1].into(),
+        ak_name: node.ak_name().into(),
+        enrolled: NOW,
+        trust: Trust::Unknown,
+        attested: None,
+        challenge: None,
+        seen,
+    }
+}
+
 /// Leaves only what is not known.
 fn rest(evidence: &mut Evidence, seen: &Seen) {
     let cut = |list: &mut ListPart, first: u64| {
@@ -652,7 +656,53 @@ fn lists_that_were_shown_once_cannot_be_left_out_in_that_boot() {
     without.anchors.clear();
     let verified = check(&without, &expect, Some(&seen));
     assert_eq!(names(&verified), BTreeSet::from(["LOG_MISSING"]), "{:#?}", verified.verdict);
+    // Of one container: whether it ended is seen without its secret.
+    let without = |node: &Node| {
+        let mut evidence = node.evidence(b"fresh");
+        evidence.anchors[0].containers.retain(|list| list.id == "a");
+        evidence
+    };
+    expect.containers = vec![world.container("a", 1)];
+    let hidden = |node: &Node, expect: &Expectations<'_>| {
+        let verified = check(&without(node), expect, Some(&seen));
+        let answer = verified
+            .verdict
+            .answers()
+            .get(&Question::ContainerList(ListName { id: "b".into(), seq: Some(2) }));
+        (answer.cloned(), verified.verdict.conclusion(), verified)
+    };
+    let unchecked = |why| Some(Answer::NotChecked(why));
+    let (answer, conclusion, verified) = hidden(&node, &expect);
+    assert_eq!(answer, unchecked("it was known, did not end, and is not brought any more"));
+    assert_eq!((conclusion, verified.gone), (Conclusion::Unproven, vec![]));
+    let mut ended = self::node();
+    ended.run("b", &digest(13), "/bin/ls");
+    ended.close("b");
+    ended.flush();
+    let mut ends = world.expect(&ended);
+    ends.containers = vec![world.container("a", 1)];
+    ends.ak_name = None;
+    ends.waived.extend(["attestation-key", "endorsement"].map(str::to_owned));
+    let (answer, conclusion, verified) = hidden(&ended, &ends);
+    assert_eq!(answer, unchecked("it was known, went on, and is not brought any more"));
+    assert_eq!(conclusion, Conclusion::Unproven);
+    assert_eq!(verified.gone, [(Keeper::Kernel, "b#2".to_owned())]);
+    let mut state = enrolled(&ended, Some(seen.clone()));
+    state.note(verified, NOW);
+    let told = state.seen.unwrap();
+    assert_eq!(told.anchors[&Keeper::Kernel].open.keys().collect::<Vec<_>>(), ["a#1"]);
+    let again = check(&without(&ended), &ends, Some(&told));
+    assert_eq!(again.verdict.conclusion(), Conclusion::Trusted, "it is told once");
+    node.close("b");
+    node.flush();
+    let (answer, conclusion, _) = hidden(&node, &expect);
+    assert_eq!((answer, conclusion), (None, Conclusion::Trusted));
+    let brought = check(&node.evidence(b"fresh"), &world.expect(&node), Some(&seen));
+    let passed = Answer::Passed("3 lines, creation 2, final, kept by the kernel".to_owned());
+    assert_eq!(brought.verdict.answers()[&Question::ContainerList("b".into())], passed);
+
     node.reboot(&[1; 32]);
+    expect.containers.clear();
     let mut without = node.evidence(b"fresh");
     without.anchors.clear();
     let verified = check(&without, &expect, Some(&seen));

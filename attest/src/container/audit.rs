@@ -61,6 +61,14 @@ impl Audited {
         Self { events: 0, lines: 0, cpcr, closed: false }
     }
 
+    /// The tag of the next event, and its value if it is the list's end; `None` when the list
+    /// is final.
+    #[must_use]
+    pub fn next(&self, key: &Key) -> Option<([u8; 32], [u8; 32])> {
+        let close = || key.value(self.events, Kind::Close, self.cpcr());
+        (!self.closed).then(|| (key.tag(self.events), close()))
+    }
+
     fn cpcr(&self) -> &[u8; 32] {
         self.cpcr.as_bytes().first_chunk().unwrap_or(&[0; 32])
     }

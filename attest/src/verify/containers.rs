@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use lacre_types::{Algorithm, Digest, Source};
 
 use super::host::{each, judge, measurement, shown};
-use super::state::{SeenAnchor, name};
+use super::state::{SeenAnchor, SeenOpen, name};
 use super::subjects::Subject;
 use super::verdict::Question;
 use super::{Case, Finding, Log};
@@ -143,7 +143,8 @@ impl<'a> Case<'a> {
         };
         collect(&part.aggregate[..replayed.anchored], &mut subjects);
         let subjects = self.settle(subjects);
-        let mut states = BTreeMap::new();
+        self.left_out(part, &part.aggregate[..replayed.anchored]);
+        let (mut states, mut open) = (BTreeMap::new(), BTreeMap::new());
         for subject in &subjects {
             let Some(list) = subject.part else { continue };
             let Some(audited) = self.container(part, subject, list, &subjects) else {
@@ -151,9 +152,13 @@ impl<'a> Case<'a> {
                 self.not_checked(question, "its list does not hold");
                 continue;
             };
+            if let Some(next) = audited.next(&subject.key) {
+                let (tag, close) = next;
+                open.insert(name(&list.id, list.seq), SeenOpen { tag, close });
+            }
             states.insert(name(&list.id, list.seq), audited);
         }
-        Some(SeenAnchor { aggregate: replayed.state, containers: states })
+        Some(SeenAnchor { aggregate: replayed.state, containers: states, open })
     }
 
     fn container(
@@ -249,7 +254,9 @@ impl<'a> Case<'a> {
             0 => String::new(),
             count => format!(", {count} of them of what could not be measured"),
         };
-        self.passed(question, format!("{} lines{violations}, kept {by}", audited.lines));
+        let end = if audited.closed { ", final" } else { "" };
+        let (lines, seq) = (audited.lines, part.seq);
+        self.passed(question, format!("{lines} lines{violations}, creation {seq}{end}, kept {by}"));
         self.baseline(subject, part, audited.lines - known.lines);
         Some(audited)
     }

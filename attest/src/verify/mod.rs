@@ -16,7 +16,7 @@ mod verdict;
 pub use expect::{Expectations, ExpectedContainer, Given, HostPolicy, KernelPolicy, Nonce};
 pub use finding::{Finding, KernelFault};
 pub use name::{ListName, Log};
-pub use state::{Seen, SeenAnchor, SeenBoot};
+pub use state::{Seen, SeenAnchor, SeenBoot, SeenOpen};
 pub use verdict::{Answer, Conclusion, Question, Verdict};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -43,6 +43,9 @@ pub struct Verified {
     /// What to keep; `None` where the quote itself does not hold. Keep it only when the
     /// verdict is one that is acted upon as good.
     pub seen: Option<Seen>,
+    /// Lists that were known and went on, of which nothing is brought any more: by keeper and
+    /// [`SeenAnchor::containers`]' name. Nobody can tell any more what they had.
+    pub gone: Vec<(Keeper, String)>,
     /// The quote's clock, where the quote holds.
     pub clock: Option<crate::tpm2::Clock>,
     /// How many lines the TPM vouches for, by list.
@@ -66,6 +69,7 @@ pub fn verify(
         lines: BTreeMap::new(),
         rebooted: false,
         steps: MAX_STEPS,
+        gone: Vec::new(),
         several: subjects::several(evidence, &expect.containers),
         met: BTreeSet::new(),
         strangers: HashSet::new(),
@@ -81,7 +85,7 @@ pub fn verify(
         }
     }
     let clock = attest.map(|attest| attest.clock);
-    Verified { verdict, seen: next, clock, lines: case.lines }
+    Verified { verdict, seen: next, gone: case.gone, clock, lines: case.lines }
 }
 
 /// One verification under way.
@@ -95,6 +99,7 @@ struct Case<'a> {
     rebooted: bool,
     /// Of [`MAX_STEPS`], those that are left.
     steps: usize,
+    gone: Vec<(Keeper, String)>,
     /// Ids that stand for more than one list.
     several: HashSet<&'a str>,
     /// Which of the expected containers have a list here.

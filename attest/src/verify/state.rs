@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use lacre_types::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::ListName;
 use crate::container::{Aggregate, Audited, Keeper};
 use crate::replay::Replay;
 use crate::tpm2::Clock;
@@ -58,9 +59,33 @@ pub struct SeenAnchor {
     /// Each container's list, by `ID#SEQ`.
     #[serde(default)]
     pub containers: BTreeMap<String, Audited>,
+    /// What comes next of those lists that were not final.
+    #[serde(default)]
+    pub open: BTreeMap<String, SeenOpen>,
+}
+
+/// By what a verifier that has no secret any more sees that a container ended as it was known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenOpen {
+    /// The tag of its next event.
+    #[serde(with = "crate::bytes::hex32")]
+    pub tag: [u8; 32],
+    /// That event's value, if it is the list's end.
+    #[serde(with = "crate::bytes::hex32")]
+    pub close: [u8; 32],
 }
 
 /// How a container is named in [`SeenAnchor::containers`].
 pub(super) fn name(id: &str, seq: u64) -> String {
     format!("{id}#{seq}")
+}
+
+/// What [`name`] gave a name to.
+pub(super) fn named(name: &str) -> ListName {
+    let parts = name.rsplit_once('#').and_then(|(id, seq)| Some((id, seq.parse().ok()?)));
+    match parts {
+        Some((id, seq)) => ListName { id: id.to_owned(), seq: Some(seq) },
+        None => name.into(),
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::state::name;
+use super::state::{SeenOpen, name, named};
 use super::verdict::Question;
 use super::{Case, ExpectedContainer, Finding, ListName, Log};
-use crate::container::{Audited, Keeper, Key};
+use crate::container::{Audited, Keeper, Key, parse_line};
 use crate::evidence::{AnchorPart, ContainerPart, Evidence};
 
 /// A list under verification.
@@ -131,6 +131,44 @@ impl<'a> Case<'a> {
                 false => Finding::LogMissing(log),
             };
             self.verdict.find(&Question::ContainerList(named), finding);
+        }
+    }
+
+    /// Tells which lists were known, were not final, and are not brought, unless all that
+    /// came after is their end: the kernel frees a list with its container.
+    pub(super) fn left_out(&mut self, part: &AnchorPart, aggregate: &[u8]) {
+        let known = self.seen.filter(|_| !self.rebooted);
+        let Some(known) = known.and_then(|seen| seen.anchors.get(&part.keeper)) else { return };
+        let brought: HashSet<String> =
+            part.containers.iter().map(|list| name(&list.id, list.seq)).collect();
+        let mut missing: HashMap<[u8; 32], (&String, &SeenOpen)> = known
+            .open
+            .iter()
+            .filter(|(list, _)| !brought.contains(*list))
+            .map(|(list, next)| (next.tag, (list, next)))
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        for line in aggregate.split_inclusive(|byte| *byte == b'\n') {
+            let event = parse_line(line);
+            let found = event.and_then(|event| Some((event, missing.remove(&event.tag)?)));
+            if let Some((event, (list, next))) = found
+                && event.value != next.close
+            {
+                self.gone.push((part.keeper, list.clone()));
+                let question = Question::ContainerList(named(list));
+                self.not_checked(question, "it was known, went on, and is not brought any more");
+            }
+        }
+        for (list, _) in missing.into_values() {
+            // The kernel ends each list of its own; a shim that died has not, and its list is
+            // removed an hour after.
+            if part.keeper == Keeper::Shim {
+                self.gone.push((part.keeper, list.clone()));
+            }
+            let question = Question::ContainerList(named(list));
+            self.not_checked(question, "it was known, did not end, and is not brought any more");
         }
     }
 }
