@@ -78,13 +78,17 @@ user_mode() {
         con=null con0=null,fd:1 ssl=null $arguments)
 }
 
-# The guest asks for what befalls its TPM.
+# The guest asks for what befalls its TPM. A driver that has waited for long cancels, and QEMU
+# waits for a TPM that is to cancel with all of its processors: so the stop has an end.
 obey() {
     local line
     while IFS= read -r line; do
         printf '%s\n' "$line"
         case $line in
-        '# host, stop the TPM'*) kill -STOP "$tpm" ;;
+        '# host, stop the TPM'*)
+            kill -STOP "$tpm"
+            { sleep 10 && kill -CONT "$tpm"; } >/dev/null 2>&1 &
+            ;;
         '# host, wake the TPM'*) kill -CONT "$tpm" ;;
         '# host, kill the TPM'*) kill -KILL "$tpm" ;;
         esac
