@@ -675,6 +675,13 @@ fn lists_that_were_shown_once_cannot_be_left_out_in_that_boot() {
     let (answer, conclusion, verified) = hidden(&node, &expect);
     assert_eq!(answer, unchecked("it was known, did not end, and is not brought any more"));
     assert_eq!((conclusion, verified.gone), (Conclusion::Unproven, vec![]));
+    // A shim that died does not end its list, which goes an hour after.
+    let (mut kept, mut of_shims) = (without(&node), seen.clone());
+    kept.anchors[0].keeper = Keeper::Shim;
+    let anchor = of_shims.anchors.remove(&Keeper::Kernel).unwrap();
+    of_shims.anchors.insert(Keeper::Shim, anchor);
+    let verified = check(&kept, &expect, Some(&of_shims));
+    assert_eq!(verified.gone, [(Keeper::Shim, "b#2".to_owned())]);
     let mut ended = self::node();
     ended.run("b", &digest(13), "/bin/ls");
     ended.close("b");
