@@ -108,6 +108,22 @@ impl Layers {
         }
         Ok(Real { file: reopen(opened)?, id, size, exact: false })
     }
+
+    /// The topmost file of that name: what an overlay shows there, unless an opaque directory
+    /// hides it.
+    pub(crate) fn topmost(&self, path: &[u8]) -> Option<Real> {
+        let relative = path.strip_prefix(b"/").unwrap_or(path);
+        let found = self.dirs.iter().find_map(|dir| beneath(dir, relative).ok())?;
+        let (id, size) = regular(found.as_fd()).ok()?;
+        Some(Real { file: reopen(found.as_fd()).ok()?, id, size, exact: true })
+    }
+}
+
+/// The device of the file system that a process has as its root.
+pub(crate) fn root_device(pid: u32) -> io::Result<u32> {
+    let root = format!("/proc/{pid}/root");
+    let stat = rustix::fs::statx(CWD, root, AtFlags::empty(), StatxFlags::INO)?;
+    Ok(FileId::kernel_dev(stat.stx_dev_major, stat.stx_dev_minor))
 }
 
 impl Real {

@@ -107,6 +107,7 @@ pub fn arm(
         judge,
         known: Arc::clone(&target.known),
         layers: Layers::new(target.upper.as_deref(), &target.lower),
+        root: files::root_device(target.init_pid).ok(),
         init,
         digests: Digests::default(),
     };
@@ -158,6 +159,8 @@ struct Watch {
     judge: Arc<dyn Judge>,
     known: Arc<dyn Known>,
     layers: Layers,
+    /// The device of the container's own root, if it is told.
+    root: Option<u32>,
     init: Held,
     digests: Digests,
 }
@@ -279,10 +282,14 @@ impl Watch {
             .iter()
             .filter(|one| one.lives())
             .filter_map(|one| files::open_in(&one.proc("root"), path?.as_bytes()).ok());
+        // When no process is left to ask, what lies on the container's own root still says
+        // where: nothing else has its device.
+        let left = path.filter(|_| self.root == Some(mapping.dev));
         Ok(mapped
             .into_iter()
             .chain(by_root)
             .filter_map(|file| self.layers.real(file.as_fd()).ok())
+            .chain(left.into_iter().filter_map(|path| self.layers.topmost(path.as_bytes())))
             // A record has no change time: the inode must do.
             .find(|real| real.id.ino as u32 == mapping.ino as u32))
     }
@@ -314,10 +321,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    #[test]
-    fn every_processor_is_counted() {
-        let online = super::processors().unwrap();
-        assert!(online.len() >= std::thread::available_parallelism().unwrap().get());
-    }
-}
+mod tests;
