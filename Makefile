@@ -31,7 +31,7 @@ demo: release ## see it at work: a private containerd, four containers, a table
 test: build ## every test, end-to-end ones included
 	@integration/test.sh
 
-test-vm: build ## the tests in virtual machines, on each of the three kernels
+test-vm: build ## the tests in virtual machines, on each of the three kernels (or FLAVOUR=debug)
 	@integration/vm/test.sh
 
 fuzz: setup ## fuzz each parser of outside bytes for FUZZ_SECONDS (60)

@@ -24,7 +24,7 @@ const TAIL: usize = 60;
 
 /// What SSE gives is worth a quarter of the time that AVX costs an emulator. One processor:
 /// with two, one Debian boot in three panicked while it patched its own code.
-const QEMU: &str = "qemu-system-x86_64 -machine pc -accel tcg \
+const QEMU: &str = "qemu-system-x86_64 -machine q35 -accel tcg \
     -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand -smp 1 -m 1024 \
     -nodefaults -no-reboot -display none";
 
