@@ -151,15 +151,17 @@ fn guard(
     ttrpc_address: Option<PathBuf>,
     inherited: Inherited,
 ) -> Result<Option<ExitCode>, StartError> {
-    let Some(listener) = place.listen()? else { return join(place).map(|()| None) };
+    // What can fail comes before there is a socket to be removed.
+    let inner_socket = answer.socket()?.to_owned();
     let (mut pipe, start) = io::pipe().map_err(StartError::Spawn)?;
+    let Some(listener) = place.listen()? else { return join(place).map(|()| None) };
     let charge = Charge {
         place: place.clone(),
         listener,
         bundle: bundle.to_owned(),
         config,
         inner: process::only_child(),
-        inner_socket: answer.socket()?.to_owned(),
+        inner_socket,
         version: answer.version,
         ttrpc_address,
         start,
