@@ -13,6 +13,8 @@ mod mountinfo;
 mod process;
 mod reader;
 mod source;
+#[cfg(test)]
+mod testing;
 
 pub use lacre_types::{Known, KnownFile, Listing};
 pub use source::{Answer, Armed, Block, Judge, Loss, Outcome, Rest, SourceError, Target};

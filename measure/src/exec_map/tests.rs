@@ -3,14 +3,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use lacre_types::{FileId, KnownFile};
+use lacre_types::FileId;
 use tempfile::TempDir;
 
 use super::*;
+use crate::testing::Nothing;
 
-struct Nothing;
+struct Silent;
 
-impl Judge for Nothing {
+impl Judge for Silent {
     fn judge(&self, _: &Measurement) -> Answer {
         Answer::Allow
     }
@@ -18,20 +19,6 @@ impl Judge for Nothing {
     fn seen(&self, _: Measurement, _: Outcome) {}
 
     fn lost(&self, _: Source, _: Loss) {}
-}
-
-impl Known for Nothing {
-    fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
-        None
-    }
-
-    fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
-        None
-    }
-
-    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
-        Box::new(std::iter::empty())
-    }
 }
 
 /// An overlay, mounted.
@@ -85,7 +72,7 @@ fn what_a_container_ran_last_is_read_when_none_of_it_is_left() {
     child.kill().unwrap();
     child.wait().unwrap();
     let watch = Watch {
-        judge: Arc::new(Nothing),
+        judge: Arc::new(Silent),
         known: Arc::new(Nothing),
         layers: Layers::new(Some(&dir("upper")), &[dir("lower")]),
         root: Some(device(root.dev())),

@@ -72,25 +72,9 @@ impl Inside {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KnownFile;
-    use lacre_types::{FileId, Mode};
+    use crate::testing::Nothing;
+    use lacre_types::Mode;
     use sha2::Digest as _;
-
-    struct Nothing;
-
-    impl Known for Nothing {
-        fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
-            None
-        }
-
-        fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
-            None
-        }
-
-        fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
-            Box::new(std::iter::empty())
-        }
-    }
 
     /// Whether this process, as a container, has the file.
     fn has(path: &str) -> bool {

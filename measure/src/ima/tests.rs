@@ -4,13 +4,14 @@ use std::process::{Child, Command};
 use std::sync::Mutex;
 
 use lacre_attest::ima::write;
-use lacre_types::{CanonicalPath, Digest, FileId, Measurement, Mode};
+use lacre_types::{CanonicalPath, Digest, Measurement, Mode};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use sha2::Digest as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Answer, Block, KnownFile};
+use crate::testing::Nothing;
+use crate::{Answer, Block};
 
 const OLD: &str = "/opt/old";
 const NEW: &str = "/opt/new";
@@ -49,22 +50,6 @@ impl Judge for Told {
     fn lost(&self, source: Source, loss: Loss) {
         assert_eq!(source, Source::Ima);
         self.lost.lock().unwrap().push(loss);
-    }
-}
-
-struct Nothing;
-
-impl Known for Nothing {
-    fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
-        None
-    }
-
-    fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
-        None
-    }
-
-    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
-        Box::new(std::iter::empty())
     }
 }
 

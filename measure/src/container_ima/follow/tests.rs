@@ -3,12 +3,13 @@ use std::io::Write as _;
 use std::sync::Mutex;
 
 use lacre_attest::ima::write;
-use lacre_types::{CanonicalPath, Digest, FileId, Measurement};
+use lacre_types::{Digest, Measurement};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Answer, KnownFile};
+use crate::Answer;
+use crate::testing::Nothing;
 
 #[derive(Default)]
 struct Told {
@@ -29,22 +30,6 @@ impl Judge for Told {
     fn lost(&self, source: Source, loss: Loss) {
         assert_eq!(source, Source::ContainerIma);
         self.lost.lock().unwrap().push(loss);
-    }
-}
-
-struct Nothing;
-
-impl Known for Nothing {
-    fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
-        None
-    }
-
-    fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
-        None
-    }
-
-    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
-        Box::new(std::iter::empty())
     }
 }
 
