@@ -5,13 +5,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use lacre_types::chain;
 use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup::{Cgroup, Version, gone};
 use crate::freezer::{Freezer, wait};
-use lacre_types::chain;
 
 /// How long killed processes get to be gone. One in uninterruptible sleep dies when it
 /// wakes.

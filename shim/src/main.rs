@@ -1,6 +1,5 @@
 //! `containerd-shim-lacre-v1`: what containerd runs for `io.containerd.lacre.v1`.
 
-use lacre_types::chain;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use lacre_shim::inner::Output;
 use lacre_shim::start::{StartError, Started};
 use lacre_shim::{delete, finish, info, start};
 use lacre_sys::inherited::Inherited;
+use lacre_types::chain;
 
 /// A command line that makes no sense (sysexits.h, `EX_USAGE`).
 const USAGE_ERROR: u8 = 64;

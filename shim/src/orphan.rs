@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lacre_types::chain;
 use slog::{Logger, warn};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -11,7 +12,6 @@ use tokio::time::{sleep, timeout};
 use crate::messages::{KillRequest, ProcessId};
 use crate::proxy::{Connections, Containers};
 use crate::task::Inner;
-use lacre_types::chain;
 
 /// How often to look, while nobody is connected, and how many looks in a row must find
 /// containerd there without us. It connects to every shim that it knows before it takes

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lacre_types::chain;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use slog::{Logger, error, info, o, warn};
@@ -27,7 +28,6 @@ use crate::proxy::{Connections, Containers, Proxy};
 use crate::rest::Rest;
 use crate::rundir::{Place, RunDirError, State};
 use crate::task::Inner;
-use lacre_types::chain;
 
 /// What `serve` says to `start` when it is ready; anything else is why it is not.
 pub const READY: &str = "ready\n";

@@ -9,12 +9,12 @@ use lacre_proto::attest::{
     SubmitRequest, Wanted,
 };
 use lacre_proto::{Backoff, CALL, CONNECT, CallError, Connector, MAX_PART, WATCH, within};
+use lacre_types::chain;
 use slog::{Logger, info, warn};
 use tokio::time::{Instant, sleep, sleep_until};
 use ttrpc::context::with_duration;
 
 use crate::node::{Node, NodeError, Shown};
-use lacre_types::chain;
 
 /// How long a verdict may take: a list of a million lines, behind others.
 const VERDICT: Duration = Duration::from_secs(180);

@@ -14,11 +14,11 @@ use std::time::Duration;
 use lacre_attest::container::kept::{self, About, PCR};
 use lacre_attest::container::{Key, Kind, Secret, Tagged, parse_line};
 use lacre_attest::tpm::{Journal, JournalError, ShimContainer, Tpm};
+use lacre_types::chain;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use slog::{Logger, warn};
 
 use crate::node::{Node, NodeError};
-use lacre_types::chain;
 
 /// How long events gather before they are extended: one batch, whatever its size.
 const GATHER: Duration = Duration::from_millis(100);

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use lacre_measure::{container_ima, exec_trace};
 use lacre_report::{Address, Connector, Origin, Reporter, StartError, TlsFiles};
+use lacre_types::chain;
 use slog::{Logger, info, warn};
 
 use super::lacre::{Lacre, Shared};
@@ -12,7 +13,6 @@ use super::{respond, sources};
 use crate::config::{Config, Server};
 use crate::events::Events;
 use crate::task::Inner;
-use lacre_types::chain;
 
 /// What a guard has to work with.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lacre_report::Reporter;
+use lacre_types::chain;
 use slog::warn;
 use tokio::task::JoinSet;
 
@@ -13,7 +14,6 @@ use super::container::Guarded;
 use super::policies::Switchboard;
 use super::{Context, Created, Guard, Handling, Permit, Refusal, stream};
 use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
-use lacre_types::chain;
 
 /// For the last reports, within what the wrapper allows (two seconds).
 const LAST_REPORTS: Duration = Duration::from_millis(1500);

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lacre_types::chain;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -12,7 +13,6 @@ use crate::messages::ProcessId;
 use crate::rundir::{Container, Place, RunDirError, State};
 use crate::task::Inner;
 use crate::ttrpc::Code;
-use lacre_types::chain;
 
 /// The containers of one inner shim, here and in the run directory: what a `delete` must
 /// know when this process has been killed.

@@ -14,6 +14,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lacre_types::chain;
 use slog::{Logger, info, warn};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -22,7 +23,6 @@ use crate::config;
 use crate::guard::Guard;
 use crate::rest::Rest;
 use crate::task::Inner;
-use lacre_types::chain;
 
 pub use containers::Containers;
 
