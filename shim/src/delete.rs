@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         Some(place) => guarded(args, &program, &bundle, place),
         None => unguarded(args, &program, &bundle),
     };
-    guard::forget(&args.namespace, &args.id);
+    guard::forget(&args.namespace, &args.id, &config().run);
     let nothing = bundle::never_created(&bundle) || bundle::not_begun_by_runc(&bundle, &program);
     let output = output.map(|output| if nothing { gone(output) } else { output });
     cgroup::remove_empty(&bundle);
@@ -97,12 +97,15 @@ pub(crate) fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
     Ok(args.bundle.clone())
 }
 
-/// The inner shim, when no `start` has noted it down: then nothing runs, and a
-/// configuration that can't be read is no reason not to clean up.
-fn program(args: &Args) -> Result<PathBuf, InnerError> {
+/// One that can't be read is no reason not to clean up.
+fn config() -> Config {
     let (path, required) = config::locate(None, env::var_os(config::ENVIRONMENT).as_deref());
-    let config = Config::load(&path, required).unwrap_or_default();
-    inner::find(&config.inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)
+    Config::load(&path, required).unwrap_or_default()
+}
+
+/// The inner shim, when no `start` has noted it down: then nothing runs.
+fn program(args: &Args) -> Result<PathBuf, InnerError> {
+    inner::find(&config().inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)
 }
 
 fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
@@ -173,8 +176,9 @@ fn orphaned(
             .collect(),
     };
     let output = own.finish();
+    let run = config().run;
     for container in &state.containers {
-        guard::forget(&args.namespace, &container.id);
+        guard::forget(&args.namespace, &container.id, &run);
     }
     for other in others {
         // Its own `delete`, if containerd runs one, tells containerd how it went.

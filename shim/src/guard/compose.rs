@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacre_measure::{container_ima, exec_trace};
@@ -105,10 +105,10 @@ fn connector(server: &Server, config: &Config) -> Result<Connector, GuardError> 
 }
 
 /// What a guard that died has left in the kernel for a container that is gone. Pinned
-/// programs go on watching until then.
-pub fn forget(namespace: &str, container: &str) {
+/// programs go on watching until then. `run` is the configuration's.
+pub fn forget(namespace: &str, container: &str, run: &Path) {
     let name = sources::name(namespace, container);
     // Not there, or no BPF here at all: nothing to take out.
     let _ = exec_trace::remove_container(&exec_trace::Options::default().folder, &name);
-    container_ima::forget(&name);
+    container_ima::forget(&name, run);
 }

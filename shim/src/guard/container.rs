@@ -182,7 +182,7 @@ async fn watch(
             if !sources::kernel_keeps_list(&config) {
                 judge.keep_list(&config.run, &target.container, &image_name, &log);
             }
-            sources::arm(&config, prepared, &target, &judge, &log)
+            sources::arm(&config, prepared, &target, &image_name, &judge, &log)
         }
     });
     match armed.await {

@@ -71,13 +71,14 @@ pub(super) fn arm(
     config: &Config,
     mut prepared: Prepared,
     target: &Target,
+    image: &str,
     judge: &Arc<Judge>,
     log: &Logger,
 ) -> Result<Vec<Box<dyn Armed>>, LadderError> {
     let (list, all) = wanted(config);
     let mut armed = Vec::with_capacity(list.len());
     for source in list {
-        match one(*source, config, &mut prepared, target, judge) {
+        match one(*source, config, &mut prepared, target, image, judge) {
             Ok(source) => armed.push(source),
             Err(error) if all => return Err(LadderError::Named(*source, error)),
             Err(error) => {
@@ -108,6 +109,7 @@ fn one(
     config: &Config,
     prepared: &mut Prepared,
     target: &Target,
+    image: &str,
     judge: &Arc<Judge>,
 ) -> Result<Box<dyn Armed>, SourceError> {
     let asked: Arc<dyn lacre_measure::Judge> = Arc::clone(judge) as _;
@@ -125,7 +127,7 @@ fn one(
             Ok(Box::new(exec_map::arm(target, asked, &exec_map::Options::default())?))
         }
         Source::ContainerIma => {
-            let options = container_ima::Options::below(&config.state);
+            let options = container_ima::Options::below(&config.state, &config.run, image);
             Ok(Box::new(container_ima::arm(target, asked, &options)?))
         }
         Source::Ima => Ok(Box::new(ima::arm(target, asked, &ima::Options::default())?)),
