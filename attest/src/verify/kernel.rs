@@ -64,7 +64,7 @@ impl Case<'_> {
             asked = true;
             match self.verdict.answers.get(&Question::Aggregate(Keeper::Kernel)) {
                 Some(Answer::Passed(_)) => {}
-                Some(Answer::NotChecked(JUDGED_OTHERWISE)) => {
+                Some(Answer::NotChecked(why)) if why == JUDGED_OTHERWISE => {
                     self.not_checked(question.clone(), JUDGED_OTHERWISE);
                 }
                 _ => faults.push(KernelFault::NoContainerIma),
