@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lacre_attest::enrol::Admission;
-use lacre_attest::expect::{ExpectError, Expected, Hex, Written as Expectations, makers, read};
+use lacre_attest::expect::{ExpectError, Expected, Hex, Written as Expectations, makers};
 use lacre_attest::tpm2::Selection;
 use serde::Deserialize;
+
+use crate::followed::Content;
 
 /// Where the lists are anchored: boot, the host's, the kernel's containers', the shims'.
 const PCRS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15];
@@ -53,7 +55,7 @@ impl Default for Written {
 /// Why the file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It can't be read, or what it names can't.
+    /// What it names can't be read, or used.
     #[error("reading how nodes are attested, {}", .0.display())]
     File(PathBuf, #[source] ExpectError),
     /// It is of another form.
@@ -93,16 +95,14 @@ pub struct Config {
     nodes: BTreeMap<String, Expected>,
 }
 
-impl Config {
-    /// Reads the file, and those that it names.
-    ///
-    /// # Errors
-    /// When one can't be read, or says what can't be.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+impl Content for Config {
+    const WHAT: &'static str = "expectations";
+    type Error = ConfigError;
+
+    fn parse(path: &Path, text: &[u8]) -> Result<Self, ConfigError> {
         let file = |error| ConfigError::File(path.to_owned(), error);
-        let text = read(path).map_err(file)?;
         let written =
-            Written::parse(&text).map_err(|error| ConfigError::Form(path.to_owned(), error))?;
+            Written::parse(text).map_err(|error| ConfigError::Form(path.to_owned(), error))?;
         if [written.interval, written.within].iter().any(|time| !(1..=86_400).contains(time)) {
             return Err(ConfigError::Time(path.to_owned()));
         }
@@ -129,7 +129,9 @@ impl Config {
             expect: open(written.expect)?,
         })
     }
+}
 
+impl Config {
     /// What is expected of that node.
     #[must_use]
     pub fn expected(&self, principal: &str) -> &Expected {
@@ -159,9 +161,7 @@ mod tests {
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("attest.yaml");
-        std::fs::write(&file, text).unwrap();
-        Config::load(&file)
+        Config::parse(&dir.path().join("attest.yaml"), text.as_bytes())
     }
 
     #[test]
