@@ -84,7 +84,7 @@ fn what_is_wrong_with_images_is_told() {
             "images: {nginx: {baseline: a.baseline}, docker.io/nginx: {baseline: b.baseline}}",
             "twice",
         ),
-        ("images: {Nginx/x: {baseline: a.baseline}}", "matches nothing"),
+        ("images: {team/Nginx: {baseline: a.baseline}}", "matches nothing"),
         ("images: {\"a[\": {baseline: a.baseline}}", "no image's name"),
         ("images: {nginx: {baseline: none}}", "none"),
         ("images: {nginx: {keeper: kernel}}", "keeper"),

@@ -212,13 +212,20 @@ struct Life {
     /// Whether an entry names it; with a secret; with a baseline of its own.
     written: Option<(bool, bool)>,
     gives: bool,
-    rounds: Vec<(Option<&'static str>, Vec<(u8, &'static str)>)>,
+    rounds: Vec<Round>,
+}
+
+#[derive(Debug, Clone)]
+struct Round {
+    image: Option<&'static str>,
+    ran: Vec<(u8, &'static str)>,
 }
 
 fn life() -> impl Strategy<Value = Life> {
     let image = prop::sample::select(vec![None, Some(DEMO), Some("other"), Some("unknown")]);
     let ran = prop::sample::select(vec![(10, "/bin/app"), (30, "/bin/other"), (66, "/tmp/evil")]);
-    let round = (image, prop::collection::vec(ran, 0..3));
+    let round =
+        (image, prop::collection::vec(ran, 0..3)).prop_map(|(image, ran)| Round { image, ran });
     let written = prop::option::of(any::<(bool, bool)>());
     (written, prop::bool::weighted(0.8), prop::collection::vec(round, 3))
         .prop_map(|(written, gives, rounds)| Life { written, gives, rounds })
@@ -253,9 +260,9 @@ proptest! {
         let gives = |given: &Given| lives[usize::from(given.id == "b")].gives;
         expect.add(given(&node).into_iter().filter(gives).collect());
         let (mut seen, mut ran): (Option<Seen>, BTreeMap<&str, Vec<_>>) = Default::default();
-        for round in 0..3 {
+        for (round, whole) in whole.into_iter().enumerate() {
             for (life, id) in lives.iter().zip(ids) {
-                for (n, path) in &life.rounds[round].1 {
+                for (n, path) in &life.rounds[round].ran {
                     node.run(id, &digest(*n), path);
                     ran.entry(id).or_default().push((*n, *path));
                 }
@@ -263,17 +270,17 @@ proptest! {
             node.flush();
             let mut evidence = node.evidence(b"fresh");
             for (at, life) in lives.iter().enumerate() {
-                told(&mut evidence, at, life.rounds[round].0);
+                told(&mut evidence, at, life.rounds[round].image);
             }
             // As `NodeState` asks: of a node that is not trusted all is wanted.
-            if let Some(seen) = seen.as_ref().filter(|seen| !whole[round] && covers(seen, &evidence)) {
+            if let Some(seen) = seen.as_ref().filter(|seen| !whole && covers(seen, &evidence)) {
                 rest(&mut evidence, seen);
             }
             let verified = check(&evidence, &expect, seen.as_ref());
             let trusted = verified.verdict.conclusion() == Conclusion::Trusted;
             for (life, id) in lives.iter().zip(ids) {
                 let own = life.written.is_some_and(|(_, baseline)| baseline);
-                let by = match life.rounds[round].0 {
+                let by = match life.rounds[round].image {
                     _ if own => Some(&world.image as &dyn Whitelist),
                     image => image.and_then(|image| shelf.baseline(image)),
                 };

@@ -193,4 +193,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_the_guide_and_the_example_say_is_of_this_form() {
+        let guide = include_str!("../../../../docs/attestation.md");
+        let blocks: Vec<&str> = guide.split("```yaml\n").skip(1).collect();
+        assert!(!blocks.is_empty());
+        let blocks = blocks.iter().filter_map(|block| block.split("```").next());
+        for text in blocks.chain([include_str!("../../../../deploy/attest.yaml")]) {
+            Written::parse(text.as_bytes()).unwrap();
+            // What is commented out, too.
+            let all = text.replace("  # images:", "  images:").replace("  #   \"", "    \"");
+            Written::parse(all.as_bytes()).unwrap();
+        }
+    }
 }
