@@ -14,11 +14,9 @@ use tokio::sync::{Semaphore, watch};
 use super::config::{Config, Reports};
 use super::files::Files;
 use super::record::{Record, State, Told, now};
+use super::refused::{NODES, Refused};
 use super::upload::Upload;
 use crate::followed::{Followed, Loaded};
-
-/// The most nodes.
-const NODES: usize = 16_384;
 
 /// Verifications at a time: each takes a processor for its time.
 const VERIFYING: usize = 2;
@@ -43,30 +41,6 @@ pub(super) enum Wanted {
     Enrol,
     /// Evidence.
     Evidence(Box<Challenge>),
-}
-
-/// Why something is not done.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
-    #[error("no node is called {0}: `lacre node list` has their names")]
-    Unknown(String),
-    #[error("more than one node is called {0}: name its principal")]
-    Ambiguous(String),
-    #[error(
-        "this node is enrolled with another TPM: if that is right, let the server forget it \
-         (`lacre node forget`)"
-    )]
-    OtherTpm,
-    #[error("this TPM is enrolled as {0}: one TPM is one node")]
-    OtherNode(String),
-    #[error("there are {NODES} nodes already")]
-    Full,
-    #[error("no evidence is wanted now: ask first")]
-    Unasked,
-    #[error("the evidence can't be read: {0}")]
-    Malformed(lacre_attest::evidence::EvidenceError),
-    #[error("the node's state can't be written down")]
-    Disk,
 }
 
 /// All nodes.

@@ -22,8 +22,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
-use super::book::{Book, Refused, Wanted};
+use super::book::{Book, Wanted};
 use super::record::{State, Told, now};
+use super::refused::Refused;
 use super::upload::Uploading;
 use crate::server::Server;
 use crate::session::{permit, status};
