@@ -1,7 +1,7 @@
 //! The file as it is written.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use lacre_types::Algorithm;
@@ -70,6 +70,15 @@ impl Written {
             ("nonce", self.nonce.is_some()),
         ];
         named.into_iter().find(|(_, is)| *is).map(|(key, _)| key)
+    }
+
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let containers = self.containers.values();
+        let containers = containers.flat_map(|of| of.secret.iter().chain(&of.baseline));
+        let images = self.images.iter().map(|(_, of)| &of.baseline);
+        let host = self.host.iter().map(|host| &host.baseline);
+        self.makers.iter().chain(containers).chain(images).chain(host).map(PathBuf::as_path)
     }
 }
 

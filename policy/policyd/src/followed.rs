@@ -27,6 +27,11 @@ pub trait Content: Sized {
     /// # Errors
     /// When it is none.
     fn parse(file: &Path, text: &[u8]) -> Result<Self, Self::Error>;
+
+    /// Whether the files that it names are as they were.
+    fn is_current(&self) -> bool {
+        true
+    }
 }
 
 /// What a file said.
@@ -61,7 +66,7 @@ pub enum LoadError<E: std::error::Error + 'static> {
 /// What came of reading a file again.
 #[derive(Debug)]
 pub enum Reloaded<T: Content> {
-    /// The file has not changed.
+    /// Nothing has changed.
     Same,
     /// It says something else, which is good, and not in force yet.
     Fresh(Arc<Loaded<T>>),
@@ -114,12 +119,13 @@ impl<T: Content> Followed<T> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the file again; the files that it names only if it changed, or was broken.
+    /// Reads the file again, unless neither it nor one that it names changed.
     pub fn read_again(&self) -> Reloaded<T> {
         let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = read(&self.file).and_then(|text| {
             let version = version(&text);
-            if error.is_none() && version == self.loaded.borrow().version {
+            let loaded = self.get();
+            if error.is_none() && version == loaded.version && loaded.is_current() {
                 return Ok(None);
             }
             parse(&self.file, &text, version).map(Some)

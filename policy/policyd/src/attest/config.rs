@@ -1,6 +1,7 @@
 //! The file that says how nodes are attested.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,6 +94,24 @@ pub struct Config {
     pub admission: Admission,
     expect: Expected,
     nodes: BTreeMap<String, Expected>,
+    named: BTreeMap<PathBuf, Option<Stamp>>,
+}
+
+/// What tells a file from what it was.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: (u64, u64),
+    size: u64,
+    /// When it last changed in any way.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let is = std::fs::metadata(path).ok()?;
+        let (inode, changed) = ((is.dev(), is.ino()), (is.ctime(), is.ctime_nsec()));
+        Some(Self { inode, size: is.size(), changed })
+    }
 }
 
 impl Content for Config {
@@ -116,6 +135,15 @@ impl Content for Config {
             return Err(ConfigError::Asked(path.to_owned(), key));
         }
         let folder = path.parent().unwrap_or(Path::new("."));
+        let expected = [&written.expect].into_iter().chain(written.nodes.values());
+        let named = expected.flat_map(Expectations::files);
+        let named = named.chain(written.makers.iter().map(PathBuf::as_path));
+        // Before they are read: what changes meanwhile has changed.
+        let named = named.map(|file| folder.join(file)).map(|file| {
+            let stamp = Stamp::of(&file);
+            (file, stamp)
+        });
+        let named = named.collect();
         let keys = written.endorsement_keys.into_iter().map(|name| name.0).collect();
         let makers = makers(&written.makers, folder).map_err(file)?;
         let open = |expect| Expected::open(expect, folder).map_err(file);
@@ -127,7 +155,12 @@ impl Content for Config {
             admission: Admission { makers, keys },
             nodes: nodes.collect::<Result<_, _>>()?,
             expect: open(written.expect)?,
+            named,
         })
+    }
+
+    fn is_current(&self) -> bool {
+        self.named.iter().all(|(file, stamp)| Stamp::of(file) == *stamp)
     }
 }
 

@@ -15,10 +15,11 @@ const SCRIPT: &[u8] = b"#!/bin/sh\n";
 
 const WAIVED: &str = "boot-aggregate, boot-log, kernel, host-programs";
 
-/// The baseline of an image that has one script.
-fn baseline(server: &Server) {
+/// The baseline of an image that has one script, of that name.
+fn baseline(server: &Server, script: &str) {
+    let _ = fs::remove_dir_all(server.at("image"));
     fs::create_dir_all(server.at("image/bin")).unwrap();
-    fs::write(server.at("image/bin/app.sh"), SCRIPT).unwrap();
+    fs::write(server.at("image/bin").join(script), SCRIPT).unwrap();
     let mut generate = Command::new(program("lacre"));
     generate.args(["baseline", "generate", "--rootfs"]).arg(server.at("image"));
     let made = generate.arg("-o").arg(server.at("image.baseline")).output().unwrap();
@@ -45,7 +46,7 @@ fn containers_are_judged_by_their_image_as_soon_as_that_is_expected() {
     let node = Node::new();
     let server = Server::start(&node, "interval: 3600\n", false);
     let agent = server.trusted(&node);
-    baseline(&server);
+    baseline(&server, "app.sh");
     let folder = node.at("evidence");
     let mut web = run(&folder, 1, "docker.io/library/demo:1", SCRIPT);
     assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
@@ -80,9 +81,10 @@ fn containers_are_judged_by_their_image_as_soon_as_that_is_expected() {
     // What it ran since.
     ran(&mut web, SCRIPT);
     assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
-    ran(&mut web, b"#!/bin/evil\n");
-    assert_eq!(server.attest(&agent), "untrusted");
-    assert_eq!(server.findings(), ["CONTAINER_VIOLATION"]);
+    // Another baseline under its name is another expectation.
+    baseline(&server, "other.sh");
+    assert_eq!(agent.state(), "untrusted");
+    assert_eq!(server.findings(), ["CONTAINER_VIOLATION"; 3]);
 }
 
 /// A container that must be there, whose secret only the node knows.
@@ -91,7 +93,7 @@ fn what_must_be_there_is_missed_and_its_secret_is_the_one_that_the_node_brings()
     let node = Node::new();
     let server = Server::start(&node, "interval: 3600\n", false);
     let agent = server.trusted(&node);
-    baseline(&server);
+    baseline(&server, "app.sh");
     let id = format!("k8s.io--{}", "01".repeat(32));
     let expect = |optional: bool| {
         format!(
@@ -101,11 +103,15 @@ fn what_must_be_there_is_missed_and_its_secret_is_the_one_that_the_node_brings()
     };
     server.expects(&expect(true));
     assert_eq!(agent.state(), "trusted", "{:?}", server.node());
-    let web = run(&node.at("evidence"), 1, "any", SCRIPT);
+    let mut web = run(&node.at("evidence"), 1, "any", SCRIPT);
     assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
     server.expects(&expect(false));
     assert_eq!(agent.state(), "trusted", "{:?}", server.node());
-    drop(web);
+    server.expects(&(expect(false) + "reports: refuse\n"));
+    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    ran(&mut web, b"#!/bin/evil\n");
+    assert_eq!(server.attest(&agent), "untrusted");
+    assert_eq!(server.findings(), ["CONTAINER_VIOLATION"]);
     server.expects(&expect(false).replace(&id, "k8s.io--gone"));
     assert_eq!(agent.state(), "untrusted", "{:?}", server.node());
     assert!(server.findings().contains(&"LOG_MISSING".to_owned()), "{:?}", server.findings());

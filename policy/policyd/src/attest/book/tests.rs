@@ -118,3 +118,28 @@ fn a_broken_file_changes_nothing_until_it_is_mended() {
     expecting(&book, dir.path(), "endorsementKeys: [00]\ninterval: 7\n");
     assert_eq!((book.config().interval.as_secs(), book.file.error()), (7, None));
 }
+
+#[test]
+fn what_the_file_names_is_followed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = book(dir.path());
+    let secret = |digit: &str| {
+        std::fs::write(dir.path().join("fresh"), digit.repeat(64)).unwrap();
+        std::fs::rename(dir.path().join("fresh"), dir.path().join("secret")).unwrap();
+    };
+    secret("a");
+    let text = "endorsementKeys: [00]\nexpect: {containers: {c: {secret: secret}}}\n";
+    expecting(&book, dir.path(), text);
+    let given = || {
+        let config = book.config();
+        config.expected("tls:a").expectations(None, &[]).containers[0].secret.clone().unwrap()
+    };
+    let before = given();
+    assert!(matches!(book.file.read_again(), Reloaded::Same));
+    secret("b");
+    expecting(&book, dir.path(), text);
+    assert_ne!(given(), before);
+    std::fs::remove_file(dir.path().join("secret")).unwrap();
+    assert!(matches!(book.file.read_again(), Reloaded::Kept(_)));
+    assert_ne!(given(), before, "what was read last");
+}
