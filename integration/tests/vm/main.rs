@@ -6,6 +6,7 @@
 
 mod attested;
 mod container_ima;
+mod ended;
 mod guest_faults;
 mod ima;
 mod served;
