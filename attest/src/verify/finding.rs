@@ -344,7 +344,7 @@ impl Finding {
 
     /// Whether it tells that what was shown is not the truth, or not all of it: by a list
     /// that was altered, or a quote that is not this TPM's answer. What else is wrong is
-    /// truly told of, or came too late.
+    /// truly told of, or came too late; and a container that is not there may never have been.
     #[must_use]
     pub const fn is_tampering(&self) -> bool {
         !self.is_note()
@@ -358,6 +358,7 @@ impl Finding {
                     | Self::HostProgram { .. }
                     | Self::HostProgramUnseen(_)
                     | Self::ContainerViolation { .. }
+                    | Self::LogMissing(Log::Container(_))
                     | Self::More(_)
             )
     }

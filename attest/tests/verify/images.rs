@@ -191,7 +191,14 @@ fn what_may_be_absent_is_not_missed_and_is_judged_where_it_is() {
         evidence.anchors[0].containers.retain(|list| list.id != "b");
         evidence
     };
-    assert_eq!(names(&check(&without(&node), &expect, None)), BTreeSet::from(["LOG_MISSING"]));
+    let verified = check(&without(&node), &expect, None);
+    assert_eq!(names(&verified), BTreeSet::from(["LOG_MISSING"]));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Untrusted);
+    assert!(
+        !verified.verdict.findings().iter().any(Finding::is_tampering),
+        "it may never have been"
+    );
+    assert!(Finding::LogMissing(Log::Host).is_tampering());
     expect.containers[1].optional = true;
     let verified = check(&without(&node), &expect, None);
     assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
