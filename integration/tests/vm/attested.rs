@@ -15,8 +15,9 @@ use lacre_types::{CanonicalPath, Digest, Kind, Listed, Whitelist};
 
 use super::ima::IMA;
 
-const NONCE: [u8; 4] = [0x5e, 0xa1, 0xed, 0x01];
-const AGENT: &str = "LACRE_ATTESTD_STATE=/tmp/attestd LACRE_EVIDENCE= /lacre/bin/lacre-attestd";
+pub(crate) const NONCE: [u8; 4] = [0x5e, 0xa1, 0xed, 0x01];
+/// On the disk: a key outlives a boot.
+const AGENT: &str = "LACRE_ATTESTD_STATE=/root/attestd LACRE_EVIDENCE= /lacre/bin/lacre-attestd";
 /// What the host's own trust is about.
 pub(crate) const PROGRAMS: [&str; 4] = [
     "/opt/1.6/containerd",
@@ -36,8 +37,8 @@ impl Whitelist for Programs {
 }
 
 /// A node, and what a verifier has been told of it before.
-struct Node {
-    evidence: Evidence,
+pub(crate) struct Node {
+    pub(crate) evidence: Evidence,
     attestation_key: Vec<u8>,
     boot_aggregate: Digest,
     programs: Programs,
@@ -45,11 +46,12 @@ struct Node {
 }
 
 impl Node {
-    fn of(guest: &mut Guest, containers: &[&str]) -> Result<Self> {
+    /// What it shows of itself for that nonce.
+    pub(crate) fn of(guest: &mut Guest, nonce: &[u8], containers: &[&str]) -> Result<Self> {
         let keys = guest.run(&format!("{AGENT} keys"))?;
         let key = keys.lines().find_map(|line| line.strip_prefix("attestationKey: "));
         let key: Hex = key.context("no key")?.parse().map_err(anyhow::Error::msg)?;
-        guest.run(&format!("{AGENT} quote --nonce {} >/tmp/evidence", Hex(NONCE.to_vec())))?;
+        guest.run(&format!("{AGENT} quote --nonce {} >/tmp/evidence", Hex(nonce.to_vec())))?;
         let evidence = Evidence::parse(&guest.read("/tmp/evidence")?)?;
         let first = guest.run(&format!("head -n 1 {IMA}/ascii_runtime_measurements"))?;
         let boot_aggregate = first.split(' ').nth(3).context("no boot_aggregate")?.parse()?;
@@ -75,7 +77,7 @@ impl Node {
         Ok(node)
     }
 
-    fn expected(&self, keeps_lists: bool) -> Expectations<'_> {
+    pub(crate) fn expected(&self, keeps_lists: bool) -> Expectations<'_> {
         // Nobody vouches for a simulator, and nobody measured the guest's firmware.
         let waived = ["endorsement", "boot-log", "container-baseline"];
         let programs = PROGRAMS.iter().filter_map(|path| CanonicalPath::new(path).ok());
@@ -119,14 +121,15 @@ impl Node {
     }
 }
 
-fn names(verdict: &Verdict) -> Vec<&'static str> {
+/// What was found, notes aside.
+pub(crate) fn names(verdict: &Verdict) -> Vec<&'static str> {
     let findings = verdict.findings().iter().filter(|finding| !finding.is_note());
     findings.map(|finding| finding.name()).collect()
 }
 
 /// A list's lines (`ima_measurements_show`): PCR, template digest, then two fields with their
 /// lengths before them.
-fn lines(part: &ListPart) -> Vec<Vec<u8>> {
+pub(crate) fn lines(part: &ListPart) -> Vec<Vec<u8>> {
     let mut rest = &*part.data;
     let mut lines = Vec::new();
     let length = |bytes: &[u8], at: usize| -> Option<usize> {
@@ -169,7 +172,7 @@ const OF_CONTAINERS: &[(&str, Alter)] = &[
 ];
 
 /// Runs a container of lacre's once, so that the host has run all that it needs for that.
-fn used(guest: &mut Guest, config: &str) -> Result<()> {
+pub(crate) fn used(guest: &mut Guest, config: &str) -> Result<()> {
     let run = "ctr run --rm --null-io --runtime io.containerd.lacre.v1";
     guest.run_with(config, &format!("{run} lacre.test/busybox:1 used-by-attested true")).map(drop)
 }
@@ -225,7 +228,7 @@ mod stock_ima {
     fn the_host_is_trusted_and_each_alteration_is_told() -> Result<()> {
         let mut guest = shared(Kernel::StockIma)?;
         used(&mut guest, "mode: audit\nsources: [ima]\n")?;
-        host(&Node::of(&mut guest, &[])?, false);
+        host(&Node::of(&mut guest, &NONCE, &[])?, false);
         Ok(())
     }
 }
@@ -245,7 +248,7 @@ mod patched {
             let script = run(id, "", "lacre.test/debian:12", &inside, "/usr/bin/tail");
             guest.run_with(AUDIT, &script)?;
         }
-        let node = Node::of(&mut guest, &ids);
+        let node = Node::of(&mut guest, &NONCE, &ids);
         for id in ids {
             guest.run_with(AUDIT, &remove(id))?;
         }

@@ -9,6 +9,7 @@ mod container_ima;
 mod ended;
 mod guest_faults;
 mod ima;
+mod rebooted;
 mod served;
 mod source_ima;
 
