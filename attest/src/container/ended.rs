@@ -142,7 +142,8 @@ mod tests {
             begin(dir.path(), seq, &about("ns--a")).unwrap();
             end(dir.path(), seq, io::repeat(1).take(LIMIT)).unwrap();
             let file = fs::File::options().append(true).open(list_of(dir.path(), seq)).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seq)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seq))
+                .unwrap();
         }
         let left: Vec<_> = lists(dir.path()).unwrap().into_iter().map(|(seq, _)| seq).collect();
         assert_eq!(left, (1..=count).collect::<Vec<_>>());

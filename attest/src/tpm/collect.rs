@@ -144,7 +144,11 @@ fn boot_log(path: &Path) -> Result<Option<Blob>, CollectError> {
 }
 
 /// Reads a file that ends where it ends: securityfs tells no length.
-pub(super) fn read(path: &Path, mut file: impl io::Read, most: u64) -> Result<Vec<u8>, CollectError> {
+pub(super) fn read(
+    path: &Path,
+    mut file: impl io::Read,
+    most: u64,
+) -> Result<Vec<u8>, CollectError> {
     let mut bytes = Vec::new();
     let read = file.by_ref().take(most + 1).read_to_end(&mut bytes);
     read.map_err(|source| CollectError::Read { path: path.to_owned(), source })?;

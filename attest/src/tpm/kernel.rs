@@ -109,11 +109,7 @@ fn told(ended: &Path) -> Result<BTreeMap<u64, About>, CollectError> {
 }
 
 /// `None`: it was freed while we looked, and perhaps made anew.
-fn living_list(
-    container: &Path,
-    was: u64,
-    first: u64,
-) -> Result<Option<ListPart>, CollectError> {
+fn living_list(container: &Path, was: u64, first: u64) -> Result<Option<ListPart>, CollectError> {
     if seq(container) != Some(was) {
         return Ok(None);
     }
@@ -127,11 +123,7 @@ fn living_list(
 }
 
 /// `None`: nobody has written it down, or it is long gone.
-fn ended_list(
-    path: &Path,
-    first: u64,
-    until: Instant,
-) -> Result<Option<ListPart>, CollectError> {
+fn ended_list(path: &Path, first: u64, until: Instant) -> Result<Option<ListPart>, CollectError> {
     loop {
         match list(path, Algorithm::Sha256, first, None) {
             Ok(list) => return Ok(Some(list)),
@@ -219,8 +211,7 @@ mod tests {
         shown.sort();
         let image = |id: &str| Some(format!("image-of-{id}"));
         let expected = [("again", 5), ("again", 6), ("ends", 4), ("stays", 1)];
-        let mut expected: Vec<_> =
-            expected.map(|(id, seq)| (id.to_owned(), seq, image(id))).into();
+        let mut expected: Vec<_> = expected.map(|(id, seq)| (id.to_owned(), seq, image(id))).into();
         expected.push(("untold".to_owned(), 3, None));
         assert_eq!(shown, expected);
     }

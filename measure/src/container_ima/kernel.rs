@@ -204,10 +204,7 @@ impl List {
     }
 
     fn of(folder: &Path, name: &str) -> io::Result<Self> {
-        Ok(Self {
-            file: File::open(folder.join(name))?,
-            info: File::open(folder.join("info"))?,
-        })
+        Ok(Self { file: File::open(folder.join(name))?, info: File::open(folder.join("info"))? })
     }
 
     pub(super) fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {

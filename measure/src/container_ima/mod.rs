@@ -121,7 +121,12 @@ pub fn arm(
         Ok(parting) => (parting, None),
         Err(why) => {
             let folder = ended.display();
-            (None, Some(format!("the list can't be shown once the container has ended: {folder}: {why}")))
+            (
+                None,
+                Some(format!(
+                    "the list can't be shown once the container has ended: {folder}: {why}"
+                )),
+            )
         }
     };
     Ok(ContainerImaArmed { reader, containers, id, _secret: secret, parting, remark })
