@@ -7,6 +7,7 @@
 mod attested;
 mod container_ima;
 mod ended;
+mod fleet;
 mod guest_faults;
 mod ima;
 mod rebooted;
