@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lacre_types::chain;
+
 use crate::args::Args;
 use crate::bundle::{self, Bundle};
 use crate::cgroup;
@@ -165,24 +167,26 @@ fn orphaned(
     if let Some(inner) = state.inner {
         let _ = inner.kill(GOING);
     }
+    // Without the lock, another of us has done the rest.
+    let containers = lock.as_ref().map_or(&[][..], |_| &state.containers);
+    let config = config();
+    let left: Vec<_> =
+        containers.iter().map(|each| guard::Left::of(&config, &args.namespace, each)).collect();
     let own = inner_delete(program, bundle)?;
-    let others: Vec<_> = match &lock {
-        None => Vec::new(),
-        Some(_) => state
-            .containers
-            .iter()
-            .filter(|container| container.id != args.id && container.bundle.is_dir())
-            .filter_map(|container| delete_other(args, program, container).ok())
-            .collect(),
-    };
-    let output = own.finish();
-    let run = config().run;
-    for container in &state.containers {
-        guard::forget(&args.namespace, &container.id, &run);
-    }
+    let others: Vec<_> = containers
+        .iter()
+        .filter(|container| container.id != args.id && container.bundle.is_dir())
+        .filter_map(|container| delete_other(args, program, container).ok())
+        .collect();
+    let mut output = own.finish();
     for other in others {
         // Its own `delete`, if containerd runs one, tells containerd how it went.
         let _ = other.finish();
+    }
+    for left in left {
+        if let (Err(error), Ok(output)) = (left.settle(&config, &args.address), &mut output) {
+            output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
+        }
     }
     for container in &state.containers {
         cgroup::remove_empty(&container.bundle);

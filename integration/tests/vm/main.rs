@@ -11,6 +11,7 @@ mod fleet;
 mod guest_faults;
 mod ima;
 mod rebooted;
+mod restarts;
 mod served;
 mod source_ima;
 

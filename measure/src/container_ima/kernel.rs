@@ -101,10 +101,14 @@ impl Containers {
         line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
         self.create_after_predecessor(id, &line, earlier)
             .map_err(|why| failed(format!("making the list of {id}"), why))?;
-        List::open(&self.folder.join(id)).map_err(|why| {
+        self.list(id).map_err(|why| {
             self.release(id);
             failed(format!("opening the list of {id}"), why)
         })
+    }
+
+    pub(super) fn list(&self, id: &str) -> io::Result<List> {
+        List::open(&self.folder.join(id))
     }
 
     /// A container's list as it is anchored, by its SHA-256 digests.

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use lacre_types::Source;
 
 use crate::reader::{GRACE, Reader};
-use crate::{Armed, Judge, Rest, SourceError, Target, ima};
+use crate::{Armed, Judge, Known, Rest, SourceError, Target, ima};
 use follow::Watch;
-use kernel::Containers;
+use kernel::{Containers, List};
 use parting::Parting;
 use secret::SecretFile;
 
@@ -132,16 +132,50 @@ pub fn arm(
     Ok(ContainerImaArmed { reader, containers, id, _secret: secret, parting, remark })
 }
 
-/// Lets go of a container's list that a shim which died has left, and has it written down
-/// below `run`: the kernel frees it with the container's last task. Its secret stays until a
-/// container of that name comes again.
-pub fn forget(container: &str, run: &Path) {
-    if let (Ok(containers), Ok(id)) = (Containers::at(FOLDER.as_ref()), list_id(container)) {
+/// A container's list that a shim which died has left.
+#[derive(Debug)]
+pub struct Left {
+    containers: Containers,
+    id: String,
+    list: List,
+    parting: Option<Parting>,
+}
+
+impl Left {
+    /// The list of that container, with what the agent reads below `run`. `None`: there is
+    /// none.
+    #[must_use]
+    pub fn of(container: &str, run: &Path) -> Option<Self> {
+        let containers = Containers::at(FOLDER.as_ref()).ok()?;
+        let id = list_id(container).ok()?;
+        let list = containers.list(&id).ok()?;
         let parting = Parting::left(&containers, &id, &ended(run));
-        containers.release(&id);
-        if let Some(parting) = parting {
+        Some(Self { containers, id, list, parting })
+    }
+
+    /// Lets go of it, and has it written down: the kernel frees it with the container's last
+    /// task. Its secret stays until a container of that name comes again.
+    pub fn release(self) {
+        self.let_go();
+    }
+
+    /// The same; then tells of each line, from the first.
+    pub fn settle(self, known: Arc<dyn Known>, judge: Arc<dyn Judge>) -> io::Result<()> {
+        let list = self.let_go();
+        list.wait_for_end(GRACE)?;
+        let watch = Watch { judge, known, list, grace: GRACE, told: false };
+        // Nobody waits for more: it reads to the end.
+        let (woken, _) = io::pipe()?;
+        watch.run(&woken);
+        Ok(())
+    }
+
+    fn let_go(self) -> List {
+        self.containers.release(&self.id);
+        if let Some(parting) = self.parting {
             parting.end();
         }
+        self.list
     }
 }
 

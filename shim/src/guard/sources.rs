@@ -143,7 +143,7 @@ fn unavailable(source_name: Source, needs: &str) -> Result<Box<dyn Armed>, Sourc
 }
 
 /// What this node knows of an image's files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ImageFiles {
     pub(super) baseline: Arc<Baseline>,
     pub(super) index: Arc<NodeIndex>,
