@@ -7,17 +7,20 @@ use anyhow::{Context, Result};
 use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::evidence::{Evidence, ListPart};
 use lacre_attest::expect::Hex;
+use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
     Conclusion, Expectations, ExpectedContainer, HostPolicy, KernelPolicy, Nonce, Verdict, verify,
 };
 use lacre_integration::vm::{Guest, Kernel, shared};
-use lacre_types::{CanonicalPath, Digest, Kind, Listed, Whitelist};
+use lacre_types::{Algorithm, CanonicalPath, Digest, Kind, Listed, Whitelist};
 
 use super::ima::IMA;
 
 pub(crate) const NONCE: [u8; 4] = [0x5e, 0xa1, 0xed, 0x01];
-/// On the disk: a key outlives a boot.
-const AGENT: &str = "LACRE_ATTESTD_STATE=/root/attestd LACRE_EVIDENCE= /lacre/bin/lacre-attestd";
+/// Its key is on the disk, and outlives a boot. Where a maker vouches for the TPM, what stands
+/// between the two is shown, too.
+const AGENT: &str = "if [ -e /root/issuer.pem ]; then export LACRE_EK_CHAIN=/root/issuer.pem; fi
+    LACRE_ATTESTD_STATE=/root/attestd LACRE_EVIDENCE= /lacre/bin/lacre-attestd";
 /// What the host's own trust is about.
 pub(crate) const PROGRAMS: [&str; 4] = [
     "/opt/1.6/containerd",
@@ -190,6 +193,11 @@ fn host(node: &Node, keeps_lists: bool) {
         expected.ak_name = Some(vec![0; 34]);
     });
     assert_eq!(found, ["OTHER_KEY"]);
+    // The 23rd is a debugger's, and no list's.
+    let found = node.altered(keeps_lists, |_, expected| {
+        expected.selection = Selection::of(Algorithm::Sha256, [10, 23]);
+    });
+    assert_eq!(found, ["SELECTION_OTHER"]);
     for (name, alter) in ALTERATIONS {
         let found = node.altered(keeps_lists, |evidence, _| {
             if let Some(part) = &mut evidence.host {

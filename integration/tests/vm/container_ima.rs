@@ -10,8 +10,8 @@ use lacre_integration::vm::{Guest, Kernel, Request, shared};
 use lacre_types::{Algorithm, Digest};
 use serde_json::Value;
 
-use super::{case_with, shim};
 use super::ima::{IMA, each, settled};
+use super::{case_with, shim};
 
 const ENFORCE: &str = "mode: enforce\nsources: [container-ima]\n";
 pub(crate) const AUDIT: &str = "mode: audit\nsources: [container-ima]\n";

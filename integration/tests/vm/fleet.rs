@@ -9,10 +9,10 @@ use rcgen::{
 use serde_json::Value;
 
 use super::attested::PROGRAMS;
-use super::becomes;
 use super::container_ima::run;
 use super::ima::IMA;
 use super::served::{ATTEST, BUSYBOX, LIST, REPORTS, Served, names};
+use super::{becomes, put};
 
 const SERVER: &str = "tls://127.0.0.1:50051";
 const PRINCIPAL: &str = "spiffe://example.org/node/guest";
@@ -23,10 +23,6 @@ tls: {ca: /root/ca.pem, cert: /root/node.pem, key: /root/node.key}
 ";
 const POLICY: &str =
     "Actions: {ENTRY_NOT_FOUND: {Default: SKIP}, LOG_TAMPERED: {Default: PAUSE}}\n";
-
-fn put(guest: &mut Guest, path: &str, text: &str) -> Result<()> {
-    guest.run(&format!("cat >{path} <<'END'\n{}\nEND", text.trim_end())).map(drop)
-}
 
 /// Gives the guest a CA's certificate, and of that CA one for the server and one for the node.
 fn certificates(guest: &mut Guest) -> Result<()> {
@@ -168,6 +164,16 @@ mod patched {
         assert_eq!(after["findings"][0]["finding"], "REBOOTED", "{after}");
         assert_eq!(after["attestationKey"], before["attestationKey"], "{after}");
         assert_eq!(after["since"], before["since"], "{after}");
+
+        // Lists that can't be read accuse nobody, and prove nothing.
+        let unproven = "/lacre/bin/lacre node list --json | grep LISTS_UNREADABLE";
+        served.guest().run(&format!(
+            "umount -l /sys/kernel/security && /lacre/bin/lacre node attest guest
+            until {unproven}; do usleep 20000; done"
+        ))?;
+        assert_eq!(names(&listed(&mut served)?[0]), ["unproven", "LISTS_UNREADABLE"]);
+        served.guest().run("mount -t securityfs security /sys/kernel/security")?;
+        trusted(&served.again()?);
 
         // Booted once more, it shows what it has run before.
         served.guest().run(&format!("cat {LIST} >/root/list"))?;

@@ -37,6 +37,11 @@ fn case_with(kernel: Kernel, id: &str, containerd: Version, config: Option<&str>
     Ok(())
 }
 
+/// Writes a text file in the guest.
+fn put(guest: &mut Guest, path: &str, text: &str) -> Result<()> {
+    guest.run(&format!("cat >{path} <<'END'\n{}\nEND", text.trim_end())).map(drop)
+}
+
 /// What the shell puts in its place: the process id of a container's shim.
 fn shim(id: &str) -> String {
     format!(
