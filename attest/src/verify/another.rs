@@ -7,7 +7,9 @@ use lacre_types::{Algorithm, Digest};
 use super::subjects::Subject;
 use super::{Case, Finding, Log};
 use crate::container::{Audited, Keeper, audit_within, explained};
-use crate::evidence::AnchorPart;
+use crate::evidence::{AnchorPart, ListPart};
+use crate::ima::Stream;
+use crate::replay::Replay;
 use crate::{container, pcr};
 
 /// Fewer lines before a list are lines too many, and no list of their own.
@@ -103,18 +105,34 @@ fn foreign(
     None
 }
 
-/// Where this boot's `aggregate` begins behind an earlier one's.
+/// Whether the lines of the host's list behind the first so many lead to that value of its PCR,
+/// as a list of their own.
+pub(super) fn stands_behind(part: &ListPart, anchored: u64, index: u32, value: &Digest) -> bool {
+    let bank = value.algorithm();
+    let mut alone = Replay::new([bank]);
+    let mut found = false;
+    let fed = Stream::new(part.form, part.digests).feed(&part.data, |line, entry| {
+        if line >= anchored {
+            alone.push(entry, part.digests);
+            found |= alone.value(bank, index).as_ref() == Some(value);
+        }
+    });
+    fed.is_ok() && found
+}
+
+/// Where this boot's `aggregate` begins, in a text that has another before or behind it.
 pub(super) fn begins_again(part: &AnchorPart, quoted: &Digest) -> Option<u64> {
-    let (mut at, mut start) = (0, None);
+    let mut at = 0;
+    let mut starts = Vec::new();
     for (number, line) in part.aggregate.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let begins = container::parse_line(line).is_some_and(|event| event.is_start());
-        if begins && number > 0 {
-            start = Some((number as u64, at));
+        if container::parse_line(line).is_some_and(|event| event.is_start()) {
+            starts.push((number as u64, at));
         }
         at += line.len();
     }
-    let (number, at) = start?;
+    let ends = starts.iter().skip(1).map(|(_, at)| *at).chain([at]);
+    let texts = starts.iter().zip(ends).map(|((number, at), end)| (*number, *at..end));
     let alone = container::Aggregate::new([quoted.algorithm()]);
-    let replayed = alone.replay(&part.aggregate[at..], Some(quoted));
-    replayed.is_ok_and(|replayed| replayed.agrees).then_some(number)
+    let agrees = |text| alone.replay(text, Some(quoted)).is_ok_and(|replayed| replayed.agrees);
+    texts.into_iter().find(|(_, text)| agrees(&part.aggregate[text.clone()])).map(|(line, _)| line)
 }

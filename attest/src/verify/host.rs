@@ -7,6 +7,7 @@ use lacre_types::{
     Whitelist, escape,
 };
 
+use super::another::stands_behind;
 use super::diagnose::{Shape, concatenated, guess};
 use super::state::SeenBoot;
 use super::verdict::Question;
@@ -70,7 +71,10 @@ impl Case<'_> {
             self.verdict.find(&question, Finding::NothingMeasured(Log::Host));
         }
         let more = lines.end.lines - replay.lines;
-        if more > 0 {
+        if more > 0 && self.earlier_behind(part, anchored) {
+            self.verdict
+                .find(&question, Finding::LogConcatenated { log: Log::Host, line: part.first });
+        } else if more > 0 {
             let finding = Finding::Unanchored { log: Log::Host, lines: more };
             self.verdict.find(&question, finding);
         }
@@ -110,6 +114,14 @@ impl Case<'_> {
             let finding = Finding::LogRewritten { log: Log::Host, known };
             self.verdict.find(&Question::HostList, finding);
         }
+    }
+
+    /// Whether the list of the boot before stands behind so many lines of a part.
+    fn earlier_behind(&self, part: &ListPart, anchored: u64) -> bool {
+        let (bank, index) = (self.expect.bank, self.expect.host_pcr);
+        let known = self.seen.filter(|_| self.rebooted).and_then(|seen| seen.host.as_ref());
+        let value = known.and_then(|known| known.value(bank, index));
+        value.is_some_and(|value| stands_behind(part, anchored, index, &value))
     }
 
     /// Says what is wrong with a list that does not replay.

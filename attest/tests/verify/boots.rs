@@ -110,14 +110,32 @@ fn two_lists_in_one_are_told_whatever_was_seen_before() {
     assert!(found(&evidence, &expect, &seen)[1].contains("LOG_CONCATENATED"));
 }
 
-/// What stands behind a list may be newer than the quote: it is not counted, and that is told.
+/// Nothing but a boot begins an `aggregate`; a host's list must have been seen to be told. What
+/// else stands behind a list may be newer than the quote: it is not counted, and that is told.
 #[test]
-fn a_list_behind_the_own_one_is_not_counted() {
+fn a_list_behind_the_own_one_is_told_or_not_counted() {
     let world = world();
     let (before, seen, node, expect) = two_boots(&world);
-    let mut evidence = node.evidence(b"fresh");
-    container(&mut evidence, |list| list.extend(lines(&before)));
-    let verified = check(&evidence, &expect, Some(&seen));
+    let two = BTreeSet::from(["LOG_CONCATENATED"]);
+    let earlier = before.host.as_ref().unwrap();
+    let earlier = entries(&earlier.data, earlier.digests);
+    let mut both = node.evidence(b"fresh");
+    host(&mut both, |list| list.extend(earlier));
+    assert_eq!(found(&both, &expect, &seen), [two.clone(), BTreeSet::new()]);
+    let verified = check(&both, &expect, None);
+    assert_eq!(names(&verified), BTreeSet::from(["UNANCHORED"]));
+    assert_eq!(verified.lines[&Log::Host], 3);
+
+    let mut both = node.evidence(b"fresh");
+    let text = String::from_utf8(before.anchors[0].aggregate.to_vec()).unwrap();
+    aggregate(&mut both, |lines| lines.push(text));
+    assert_eq!(found(&both, &expect, &seen), [two.clone(), two]);
+    let told = check(&both, &expect, None).verdict.findings()[0].to_string();
+    assert!(told.contains("begins at line 0"), "{told}");
+
+    let mut both = node.evidence(b"fresh");
+    container(&mut both, |list| list.extend(lines(&before)));
+    let verified = check(&both, &expect, Some(&seen));
     assert_eq!(names(&verified), BTreeSet::from(["REBOOTED", "UNANCHORED"]));
     assert_eq!(verified.lines[&Log::Container("a".into())], 3);
 }

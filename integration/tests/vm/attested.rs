@@ -171,6 +171,7 @@ const OF_CONTAINERS: &[(&str, Alter)] = &[
         let foreign = other.iter().find(|line| !list.contains(line)).cloned();
         list.splice(2..2, foreign);
     }),
+    ("LOG_CONCATENATED", |list, other| drop(list.splice(0..0, other.to_vec()))),
     ("LOG_OF_ANOTHER_CONTAINER", |list, other| *list = other.to_vec()),
 ];
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use lacre_attest::evidence::{AnchorPart, ContainerPart, Evidence, ListPart};
 use lacre_attest::expect::makers;
 use lacre_attest::tpm2::EkRoots;
-use lacre_attest::verify::{Conclusion, Expectations, Nonce, Seen, Verified, verify};
+use lacre_attest::verify::{Conclusion, Expectations, Log, Nonce, Seen, Verified, verify};
 use lacre_integration::vm::{Guest, Kernel, Maker};
 
 use super::attested::{Node, lines, names, used};
@@ -214,6 +214,18 @@ mod patched {
                 assert!(found.contains(name), "{what}: {name} is not among {found:?}");
             }
         }
+
+        // Behind its own list, only who has seen it knows it for one.
+        let mut evidence = after.evidence.clone();
+        let earlier = before.evidence.host.as_ref().context("no list")?;
+        let mut behind = earlier.clone();
+        put_before(host, &mut behind);
+        evidence.host = Some(behind);
+        let found = faults(&verify(&evidence, &expect, Some(&known), now()?));
+        assert_eq!(found, ["LOG_CONCATENATED"]);
+        let verified = verify(&evidence, &expect, None, now()?);
+        assert!(names(&verified.verdict).is_empty(), "{:?}", verified.verdict.findings());
+        assert_eq!(verified.lines[&Log::Host], second.lines[&Log::Host], "they are not counted");
 
         // A TPM of another maker than the one that is trusted.
         let strange = expected(&after, NONCES[1], &trusting(&other)?);
