@@ -2,6 +2,7 @@
 //! what becomes of evidence that is altered between the two.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lacre_attest::container::{Keeper, Secret};
@@ -274,6 +275,23 @@ mod patched {
             });
             assert!(found.contains(name), "{name}: {found:?}");
         }
+        Ok(())
+    }
+
+    /// The kernel's bound for all containers' lines is a parameter, and is reached here: in a
+    /// guest of its own.
+    #[test]
+    #[ignore = "make test-vm"]
+    fn an_aggregate_that_is_full_proves_nothing_and_accuses_nobody() -> Result<()> {
+        let limit = Duration::from_secs(300);
+        let mut guest = Guest::boot_with(Kernel::Patched, "ima.container_events_max=12", limit)?;
+        let inside = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do cp /bin/busybox /tmp/$n; /tmp/$n true; \
+                      done; exec tail -f /dev/null";
+        guest.run_with(AUDIT, &run("many", "", "lacre.test/busybox:1", inside, "/tmp/12"))?;
+        let node = Node::of(&mut guest, &NONCE, &["many"])?;
+        let verdict = verify(&node.evidence, &node.expected(true), None, 0).verdict;
+        assert_eq!(verdict.conclusion(), Conclusion::Unproven, "{verdict:#?}");
+        assert_eq!(names(&verdict), ["LOG_OVERFLOWED"], "{verdict:#?}");
         Ok(())
     }
 }
