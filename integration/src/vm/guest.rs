@@ -115,6 +115,14 @@ impl Guest {
         Ok(())
     }
 
+    /// Takes its TPM away for good, as one that breaks.
+    ///
+    /// # Errors
+    /// When it had none any more.
+    pub fn break_tpm(&mut self) -> Result<()> {
+        self.machine.end_tpm()
+    }
+
     fn failed(&mut self, error: Error) -> Error {
         let error = self.machine.failed(error);
         self.ended = Some(format!("{error:#}").lines().next().unwrap_or_default().into());

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::kernel::Boot;
 use super::tpm::Maker;
@@ -102,6 +104,13 @@ impl Machine {
             }
             ensure!(begun.elapsed() < START, "QEMU does not start");
         }
+    }
+
+    /// Ends its TPM under it.
+    pub(crate) fn end_tpm(&self) -> Result<()> {
+        let pid = self.place.text("swtpm.pid");
+        let pid = pid.trim().parse().with_context(|| format!("swtpm's pid is {pid:?}"))?;
+        Ok(kill(Pid::from_raw(pid), Signal::SIGKILL)?)
     }
 
     /// Ends it, and adds to `error` what it has left.
