@@ -57,6 +57,13 @@ pub fn created(bundle: &Path) -> Option<SystemTime> {
     fs::metadata(bundle.join(CREATED)).and_then(|metadata| metadata.modified()).ok()
 }
 
+/// The container's first process, as runc's own shim has noted it down (containerd,
+/// `process.InitPidFile`).
+#[must_use]
+pub fn init_pid(bundle: &Path) -> Option<u32> {
+    fs::read_to_string(bundle.join("init.pid")).ok()?.trim().parse().ok()
+}
+
 /// Whether there is certainly nothing of the bundle's container: the inner shim was never
 /// asked to create it. Where that can't be told, it is not so.
 #[must_use]

@@ -1,17 +1,22 @@
-//! What a guard that died has left: in the kernel, of its containers; and in the kernel's list
-//! of a container, the lines that it did not come to judge. containerd ends such a container,
-//! by `delete`, which then stands in for the guard.
+//! What a guard that died has left: in the kernel, of its containers; and in the kernel's
+//! lists, the lines that it did not come to judge. containerd ends such a container, by
+//! `delete`, which then stands in for the guard.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lacre_analyzer::{Verdict, source_lost};
-use lacre_measure::{Answer, Judge, Known, Loss, Outcome, container_ima, exec_trace};
+use lacre_baseline::Baseline;
+use lacre_measure::{
+    Answer, Block, Judge, Known, Loss, Outcome, Target, container_ima, exec_trace, ima,
+};
 use lacre_policy::Effective;
 use lacre_report::{Record, Reporter, SpoolError, StartError, StoredPolicy, recorded};
-use lacre_types::{Measurement, Source, Violation, ViolationKind, Whitelist};
+use lacre_types::{Measurement, Mode, Source, Violation, ViolationKind, Whitelist};
 use slog::Logger;
 
 use super::container::load;
@@ -48,48 +53,83 @@ pub(crate) enum LeftError {
 pub(crate) struct Left {
     id: String,
     namespace: String,
-    list: Option<container_ima::Left>,
-    lower: Option<Vec<PathBuf>>,
+    kernel: Option<container_ima::Left>,
+    host: Option<ima::Left>,
+    init_pid: u32,
+    root: RootFs,
     /// When it was created.
     since: Option<SystemTime>,
 }
 
 impl Left {
-    /// Looks, while the container's root is still mounted.
+    /// Looks, while the container's root is still mounted and its processes are there.
     pub(crate) fn of(config: &Config, namespace: &str, container: &Container) -> Self {
-        let list = container_ima::Left::of(&sources::name(namespace, &container.id), &config.run);
-        let layers = list.as_ref().and_then(|_| RootFs::mounted(&container.bundle).layers);
+        let Container { id, bundle } = container;
+        let follows = |source| sources::named(config).contains(&source);
+        let root = RootFs::mounted(bundle);
+        let init_pid = bundle::init_pid(bundle).filter(|pid| has_root(*pid, &root.path));
+        let init = init_pid.filter(|_| follows(Source::Ima));
         Self {
-            id: container.id.clone(),
+            id: id.clone(),
             namespace: namespace.to_owned(),
-            list,
-            lower: layers.map(|layers| layers.lower),
-            since: bundle::created(&container.bundle),
+            kernel: container_ima::Left::of(&sources::name(namespace, id), &config.run),
+            host: init.and_then(|init| ima::Left::of(init, &ima::Options::default()).ok()),
+            init_pid: init_pid.unwrap_or_default(),
+            root,
+            since: bundle::created(bundle),
         }
     }
 
     /// Once the container has ended: has the kernel forget it, and records each violation of
     /// its list that is not on record. `address` is containerd's.
     pub(crate) fn settle(mut self, config: &Config, address: &Path) -> Result<(), LeftError> {
-        let list = self.list.take();
         untrace(&sources::name(&self.namespace, &self.id));
-        list.map_or(Ok(()), |list| self.record(list, config, address))
+        let (kernel, host) = (self.kernel.take(), self.host.take());
+        if kernel.is_none() && host.is_none() {
+            return Ok(());
+        }
+        // What is worth a line is in the record file, or is this function's error.
+        let log = Logger::root(slog::Discard, slog::o!());
+        let layers = std::mem::take(&mut self.root.layers).unwrap_or_default();
+        let lower = (!layers.lower.is_empty()).then(|| layers.lower.clone());
+        let image = load(lower, &config.state.join("baselines"), &log);
+        let judge = Arc::new(Late { image: image.clone(), violations: Mutex::default() });
+        let known: Arc<dyn Known> = match image.clone() {
+            Some(image) => Arc::new(image),
+            None => Arc::new(NoFiles),
+        };
+        if let Some(list) = kernel {
+            let judge = Arc::clone(&judge) as _;
+            list.settle(Arc::clone(&known), judge).map_err(LeftError::List)?;
+        }
+        if let Some(list) = host {
+            let target = Target {
+                container: sources::name(&self.namespace, &self.id),
+                init_pid: self.init_pid,
+                rootfs: self.root.path.clone(),
+                upper: layers.upper,
+                lower: layers.lower,
+                mode: Mode::Audit,
+                block: Block::Exec,
+                known,
+            };
+            list.settle(&target, Arc::clone(&judge) as _).map_err(LeftError::List)?;
+        }
+        let baseline = image.as_ref().map(|image| &*image.baseline);
+        self.record(&judge.take(), baseline, config, address)
     }
 
     fn record(
         &self,
-        list: container_ima::Left,
+        violations: &[Violation],
+        baseline: Option<&Baseline>,
         config: &Config,
         address: &Path,
     ) -> Result<(), LeftError> {
-        // What is worth a line is in the record file, or is this function's error.
+        if violations.is_empty() {
+            return Ok(());
+        }
         let log = Logger::root(slog::Discard, slog::o!());
-        let image = load(self.lower.clone(), &config.state.join("baselines"), &log);
-        let judge = Arc::new(Late { image: image.clone(), violations: Mutex::default() });
-        let known =
-            image.clone().map_or(Arc::new(NoFiles) as Arc<dyn Known>, |image| Arc::new(image));
-        list.settle(known, Arc::clone(&judge) as _).map_err(LeftError::List)?;
-
         let reports = compose::reports(config, &compose::node())?;
         let who = self.who(address);
         let stored = StoredPolicy::load(&config.state, &self.namespace, &self.id);
@@ -98,8 +138,6 @@ impl Left {
         let mode = who.tightened(policy.mode_on(config.mode));
         let rules = Rules::new(Arc::new(policy), mode);
         let origin = who.origin(&reports.node);
-        let baseline = image.as_ref().map(|image| &*image.baseline);
-        let violations = judge.take();
         let records =
             violations.iter().map(|violation| record_of_gone(&origin, &rules, baseline, violation));
         let new = self.unless_recorded(records, &reports)?;
@@ -120,18 +158,15 @@ impl Left {
         records: impl Iterator<Item = Record>,
         reports: &lacre_report::Config,
     ) -> Result<Vec<Record>, LeftError> {
-        let mut on_record: HashMap<(ViolationKind, String), u64> = HashMap::new();
+        let key = |record: &Record| (record.source, record.notificate, record.line.clone());
+        let mut on_record: HashMap<(Source, ViolationKind, String), u64> = HashMap::new();
         let since = self.since.unwrap_or(SystemTime::UNIX_EPOCH);
         let found = recorded(reports, &self.namespace, &self.id, since, |record| {
-            if record.source == Source::ContainerIma {
-                *on_record.entry((record.notificate, record.line)).or_default() += 1;
-            }
+            *on_record.entry(key(&record)).or_default() += 1;
         });
         found.map_err(LeftError::Recorded)?;
         let is_new = |record: &Record| {
-            let Some(count) = on_record.get_mut(&(record.notificate, record.line.clone())) else {
-                return true;
-            };
+            let Some(count) = on_record.get_mut(&key(record)) else { return true };
             let left = count.checked_sub(1);
             *count = left.unwrap_or_default();
             left.is_none()
@@ -160,6 +195,13 @@ pub(crate) fn forget(namespace: &str, container: &str, run: &Path) {
     }
 }
 
+/// Whether the process has that root: its number may be another's by now.
+fn has_root(pid: u32, root: &Path) -> bool {
+    let place = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    let its = place(Path::new(&format!("/proc/{pid}/root")));
+    its.is_some() && its == place(root)
+}
+
 fn untrace(name: &str) {
     // Not there, or no BPF here at all: nothing to take out.
     let _ = exec_trace::remove_container(&exec_trace::Options::default().folder, name);
@@ -172,6 +214,11 @@ struct Late {
 }
 
 impl Late {
+    fn verdict(&self, measurement: &Measurement) -> Verdict {
+        let baseline = self.image.as_ref().map(|image| &*image.baseline as &dyn Whitelist);
+        lacre_analyzer::judge(baseline, measurement)
+    }
+
     fn keep(&self, violation: Violation) {
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(violation);
     }
@@ -186,9 +233,12 @@ impl Judge for Late {
         Answer::Allow
     }
 
+    fn settled(&self, measurement: &Measurement) -> bool {
+        matches!(self.verdict(measurement), Verdict::Allowed(_))
+    }
+
     fn seen(&self, measurement: Measurement, _: Outcome) {
-        let baseline = self.image.as_ref().map(|image| &*image.baseline as &dyn Whitelist);
-        if let Verdict::Violation(violation) = lacre_analyzer::judge(baseline, &measurement) {
+        if let Verdict::Violation(violation) = self.verdict(&measurement) {
             self.keep(violation);
         }
     }

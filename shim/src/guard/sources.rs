@@ -33,6 +33,11 @@ pub(super) enum LadderError {
     None,
 }
 
+/// The sources that the configuration names, or those that `auto` tries.
+pub(super) fn named(config: &Config) -> &[Source] {
+    wanted(config).0
+}
+
 /// The sources to try, and whether all of them must be had.
 fn wanted(config: &Config) -> (&[Source], bool) {
     match &config.sources {
@@ -43,7 +48,7 @@ fn wanted(config: &Config) -> (&[Source], bool) {
 
 /// Whether the kernel keeps a container's list, so that the shim needs not.
 pub(super) fn kernel_keeps_list(config: &Config) -> bool {
-    wanted(config).0.contains(&Source::ContainerIma)
+    named(config).contains(&Source::ContainerIma)
 }
 
 /// What of the sources needs no process of the container.
