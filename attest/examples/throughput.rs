@@ -87,10 +87,11 @@ fn whole(what: &str, node: &Node, count: u8, lines: u32) {
     let json = node.evidence(b"nonce").to_json();
     let expected = |n: u8| ExpectedContainer {
         id: format!("container-{n}"),
-        secret: Secret::new([n; 32]),
+        secret: Some(Secret::new([n; 32])),
         seq: None,
         keeper: None,
         baseline: None,
+        optional: false,
     };
     let containers = (0..count).map(expected).collect();
     let expect = Expectations { containers, ..Expectations::default() };

@@ -129,8 +129,9 @@ fn expect<'a>(state: &NodeState, containers: Vec<ExpectedContainer<'a>>) -> Expe
 }
 
 fn container(id: &str, n: u8) -> ExpectedContainer<'static> {
-    let (id, secret) = (id.to_owned(), Secret::new([n; 32]));
-    ExpectedContainer { id, secret, seq: None, keeper: Some(Keeper::Shim), baseline: None }
+    let (id, secret) = (id.to_owned(), Some(Secret::new([n; 32])));
+    let (seq, keeper, baseline) = (None, Some(Keeper::Shim), None);
+    ExpectedContainer { id, secret, seq, keeper, baseline, optional: false }
 }
 
 fn shim(id: &str, seq: u64, image: Option<&str>) -> ShimContainer {

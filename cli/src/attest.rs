@@ -6,7 +6,7 @@ mod show;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args as ClapArgs, Subcommand};
 use lacre_attest::evidence::Evidence;
 use lacre_attest::expect::{Expected, Hex, read};
@@ -69,6 +69,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         None => now::run(&args.now),
         Some(Command::Verify(args)) => {
             let files = args.against.files()?;
+            if let Some(id) = files.without_secret() {
+                bail!(
+                    "the container {} has no `secret`: a file of evidence brings none, so name it",
+                    lacre_types::escape(id.as_bytes())
+                );
+            }
             args.against.hold(&files, &evidence(&args.evidence)?, args.nonce.as_ref(), Vec::new())
         }
     }

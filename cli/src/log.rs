@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::output;
 use lacre_attest::expect::Expected;
+use lacre_types::CanonicalPath;
 
 /// Where a kernel with container-IMA shows its lists (kernel/INTERFACE.md).
 const LISTS: &str = "/sys/kernel/security/ima/containers";
@@ -75,6 +76,9 @@ struct Row {
     what: String,
     /// RFC 3339; lists have no time.
     time: String,
+    /// Of a line of a container's list: the container's id there, and the file.
+    #[serde(skip)]
+    listed: Option<(String, CanonicalPath)>,
 }
 
 /// What could not be read: told on standard error, and no reason to show nothing.
@@ -104,7 +108,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             _ => broken.note(records::read(Path::new(RECORDS), &mut rows)),
         }
         if Path::new(LISTS).exists() {
-            let done = lists::kernel(Path::new(LISTS), files.as_ref(), &mut rows, &mut broken);
+            let done = lists::kernel(Path::new(LISTS), &mut rows, &mut broken);
             broken.note(done);
         }
     }
@@ -112,15 +116,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         broken.note(records::read(file, &mut rows));
     }
     for folder in &args.lists {
-        let done = lists::kernel(folder, files.as_ref(), &mut rows, &mut broken);
+        let done = lists::kernel(folder, &mut rows, &mut broken);
         broken.note(done);
     }
     for file in &args.evidence {
         let read = crate::attest::evidence(file);
-        let read = read.map(|read| lists::evidence(&read, files.as_ref(), &mut rows, &mut broken));
+        let read = read.map(|read| lists::evidence(&read, &mut rows, &mut broken));
         broken.note(read);
     }
     name_images(&mut rows);
+    if let Some(files) = &files {
+        name_layers(&mut rows, files);
+    }
     rows.retain(|row| {
         args.path.as_ref().is_none_or(|end| row.path.ends_with(end.as_str()))
             && args.container.as_ref().is_none_or(|id| {
@@ -162,6 +169,14 @@ fn name_images(rows: &mut [Row]) {
             row.image_name.clone_from(name);
             row.image_id.clone_from(id);
         }
+    }
+}
+
+/// A record names its layer; of a list's line only the baseline of its container or image does.
+fn name_layers(rows: &mut [Row], files: &Expected) {
+    for row in rows {
+        let Some((id, path)) = &row.listed else { continue };
+        row.layer = files.layer(id, &row.image_name, path).unwrap_or_default();
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod show;
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
 use lacre_proto::attest::{AttestationClient, ChallengeRequest, ForgetRequest, ListRequest};
 use lacre_proto::{Address, Connector};
+use lacre_types::escape;
 
 use crate::exit::Exit;
 
@@ -64,7 +66,16 @@ async fn ask(args: Args) -> anyhow::Result<Exit> {
     let within = ttrpc::context::with_duration(LIMIT);
     match args.command {
         Command::List { json } => {
-            let nodes = server.list(within, &ListRequest::default()).await?.nodes;
+            let listed = server.list(within, &ListRequest::default()).await?;
+            let nodes = listed.nodes;
+            if !listed.error.is_empty() {
+                writeln!(
+                    io::stderr(),
+                    "lacre: the server's file of expectations is broken; what it said before stays \
+                     in force: {}",
+                    escape(listed.error.as_bytes())
+                )?;
+            }
             if json {
                 show::json(&nodes)?;
             } else {

@@ -119,10 +119,12 @@ fn what_cannot_be_read_is_2_and_wrong_usage_64() {
     let dir = temp.path();
     fs::write(dir.join("bad.json"), "{\"version\": 2}").unwrap();
     fs::write(dir.join("bad.yaml"), "nonse: 00\n").unwrap();
+    fs::write(dir.join("given.yaml"), "containers: {web: {baseline: image.baseline}}\n").unwrap();
     let cases = [
         (&["verify", "--evidence", "none"][..], 2, "cannot read none"),
         (&["verify", "--evidence", "bad.json"], 2, "version 2"),
         (&["verify", "--evidence", "evidence.json", "--expect", "bad.yaml"], 2, "nonse"),
+        (&["verify", "--evidence", "evidence.json", "--expect", "given.yaml"], 2, "`secret`"),
         (&["verify", "--evidence", "evidence.json", "--nonce", "0"], 64, "hex"),
         (&["verify"], 64, "--evidence"),
     ];
@@ -132,4 +134,27 @@ fn what_cannot_be_read_is_2_and_wrong_usage_64() {
         assert_eq!(output.status.code(), Some(status), "{args:?}: {text}");
         assert!(text.contains(says), "{args:?}: {text}");
     }
+}
+
+#[test]
+fn a_container_is_judged_by_its_image_where_it_has_no_baseline_of_its_own() {
+    let (temp, mut node) = world();
+    let dir = temp.path();
+    let file = fs::read_to_string(dir.join("expect.yaml")).unwrap();
+    let file = file.replace("keeper: kernel, baseline: image.baseline", "keeper: kernel");
+    let of = |image: &str| format!("{file}images:\n  {image}: {{baseline: image.baseline}}\n");
+    fs::write(dir.join("expect.yaml"), of("\"demo:*\"")).unwrap();
+    let good = lacre(VERIFY, dir);
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    let says = "1 measurements are in the baseline of docker.io/library/demo:1";
+    assert!(out(&good).contains(says), "{}", out(&good));
+    fs::write(dir.join("expect.yaml"), of("demo:2")).unwrap();
+    let open = lacre(VERIFY, dir);
+    assert_eq!(open.status.code(), Some(2), "{open:?}");
+    assert!(out(&open).contains("nor for its image docker.io/library/demo:1"), "{}", out(&open));
+    node.run("web", &Digest::sha256([9; 32]), "/tmp/evil");
+    node.flush();
+    fs::write(dir.join("evidence.json"), node.evidence(b"nonce").to_json()).unwrap();
+    fs::write(dir.join("expect.yaml"), of("demo:1")).unwrap();
+    assert_eq!(lacre(VERIFY, dir).status.code(), Some(1));
 }

@@ -164,3 +164,30 @@ fn a_table_and_what_is_missing_in_it() {
     let none = log(&["--records", "none"], temp.path());
     assert_eq!(none.status.code(), Some(2), "{none:?}");
 }
+
+#[test]
+fn layers_are_told_by_the_image_of_a_container_that_nobody_named() {
+    let temp = world();
+    let lower = temp.path().join("lower");
+    fs::create_dir_all(lower.join("usr/bin")).unwrap();
+    fs::write(lower.join("usr/bin/wc"), "#!/bin/sh\n").unwrap();
+    let options = lacre_baseline::Options::default();
+    let made = lacre_baseline::from_lower(&[lower], &options, &lacre_baseline::NoProgress);
+    made.unwrap().write(&temp.path().join("demo.baseline")).unwrap();
+    let layers = |images: &str, from: &[&str]| {
+        fs::write(temp.path().join("expect.yaml"), format!("images: {{{images}}}\n")).unwrap();
+        let found = rows(&[from, &["--expect", "expect.yaml"]].concat(), temp.path());
+        let kept = found.into_iter().filter(|row| row["by"] == "kernel");
+        kept.map(|row| row["layer"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let evidence = ["--evidence", "evidence.json"];
+    let demo = layers("\"demo:*\": {baseline: demo.baseline}", &evidence);
+    // The baseline has no ls.
+    assert!(demo[0].is_empty() && !demo[1].is_empty(), "{demo:?}");
+    assert_eq!(layers("other: {baseline: demo.baseline}", &evidence), ["", ""]);
+    // A kernel's lists name no image: the container's records do.
+    fs::write(temp.path().join("web"), record("web", &Digest::sha256([1; 32]), "/usr/bin/wc"))
+        .unwrap();
+    let from = ["--records", "web", "--lists", "lists"];
+    assert_eq!(layers("\"demo:2\": {baseline: demo.baseline}", &from), demo);
+}

@@ -20,9 +20,18 @@ pub(crate) fn full(name: &str) -> String {
     }
 }
 
+fn is_plain(pattern: &str) -> bool {
+    !pattern.contains(['*', '?', '[', '\\'])
+}
+
+/// The full form of a name or a glob.
+pub(crate) fn full_pattern(pattern: &str) -> String {
+    if is_plain(pattern) { full(pattern) } else { full_glob(pattern).into_owned() }
+}
+
 /// The full form of a glob, by the same rule. One that begins with `**` stands as it is;
 /// one that ends in `*` gets no tag, since its star takes the tag too.
-pub(crate) fn full_glob(glob: &str) -> Cow<'_, str> {
+fn full_glob(glob: &str) -> Cow<'_, str> {
     if glob.starts_with("**") {
         return Cow::Borrowed(glob);
     }
@@ -35,8 +44,12 @@ pub(crate) fn full_glob(glob: &str) -> Cow<'_, str> {
     }
 }
 
-/// Why a name can be no image's, and so matches nothing.
-pub(crate) fn implausible(name: &str) -> Option<&'static str> {
+/// Why a name or glob can be no image's, and so matches nothing.
+pub(crate) fn implausible_pattern(pattern: &str) -> Option<&'static str> {
+    if is_plain(pattern) { implausible(pattern) } else { None }
+}
+
+fn implausible(name: &str) -> Option<&'static str> {
     let name = name.split('@').next().unwrap_or_default();
     let (repository, _) = split_tag(name);
     let path = match repository.split_once('/') {

@@ -4,7 +4,8 @@
 //! the file (that of Sarmento 2023, figure 3, is valid as it stands), [`Policy::decide`]
 //! answers for one container and one violation, [`Policy::effective`] is what a server
 //! sends to a node for one container, and [`resolve`] says what is done in this mode and
-//! with this source. `docs/policy.md` explains the file.
+//! with this source. `docs/policy.md` explains the file. [`Images`] finds other things by an
+//! image's name as the file does.
 //!
 //! [`yaml`] and [`Diagnostic`] serve any file of this project that a person writes.
 
@@ -17,6 +18,7 @@ mod effective;
 pub mod fuzz;
 mod glob;
 mod image;
+mod images;
 mod nearest;
 mod patterns;
 mod policy;
@@ -29,6 +31,7 @@ pub use decision::{Because, Decision, Resolved, deniable, resolve};
 pub use diagnostic::{Diagnostic, Errors, Severity, Span, Warning};
 pub use effective::{Effective, EffectiveError};
 pub use glob::GlobError;
+pub use images::{Images, ImagesError};
 pub use nearest::nearest;
 pub use policy::{Policy, Subject, parse_digest};
 pub use rule::{Rule, Selector};

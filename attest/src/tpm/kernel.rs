@@ -159,6 +159,16 @@ mod tests {
     use crate::ima::write;
     use lacre_types::Digest;
 
+    /// A folder, with the kernel's in it, and that of what has ended.
+    fn node() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, ended) = (dir.path().join("containers"), dir.path().join("ended"));
+        fs::create_dir(&ended).unwrap();
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("aggregate"), "").unwrap();
+        (dir, folder, ended)
+    }
+
     /// What the kernel has of a container, and the number of its creation.
     fn living(folder: &Path, id: &str, seq: u64, lines: u64) {
         let container = folder.join(id);
@@ -185,10 +195,8 @@ mod tests {
 
     #[test]
     fn a_list_is_shown_wherever_it_is_by_then() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, ended) = (dir.path().join("containers"), dir.path().join("ended"));
-        fs::create_dir(&ended).unwrap();
-        fs::create_dir(&folder).unwrap();
+        let (_dir, folder, ended) = node();
+        fs::remove_file(folder.join("aggregate")).unwrap();
         assert!(Kernel::look(folder.clone(), Some(&ended)).unwrap().is_none());
         fs::write(folder.join("aggregate"), "").unwrap();
         // Stays; begins only; nobody told of; ends meanwhile; has ended, and come again.
@@ -218,11 +226,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_being_written_down_is_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, ended) = (dir.path().join("containers"), dir.path().join("ended"));
-        fs::create_dir(&ended).unwrap();
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("aggregate"), "").unwrap();
+        let (_dir, folder, ended) = node();
         for (id, seq) in [("written", 1), ("never", 2)] {
             begin(&ended, id, seq);
         }

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lacre_types::{Algorithm, Digest, Source};
+use lacre_types::{Algorithm, Digest};
 
 use super::another::begins_again;
-use super::host::{each, judge, measurement, shown};
 use super::state::{SeenAnchor, SeenOpen, name};
 use super::subjects::Subject;
 use super::verdict::Question;
@@ -151,6 +150,7 @@ impl<'a> Case<'a> {
         let subjects = self.settle(subjects);
         self.left_out(part, &part.aggregate[..replayed.anchored]);
         let (mut states, mut open) = (BTreeMap::new(), BTreeMap::new());
+        let mut images = BTreeMap::new();
         for subject in &subjects {
             let Some(list) = subject.part else { continue };
             let Some(audited) = self.container(part, subject, list, &subjects) else {
@@ -158,13 +158,17 @@ impl<'a> Case<'a> {
                 self.not_checked(question, "its list does not hold");
                 continue;
             };
+            let named = name(&list.id, list.seq);
+            if let Some(image) = self.baseline(subject, list, audited.lines - subject.known.lines) {
+                images.insert(named.clone(), image.to_owned());
+            }
             if let Some(next) = audited.next(&subject.key) {
                 let (tag, close) = next;
-                open.insert(name(&list.id, list.seq), SeenOpen { tag, close });
+                open.insert(named.clone(), SeenOpen { tag, close });
             }
-            states.insert(name(&list.id, list.seq), audited);
+            states.insert(named, audited);
         }
-        Some(SeenAnchor { aggregate: replayed.state, containers: states, open })
+        Some(SeenAnchor { aggregate: replayed.state, containers: states, open, images })
     }
 
     fn container(
@@ -266,33 +270,7 @@ impl<'a> Case<'a> {
         let end = if audited.closed { ", final" } else { "" };
         let (lines, seq) = (audited.lines, part.seq);
         self.passed(question, format!("{lines} lines{violations}, creation {seq}{end}, kept {by}"));
-        self.baseline(subject, part, audited.lines - known.lines);
         Some(audited)
-    }
-
-    fn baseline(&mut self, subject: &Subject<'_>, part: &ContainerPart, anchored: u64) {
-        let id = &subject.expected.id;
-        let question = Question::ContainerBaseline(subject.name.clone());
-        if subject.expected.baseline.is_none() {
-            return self.not_checked(question, "no baseline was given");
-        }
-        let mut findings = Vec::new();
-        let done = each(&part.list, anchored, |line, entry| {
-            if entry.is_violation() && entry.name() == Some(OVERFLOW) {
-                return;
-            }
-            let Some(measurement) = measurement(entry, Source::ContainerIma) else { return };
-            let verdict = judge(subject.expected.baseline, &measurement);
-            if let lacre_analyzer::Verdict::Violation(violation) = verdict {
-                let digest = measurement.digest().copied();
-                let (container, path, kind) = (id.clone(), shown(entry), violation.kind);
-                findings.push(Finding::ContainerViolation { container, path, kind, digest, line });
-            }
-        });
-        self.find_some(&question, findings);
-        if done.is_ok() {
-            self.passed(question, format!("{anchored} measurements are in the baseline"));
-        }
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Expectations<'a> {
     pub host: Option<HostPolicy<'a>>,
     /// The containers whose secrets the verifier has: of one tenant, or all.
     pub containers: Vec<ExpectedContainer<'a>>,
+    /// What containers may run by their image, where nothing is said of the container itself.
+    pub images: Option<&'a dyn ImageBaselines>,
     /// What tells these expectations of lines from others. Lines that were seen before are
     /// not judged again as long as it stays the same; without it, all of them always are.
     pub judged_by: Option<Digest>,
@@ -52,24 +54,49 @@ pub struct Given {
 }
 
 impl Expectations<'_> {
-    /// Adds the lists that nothing was written of; of a container that came back under a
-    /// name that something was written of, that is asked of each.
+    /// Adds the lists that nothing was written of, and the secrets of those whose secret was
+    /// not; of a container that came back under a name that something was written of, that is
+    /// asked of each.
     pub fn add(&mut self, given: Vec<Given>) {
         let written: BTreeMap<String, ExpectedContainer<'_>> =
             self.containers.iter().map(|written| (written.id.clone(), written.clone())).collect();
-        let mut known = BTreeSet::new();
+        let (mut known, mut opened) = (BTreeSet::new(), BTreeSet::new());
         for Given { id, seq, secret } in given {
             let same = written.get(&id);
-            // Without a number there is one secret for all lists of that id.
-            let new = same.is_none_or(|same| {
-                seq.is_some() && same.seq != seq && (same.seq.is_some() || same.secret != secret)
-            });
+            let new = same.is_none_or(|same| same.is_not_of(seq, &secret));
             if !new || !known.insert((id.clone(), seq)) {
                 continue;
             }
-            let keeper = same.and_then(|same| same.keeper);
-            let baseline = same.and_then(|same| same.baseline);
-            self.containers.push(ExpectedContainer { id, secret, seq, keeper, baseline });
+            let closed = same.filter(|same| same.secret.is_none() && same.may_be(seq));
+            if closed.is_some() {
+                opened.insert(id.clone());
+            }
+            self.containers.push(ExpectedContainer {
+                secret: Some(secret),
+                seq: closed.and_then(|written| written.seq).or(seq),
+                keeper: same.and_then(|same| same.keeper),
+                baseline: same.and_then(|same| same.baseline),
+                // The node itself says that it is there.
+                optional: false,
+                id,
+            });
+        }
+        self.containers.retain(|written| written.secret.is_some() || !opened.contains(&written.id));
+    }
+}
+
+impl ExpectedContainer<'_> {
+    /// Whether a list of that number, or any where it is not told, may be this one.
+    fn may_be(&self, seq: Option<u64>) -> bool {
+        self.seq.is_none() || seq.is_none() || self.seq == seq
+    }
+
+    /// Whether a secret opens a list that nothing is known of by this.
+    fn is_not_of(&self, seq: Option<u64>, secret: &Secret) -> bool {
+        match &self.secret {
+            None => true,
+            // Without a number there is one secret for all lists of that id.
+            Some(own) => seq.is_some() && self.seq != seq && (self.seq.is_some() || own != secret),
         }
     }
 }
@@ -97,6 +124,7 @@ impl Default for Expectations<'_> {
             kernel: None,
             host: None,
             containers: Vec::new(),
+            images: None,
             judged_by: None,
             waived: BTreeSet::new(),
         }
@@ -152,8 +180,8 @@ pub struct HostPolicy<'a> {
 pub struct ExpectedContainer<'a> {
     /// Its id.
     pub id: String,
-    /// Its secret.
-    pub secret: Secret,
+    /// Its secret; `None` for the one that the node gives.
+    pub secret: Option<Secret>,
     /// The number of its creation, where that is known: then an earlier one's list is
     /// told as such.
     pub seq: Option<u64>,
@@ -161,6 +189,14 @@ pub struct ExpectedContainer<'a> {
     pub keeper: Option<Keeper>,
     /// What it may run.
     pub baseline: Option<&'a dyn Whitelist>,
+    /// Whether it may be absent: else a node that shows itself must show it.
+    pub optional: bool,
+}
+
+/// What containers of an image may run.
+pub trait ImageBaselines {
+    /// The baseline for an image, by the name that the node tells.
+    fn baseline(&self, image: &str) -> Option<&dyn Whitelist>;
 }
 
 impl std::fmt::Debug for HostPolicy<'_> {

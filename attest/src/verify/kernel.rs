@@ -66,7 +66,7 @@ impl Case<'_> {
                 Some(Answer::Passed(_)) => {}
                 // It is there, and what is open of it stays so here: a full one, too.
                 Some(Answer::NotChecked(why)) => {
-                    let why = *why;
+                    let why = why.clone();
                     self.not_checked(question.clone(), why);
                 }
                 _ => faults.push(KernelFault::NoContainerIma),

@@ -10,16 +10,20 @@ mod host;
 mod kernel;
 mod name;
 mod quote;
+mod ran;
 mod state;
 mod subjects;
 mod verdict;
 
-pub use expect::{Expectations, ExpectedContainer, Given, HostPolicy, KernelPolicy, Nonce};
+pub use expect::{
+    Expectations, ExpectedContainer, Given, HostPolicy, ImageBaselines, KernelPolicy, Nonce,
+};
 pub use finding::{Finding, KernelFault};
 pub use name::{ListName, Log};
 pub use state::{Seen, SeenAnchor, SeenBoot, SeenOpen};
 pub use verdict::{Answer, Conclusion, Question, Verdict};
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::container::Keeper;
@@ -82,7 +86,7 @@ pub fn verify(
         let name = question.to_string();
         let kind = name.split(':').next().unwrap_or_default();
         if let (Answer::NotChecked(why), true) = (&*answer, expect.waived.contains(kind)) {
-            *answer = Answer::Waived(why);
+            *answer = Answer::Waived(why.clone());
         }
     }
     let clock = attest.map(|attest| attest.clock);
@@ -132,8 +136,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn not_checked(&mut self, question: Question, why: &'static str) {
-        self.verdict.answer(question, Answer::NotChecked(why));
+    fn not_checked(&mut self, question: Question, why: impl Into<Cow<'static, str>>) {
+        self.verdict.answer(question, Answer::NotChecked(why.into()));
     }
 
     /// All that the quoted PCRs vouch for.

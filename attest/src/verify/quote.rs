@@ -64,8 +64,8 @@ impl Case<'_> {
             return self.verdict.answer(
                 question,
                 match enrolled {
-                    true => Answer::Waived("it was checked when the key was enrolled"),
-                    false => Answer::NotChecked("no makers' root certificates were given"),
+                    true => Answer::Waived("it was checked when the key was enrolled".into()),
+                    false => Answer::NotChecked("no makers' root certificates were given".into()),
                 },
             );
         };
@@ -134,7 +134,7 @@ impl Case<'_> {
     fn clock(&mut self, attest: &Attest) {
         let question = Question::Clock;
         let Some(seen) = self.seen else {
-            let why = "the node was not seen before";
+            let why = "the node was not seen before".into();
             return self.verdict.answer(question, Answer::Waived(why));
         };
         let (then, clock) = (&seen.clock, &attest.clock);

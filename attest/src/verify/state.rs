@@ -62,6 +62,9 @@ pub struct SeenAnchor {
     /// What comes next of those lists that were not final.
     #[serde(default)]
     pub open: BTreeMap<String, SeenOpen>,
+    /// The image by whose baseline all lines of a list were judged, where it was by that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
 }
 
 /// By what a verifier that has no secret any more sees that a container ended as it was known.

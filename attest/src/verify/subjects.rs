@@ -8,6 +8,8 @@ use super::{Case, ExpectedContainer, Finding, ListName, Log};
 use crate::container::{Audited, Keeper, Key, parse_line};
 use crate::evidence::{AnchorPart, ContainerPart, Evidence};
 
+const NO_SECRET: &str = "its secret was not given";
+
 /// A list under verification.
 pub(super) struct Subject<'a> {
     /// Which of the expected containers' it is.
@@ -18,6 +20,8 @@ pub(super) struct Subject<'a> {
     pub(super) name: ListName,
     pub(super) key: Key,
     pub(super) known: Audited,
+    /// The image by whose baseline the lines that are known were judged.
+    pub(super) known_as: Option<String>,
     /// The values of its events that are new.
     pub(super) values: Vec<[u8; 32]>,
 }
@@ -61,18 +65,21 @@ impl<'a> Case<'a> {
                 by.entry((&expected.id, expected.seq)).or_default().push(at);
             }
         }
-        let subject = |at: usize, seq, part, name_: ListName| {
+        let subject = |at: usize, seq, part, list: ListName| {
             let expected = &expect.containers[at];
-            let known = seen.and_then(|seen| seen.containers.get(&name(&expected.id, seq)));
-            Subject {
+            let key = Key::new(expected.secret.as_ref()?, seq, &expected.id);
+            let named = name(&expected.id, seq);
+            let known = seen.and_then(|seen| seen.containers.get(&named));
+            Some(Subject {
                 at,
                 expected,
                 part,
-                name: name_,
-                key: Key::new(&expected.secret, seq, &expected.id),
+                name: list,
+                key,
                 known: known.cloned().unwrap_or_default(),
+                known_as: seen.and_then(|seen| seen.images.get(&named)).cloned(),
                 values: Vec::new(),
-            }
+            })
         };
         let mut subjects = Vec::new();
         for list in &part.containers {
@@ -80,18 +87,21 @@ impl<'a> Case<'a> {
             let exact = by.remove(&(&list.id, Some(list.seq)));
             let Some(whose) = exact.as_ref().or_else(|| by.get(&(list.id.as_str(), None))) else {
                 self.strangers.insert((part.keeper, &list.id));
-                self.not_checked(Question::ContainerList(named), "its secret was not given");
+                self.not_checked(Question::ContainerList(named), NO_SECRET);
                 continue;
             };
             for at in whose {
                 self.met.insert(*at);
-                subjects.push(subject(*at, list.seq, Some(list), named.clone()));
+                match subject(*at, list.seq, Some(list), named.clone()) {
+                    Some(subject) => subjects.push(subject),
+                    None => self.not_checked(Question::ContainerList(named.clone()), NO_SECRET),
+                }
             }
         }
         for ((id, seq), whose) in by {
             let Some(seq) = seq else { continue };
             let named = self.list_name(id, Some(seq));
-            subjects.extend(whose.iter().map(|at| subject(*at, seq, None, named.clone())));
+            subjects.extend(whose.iter().filter_map(|at| subject(*at, seq, None, named.clone())));
         }
         subjects
     }
@@ -108,7 +118,7 @@ impl<'a> Case<'a> {
         });
         for subject in vain.into_iter().filter(|subject| !opened.contains(&subject.name)) {
             let question = Question::ContainerList(subject.name);
-            self.not_checked(question, "its secret was not given");
+            self.not_checked(question, NO_SECRET);
         }
         left
     }
@@ -117,7 +127,7 @@ impl<'a> Case<'a> {
     pub(super) fn unmet(&mut self) {
         let met: BTreeSet<usize> = std::mem::take(&mut self.met);
         for (at, expected) in self.expect.containers.iter().enumerate() {
-            if met.contains(&at) {
+            if met.contains(&at) || expected.optional {
                 continue;
             }
             let named = self.list_name(&expected.id, expected.seq);

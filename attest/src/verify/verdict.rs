@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -72,9 +73,9 @@ pub enum Answer {
     /// It was checked, and is not so: a finding says how.
     Failed,
     /// It was not checked, for this reason. Never counts as passed.
-    NotChecked(&'static str),
+    NotChecked(Cow<'static, str>),
     /// It was not checked, and who asked does without.
-    Waived(&'static str),
+    Waived(Cow<'static, str>),
 }
 
 impl Serialize for Answer {
@@ -83,8 +84,8 @@ impl Serialize for Answer {
         let (word, detail) = match self {
             Self::Passed(seen) => ("passed", seen.as_str()),
             Self::Failed => ("failed", ""),
-            Self::NotChecked(why) => ("not checked", *why),
-            Self::Waived(why) => ("waived", *why),
+            Self::NotChecked(why) => ("not checked", &**why),
+            Self::Waived(why) => ("waived", &**why),
         };
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("answer", word)?;
@@ -159,7 +160,8 @@ impl Verdict {
     /// that leaves it open.
     pub(super) fn find(&mut self, question: &Question, finding: Finding) {
         if finding.is_gap() {
-            self.answer(question.clone(), Answer::NotChecked("lines are missing from the list"));
+            let why = "lines are missing from the list".into();
+            self.answer(question.clone(), Answer::NotChecked(why));
         } else if !finding.is_note() {
             self.answer(question.clone(), Answer::Failed);
         }

@@ -39,7 +39,7 @@ fn a_container_that_came_back_is_proven_in_each_of_its_lives() {
     expect.containers.truncate(2);
     let verified = check(&evidence, &expect, None);
     assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
-    expect.containers[0].secret = secret(9);
+    expect.containers[0].secret = Some(secret(9));
     let verified = check(&evidence, &expect, None);
     assert_eq!(names(&verified), BTreeSet::from(["NOT_ANCHORED"]));
 }
@@ -152,7 +152,8 @@ fn what_is_expected_anew_is_asked_of_the_lines_that_are_known_too() {
         expect.judged_by = judged_by;
         let verified = check(&evidence, &expect, Some(&seen));
         assert_eq!(verified.verdict.findings(), []);
-        let why = Answer::NotChecked("what is known of it was judged by other expectations");
+        let why = "what is known of it was judged by other expectations";
+        let why = Answer::NotChecked(why.into());
         for question in [Question::HostList, Question::Aggregate(Keeper::Kernel)] {
             assert_eq!(verified.verdict.answers()[&question], why, "{question}");
         }
@@ -225,7 +226,7 @@ fn lists_that_were_shown_once_cannot_be_left_out_in_that_boot() {
             .get(&Question::ContainerList(ListName { id: "b".into(), seq: Some(2) }));
         (answer.cloned(), verified.verdict.conclusion(), verified)
     };
-    let unchecked = |why| Some(Answer::NotChecked(why));
+    let unchecked = |why: &'static str| Some(Answer::NotChecked(why.into()));
     let (answer, conclusion, verified) = hidden(&node, &expect);
     assert_eq!(answer, unchecked("it was known, did not end, and is not brought any more"));
     assert_eq!((conclusion, verified.gone), (Conclusion::Unproven, vec![]));

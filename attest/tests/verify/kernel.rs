@@ -112,7 +112,7 @@ fn an_event_of_the_boot_must_be_in_a_pcr_that_was_quoted() {
     expect.kernel.as_mut().unwrap().pcrs.clear();
     let verified = check(&evidence, &expect, None);
     assert_eq!(verified.verdict.findings(), []);
-    let why = Answer::NotChecked("there is no boot log that holds");
+    let why = Answer::NotChecked("there is no boot log that holds".into());
     assert_eq!(verified.verdict.answers()[&Question::Kernel], why);
     assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven);
 }
@@ -124,7 +124,7 @@ fn a_boot_log_that_is_left_out_is_not_checked() {
     let mut evidence = node.evidence(b"fresh");
     evidence.boot_log = None;
     let verified = check(&evidence, &expect, None);
-    let why = Answer::NotChecked("the evidence brings no boot log");
+    let why = Answer::NotChecked("the evidence brings no boot log".into());
     assert_eq!(verified.verdict.answers()[&Question::BootLog], why);
     assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven);
     expect.waived.insert("boot-log".to_owned());

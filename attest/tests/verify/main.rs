@@ -3,6 +3,7 @@
 
 mod again;
 mod boots;
+mod images;
 mod kernel;
 mod lists;
 mod ran;
@@ -97,9 +98,10 @@ fn world() -> World {
 
 impl World {
     fn container(&self, id: &str, n: u8) -> ExpectedContainer<'_> {
-        let (id, secret) = (id.to_owned(), secret(n));
+        let (id, secret) = (id.to_owned(), Some(secret(n)));
         let baseline: Option<&dyn Whitelist> = Some(&self.image);
-        ExpectedContainer { id, secret, seq: None, keeper: Some(Keeper::Kernel), baseline }
+        let (seq, keeper) = (None, Some(Keeper::Kernel));
+        ExpectedContainer { id, secret, seq, keeper, baseline, optional: false }
     }
 
     /// All that can be asked of [`node`].
@@ -196,7 +198,7 @@ fn a_tenant_verifies_its_own_part_and_learns_nothing_of_the_others() {
     assert!(matches!(answer(Question::ContainerBaseline("a".into())), Answer::Passed(_)));
 
     // Another's secret opens nothing of it.
-    expect.containers[0].secret = secret(2);
+    expect.containers[0].secret = Some(secret(2));
     let verified = check(&evidence, &expect, None);
     assert!(names(&verified).contains("NOT_ANCHORED"));
 }

@@ -54,7 +54,7 @@ fn a_list_that_ran_out_of_room_proves_nothing_and_accuses_nobody() {
     node.overflow("a");
     node.flush();
     let mut expect = world.expect(&node);
-    let open = Answer::NotChecked("lines are missing from the list");
+    let open = Answer::NotChecked("lines are missing from the list".into());
     for waived in [vec![], vec!["container-list".to_owned(), "container-baseline".to_owned()]] {
         expect.waived = waived.into_iter().collect();
         let verified = check(&node.evidence(b"fresh"), &expect, None);

@@ -30,8 +30,8 @@ pub(crate) fn people(evidence: &Evidence, verified: &Verified) -> anyhow::Result
         let (word, detail) = match answer {
             Answer::Passed(seen) => ("passed", seen.as_str()),
             Answer::Failed => ("FAILED", ""),
-            Answer::NotChecked(why) => ("not checked", *why),
-            Answer::Waived(why) => ("waived", *why),
+            Answer::NotChecked(why) => ("not checked", &**why),
+            Answer::Waived(why) => ("waived", &**why),
         };
         [question.to_string(), word.to_owned(), detail.to_owned()]
     });

@@ -11,15 +11,9 @@ use lacre_attest::ima::{Container, Entry, Form, LogError, Stream};
 use lacre_types::{Algorithm, CanonicalPath, escape};
 
 use super::{Broken, Row};
-use lacre_attest::expect::Expected;
 
 /// Adds the lines of every list of a node's evidence.
-pub(super) fn evidence(
-    evidence: &Evidence,
-    files: Option<&Expected>,
-    rows: &mut Vec<Row>,
-    broken: &mut Broken,
-) {
+pub(super) fn evidence(evidence: &Evidence, rows: &mut Vec<Row>, broken: &mut Broken) {
     let node = escape(evidence.node.as_bytes());
     if let Some(part) = &evidence.host {
         let done = list(part, |line, entry| {
@@ -40,7 +34,7 @@ pub(super) fn evidence(
         for part in &anchor.containers {
             let image = escape(part.image.as_deref().unwrap_or_default().as_bytes());
             let done = list(&part.list, |line, entry| {
-                let row = of_container(&keeper, &part.id, files, line, entry);
+                let row = of_container(&keeper, &part.id, line, entry);
                 rows.push(Row { node: node.clone(), image_name: image.clone(), ..row });
             });
             let id = escape(part.id.as_bytes());
@@ -53,7 +47,6 @@ pub(super) fn evidence(
 /// it. Of a list that breaks off it adds what was there.
 pub(super) fn kernel(
     folder: &Path,
-    files: Option<&Expected>,
     rows: &mut Vec<Row>,
     broken: &mut Broken,
 ) -> anyhow::Result<()> {
@@ -69,7 +62,7 @@ pub(super) fn kernel(
             Err(error) => Err(error.into()),
         };
         let each = |line, entry: &Entry<'_>| {
-            rows.push(of_container("kernel", id, files, line, entry));
+            rows.push(of_container("kernel", id, line, entry));
         };
         let done = file.and_then(|file| all(file, each));
         broken.note(done.with_context(|| format!("cannot read {}", shown(&list))));
@@ -98,20 +91,14 @@ fn list(part: &ListPart, mut each: impl FnMut(u64, &Entry<'_>)) -> Result<(), Lo
     stream.finish()
 }
 
-fn of_container(
-    keeper: &str,
-    id: &str,
-    files: Option<&Expected>,
-    line: u64,
-    entry: &Entry<'_>,
-) -> Row {
+fn of_container(keeper: &str, id: &str, line: u64, entry: &Entry<'_>) -> Row {
     let mut row = row(keeper, line, entry);
     // `namespace--id`: no name of containerd's holds two dashes in a row.
     let (namespace, container) = id.split_once("--").unwrap_or(("", id));
     row.namespace = escape(namespace.as_bytes());
     row.container = escape(container.as_bytes());
     let path = entry.name().and_then(|name| CanonicalPath::new(name).ok());
-    row.layer = path.and_then(|path| files?.layer(id, &path)).unwrap_or_default();
+    row.listed = path.map(|path| (id.to_owned(), path));
     row
 }
 
@@ -130,5 +117,6 @@ fn row(keeper: &str, line: u64, entry: &Entry<'_>) -> Row {
         by: keeper.to_owned(),
         what: format!("line {line}{violation}"),
         time: String::new(),
+        listed: None,
     }
 }

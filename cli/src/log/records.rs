@@ -113,6 +113,7 @@ fn row(line: Line) -> Row {
         by: plain(line.source),
         what,
         time: plain(line.time),
+        listed: None,
     }
 }
 

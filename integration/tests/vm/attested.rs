@@ -89,10 +89,11 @@ impl Node {
         let programs = PROGRAMS.iter().filter_map(|path| CanonicalPath::new(path).ok());
         let container = |(id, secret): &(String, Secret)| ExpectedContainer {
             id: id.clone(),
-            secret: secret.clone(),
+            secret: Some(secret.clone()),
             seq: None,
             keeper: Some(Keeper::Kernel),
             baseline: None,
+            optional: false,
         };
         Expectations {
             nonce: Some(Nonce { value: NONCE.to_vec().into(), issued: None, good_for: 0 }),

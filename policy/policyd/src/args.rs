@@ -41,7 +41,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "LACRE_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
 
-    /// How nodes are attested (docs/attestation.md). Without it, none are.
+    /// How nodes are attested (docs/attestation.md). Read again when it changes, and on SIGHUP.
+    /// Without it, none are.
     #[arg(long, value_name = "FILE", env = "LACRE_ATTEST")]
     pub attest: Option<PathBuf>,
 

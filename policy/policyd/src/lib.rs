@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod attest;
+pub mod followed;
 pub mod ledger;
 pub mod logging;
 pub mod nodes;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use clap::Parser as _;
 use lacre_policyd::args::{Args, ArgsError};
 use lacre_policyd::attest::{book::Book, config::Config};
+use lacre_policyd::followed::Followed;
 use lacre_policyd::ledger::Ledger;
 use lacre_policyd::logging::logger;
-use lacre_policyd::policy::Current;
+use lacre_policyd::policy::PolicyFile;
 use lacre_policyd::reload;
 use lacre_policyd::server::{Door, Server};
 use lacre_policyd::signals::signals;
@@ -42,19 +43,19 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, log: &Logger) -> Result<(), Error> {
     let tls = args.tls()?.map(ServerTls::load).transpose()?.map(Arc::new);
-    let policy = Current::load(&args.policy)?;
+    let policy = Followed::<PolicyFile>::load(&args.policy)?;
     let loaded = policy.get();
     for warning in &loaded.warnings {
         warn!(log, "the policy"; "warning" => warning);
     }
-    let attest = args.attest.as_deref().map(Config::load).transpose()?;
+    let attest = args.attest.as_deref().map(Followed::<Config>::load).transpose()?;
     if args.check {
         info!(log, "the configuration is good"; "version" => &loaded.version);
         return Ok(());
     }
     let segment = args.segment.max(1).saturating_mul(1 << 20);
     let (ledger, writer, opened) = Ledger::open(&args.state, segment)?;
-    let book = attest.map(|config| Book::open(config, &args.state.join("nodes"), log.clone()));
+    let book = attest.map(|file| Book::open(file, &args.state.join("nodes"), log.clone()));
     let book = book.transpose()?.map(Arc::new);
     if opened.cut > 0 || !opened.broken.is_empty() {
         warn!(log, "the last run ended in the middle of a line, or lines are damaged";
@@ -68,9 +69,12 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
         let bound = bind(&addresses, tls.as_ref(), args, log).await?;
         let server = Arc::new(Server::new(policy, ledger, book, stop.clone(), log.clone())?);
         let (tell, changed) = mpsc::channel(1);
-        if let Err(error) = reload::watch(server.policy.file(), tell.clone()) {
-            warn!(log, "the policy's directory cannot be watched; the file is read now and then";
-                "error" => %error, "every" => ?reload::ANYWAY);
+        let expectations = server.attest.as_ref().map(|book| book.file.file());
+        for file in [server.policy.file()].into_iter().chain(expectations) {
+            if let Err(error) = reload::watch(file, tell.clone()) {
+                warn!(log, "a file's directory cannot be watched; it is read now and then";
+                    "file" => %file.display(), "error" => %error, "every" => ?reload::ANYWAY);
+            }
         }
         let signals = signals(log.clone(), tls, tell, stopping.clone())?;
         let following = Arc::clone(&server);

@@ -1,5 +1,5 @@
-//! When to read the policy again: when its directory says that something changed, on
-//! SIGHUP, and once in a while, for file systems that tell nothing.
+//! When to read a file again: when its directory says that something changed, on SIGHUP, and
+//! once in a while, for file systems that tell nothing.
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
@@ -26,7 +26,7 @@ pub fn watch(file: &Path, changed: mpsc::Sender<()>) -> std::io::Result<()> {
     let inotify = Arc::new(inotify::init(CreateFlags::CLOEXEC)?);
     let file = file.to_owned();
     add(&inotify, &file)?;
-    std::thread::Builder::new().name("policy-watch".to_owned()).stack_size(128 * 1024).spawn(
+    std::thread::Builder::new().name("file-watch".to_owned()).stack_size(128 * 1024).spawn(
         move || {
             let mut buffer = [MaybeUninit::uninit(); 4096];
             let mut reader = Reader::new(&*inotify, &mut buffer);

@@ -17,10 +17,11 @@ use ttrpc::r#async::Service;
 
 use crate::attest::book::Book;
 use crate::attest::service::AttestSession;
+use crate::followed::{Content, Followed, Loaded, Reloaded};
 use crate::ledger::Ledger;
 use crate::logging::Limit;
 use crate::nodes::Nodes;
-use crate::policy::{Current, Reloaded};
+use crate::policy::PolicyFile;
 use crate::reload;
 use crate::session::Session;
 
@@ -33,7 +34,7 @@ pub struct Server {
     /// This start of the server.
     pub instance: String,
     /// The policy in force.
-    pub policy: Current,
+    pub policy: Followed<PolicyFile>,
     /// What has arrived.
     pub ledger: Ledger,
     /// Who is connected.
@@ -52,7 +53,7 @@ impl Server {
     /// # Errors
     /// When the kernel gives no random bytes for its instance's name.
     pub fn new(
-        policy: Current,
+        policy: Followed<PolicyFile>,
         ledger: Ledger,
         attest: Option<Arc<Book>>,
         stop: watch::Receiver<bool>,
@@ -100,26 +101,43 @@ impl Server {
         }
     }
 
-    /// Reads the policy again, and says what came of it.
+    /// Reads the files that are followed again, and says what came of it.
     pub fn reload(&self) {
-        let file = self.policy.file().display();
-        match self.policy.reload() {
-            Reloaded::Same | Reloaded::StillBroken => {}
-            Reloaded::Changed(loaded) => {
-                info!(self.log, "the policy changed"; "file" => %file, "version" => &loaded.version);
-                for warning in &loaded.warnings {
-                    warn!(self.log, "the policy"; "warning" => warning);
-                }
+        if let Some(loaded) = self.fresh(&self.policy) {
+            for warning in &loaded.warnings {
+                warn!(self.log, "the policy"; "warning" => warning);
             }
-            Reloaded::Kept(why) => error!(self.log,
-                "the policy file is broken; the policy from before stays in force";
-                "file" => %file, "version" => &self.policy.get().version,
-                "error" => chain(&why)),
+            self.policy.put(loaded);
+        }
+        if let Some(book) = &self.attest
+            && let Some(loaded) = self.fresh(&book.file)
+        {
+            book.expect(loaded);
         }
     }
 
-    /// Reads the policy again whenever somebody says that it may have changed, and once in
-    /// a while.
+    /// What a file says now, if that is good and something else than what is in force.
+    fn fresh<T: Content>(&self, followed: &Followed<T>) -> Option<Arc<Loaded<T>>> {
+        let (what, file) = (T::WHAT, followed.file().display());
+        match followed.read_again() {
+            Reloaded::Same | Reloaded::StillBroken => None,
+            Reloaded::Fresh(loaded) => {
+                let version = &loaded.version;
+                info!(self.log, "the {} changed", what; "file" => %file, "version" => version);
+                Some(loaded)
+            }
+            Reloaded::Kept(why) => {
+                error!(self.log,
+                    "the {} file is broken; what it said before stays in force", what;
+                    "file" => %file, "version" => &followed.get().version,
+                    "error" => chain(&why));
+                None
+            }
+        }
+    }
+
+    /// Reads the files again whenever somebody says that one may have changed, and once in a
+    /// while.
     pub async fn follow(&self, mut changed: mpsc::Receiver<()>) {
         let mut anyway = interval(reload::ANYWAY);
         anyway.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,7 +149,8 @@ impl Server {
                     while changed.try_recv().is_ok() {}
                 }
             }
-            self.reload();
+            // Baselines may be large.
+            tokio::task::block_in_place(|| self.reload());
         }
     }
 }

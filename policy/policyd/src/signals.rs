@@ -8,7 +8,7 @@ use slog::{Logger, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-/// SIGHUP reads policy and certificates again; SIGTERM and SIGINT end.
+/// SIGHUP reads policy, expectations and certificates again; SIGTERM and SIGINT end.
 ///
 /// # Errors
 /// When the kernel refuses a handler.

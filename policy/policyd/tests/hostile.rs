@@ -10,8 +10,8 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lacre_policyd::followed::Followed;
 use lacre_policyd::ledger::Ledger;
-use lacre_policyd::policy::Current;
 use lacre_policyd::server::{Door, Server};
 use lacre_proto::policy::{
     Container, RegisterRequest, Report, ReportRequest, ReportResponse, StatusRequest,
@@ -55,7 +55,7 @@ impl Running {
         let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ours"));
         let at = |file: &str| dir.path().join(file);
         std::fs::write(at("policy.yaml"), policy_text("SKIP")).unwrap();
-        let policy = Current::load(&at("policy.yaml")).unwrap();
+        let policy = Followed::load(&at("policy.yaml")).unwrap();
         let (ledger, _writer, _) = Ledger::open(&at("state"), 1 << 20).unwrap();
         let (stop, stopped) = watch::channel(false);
         let log = slog::Logger::root(slog::Discard, slog::o!());

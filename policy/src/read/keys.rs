@@ -72,14 +72,12 @@ pub(super) fn digest(reader: &mut Reader<'_>, entry: Field<'_>) -> Option<Digest
 
 /// The full form of an image's name or glob, and what matches it.
 pub(super) fn image_name(reader: &mut Reader<'_>, entry: Field<'_>) -> Option<(String, Glob)> {
-    let plain = !entry.name.contains(['*', '?', '[', '\\']);
-    if plain && let Some(why) = image::implausible(entry.name) {
+    if let Some(why) = image::implausible_pattern(entry.name) {
         reader
             .warn(entry.span, format!("{why}; this matches nothing"))
             .help("a digest goes under `ByContainerImageDigest`, an id under `ByContainerID`");
     }
-    let full =
-        if plain { image::full(entry.name) } else { image::full_glob(entry.name).into_owned() };
+    let full = image::full_pattern(entry.name);
     let glob = glob(reader, entry, &full)?;
     Some((full, glob))
 }

@@ -24,8 +24,8 @@ use super::identity::{RootFs, Who};
 use super::judge::Rules;
 use super::policies::{Switchboard, of_file};
 use super::respond::record_of_gone;
-use super::sources::{self, ImageFiles, NoFiles};
-use super::{GuardError, compose};
+use super::sources::{self, ImageFiles};
+use super::{Exempt, GuardError, compose};
 use crate::bundle;
 use crate::config::Config;
 use crate::rundir::Container;
@@ -35,6 +35,9 @@ use crate::rundir::Container;
 const ASK: Duration = Duration::from_secs(1);
 /// For the policy server to take what is told.
 const TELL: Duration = Duration::from_secs(1);
+/// What is told where nothing can be judged.
+const UNJUDGED: &str = "the shim died, and what the container ran since then was not judged: there \
+                        is no baseline any more";
 
 /// Why not all that the kernel noted down of a container could be judged, or recorded.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +71,8 @@ impl Left {
         let follows = |source| sources::named(config).contains(&source);
         let root = RootFs::mounted(bundle);
         let init_pid = bundle::init_pid(bundle).filter(|pid| has_root(*pid, &root.path));
-        let init = init_pid.filter(|_| follows(Source::Ima));
+        let guarded = Exempt::by_config(config, namespace, bundle).is_none();
+        let init = init_pid.filter(|_| guarded && follows(Source::Ima));
         Self {
             id: id.clone(),
             namespace: namespace.to_owned(),
@@ -92,12 +96,16 @@ impl Left {
         let log = Logger::root(slog::Discard, slog::o!());
         let layers = std::mem::take(&mut self.root.layers).unwrap_or_default();
         let lower = (!layers.lower.is_empty()).then(|| layers.lower.clone());
-        let image = load(lower, &config.state.join("baselines"), &log);
-        let judge = Arc::new(Late { image: image.clone(), violations: Mutex::default() });
-        let known: Arc<dyn Known> = match image.clone() {
-            Some(image) => Arc::new(image),
-            None => Arc::new(NoFiles),
+        let Some(image) = load(lower, &config.state.join("baselines"), &log) else {
+            let source = if kernel.is_some() { Source::ContainerIma } else { Source::Ima };
+            if let Some(list) = kernel {
+                list.release();
+            }
+            let lost = source_lost(source, UNJUDGED.to_owned(), SystemTime::now());
+            return self.record(&[lost], None, config, address);
         };
+        let judge = Arc::new(Late { image: image.clone(), violations: Mutex::default() });
+        let known: Arc<dyn Known> = Arc::new(image.clone());
         if let Some(list) = kernel {
             let judge = Arc::clone(&judge) as _;
             list.settle(Arc::clone(&known), judge).map_err(LeftError::List)?;
@@ -115,8 +123,7 @@ impl Left {
             };
             list.settle(&target, Arc::clone(&judge) as _).map_err(LeftError::List)?;
         }
-        let baseline = image.as_ref().map(|image| &*image.baseline);
-        self.record(&judge.take(), baseline, config, address)
+        self.record(&judge.take(), Some(&image.baseline), config, address)
     }
 
     fn record(
@@ -209,14 +216,13 @@ fn untrace(name: &str) {
 
 /// Keeps what the baseline does not allow.
 struct Late {
-    image: Option<ImageFiles>,
+    image: ImageFiles,
     violations: Mutex<Vec<Violation>>,
 }
 
 impl Late {
     fn verdict(&self, measurement: &Measurement) -> Verdict {
-        let baseline = self.image.as_ref().map(|image| &*image.baseline as &dyn Whitelist);
-        lacre_analyzer::judge(baseline, measurement)
+        lacre_analyzer::judge(Some(&*self.image.baseline as &dyn Whitelist), measurement)
     }
 
     fn keep(&self, violation: Violation) {

@@ -14,10 +14,9 @@ use tokio::sync::{Semaphore, watch};
 use super::config::{Config, Reports};
 use super::files::Files;
 use super::record::{Record, State, Told, now};
+use super::refused::{NODES, Refused};
 use super::upload::Upload;
-
-/// The most nodes.
-const NODES: usize = 16_384;
+use crate::followed::{Followed, Loaded};
 
 /// Verifications at a time: each takes a processor for its time.
 const VERIFYING: usize = 2;
@@ -28,6 +27,10 @@ pub(super) const ROOM: usize = 512;
 
 /// Seconds after which a node that had no evidence is asked again, if its interval is longer.
 const AGAIN: u64 = 60;
+
+/// How many nodes are asked in a second when all are: more wait for their verdict for so long
+/// that their challenge is void.
+const AT_ONCE: u64 = 100;
 
 /// What is wanted of a node.
 #[derive(Debug)]
@@ -40,35 +43,12 @@ pub(super) enum Wanted {
     Evidence(Box<Challenge>),
 }
 
-/// Why something is not done.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
-    #[error("no node is called {0}: `lacre node list` has their names")]
-    Unknown(String),
-    #[error("more than one node is called {0}: name its principal")]
-    Ambiguous(String),
-    #[error(
-        "this node is enrolled with another TPM: if that is right, let the server forget it \
-         (`lacre node forget`)"
-    )]
-    OtherTpm,
-    #[error("this TPM is enrolled as {0}: one TPM is one node")]
-    OtherNode(String),
-    #[error("there are {NODES} nodes already")]
-    Full,
-    #[error("no evidence is wanted now: ask first")]
-    Unasked,
-    #[error("the evidence can't be read: {0}")]
-    Malformed(lacre_attest::evidence::EvidenceError),
-    #[error("the node's state can't be written down")]
-    Disk,
-}
-
 /// All nodes.
 #[derive(Debug)]
 pub struct Book {
-    /// How they are attested.
-    pub config: Config,
+    /// How they are attested. Another is put in force only while `nodes` is held: who holds it
+    /// knows by what a challenge was made.
+    pub file: Followed<Config>,
     files: Files,
     /// Held while a file is written, so that the last to be written is the newest.
     writing: Mutex<()>,
@@ -85,17 +65,18 @@ impl Book {
     ///
     /// # Errors
     /// When it can't be made or read.
-    pub fn open(config: Config, dir: &Path, log: Logger) -> std::io::Result<Self> {
+    pub fn open(file: Followed<Config>, dir: &Path, log: Logger) -> std::io::Result<Self> {
+        let interval = file.get().interval.as_secs();
         let (files, mut nodes, damaged) = Files::open(dir)?;
         for damaged in damaged {
             warn!(log, "a node's file is damaged and was put aside: it must enrol again";
                 "file" => %damaged.path.display(), "error" => %damaged.error);
         }
         for record in nodes.values_mut() {
-            record.due = record.heard().saturating_add(config.interval.as_secs());
+            record.due = record.heard().saturating_add(interval);
         }
         Ok(Self {
-            config,
+            file,
             files,
             writing: Mutex::default(),
             nodes: Mutex::new(nodes),
@@ -110,6 +91,25 @@ impl Book {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How nodes are attested now.
+    pub(super) fn config(&self) -> Arc<Loaded<Config>> {
+        self.file.get()
+    }
+
+    /// Expects that of nodes from now on, and wants evidence of each. What was asked by what
+    /// was expected before is void, and no fault of theirs.
+    pub fn expect(&self, config: Arc<Loaded<Config>>) {
+        {
+            let mut nodes = self.nodes();
+            self.file.put(config);
+            for (due, record) in (now() * AT_ONCE..).zip(nodes.values_mut()) {
+                record.known.challenge = None;
+                record.due = record.due.min(due / AT_ONCE);
+            }
+        }
+        self.tell();
+    }
+
     fn tell(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -119,7 +119,7 @@ impl Book {
     pub fn state(&self, principal: &str) -> State {
         let nodes = self.nodes();
         let record = nodes.get(principal);
-        record.map_or(State::Unenrolled, |record| record.state(now(), self.config.interval))
+        record.map_or(State::Unenrolled, |record| record.state(now(), self.config().interval))
     }
 
     /// Since when that node is known to show what is not the truth.
@@ -132,7 +132,7 @@ impl Book {
     #[must_use]
     pub fn refuses(&self, principal: &str) -> (bool, State) {
         let state = self.state(principal);
-        (self.config.reports == Reports::Refuse && state != State::Trusted, state)
+        (self.config().reports == Reports::Refuse && state != State::Trusted, state)
     }
 
     pub(super) fn wanted(
@@ -147,14 +147,14 @@ impl Book {
         if ak != Some(&*record.known.ak_name) {
             return Wanted::Enrol;
         }
-        let now = now();
-        let within = self.config.within.as_secs();
+        let (now, config) = (now(), self.config());
+        let within = config.within.as_secs();
         // Later than ever is set: the clock was set back.
-        let longest = within.max(self.config.interval.as_secs());
+        let longest = within.max(config.interval.as_secs());
         if first || record.due <= now || record.due - now > longest {
             record.due = now + within;
-            let selection = self.config.selection(principal);
-            let judged_by = self.config.expected(principal).judged_by();
+            let selection = config.selection(principal);
+            let judged_by = config.expected(principal).judged_by();
             let known = &mut record.known;
             let challenge = known.challenge(nonce, selection, Some(&judged_by), now, within);
             return Wanted::Evidence(Box::new(challenge));
@@ -187,20 +187,21 @@ impl Book {
         record.map(drop).ok_or(Refused::Unasked)
     }
 
-    /// What is known of a node, with the challenge that it answers now. There is none from
-    /// then on: what it shows is verified once, however often it shows it.
-    fn answered(&self, principal: &str) -> Result<NodeState, Refused> {
+    /// What is known of a node, with the challenge that it answers now, and what is expected.
+    /// There is none from then on: what it shows is verified once, however often it shows it.
+    fn answered(&self, principal: &str) -> Result<(NodeState, Arc<Loaded<Config>>), Refused> {
         let mut nodes = self.nodes();
         let record = nodes.get_mut(principal).ok_or(Refused::Unasked)?;
         let challenge = record.known.challenge.take().ok_or(Refused::Unasked)?;
-        Ok(NodeState { challenge: Some(challenge), ..record.known.clone() })
+        let known = NodeState { challenge: Some(challenge), ..record.known.clone() };
+        Ok((known, self.config()))
     }
 
     /// Verifies evidence that began to arrive then. Takes a processor for its time.
     fn judge(&self, principal: &str, upload: Upload, secrets: Vec<Given>) -> Result<Node, Refused> {
         // Its room is taken for as long as what was read from it is there.
         let Upload { bytes, room: _room, arrived, .. } = upload;
-        let known = self.answered(principal)?;
+        let (known, config) = self.answered(principal)?;
         let evidence = match Evidence::parse(&bytes) {
             Ok(evidence) => evidence,
             Err(error) => {
@@ -209,14 +210,14 @@ impl Book {
             }
         };
         drop(bytes);
-        let expected = self.config.expected(principal);
+        let expected = config.expected(principal);
         let mut expect = expected.expectations(None, &[]);
         expect.nonce.clone_from(&known.challenge);
         expect.ak_name = Some(known.ak_name.to_vec());
         expect.enrolled = true;
         // Asked when it enrolled; a TPM without a certificate may have been let in.
         expect.ek_roots = None;
-        expect.selection = self.config.selection(principal);
+        expect.selection = config.selection(principal);
         expect.add(secrets);
         let verified = verify(&evidence, &expect, known.seen.as_ref(), arrived);
         let noted = self.change(principal, |record| {
@@ -227,7 +228,10 @@ impl Book {
             }
             let now = now();
             record.note(&evidence, verified, now);
-            record.due = now + self.config.interval.as_secs();
+            // What is expected since was not asked of it.
+            if Arc::ptr_eq(&config, &self.config()) {
+                record.due = now + config.interval.as_secs();
+            }
             Ok(())
         })?;
         noted.map(|()| self.show(principal))?.ok_or(Refused::Unasked)
@@ -250,7 +254,7 @@ impl Book {
         self.change(principal, |record| {
             let now = now();
             record.doubt(why, now);
-            record.due = now + self.config.interval.as_secs().min(AGAIN);
+            record.due = now + self.config().interval.as_secs().min(AGAIN);
         })
     }
 
@@ -259,12 +263,13 @@ impl Book {
         let done = {
             let mut nodes = self.nodes();
             let record = nodes.get_mut(principal).ok_or(Refused::Unasked)?;
-            let state = |record: &Record| record.state(now(), self.config.interval);
+            let interval = self.config().interval;
+            let state = |record: &Record| record.state(now(), interval);
             let before = state(record);
             let done = f(record);
             let after = state(record);
             if before != after {
-                let findings = record.show(now(), self.config.interval).findings;
+                let findings = record.show(now(), interval).findings;
                 let names: Vec<_> = findings.into_iter().map(|finding| finding.name).collect();
                 let log = self.log.new(slog::o!("principal" => principal.to_owned(),
                     "node" => record.known.node.clone(), "before" => before.as_str(),
@@ -296,14 +301,14 @@ impl Book {
     }
 
     fn show(&self, principal: &str) -> Option<Node> {
-        Some(self.nodes().get(principal)?.show(now(), self.config.interval))
+        Some(self.nodes().get(principal)?.show(now(), self.config().interval))
     }
 
     /// All that are enrolled.
     #[must_use]
     pub(super) fn list(&self) -> Vec<Node> {
-        let now = now();
-        self.nodes().values().map(|record| record.show(now, self.config.interval)).collect()
+        let (now, interval) = (now(), self.config().interval);
+        self.nodes().values().map(|record| record.show(now, interval)).collect()
     }
 
     /// The principal that is meant.

@@ -1,13 +1,16 @@
 //! The file that says how nodes are attested.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lacre_attest::enrol::Admission;
-use lacre_attest::expect::{ExpectError, Expected, Hex, Written as Expectations, makers, read};
+use lacre_attest::expect::{ExpectError, Expected, Hex, Written as Expectations, makers};
 use lacre_attest::tpm2::Selection;
 use serde::Deserialize;
+
+use crate::followed::Content;
 
 /// Where the lists are anchored: boot, the host's, the kernel's containers', the shims'.
 const PCRS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15];
@@ -53,7 +56,7 @@ impl Default for Written {
 /// Why the file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It can't be read, or what it names can't.
+    /// What it names can't be read, or used.
     #[error("reading how nodes are attested, {}", .0.display())]
     File(PathBuf, #[source] ExpectError),
     /// It is of another form.
@@ -91,18 +94,34 @@ pub struct Config {
     pub admission: Admission,
     expect: Expected,
     nodes: BTreeMap<String, Expected>,
+    named: BTreeMap<PathBuf, Option<Stamp>>,
 }
 
-impl Config {
-    /// Reads the file, and those that it names.
-    ///
-    /// # Errors
-    /// When one can't be read, or says what can't be.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+/// What tells a file from what it was.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: (u64, u64),
+    size: u64,
+    /// When it last changed in any way.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let is = std::fs::metadata(path).ok()?;
+        let (inode, changed) = ((is.dev(), is.ino()), (is.ctime(), is.ctime_nsec()));
+        Some(Self { inode, size: is.size(), changed })
+    }
+}
+
+impl Content for Config {
+    const WHAT: &'static str = "expectations";
+    type Error = ConfigError;
+
+    fn parse(path: &Path, text: &[u8]) -> Result<Self, ConfigError> {
         let file = |error| ConfigError::File(path.to_owned(), error);
-        let text = read(path).map_err(file)?;
         let written =
-            Written::parse(&text).map_err(|error| ConfigError::Form(path.to_owned(), error))?;
+            Written::parse(text).map_err(|error| ConfigError::Form(path.to_owned(), error))?;
         if [written.interval, written.within].iter().any(|time| !(1..=86_400).contains(time)) {
             return Err(ConfigError::Time(path.to_owned()));
         }
@@ -116,6 +135,15 @@ impl Config {
             return Err(ConfigError::Asked(path.to_owned(), key));
         }
         let folder = path.parent().unwrap_or(Path::new("."));
+        let expected = [&written.expect].into_iter().chain(written.nodes.values());
+        let named = expected.flat_map(Expectations::files);
+        let named = named.chain(written.makers.iter().map(PathBuf::as_path));
+        // Before they are read: what changes meanwhile has changed.
+        let named = named.map(|file| folder.join(file)).map(|file| {
+            let stamp = Stamp::of(&file);
+            (file, stamp)
+        });
+        let named = named.collect();
         let keys = written.endorsement_keys.into_iter().map(|name| name.0).collect();
         let makers = makers(&written.makers, folder).map_err(file)?;
         let open = |expect| Expected::open(expect, folder).map_err(file);
@@ -127,9 +155,16 @@ impl Config {
             admission: Admission { makers, keys },
             nodes: nodes.collect::<Result<_, _>>()?,
             expect: open(written.expect)?,
+            named,
         })
     }
 
+    fn is_current(&self) -> bool {
+        self.named.iter().all(|(file, stamp)| Stamp::of(file) == *stamp)
+    }
+}
+
+impl Config {
     /// What is expected of that node.
     #[must_use]
     pub fn expected(&self, principal: &str) -> &Expected {
@@ -159,9 +194,7 @@ mod tests {
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("attest.yaml");
-        std::fs::write(&file, text).unwrap();
-        Config::load(&file)
+        Config::parse(&dir.path().join("attest.yaml"), text.as_bytes())
     }
 
     #[test]
@@ -191,6 +224,20 @@ mod tests {
                 let error = load(&format!("endorsementKeys: [00]\n{text}")).unwrap_err();
                 assert!(matches!(error, ConfigError::Asked(_, found) if found == key), "{error:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_the_guide_and_the_example_say_is_of_this_form() {
+        let guide = include_str!("../../../../docs/attestation.md");
+        let blocks: Vec<&str> = guide.split("```yaml\n").skip(1).collect();
+        assert!(!blocks.is_empty());
+        let blocks = blocks.iter().filter_map(|block| block.split("```").next());
+        for text in blocks.chain([include_str!("../../../../deploy/attest.yaml")]) {
+            Written::parse(text.as_bytes()).unwrap();
+            // What is commented out, too.
+            let all = text.replace("  # images:", "  images:").replace("  #   \"", "    \"");
+            Written::parse(all.as_bytes()).unwrap();
         }
     }
 }

@@ -8,5 +8,6 @@ pub mod book;
 pub mod config;
 mod files;
 pub mod record;
+mod refused;
 pub mod service;
 mod upload;

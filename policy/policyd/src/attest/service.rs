@@ -22,8 +22,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
-use super::book::{Book, Refused, Wanted};
+use super::book::{Book, Wanted};
 use super::record::{State, Told, now};
+use super::refused::Refused;
 use super::upload::Uploading;
 use crate::server::Server;
 use crate::session::{permit, status};
@@ -174,7 +175,6 @@ impl Attestation for AttestSession {
         let mut changed = book.changed.subscribe();
         let mut stop = self.server.stop.clone();
         let until = tokio::time::Instant::now() + WATCH;
-        let within = u32::try_from(book.config.within.as_secs()).unwrap_or(u32::MAX);
         let mut first = request.first;
         loop {
             let wanted = book.wanted(&self.principal, ak.as_deref(), first, random()?);
@@ -198,6 +198,7 @@ impl Attestation for AttestSession {
                 }
             };
             let wanted = wanted.into();
+            let within = u32::try_from(book.config().within.as_secs()).unwrap_or(u32::MAX);
             return Ok(PollResponse { wanted, challenge, within, ..PollResponse::default() });
         }
     }
@@ -211,7 +212,7 @@ impl Attestation for AttestSession {
             self.server.not_enrolled(&self.peer, &error.to_string());
             refused(error)
         })?;
-        let begun = Pending::begin(&asks, &book.config.admission, random()?, now());
+        let begun = Pending::begin(&asks, &book.config().admission, random()?, now());
         let (pending, proof) = begun.map_err(|error| self.not_enrolled(&error))?;
         *self.pending() = Some((pending, Instant::now()));
         let proof = serde_json::to_vec(&proof).unwrap_or_default();
@@ -247,7 +248,7 @@ impl Attestation for AttestSession {
         }
         // Nobody else's takes room.
         book.asked(&self.principal).map_err(refused)?;
-        let within = book.config.within;
+        let within = book.config().within;
         let taken = self.upload.take(&request, &book.room, within)?;
         let Some(upload) = taken else { return Ok(SubmitResponse::new()) };
         let secrets = request.secrets.into_iter().map(|given| {
@@ -290,11 +291,13 @@ impl Attestation for AttestSession {
                 });
             }
         }
+        let mut error = book.file.error().unwrap_or_default();
         if self.local().is_err() {
             nodes.retain(|node| *node.principal == *self.principal);
+            error.clear();
         }
         fit(&mut nodes);
-        Ok(ListResponse { nodes, ..ListResponse::default() })
+        Ok(ListResponse { nodes, error, ..ListResponse::default() })
     }
 
     async fn challenge(

@@ -40,8 +40,13 @@ fn a_node_verifies_itself() {
     assert!(String::from_utf8_lossy(&running.stdout).contains("container-list:web"));
     let saved = fs::read_to_string(saved).unwrap();
     assert!(!saved.contains(&"07".repeat(32)) && saved.ends_with('}'), "{saved}");
-    // The quote is over what the file asks for.
     let text = fs::read_to_string(&expect).unwrap();
+    for (containers, status) in [("web: {}", 0), ("gone: {optional: true}", 0), ("gone: {}", 1)] {
+        fs::write(&expect, format!("{text}containers: {{{containers}}}\n")).unwrap();
+        let named = lacre(&expect);
+        assert_eq!(named.status.code(), Some(status), "{containers}: {named:?}");
+    }
+    // The quote is over what the file asks for.
     fs::write(&expect, format!("{text}pcrs: [0, 10, 12, 14]\n")).unwrap();
     let others = lacre(&expect);
     assert_eq!(others.status.code(), Some(0), "{others:?}");

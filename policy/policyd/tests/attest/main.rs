@@ -14,6 +14,7 @@ mod support;
 
 mod alone;
 mod evidence;
+mod expected;
 mod figures;
 mod identity;
 mod shims;

@@ -1,6 +1,7 @@
 //! A server that attests, and what `lacre node` says of it.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::mpsc::Receiver;
 
@@ -35,8 +36,8 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let [root, _] = node.swtpm.authorities();
         fs::write(dir.path().join("maker.der"), root).unwrap();
-        let text = format!("makers: [maker.der]\nexpect: {{waive: [{WAIVED}]}}\n{config}");
-        fs::write(dir.path().join("attest.yaml"), text).unwrap();
+        let expect = format!("expect: {{waive: [{WAIVED}]}}\n{config}");
+        expects(dir.path(), &expect);
         let policy = "Actions:\n  LOG_TAMPERED:\n    Default: \"PAUSE\"\n";
         fs::write(dir.path().join("policy.yaml"), policy).unwrap();
         let at = |file: &str| dir.path().join(file).display().to_string();
@@ -51,6 +52,15 @@ impl Server {
         });
         let policyd = Policyd::start(dir.path(), &args);
         Self { dir, policyd, socket: socket.parse().unwrap(), tls }
+    }
+
+    /// What is expected from now on, beside the makers of TPMs.
+    pub(crate) fn expects(&self, config: &str) {
+        expects(self.dir.path(), config);
+    }
+
+    pub(crate) fn at(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
     }
 
     pub(crate) fn args(&self) -> Vec<String> {
@@ -118,4 +128,11 @@ impl Server {
         assert!(reporter.register(container()));
         (reporter, said)
     }
+}
+
+/// Whole or not at all, as who deploys it should.
+fn expects(dir: &Path, config: &str) {
+    let text = format!("makers: [maker.der]\n{config}");
+    fs::write(dir.join("attest.fresh"), text).unwrap();
+    fs::rename(dir.join("attest.fresh"), dir.join("attest.yaml")).unwrap();
 }

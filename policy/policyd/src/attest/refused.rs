@@ -1,0 +1,26 @@
+/// The most nodes.
+pub(super) const NODES: usize = 16_384;
+
+/// Why something is not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("no node is called {0}: `lacre node list` has their names")]
+    Unknown(String),
+    #[error("more than one node is called {0}: name its principal")]
+    Ambiguous(String),
+    #[error(
+        "this node is enrolled with another TPM: if that is right, let the server forget it \
+         (`lacre node forget`)"
+    )]
+    OtherTpm,
+    #[error("this TPM is enrolled as {0}: one TPM is one node")]
+    OtherNode(String),
+    #[error("there are {NODES} nodes already")]
+    Full,
+    #[error("no evidence is wanted now: ask first")]
+    Unasked,
+    #[error("the evidence can't be read: {0}")]
+    Malformed(lacre_attest::evidence::EvidenceError),
+    #[error("the node's state can't be written down")]
+    Disk,
+}
