@@ -164,8 +164,7 @@ impl Aggregate {
     /// `within`: whether the line before it, of batch `self.batch`, is not extended yet.
     fn check(&self, event: &Event, line: u64, within: bool) -> Result<(), AggregateError> {
         let Some(pcr) = self.pcr else {
-            let start = event.batch == 0 && event.tag == [0; 32];
-            return if start { Ok(()) } else { Err(AggregateError::Start) };
+            return if event.is_start() { Ok(()) } else { Err(AggregateError::Start) };
         };
         if self.full {
             return Err(AggregateError::AfterFull(line));
@@ -183,6 +182,10 @@ impl Aggregate {
 }
 
 impl Event {
+    pub(crate) fn is_start(&self) -> bool {
+        self.batch == 0 && self.tag == [0; 32]
+    }
+
     /// The line, as the kernel writes it.
     #[must_use]
     pub fn line(&self) -> String {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use lacre_types::{Algorithm, Digest};
 
+use super::another::begins_again;
 use super::state::{SeenAnchor, SeenOpen, name};
 use super::subjects::Subject;
 use super::verdict::Question;
 use super::{Case, Finding, Log};
 use crate::container::{
-    Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit_within, explained, parse_line,
+    Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit_within, parse_line,
 };
 use crate::evidence::{AnchorPart, ContainerPart};
 use crate::ima::{LogError, Stream};
@@ -77,7 +78,12 @@ impl<'a> Case<'a> {
         let replayed = match start.replay(&part.aggregate, Some(&quoted)) {
             Ok(replayed) => replayed,
             Err(why) => {
-                self.verdict.find(&question, Finding::AggregateMalformed { log, why });
+                let again = begins_again(part, &quoted).filter(|_| part.first == 0);
+                let finding = match again {
+                    Some(line) => Finding::LogConcatenated { log, line },
+                    None => Finding::AggregateMalformed { log, why },
+                };
+                self.verdict.find(&question, finding);
                 return None;
             }
         };
@@ -217,14 +223,17 @@ impl<'a> Case<'a> {
         let audited = match audit_within(steps, key, known, &lines.digests, values, count) {
             Ok(audited) => audited,
             Err((fault, audited)) => {
-                // Containers of one image begin alike: it is the one's that explains more.
-                let whose = match known.lines {
-                    0 => foreign(steps, subject, &lines.digests, all, audited.lines),
+                // Lists of one image begin alike: it is the one's that explains more.
+                let another = match known.lines {
+                    0 => {
+                        let (digests, own) = (&lines.digests, audited.lines);
+                        self.another(anchor.keeper, subject, digests, own, all, &log)
+                    }
                     _ => None,
                 };
-                let finding = match (fault, whose) {
+                let finding = match (fault, another) {
                     (Fault::NotCreated, _) => Finding::NotAnchored(log),
-                    (_, Some(whose)) => Finding::LogOfAnotherContainer { log, whose: Some(whose) },
+                    (_, Some(another)) => another,
                     // That the line was edited explains it, and is told already.
                     _ if lines.edited.contains(&audited.lines) => return None,
                     (Fault::Altered(_), None) => {
@@ -310,27 +319,6 @@ fn digests(part: &ContainerPart) -> Result<Digests, LogError> {
     })?;
     stream.finish()?;
     Ok(lines)
-}
-
-/// The other container, of those whose secrets are known, that more than so many of these
-/// lines are anchored for; `None`, too, where to find it would take too long.
-fn foreign(
-    steps: &mut usize,
-    own: &Subject<'_>,
-    lines: &[Digest],
-    all: &[Subject<'_>],
-    than: u64,
-) -> Option<String> {
-    let others = all.iter().filter(|subject| !std::ptr::eq(*subject, own));
-    for subject in others.filter(|subject| subject.values.len() > 1) {
-        if *steps == 0 {
-            return None;
-        }
-        if explained(steps, &subject.key, lines, &subject.values) > than {
-            return Some(subject.expected.id.clone());
-        }
-    }
-    None
 }
 
 fn fault_of(fault: Fault, log: Log) -> Finding {

@@ -15,8 +15,6 @@ const BUDGET: usize = 4_000_000;
 /// What was done to a list. Lines count from its beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// The true list begins at this line.
-    Concatenated(usize),
     /// This line is there twice.
     Duplicated(usize),
     /// This line and the one after it, or another, were swapped.
@@ -25,19 +23,22 @@ pub(super) enum Shape {
     Foreign(usize),
 }
 
-/// Guesses. `boots` are the lines that are a `boot_aggregate`.
-pub(super) fn guess(
+/// Where the true list begins behind another. `boots` are the lines that are a
+/// `boot_aggregate`.
+pub(super) fn concatenated(
     start: &Digest,
     events: &[Digest],
     target: &Digest,
     boots: &[usize],
-) -> Option<Shape> {
+) -> Option<usize> {
+    let mut guesses = Guesses { target, budget: BUDGET / 4 };
+    let mut later = boots.iter().copied().filter(|at| *at > 0);
+    later.find(|at| guesses.lead(start, events[*at..].iter()))
+}
+
+/// Guesses.
+pub(super) fn guess(start: &Digest, events: &[Digest], target: &Digest) -> Option<Shape> {
     let mut guesses = Guesses { target, budget: BUDGET };
-    for at in boots.iter().copied().filter(|at| *at > 0) {
-        if guesses.lead(start, events[at..].iter()) {
-            return Some(Shape::Concatenated(at));
-        }
-    }
     let mut known = HashSet::new();
     let doubles: Vec<usize> =
         (0..events.len()).filter(|at| !known.insert(events[*at].as_bytes())).collect();

@@ -7,7 +7,8 @@ use lacre_types::{
     Whitelist, escape,
 };
 
-use super::diagnose::{Shape, guess};
+use super::another::stands_behind;
+use super::diagnose::{Shape, concatenated, guess};
 use super::state::SeenBoot;
 use super::verdict::Question;
 use super::{Case, Finding, Log};
@@ -70,7 +71,10 @@ impl Case<'_> {
             self.verdict.find(&question, Finding::NothingMeasured(Log::Host));
         }
         let more = lines.end.lines - replay.lines;
-        if more > 0 {
+        if more > 0 && self.earlier_behind(part, anchored) {
+            self.verdict
+                .find(&question, Finding::LogConcatenated { log: Log::Host, line: part.first });
+        } else if more > 0 {
             let finding = Finding::Unanchored { log: Log::Host, lines: more };
             self.verdict.find(&question, finding);
         }
@@ -112,6 +116,14 @@ impl Case<'_> {
         }
     }
 
+    /// Whether the list of the boot before stands behind so many lines of a part.
+    fn earlier_behind(&self, part: &ListPart, anchored: u64) -> bool {
+        let (bank, index) = (self.expect.bank, self.expect.host_pcr);
+        let known = self.seen.filter(|_| self.rebooted).and_then(|seen| seen.host.as_ref());
+        let value = known.and_then(|known| known.value(bank, index));
+        value.is_some_and(|value| stands_behind(part, anchored, index, &value))
+    }
+
     /// Says what is wrong with a list that does not replay.
     fn misreplayed(&mut self, part: &ListPart, start: &Replay, quoted: &Digest, lines: &Lines) {
         let found = self.wrong(part, start, quoted, lines);
@@ -140,6 +152,13 @@ impl Case<'_> {
         if count == 0 {
             return vec![Finding::NothingMeasured(log)];
         }
+        let value = start.value(bank, index).unwrap_or_else(|| pcr::initial(bank, index));
+        let (numbers, events) = events(part, bank, index);
+        let line = |at: usize| numbers.get(at).copied().unwrap_or_default();
+        // Before what was seen of it is looked at: the older list may be the one that was seen.
+        if let Some(at) = concatenated(&value, &events, quoted, &lines.boots) {
+            return vec![Finding::LogConcatenated { log, line: line(at) }];
+        }
         let known = self.seen.and_then(|seen| seen.host.as_ref());
         let mut found = Vec::new();
         if let Some(known) = known.filter(|_| part.first == 0) {
@@ -152,14 +171,10 @@ impl Case<'_> {
                 found.push(Finding::LogRewritten { log: Log::Host, known: known.lines });
             }
         }
-        let value = start.value(bank, index).unwrap_or_else(|| pcr::initial(bank, index));
-        let (numbers, events) = events(part, bank, index);
-        let line = |at: usize| numbers.get(at).copied().unwrap_or_default();
-        let shape = guess(&value, &events, quoted, &lines.boots);
+        let shape = guess(&value, &events, quoted);
         let known = known.filter(|_| !self.rebooted).map_or(0, |known| known.lines);
         let expected = part.count.unwrap_or(0).max(known);
         found.push(match shape {
-            Some(Shape::Concatenated(at)) => Finding::LogConcatenated { log, line: line(at) },
             Some(Shape::Duplicated(at)) => Finding::LogDuplicated { log, line: line(at) },
             Some(Shape::Reordered(at)) => Finding::LogReordered { log, line: line(at) },
             Some(Shape::Foreign(at)) => Finding::LogInterleaved { log, line: line(at), count: 1 },

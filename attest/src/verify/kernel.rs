@@ -7,7 +7,7 @@ use lacre_types::{Algorithm, Digest};
 use super::finding::KernelFault;
 use super::host::HostList;
 use super::verdict::{Answer, Question};
-use super::{Case, Finding, JUDGED_OTHERWISE};
+use super::{Case, Finding};
 use crate::boot::BootLog;
 use crate::container::Keeper;
 use crate::pcr;
@@ -64,8 +64,10 @@ impl Case<'_> {
             asked = true;
             match self.verdict.answers.get(&Question::Aggregate(Keeper::Kernel)) {
                 Some(Answer::Passed(_)) => {}
-                Some(Answer::NotChecked(why)) if why == JUDGED_OTHERWISE => {
-                    self.not_checked(question.clone(), JUDGED_OTHERWISE);
+                // It is there, and what is open of it stays so here: a full one, too.
+                Some(Answer::NotChecked(why)) => {
+                    let why = why.clone();
+                    self.not_checked(question.clone(), why);
                 }
                 _ => faults.push(KernelFault::NoContainerIma),
             }

@@ -1,6 +1,7 @@
 //! Evidence against expectations: a pure function that names what it checked, what it did
 //! not, and what it found.
 
+mod another;
 mod containers;
 mod diagnose;
 mod expect;

@@ -124,3 +124,33 @@ fn lines_newer_than_the_quote_are_left_out() {
     assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
     assert_eq!(verified.lines[&Log::Host], 4);
 }
+
+/// A kernel that has run out of room keeps lists all the same: it is not called another.
+#[test]
+fn an_aggregate_that_is_full_proves_nothing_and_accuses_nobody() {
+    let (mut node, world) = (node(), world());
+    let mut evidence = node.evidence(b"fresh");
+    let last = String::from_utf8(evidence.anchors[0].aggregate.to_vec()).unwrap();
+    let batch: u64 = last.lines().last().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    node.extend(12, &pcr::repeated(Algorithm::Sha256, 0xff));
+    let text = format!("{last}12 {} {1} {1}\n", batch + 1, "ff".repeat(32));
+    let mut full = node.evidence(b"fresh");
+    full.anchors[0].aggregate = text.into_bytes().into();
+    let expect = world.expect(&node);
+    let verified = check(&full, &expect, None);
+    assert_eq!(names(&verified), BTreeSet::from(["LOG_OVERFLOWED"]));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
+
+    // A quote that is not over its PCR does not tell, either.
+    let selection = Selection::of(Algorithm::Sha256, 0..=11);
+    let attest = node.attest(b"fresh", &selection);
+    evidence.quote.signature = node.sign(&attest).into();
+    evidence.quote.attest = attest.into();
+    let verified = check(&evidence, &Expectations { selection, ..expect.clone() }, None);
+    assert_eq!(names(&verified), BTreeSet::new());
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
+    // One that brings none has none.
+    evidence = node.evidence(b"fresh");
+    evidence.anchors.clear();
+    assert!(names(&check(&evidence, &expect, None)).contains("KERNEL"));
+}

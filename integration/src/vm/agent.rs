@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lacre_containerd::{Client, Status};
 use libbpf_rs::{MapCore as _, MapFlags};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::following;
@@ -52,8 +54,24 @@ pub fn serve() -> Result<()> {
             Err(error) => Answer::Failed(format!("{error:#}{}", agent.logs())),
         };
         port.write_all(&wire::line(&answer)?)?;
+        if request == Request::Reboot {
+            reboot()?;
+        }
     }
     Ok(())
+}
+
+/// Nothing is asked to end, as when somebody presses the button; what was written is there
+/// when it comes back.
+fn reboot() -> Result<()> {
+    // All but this process and the first.
+    kill(Pid::from_raw(-1), Signal::SIGKILL)?;
+    // The file system has no journal, and is left as one that is whole.
+    wait_for("nobody writing to the disk", SOON, || {
+        let said = Output::of(Command::new("mount").args(["-o", "remount,ro", "/"]))?;
+        Ok((said.code == 0).then_some(()))
+    })?;
+    Output::of(Command::new("reboot").arg("-f"))?.ok().map(drop)
 }
 
 /// A shim reads its configuration when it starts.
@@ -118,6 +136,7 @@ impl Agent {
                 Ok(json!(wire::hex(&bytes)))
             }
             Request::LsmProgram => Ok(json!(lsm_program()?)),
+            Request::Reboot => Ok(Value::Null),
         }
     }
 
@@ -153,6 +172,8 @@ impl Daemon {
         let version = VERSIONS.into_iter().find(|version| version.name() == name);
         let version = version.with_context(|| format!("no containerd {name} in this guest"))?;
         let folder = Path::new(NODES).join(name);
+        // A distribution has it below /run, where nothing outlives a boot.
+        let _ = fs::remove_dir_all(folder.join("state"));
         let path = format!("{BIN}:{PROGRAMS_OF_VERSIONS}/{name}:/opt/runc:/bin:/sbin");
         let settings = folder.join("config.toml");
         fs::write(&settings, config::containerd(version, &folder, false, "info"))?;

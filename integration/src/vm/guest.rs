@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::kernel::{Boot, Kernel};
 use super::machine::Machine;
 use super::rootfs;
+use super::tpm::Maker;
 use super::wire::{self, Answer, Hello, Request};
 
 /// From QEMU's start to the agent's first word: 10 s of one core, and more where a host has
@@ -62,7 +63,7 @@ impl Guest {
     pub fn boot_with(kernel: Kernel, arguments: &str, limit: Duration) -> Result<Self> {
         let mut boot = kernel.boot()?;
         boot.arguments = format!("{} {arguments}", boot.arguments);
-        Self::start(kernel, &boot, limit)
+        Self::start(kernel, &boot, None, limit)
     }
 
     /// As [`Self::boot`], with a clock that counts instructions, one a nanosecond: what is
@@ -72,12 +73,21 @@ impl Guest {
     /// As [`Self::boot`].
     pub fn boot_counting(kernel: Kernel) -> Result<Self> {
         let boot = Boot { counting: true, ..kernel.boot()? };
-        Self::start(kernel, &boot, BOOT)
+        Self::start(kernel, &boot, None, BOOT)
     }
 
-    fn start(kernel: Kernel, boot: &Boot, limit: Duration) -> Result<Self> {
+    /// As [`Self::boot`], with a TPM of that maker, and such that it can be rebooted.
+    ///
+    /// # Errors
+    /// As [`Self::boot`].
+    pub fn boot_made_by(kernel: Kernel, maker: &Maker) -> Result<Self> {
+        let boot = Boot { reboots: true, ..kernel.boot()? };
+        Self::start(kernel, &boot, Some(maker), BOOT)
+    }
+
+    fn start(kernel: Kernel, boot: &Boot, maker: Option<&Maker>, limit: Duration) -> Result<Self> {
         let root = rootfs::prepare()?;
-        let mut machine = Machine::start(&root, boot)?;
+        let mut machine = Machine::start(&root, boot, maker)?;
         let control = machine.control().and_then(|stream| hello(stream, limit));
         let (control, hello) = control
             .map_err(|error| machine.failed(error))
@@ -91,13 +101,42 @@ impl Guest {
         &self.hello
     }
 
+    /// Reboots it, as with its reset button: what was on its disk is there, and the TPM is the
+    /// same. Only one that [can be](Self::boot_made_by) rebooted comes back.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn reboot(&mut self) -> Result<()> {
+        self.ask::<()>(&Request::Reboot)?;
+        let again = said_hello(&mut self.control, BOOT);
+        self.hello = again
+            .map_err(|error| self.failed(error))
+            .with_context(|| format!("rebooting {}", self.kernel))?;
+        Ok(())
+    }
+
+    /// Takes its TPM away for good, as one that breaks.
+    ///
+    /// # Errors
+    /// When it had none any more.
+    pub fn break_tpm(&mut self) -> Result<()> {
+        self.machine.end_tpm()
+    }
+
+    fn failed(&mut self, error: Error) -> Error {
+        let error = self.machine.failed(error);
+        self.ended = Some(format!("{error:#}").lines().next().unwrap_or_default().into());
+        error
+    }
+
     /// Asks the agent for something.
     ///
     /// # Errors
     /// When the agent could not do it; when the guest did not answer in time, panicked or
     /// ended, which ends it for all tests, and is told with the end of its console.
     pub fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T> {
-        let about = || format!("{}: {request:?}", self.kernel);
+        let kernel = self.kernel;
+        let about = || format!("{kernel}: {request:?}");
         if let Some(why) = &self.ended {
             bail!("{}: the guest is gone since an earlier request: {why}", about());
         }
@@ -112,11 +151,7 @@ impl Guest {
             Ok(Answer::Failed(why)) => {
                 Err(anyhow!("{why}\n{}", self.machine.tail())).with_context(about)
             }
-            Err(error) => {
-                let error = self.machine.failed(error);
-                self.ended = Some(format!("{error:#}").lines().next().unwrap_or_default().into());
-                Err(error).with_context(about)
-            }
+            Err(error) => Err(self.failed(error)).with_context(about),
         }
     }
 
@@ -175,13 +210,18 @@ impl Guest {
 
 fn hello(stream: UnixStream, limit: Duration) -> Result<(BufReader<UnixStream>, Hello)> {
     let mut control = BufReader::new(stream);
-    let hello: Hello = next(&mut control, limit).context("waiting for the agent's first word")?;
+    let hello = said_hello(&mut control, limit)?;
+    Ok((control, hello))
+}
+
+fn said_hello(control: &mut BufReader<UnixStream>, limit: Duration) -> Result<Hello> {
+    let hello: Hello = next(control, limit).context("waiting for the agent's first word")?;
     ensure!(
         hello.tpm,
         "the guest's kernel found no TPM, which it looks for no longer than 2 s: is this \
          machine busy with something else?"
     );
-    Ok((control, hello))
+    Ok(hello)
 }
 
 /// The next message, within `limit`.

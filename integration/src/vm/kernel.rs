@@ -29,9 +29,11 @@ pub(crate) struct Boot {
     /// Whether the guest's clock counts instructions, one a nanosecond, and so knows nothing
     /// of what else the host does.
     pub(crate) counting: bool,
+    /// Whether what reboots it has it begin anew, with what its disk and its TPM then hold.
+    pub(crate) reboots: bool,
 }
 
-/// A panic ends QEMU, which runs with `-no-reboot`. On a busy machine the emulated timer is
+/// A panic reboots, which ends QEMU but where [`Boot::reboots`]. On a busy machine the emulated timer is
 /// late for the kernel's look at whether it ticks, which then panics: `no_timer_check`.
 const ALWAYS: &str = "console=ttyS0 panic=-1 quiet no_timer_check random.trust_cpu=on rw";
 
@@ -58,7 +60,8 @@ impl Kernel {
             Self::StockIma => "lsm=landlock,lockdown,yama,integrity lacre.ima",
             Self::StockBpf => "lsm=landlock,lockdown,yama,integrity,bpf",
         };
-        Ok(Boot { image, initrd, arguments: format!("{ALWAYS} {own}"), counting: false })
+        let arguments = format!("{ALWAYS} {own}");
+        Ok(Boot { image, initrd, arguments, counting: false, reboots: false })
     }
 }
 

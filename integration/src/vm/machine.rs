@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use super::disk;
 use super::kernel::Boot;
-use crate::output::Output;
+use super::tpm::Maker;
+use super::{disk, tpm};
 
 /// From QEMU's start to its connection to the control port, which it makes before it runs.
 const START: Duration = Duration::from_secs(60);
@@ -26,7 +28,7 @@ const TAIL: usize = 60;
 /// with two, one Debian boot in three panicked while it patched its own code.
 const QEMU: &str = "qemu-system-x86_64 -machine q35 -accel tcg \
     -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand -smp 1 -m 1024 \
-    -nodefaults -no-reboot -display none";
+    -nodefaults -display none";
 
 /// Ends what runs in a folder, and removes it, once its input closes, however the test ends.
 /// A pid whose command line does not name the folder is no longer of it.
@@ -46,11 +48,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts a TPM, and a machine that has it.
-    pub(crate) fn start(root: &Path, boot: &Boot) -> Result<Self> {
+    /// Starts a TPM, of that maker or of nobody, and a machine that has it.
+    pub(crate) fn start(root: &Path, boot: &Boot, maker: Option<&Maker>) -> Result<Self> {
         let place = Place::new()?;
         let folder = &place.folder;
-        start_tpm(folder)?;
+        tpm::start(folder, maker)?;
         disk::of_programs(folder)?;
         let listener = UnixListener::bind(folder.join("control.sock"))?;
         let f = folder.display();
@@ -59,6 +61,9 @@ impl Machine {
         command.args(words).arg("-kernel").arg(&boot.image);
         if let Some(initrd) = &boot.initrd {
             command.arg("-initrd").arg(initrd);
+        }
+        if !boot.reboots {
+            command.arg("-no-reboot");
         }
         if boot.counting {
             command.args(["-icount", "shift=0"]);
@@ -99,6 +104,13 @@ impl Machine {
             }
             ensure!(begun.elapsed() < START, "QEMU does not start");
         }
+    }
+
+    /// Ends its TPM under it.
+    pub(crate) fn end_tpm(&self) -> Result<()> {
+        let pid = self.place.text("swtpm.pid");
+        let pid = pid.trim().parse().with_context(|| format!("swtpm's pid is {pid:?}"))?;
+        Ok(kill(Pid::from_raw(pid), Signal::SIGKILL)?)
     }
 
     /// Ends it, and adds to `error` what it has left.
@@ -168,21 +180,4 @@ impl Drop for Place {
         drop(self.leash.stdin.take());
         let _ = self.leash.wait();
     }
-}
-
-/// A fresh TPM 2.0 that ends with its machine. `--daemon` returns once its socket is there.
-fn start_tpm(folder: &Path) -> Result<()> {
-    let f = folder.display();
-    fs::create_dir(folder.join("tpm"))?;
-    let mut command = Command::new("swtpm");
-    command
-        .args(["socket", "--tpm2", "--daemon", "--terminate"])
-        .args(["--pid", &format!("file={f}/swtpm.pid")])
-        .args(["--tpmstate", &format!("dir={f}/tpm")])
-        .args(["--ctrl", &format!("type=unixio,path={f}/tpm.sock")])
-        .args(["--log", &format!("file={f}/swtpm.log")])
-        .stdin(Stdio::null());
-    let said = Output::of(&mut command)
-        .context("starting swtpm, which integration/vm/prepare.sh installs")?;
-    said.ok().map(drop).context("starting the guest's TPM")
 }

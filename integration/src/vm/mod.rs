@@ -14,8 +14,10 @@ mod guest;
 mod kernel;
 mod machine;
 pub mod rootfs;
+mod tpm;
 mod wire;
 
 pub use guest::{Guest, shared};
 pub use kernel::Kernel;
+pub use tpm::Maker;
 pub use wire::{Hello, Request};

@@ -55,6 +55,9 @@ pub enum Request {
     /// Loads and attaches a BPF program of type LSM; the answer is how often it was called
     /// while one program was executed.
     LsmProgram,
+    /// Ends all that runs, and reboots; the answer is that it is about to, and then comes a
+    /// [`Hello`].
+    Reboot,
 }
 
 /// What the agent says first.

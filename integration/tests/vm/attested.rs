@@ -2,21 +2,28 @@
 //! what becomes of evidence that is altered between the two.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::evidence::{Evidence, ListPart};
 use lacre_attest::expect::Hex;
+use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
     Conclusion, Expectations, ExpectedContainer, HostPolicy, KernelPolicy, Nonce, Verdict, verify,
 };
 use lacre_integration::vm::{Guest, Kernel, shared};
-use lacre_types::{CanonicalPath, Digest, Kind, Listed, Whitelist};
+use lacre_types::{Algorithm, CanonicalPath, Digest, Kind, Listed, Whitelist};
 
 use super::ima::IMA;
 
-const NONCE: [u8; 4] = [0x5e, 0xa1, 0xed, 0x01];
-const AGENT: &str = "LACRE_ATTESTD_STATE=/tmp/attestd LACRE_EVIDENCE= /lacre/bin/lacre-attestd";
+pub(crate) const NONCE: [u8; 4] = [0x5e, 0xa1, 0xed, 0x01];
+/// Its key is on the disk, and outlives a boot. Where a maker vouches for the TPM, what stands
+/// between the two is shown, too.
+const AGENT: &str = "if [ -e /root/issuer.pem ]; then export LACRE_EK_CHAIN=/root/issuer.pem; fi
+    LACRE_ATTESTD_STATE=/root/attestd LACRE_EVIDENCE= /lacre/bin/lacre-attestd";
+/// The agent's for its TPM is 15 s; it may have to ask twice, and the guest is slow.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// What the host's own trust is about.
 pub(crate) const PROGRAMS: [&str; 4] = [
     "/opt/1.6/containerd",
@@ -36,8 +43,8 @@ impl Whitelist for Programs {
 }
 
 /// A node, and what a verifier has been told of it before.
-struct Node {
-    evidence: Evidence,
+pub(crate) struct Node {
+    pub(crate) evidence: Evidence,
     attestation_key: Vec<u8>,
     boot_aggregate: Digest,
     programs: Programs,
@@ -45,11 +52,12 @@ struct Node {
 }
 
 impl Node {
-    fn of(guest: &mut Guest, containers: &[&str]) -> Result<Self> {
+    /// What it shows of itself for that nonce.
+    pub(crate) fn of(guest: &mut Guest, nonce: &[u8], containers: &[&str]) -> Result<Self> {
         let keys = guest.run(&format!("{AGENT} keys"))?;
         let key = keys.lines().find_map(|line| line.strip_prefix("attestationKey: "));
         let key: Hex = key.context("no key")?.parse().map_err(anyhow::Error::msg)?;
-        guest.run(&format!("{AGENT} quote --nonce {} >/tmp/evidence", Hex(NONCE.to_vec())))?;
+        guest.run(&format!("{AGENT} quote --nonce {} >/tmp/evidence", Hex(nonce.to_vec())))?;
         let evidence = Evidence::parse(&guest.read("/tmp/evidence")?)?;
         let first = guest.run(&format!("head -n 1 {IMA}/ascii_runtime_measurements"))?;
         let boot_aggregate = first.split(' ').nth(3).context("no boot_aggregate")?.parse()?;
@@ -75,7 +83,7 @@ impl Node {
         Ok(node)
     }
 
-    fn expected(&self, keeps_lists: bool) -> Expectations<'_> {
+    pub(crate) fn expected(&self, keeps_lists: bool) -> Expectations<'_> {
         // Nobody vouches for a simulator, and nobody measured the guest's firmware.
         let waived = ["endorsement", "boot-log", "container-baseline"];
         let programs = PROGRAMS.iter().filter_map(|path| CanonicalPath::new(path).ok());
@@ -120,14 +128,15 @@ impl Node {
     }
 }
 
-fn names(verdict: &Verdict) -> Vec<&'static str> {
+/// What was found, notes aside.
+pub(crate) fn names(verdict: &Verdict) -> Vec<&'static str> {
     let findings = verdict.findings().iter().filter(|finding| !finding.is_note());
     findings.map(|finding| finding.name()).collect()
 }
 
 /// A list's lines (`ima_measurements_show`): PCR, template digest, then two fields with their
 /// lengths before them.
-fn lines(part: &ListPart) -> Vec<Vec<u8>> {
+pub(crate) fn lines(part: &ListPart) -> Vec<Vec<u8>> {
     let mut rest = &*part.data;
     let mut lines = Vec::new();
     let length = |bytes: &[u8], at: usize| -> Option<usize> {
@@ -166,11 +175,12 @@ const OF_CONTAINERS: &[(&str, Alter)] = &[
         let foreign = other.iter().find(|line| !list.contains(line)).cloned();
         list.splice(2..2, foreign);
     }),
+    ("LOG_CONCATENATED", |list, other| drop(list.splice(0..0, other.to_vec()))),
     ("LOG_OF_ANOTHER_CONTAINER", |list, other| *list = other.to_vec()),
 ];
 
 /// Runs a container of lacre's once, so that the host has run all that it needs for that.
-fn used(guest: &mut Guest, config: &str) -> Result<()> {
+pub(crate) fn used(guest: &mut Guest, config: &str) -> Result<()> {
     let run = "ctr run --rm --null-io --runtime io.containerd.lacre.v1";
     guest.run_with(config, &format!("{run} lacre.test/busybox:1 used-by-attested true")).map(drop)
 }
@@ -188,6 +198,11 @@ fn host(node: &Node, keeps_lists: bool) {
         expected.ak_name = Some(vec![0; 34]);
     });
     assert_eq!(found, ["OTHER_KEY"]);
+    // The 23rd is a debugger's, and no list's.
+    let found = node.altered(keeps_lists, |_, expected| {
+        expected.selection = Selection::of(Algorithm::Sha256, [10, 23]);
+    });
+    assert_eq!(found, ["SELECTION_OTHER"]);
     for (name, alter) in ALTERATIONS {
         let found = node.altered(keeps_lists, |evidence, _| {
             if let Some(part) = &mut evidence.host {
@@ -226,7 +241,24 @@ mod stock_ima {
     fn the_host_is_trusted_and_each_alteration_is_told() -> Result<()> {
         let mut guest = shared(Kernel::StockIma)?;
         used(&mut guest, "mode: audit\nsources: [ima]\n")?;
-        host(&Node::of(&mut guest, &[])?, false);
+        host(&Node::of(&mut guest, &NONCE, &[])?, false);
+        Ok(())
+    }
+
+    /// One that breaks, in a guest of its own.
+    #[test]
+    #[ignore = "make test-vm"]
+    fn a_tpm_that_is_gone_is_told_and_nothing_waits_for_it() -> Result<()> {
+        let mut guest = Guest::boot(Kernel::StockIma)?;
+        Node::of(&mut guest, &NONCE, &[])?;
+        guest.break_tpm()?;
+        let began = Instant::now();
+        let quote = format!("{AGENT} quote --nonce {}", Hex(NONCE.to_vec()));
+        let said = guest.run(&format!("{quote} 2>&1 || echo status $?"))?;
+        for words in ["lacre-attestd: the TPM does not serve", "status 1"] {
+            assert!(said.contains(words), "{words:?} in {said}");
+        }
+        assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
         Ok(())
     }
 }
@@ -246,7 +278,7 @@ mod patched {
             let script = run(id, "", "lacre.test/debian:12", &inside, "/usr/bin/tail");
             guest.run_with(AUDIT, &script)?;
         }
-        let node = Node::of(&mut guest, &ids);
+        let node = Node::of(&mut guest, &NONCE, &ids);
         for id in ids {
             guest.run_with(AUDIT, &remove(id))?;
         }
@@ -263,6 +295,23 @@ mod patched {
             });
             assert!(found.contains(name), "{name}: {found:?}");
         }
+        Ok(())
+    }
+
+    /// The kernel's bound for all containers' lines is a parameter, and is reached here: in a
+    /// guest of its own.
+    #[test]
+    #[ignore = "make test-vm"]
+    fn an_aggregate_that_is_full_proves_nothing_and_accuses_nobody() -> Result<()> {
+        let limit = Duration::from_secs(300);
+        let mut guest = Guest::boot_with(Kernel::Patched, "ima.container_events_max=12", limit)?;
+        let inside = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do cp /bin/busybox /tmp/$n; /tmp/$n true; \
+                      done; exec tail -f /dev/null";
+        guest.run_with(AUDIT, &run("many", "", "lacre.test/busybox:1", inside, "/tmp/12"))?;
+        let node = Node::of(&mut guest, &NONCE, &["many"])?;
+        let verdict = verify(&node.evidence, &node.expected(true), None, 0).verdict;
+        assert_eq!(verdict.conclusion(), Conclusion::Unproven, "{verdict:#?}");
+        assert_eq!(names(&verdict), ["LOG_OVERFLOWED"], "{verdict:#?}");
         Ok(())
     }
 }

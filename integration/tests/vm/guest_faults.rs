@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lacre_integration::Output;
-use lacre_integration::vm::{Guest, Kernel, rootfs};
+use lacre_integration::vm::{Guest, Kernel, Maker, rootfs};
 
 /// Longer than Debian's kernel takes to its first process.
 const LONG: Duration = Duration::from_secs(120);
@@ -30,6 +30,17 @@ fn a_panic_is_told_as_one() {
     ] {
         assert!(said.contains(words), "{words:?} in {said}");
     }
+}
+
+/// One that can be rebooted comes back after a panic, and says hello where an answer is due.
+#[test]
+#[ignore = "make test-vm"]
+fn a_panic_of_one_that_reboots_is_told_as_one() -> Result<()> {
+    let mut guest = Guest::boot_made_by(Kernel::StockIma, &Maker::new()?)?;
+    let said = guest.run("echo c >/proc/sysrq-trigger").map_err(|error| format!("{error:#}"));
+    let said = said.err().unwrap_or_default();
+    assert!(said.contains("has panicked: Kernel panic - not syncing: sysrq"), "{said}");
+    Ok(())
 }
 
 #[test]

@@ -7,8 +7,10 @@
 mod attested;
 mod container_ima;
 mod ended;
+mod fleet;
 mod guest_faults;
 mod ima;
+mod rebooted;
 mod restarts;
 mod served;
 mod source_ima;
@@ -33,6 +35,11 @@ fn case_with(kernel: Kernel, id: &str, containerd: Version, config: Option<&str>
     assert!(row.is_of(&case), "{case:?}\ngave {row:?}\nthe guest's console:\n{}", guest.console());
     assert_eq!(row.violations == 0, case.expected.is_none(), "{row:?}");
     Ok(())
+}
+
+/// Writes a text file in the guest.
+fn put(guest: &mut Guest, path: &str, text: &str) -> Result<()> {
+    guest.run(&format!("cat >{path} <<'END'\n{}\nEND", text.trim_end())).map(drop)
 }
 
 /// What the shell puts in its place: the process id of a container's shim.

@@ -16,8 +16,8 @@ pub(crate) const CONFIG: &str =
     "mode: enforce\nsources: [container-ima]\nserver: unix:///run/lacre/policyd.sock\n";
 const POLICY: &str =
     "Actions: {ENTRY_NOT_FOUND: {Default: SKIP}, LOG_TAMPERED: {Default: PAUSE}}\n";
-const LIST: &str = "/sys/kernel/security/ima/binary_runtime_measurements";
-const ATTEST: &str = "/root/attest.yaml";
+pub(crate) const LIST: &str = "/sys/kernel/security/ima/binary_runtime_measurements";
+pub(crate) const ATTEST: &str = "/root/attest.yaml";
 const RUNC: &str = "/opt/runc/runc";
 pub(crate) const BUSYBOX: &str = "lacre.test/busybox:1";
 /// `TPM2_PCR_Extend` of PCR 12, by nobody's password, with one SHA-256 digest, which comes last
@@ -26,7 +26,7 @@ const EXTEND: [u8; 33] = [
     0x80, 2, 0, 0, 0, 65, 0, 0, 1, 0x82, 0, 0, 0, 12, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0, 0,
     0, 0, 1, 0, 11,
 ];
-const REPORTS: &str = "/var/lib/lacre/policyd/reports-000001.jsonl";
+pub(crate) const REPORTS: &str = "/var/lib/lacre/policyd/reports-000001.jsonl";
 
 /// A node that is attested by a server, and has containers.
 pub(crate) struct Served(Guest);
@@ -48,12 +48,17 @@ impl Served {
         self.0.run_with(CONFIG, &script).map(drop)
     }
 
+    /// One that has neither a server nor containers yet.
+    pub(crate) const fn of(guest: Guest) -> Self {
+        Self(guest)
+    }
+
     pub(crate) fn guest(&mut self) -> &mut Guest {
         &mut self.0
     }
 
     /// Ends the server, if there is one, and starts it.
-    fn policyd(&mut self, arguments: &str) -> Result<()> {
+    pub(crate) fn policyd(&mut self, arguments: &str) -> Result<()> {
         let script = format!(
             "if [ -e /tmp/policyd ]; then
                 kill $(cat /tmp/policyd)
@@ -135,7 +140,7 @@ END
     }
 
     /// Waits for a report with these words, and says what was thought of the node then.
-    fn thought(&mut self, words: &[&str]) -> Result<String> {
+    pub(crate) fn thought(&mut self, words: &[&str]) -> Result<String> {
         let filter: String = words.iter().map(|word| format!(" | grep -e '{word}'")).collect();
         let script = format!("until cat {REPORTS}{filter}; do usleep 20000; done");
         let line = self.0.run(&script)?;

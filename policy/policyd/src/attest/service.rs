@@ -167,6 +167,7 @@ fn fit(nodes: &mut [Node]) {
 impl Attestation for AttestSession {
     async fn poll(&self, _: &TtrpcContext, request: PollRequest) -> ttrpc::Result<PollResponse> {
         let (book, _call) = self.book()?;
+        self.server.nodes.seen(&self.principal, &request.node);
         let ak = match request.ak.is_empty() {
             true => None,
             false => Some(Public::parse(&request.ak).map_err(invalid)?.name()),
@@ -278,7 +279,9 @@ impl Attestation for AttestSession {
     async fn list(&self, _: &TtrpcContext, _: ListRequest) -> ttrpc::Result<ListResponse> {
         let (book, _call) = self.book()?;
         let mut nodes = book.list();
-        for connected in self.server.nodes.list() {
+        // Who only asked about nodes has not called itself one.
+        let called = |connected: &lacre_proto::policy::Node| !connected.node.is_empty();
+        for connected in self.server.nodes.list().into_iter().filter(called) {
             if nodes.iter().all(|node| node.principal != connected.principal) {
                 nodes.push(Node {
                     principal: connected.principal,

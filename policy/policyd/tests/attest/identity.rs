@@ -16,6 +16,10 @@ fn over_tls_a_node_is_its_certificate_and_one_tpm() {
     let (shown, _) = server.node();
     assert_eq!(shown["principal"], "tls:spiffe://example.org/node/a");
     drop(agent);
+    // Who asks is none of the nodes by that.
+    let listed = server.lacre(&["list", "--json"]);
+    let nodes: Vec<serde_json::Value> = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!((nodes.len(), listed.status.code()), (1, Some(0)), "{nodes:?}");
 
     // The same name with another TPM, whose maker is not known, and the same TPM with
     // another name: neither.
@@ -31,6 +35,10 @@ fn over_tls_a_node_is_its_certificate_and_one_tpm() {
     let agent = other.agent(&server.local(), &[]);
     agent.wait_for("not known to be of a real TPM");
     assert_eq!(server.state(), "trusted");
+    let listed = server.lacre(&["list"]);
+    let table = String::from_utf8(listed.stdout).unwrap();
+    assert!(table.contains("uid:0") && table.contains("unenrolled"), "{table}");
+    assert_eq!(listed.status.code(), Some(2));
 
     // Who administers comes by the unix socket.
     let (address, files) = server.tls.clone().unwrap();
