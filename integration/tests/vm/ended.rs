@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::container_ima::remove;
 use super::ima::IMA;
-use super::served::{BUSYBOX, CONFIG, Served, names};
+use super::served::{BUSYBOX, CONFIG, Served, counts, names};
 use super::shim;
 
 const RUN: &str = "ctr run --rm --null-io --runtime io.containerd.lacre.v1";
@@ -19,16 +19,6 @@ fn written(guest: &mut Guest, count: usize) -> Result<()> {
     let (lists, told) = (of(".list"), of(".json"));
     let until = format!("until [ {lists}:{told} = {count}:{count} ]; do usleep 20000; done");
     guest.run(&until).map(drop)
-}
-
-/// The lines of the host, of `aggregate`, and of the containers that live.
-fn there(guest: &mut Guest) -> Result<u64> {
-    let counts = guest.run(&format!(
-        "cat {IMA}/runtime_measurements_count {IMA}/containers/*/runtime_measurements_count
-        wc -l <{IMA}/containers/aggregate"
-    ))?;
-    let counts: Vec<u64> = counts.lines().map(str::parse).collect::<Result<_, _>>()?;
-    Ok(counts.iter().sum())
 }
 
 mod patched {
@@ -62,7 +52,8 @@ mod patched {
         assert_eq!(names(&node), ["trusted"], "{node}");
         assert_eq!(node["unchecked"], Value::Array(Vec::new()), "{node}");
         // `/bin/busybox` in each; and what two of them have made.
-        assert_eq!(node["lines"], there(served.guest())? + 2 + 2 + 1, "{node}");
+        let there: u64 = counts(served.guest())?.iter().sum();
+        assert_eq!(node["lines"], there + 2 + 2 + 1, "{node}");
 
         // What is written down is held against what the TPM has.
         let script = format!("sed -i 's|/tmp/job/|/tmp/jab/|' {ENDED}/*.list");

@@ -10,6 +10,7 @@ mod ended;
 mod fleet;
 mod guest_faults;
 mod ima;
+mod images;
 mod rebooted;
 mod restarts;
 mod served;

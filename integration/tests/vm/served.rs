@@ -172,6 +172,15 @@ END
     }
 }
 
+/// How many lines the host's list has, each of the containers that live, and `aggregate`.
+pub(crate) fn counts(guest: &mut Guest) -> Result<Vec<u64>> {
+    let counts = guest.run(&format!(
+        "cat {IMA}/runtime_measurements_count {IMA}/containers/*/runtime_measurements_count
+        wc -l <{IMA}/containers/aggregate"
+    ))?;
+    Ok(counts.lines().map(str::parse).collect::<Result<_, _>>()?)
+}
+
 /// What has the shell write these bytes.
 fn printf(bytes: &[u8]) -> String {
     let bytes: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
@@ -199,11 +208,7 @@ mod patched {
         assert_eq!(names(&node), ["trusted"], "{node}");
         assert_eq!(node["principal"], "uid:0", "{node}");
         assert_eq!(node["unchecked"], Value::Array(Vec::new()), "{node}");
-        let counts = served.0.run(&format!(
-            "cat {IMA}/runtime_measurements_count {IMA}/containers/*/runtime_measurements_count
-            wc -l <{IMA}/containers/aggregate"
-        ))?;
-        let counts: Vec<u64> = counts.lines().map(str::parse).collect::<Result<_, _>>()?;
+        let counts = counts(&mut served.0)?;
         assert_eq!(counts.len(), 4, "the host, two containers, aggregate: {counts:?}");
         assert_eq!(node["lines"], counts.iter().sum::<u64>(), "{counts:?}");
         served.drops("shop", "/tmp/one")?;
