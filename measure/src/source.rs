@@ -33,6 +33,16 @@ pub enum Loss {
     Ended(String),
 }
 
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Overflow(Some(count)) => write!(f, "{count} events were lost"),
+            Self::Overflow(None) => f.write_str("events were lost"),
+            Self::Ended(why) => f.write_str(why),
+        }
+    }
+}
+
 /// Who decides. Called on the source's own thread while a process of the container may
 /// stand waiting: `judge` does no I/O, takes no lock that I/O is done under, and returns
 /// at once.

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,19 @@ impl Bundle {
 pub fn note_create(bundle: &Path) -> Result<(), RunDirError> {
     let path = bundle.join(CREATED);
     File::create(&path).map(drop).map_err(failed("creating", &path))
+}
+
+/// When its Create was about to be handed on; `None`: it was not, or that can't be told.
+#[must_use]
+pub fn created(bundle: &Path) -> Option<SystemTime> {
+    fs::metadata(bundle.join(CREATED)).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// The container's first process, as runc's own shim has noted it down (containerd,
+/// `process.InitPidFile`).
+#[must_use]
+pub fn init_pid(bundle: &Path) -> Option<u32> {
+    fs::read_to_string(bundle.join("init.pid")).ok()?.trim().parse().ok()
 }
 
 /// Whether there is certainly nothing of the bundle's container: the inner shim was never

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lacre_types::chain;
+
 use crate::args::Args;
 use crate::bundle::{self, Bundle};
 use crate::cgroup;
@@ -63,7 +65,7 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         Some(place) => guarded(args, &program, &bundle, place),
         None => unguarded(args, &program, &bundle),
     };
-    guard::forget(&args.namespace, &args.id);
+    guard::forget(&args.namespace, &args.id, &config().run);
     let nothing = bundle::never_created(&bundle) || bundle::not_begun_by_runc(&bundle, &program);
     let output = output.map(|output| if nothing { gone(output) } else { output });
     cgroup::remove_empty(&bundle);
@@ -97,12 +99,15 @@ pub(crate) fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
     Ok(args.bundle.clone())
 }
 
-/// The inner shim, when no `start` has noted it down: then nothing runs, and a
-/// configuration that can't be read is no reason not to clean up.
-fn program(args: &Args) -> Result<PathBuf, InnerError> {
+/// One that can't be read is no reason not to clean up.
+fn config() -> Config {
     let (path, required) = config::locate(None, env::var_os(config::ENVIRONMENT).as_deref());
-    let config = Config::load(&path, required).unwrap_or_default();
-    inner::find(&config.inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)
+    Config::load(&path, required).unwrap_or_default()
+}
+
+/// The inner shim, when no `start` has noted it down: then nothing runs.
+fn program(args: &Args) -> Result<PathBuf, InnerError> {
+    inner::find(&config().inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)
 }
 
 fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
@@ -162,23 +167,26 @@ fn orphaned(
     if let Some(inner) = state.inner {
         let _ = inner.kill(GOING);
     }
+    // Without the lock, another of us has done the rest.
+    let containers = lock.as_ref().map_or(&[][..], |_| &state.containers);
+    let config = config();
+    let left: Vec<_> =
+        containers.iter().map(|each| guard::Left::of(&config, &args.namespace, each)).collect();
     let own = inner_delete(program, bundle)?;
-    let others: Vec<_> = match &lock {
-        None => Vec::new(),
-        Some(_) => state
-            .containers
-            .iter()
-            .filter(|container| container.id != args.id && container.bundle.is_dir())
-            .filter_map(|container| delete_other(args, program, container).ok())
-            .collect(),
-    };
-    let output = own.finish();
-    for container in &state.containers {
-        guard::forget(&args.namespace, &container.id);
-    }
+    let others: Vec<_> = containers
+        .iter()
+        .filter(|container| container.id != args.id && container.bundle.is_dir())
+        .filter_map(|container| delete_other(args, program, container).ok())
+        .collect();
+    let mut output = own.finish();
     for other in others {
         // Its own `delete`, if containerd runs one, tells containerd how it went.
         let _ = other.finish();
+    }
+    for left in left {
+        if let (Err(error), Ok(output)) = (left.settle(&config, &args.address), &mut output) {
+            output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
+        }
     }
     for container in &state.containers {
         cgroup::remove_empty(&container.bundle);

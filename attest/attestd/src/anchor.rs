@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lacre_attest::container::kept::{self, About, PCR};
-use lacre_attest::container::{Key, Kind, Secret, Tagged, parse_line};
+use lacre_attest::container::{Key, Kind, Secret, Tagged, ended, parse_line};
 use lacre_attest::tpm::{Journal, JournalError, ShimContainer, Tpm};
 use lacre_types::chain;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
@@ -27,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the list of a container that is gone stays to be shown.
-const STAYS: Duration = Duration::from_secs(3600);
+pub(crate) const STAYS: Duration = Duration::from_secs(3600);
 
 /// Why lists are not anchored.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,8 @@ impl Shims {
     /// When the folder can't be made or read.
     pub fn open(folder: &Path) -> Result<Self, AnchorError> {
         let io = |error| AnchorError::Folder(folder.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder.join(ended::FOLDER));
+        made.map_err(io)?;
         let journal = Journal::open(folder, PCR, &[]).map_err(AnchorError::Journal)?;
         let shims = Self {
             folder: folder.to_owned(),
@@ -213,13 +214,17 @@ pub fn follow(shims: Arc<Shims>, node: Arc<Node>, log: Logger) -> Result<(), Anc
     let folder = shims.folder.clone();
     let io = |error: io::Error| AnchorError::Folder(folder.clone(), error);
     let inotify = inotify::init(CreateFlags::CLOEXEC).map_err(|errno| io(errno.into()))?;
-    let flags = WatchFlags::MODIFY | WatchFlags::MOVED_TO;
-    inotify::add_watch(&inotify, &folder, flags).map_err(|errno| io(errno.into()))?;
+    let watch = |folder: &Path, flags| {
+        inotify::add_watch(&inotify, folder, flags).map_err(|errno| io(errno.into()))
+    };
+    watch(&folder, WatchFlags::MODIFY | WatchFlags::MOVED_TO)?;
+    watch(&folder.join(ended::FOLDER), WatchFlags::MOVED_TO)?;
     let body = move || {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut told = String::new();
         loop {
             shims.tidy();
+            node.tidy();
             // What the journal itself writes wakes this, too: then there is nothing new.
             while let Err(error) = shims.anchor_by(&node) {
                 let says = chain(&error);

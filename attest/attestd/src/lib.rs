@@ -7,4 +7,5 @@
 pub mod agent;
 pub mod anchor;
 pub mod args;
+mod ended;
 pub mod node;

@@ -4,13 +4,14 @@
 //! the machine, or serve others in between. A lock keeps this agent's processes from
 //! asking at the same time.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use lacre_attest::container::{Keeper, Secret};
+use lacre_attest::container::{Keeper, Secret, ended};
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::expect::{ExpectError, certificates, secret};
@@ -239,6 +240,18 @@ impl Node {
         Some(&*self.args.evidence).filter(|folder| !folder.as_os_str().is_empty())
     }
 
+    /// The folder of the kernel's lists that have ended.
+    fn ended(&self) -> Option<PathBuf> {
+        self.evidence().map(|folder| folder.join(ended::FOLDER))
+    }
+
+    /// Removes the kernel's lists that ended long ago.
+    pub(crate) fn tidy(&self) {
+        if let Some(folder) = self.ended() {
+            crate::ended::tidy(&folder, &self.args.ima.join("containers"));
+        }
+    }
+
     /// The lists that shims are to keep: makes their folder, which tells shims that they are
     /// heard. `None`: they keep none.
     ///
@@ -289,7 +302,8 @@ impl Node {
         let ek = endorsed.then(|| self.ek(&tpm, &key)).transpose()?;
         let (ima, boot_log) = (self.args.ima.clone(), self.args.boot_log.clone());
         let journal = shims.map(|shims| shims.journal().clone());
-        let places = Places { ima, boot_log, journal };
+        let ended = self.ended();
+        let places = Places { ima, boot_log, journal, ended: ended.clone() };
         let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &lists)
             .map_err(NodeError::Collect)?;
         // Removed meanwhile, and so not to be missed.
@@ -300,9 +314,15 @@ impl Node {
         };
         secrets.retain(|(id, seq, _)| there(*seq) || brought(id, *seq));
         let kernel = evidence.anchors.iter().filter(|anchor| anchor.keeper == Keeper::Kernel);
+        let told = ended.and_then(|ended| ended::lists(&ended).ok()).unwrap_or_default();
+        let mut told: HashMap<u64, Secret> =
+            told.into_iter().map(|(seq, about)| (seq, about.secret)).collect();
         // A secret that is not there is one that the verifier says is missing; so is that of a
         // container that has come again since its list was read.
         let given = kernel.flat_map(|anchor| &anchor.containers).filter_map(|container| {
+            if let Some(secret) = told.remove(&container.seq) {
+                return Some((container.id.clone(), container.seq, secret));
+            }
             let secret = secret(&self.args.secrets.join(&container.id)).ok()?;
             let now = seq(&self.args.ima.join("containers").join(&container.id));
             (now == Some(container.seq)).then(|| (container.id.clone(), container.seq, secret))

@@ -63,12 +63,18 @@ pub struct Kept {
     left: Option<u64>,
 }
 
-fn path(folder: &Path, seq: u64, kind: &str) -> PathBuf {
+pub(super) fn path(folder: &Path, seq: u64, kind: &str) -> PathBuf {
     folder.join(format!("{seq}.{kind}"))
 }
 
-fn create(path: &Path) -> io::Result<File> {
+pub(super) fn create(path: &Path) -> io::Result<File> {
     File::options().append(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Says whose list it is, to who looks from now on.
+pub(super) fn tell(folder: &Path, seq: u64, about: &About) -> io::Result<()> {
+    create(&path(folder, seq, "part"))?.write_all(&serde_json::to_vec(about)?)?;
+    fs::rename(path(folder, seq, "part"), path(folder, seq, "json"))
 }
 
 impl Kept {
@@ -93,8 +99,7 @@ impl Kept {
         let mut kept = Self { recorded, list, events, left: Some(LIMIT) };
         kept.hand(event)?;
         // Last: what it tells of is there.
-        create(&path(folder, seq, "part"))?.write_all(&serde_json::to_vec(about)?)?;
-        fs::rename(path(folder, seq, "part"), path(folder, seq, "json"))?;
+        tell(folder, seq, about)?;
         Ok(kept)
     }
 

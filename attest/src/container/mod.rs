@@ -5,6 +5,8 @@
 mod aggregate;
 mod audit;
 #[cfg(feature = "kept")]
+pub mod ended;
+#[cfg(feature = "kept")]
 pub mod kept;
 mod key;
 mod record;

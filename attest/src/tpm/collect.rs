@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use lacre_types::Algorithm;
 
+use super::kernel::Kernel;
 use super::{AttestationKey, Journal, JournalError, Tpm, TpmError};
 use crate::Blob;
 use crate::container::Keeper;
@@ -26,6 +27,8 @@ pub struct Places {
     pub boot_log: PathBuf,
     /// The journal of the lists that shims keep.
     pub journal: Option<Journal>,
+    /// The folder of the kernel's lists that have ended ([`crate::container::ended`]).
+    pub ended: Option<PathBuf>,
 }
 
 impl Default for Places {
@@ -34,6 +37,7 @@ impl Default for Places {
             ima: "/sys/kernel/security/ima".into(),
             boot_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
             journal: None,
+            ended: None,
         }
     }
 }
@@ -99,8 +103,7 @@ pub fn collect(
     shim_containers: &[ShimContainer],
 ) -> Result<Evidence, CollectError> {
     let count = counted(&places.ima.join("runtime_measurements_count"));
-    let folder = places.ima.join("containers");
-    let living = living(&folder)?;
+    let kernel = Kernel::look(places.ima.join("containers"), places.ended.as_deref())?;
     let quote = tpm.quote(&challenge.nonce, &challenge.selection).map_err(CollectError::Tpm)?;
     let clock = crate::tpm2::Attest::parse(&quote.attest).map(|attest| attest.clock);
     let same_boot = |known: &&Known| clock.is_ok_and(|c| c.reset_count == known.reset_count);
@@ -109,7 +112,7 @@ pub fn collect(
     let first = known.map_or(0, |known| known.host);
     let host = list(&path, Algorithm::Sha1, first, count)?;
     let mut anchors = Vec::new();
-    anchors.extend(kernel(&folder, &living, known)?);
+    anchors.extend(kernel.map(|kernel| kernel.show(known)).transpose()?);
     if let Some(journal) = &places.journal {
         anchors.extend(shims(journal, known, shim_containers)?);
     }
@@ -141,7 +144,11 @@ fn boot_log(path: &Path) -> Result<Option<Blob>, CollectError> {
 }
 
 /// Reads a file that ends where it ends: securityfs tells no length.
-fn read(path: &Path, mut file: impl io::Read, most: u64) -> Result<Vec<u8>, CollectError> {
+pub(super) fn read(
+    path: &Path,
+    mut file: impl io::Read,
+    most: u64,
+) -> Result<Vec<u8>, CollectError> {
     let mut bytes = Vec::new();
     let read = file.by_ref().take(most + 1).read_to_end(&mut bytes);
     read.map_err(|source| CollectError::Read { path: path.to_owned(), source })?;
@@ -151,16 +158,16 @@ fn read(path: &Path, mut file: impl io::Read, most: u64) -> Result<Vec<u8>, Coll
     Ok(bytes)
 }
 
-fn open(path: &Path) -> Result<File, CollectError> {
+pub(super) fn open(path: &Path) -> Result<File, CollectError> {
     File::open(path).map_err(|source| CollectError::Read { path: path.to_owned(), source })
 }
 
-fn counted(path: &Path) -> Option<u64> {
+pub(super) fn counted(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// A binary list from that line on. One that is shorter is told as it is, whole.
-fn list(
+pub(super) fn list(
     path: &Path,
     digests: Algorithm,
     first: u64,
@@ -203,76 +210,6 @@ fn walk(data: &[u8], digests: Algorithm, most: u64) -> (u64, usize) {
     (lines, offset)
 }
 
-/// The containers that the kernel keeps lists of, and whose first line is anchored: all
-/// other lists are younger than the quote, or say nothing yet.
-fn living(folder: &Path) -> Result<Vec<(String, u64)>, CollectError> {
-    let io = |source| CollectError::Read { path: folder.to_owned(), source };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(io(error)),
-    };
-    let mut living = Vec::new();
-    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
-        let Ok(id) = entry.file_name().into_string() else { continue };
-        let lines = counted(&entry.path().join("runtime_measurements_count"));
-        if let (Some(seq), Some(1..)) = (seq(&entry.path()), lines) {
-            living.push((id, seq));
-        }
-    }
-    flush(&folder.join("aggregate"))?;
-    Ok(living)
-}
-
-/// Returns when all that was measured so far is extended and listed.
-fn flush(aggregate: &Path) -> Result<(), CollectError> {
-    let flushed = File::open(aggregate).and_then(|file| file.sync_all());
-    flushed.map_err(|source| CollectError::Read { path: aggregate.to_owned(), source })
-}
-
-/// The number of a container's creation, by the folder that the kernel has for it; `None`
-/// when there is none.
-#[must_use]
-pub fn seq(container: &Path) -> Option<u64> {
-    let info = fs::read_to_string(container.join("info")).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("seq ")?.parse().ok())
-}
-
-/// The kernel's lists of containers, where it keeps them (`kernel/INTERFACE.md`).
-fn kernel(
-    folder: &Path,
-    living: &[(String, u64)],
-    known: Option<&Known>,
-) -> Result<Option<AnchorPart>, CollectError> {
-    let path = folder.join("aggregate");
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(CollectError::Read { path, source }),
-    };
-    flush(&path)?;
-    let text = read(&path, &file, MAX_BYTES)?;
-    let (first, aggregate) = rest(text, known, Keeper::Kernel);
-    let mut containers = Vec::new();
-    for (id, was) in living {
-        let container = folder.join(id);
-        // Freed while we looked, and perhaps made anew.
-        let Some(seq) = seq(&container).filter(|seq| seq == was) else { continue };
-        let first = known_lines(known, id, seq);
-        let path = container.join("binary_runtime_measurements_sha256");
-        let count = counted(&container.join("runtime_measurements_count"));
-        match list(&path, Algorithm::Sha256, first, count) {
-            Ok(list) => {
-                let (id, image, left) = (id.clone(), None, false);
-                containers.push(ContainerPart { id, seq, image, left, list });
-            }
-            Err(CollectError::Read { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Some(AnchorPart { keeper: Keeper::Kernel, first, aggregate: aggregate.into(), containers }))
-}
-
 fn shims(
     journal: &Journal,
     known: Option<&Known>,
@@ -310,13 +247,13 @@ fn shims(
     Ok(Some(AnchorPart { keeper: Keeper::Shim, first, aggregate: aggregate.into(), containers }))
 }
 
-fn known_lines(known: Option<&Known>, id: &str, seq: u64) -> u64 {
+pub(super) fn known_lines(known: Option<&Known>, id: &str, seq: u64) -> u64 {
     let lines = known.and_then(|known| known.containers.get(&format!("{id}#{seq}")));
     lines.copied().unwrap_or(0)
 }
 
 /// What of an `aggregate` is not known.
-fn rest(text: Vec<u8>, known: Option<&Known>, keeper: Keeper) -> (u64, Vec<u8>) {
+pub(super) fn rest(text: Vec<u8>, known: Option<&Known>, keeper: Keeper) -> (u64, Vec<u8>) {
     let lines = known.and_then(|known| known.aggregates.get(&keeper)).copied().unwrap_or(0);
     let skip = usize::try_from(lines).unwrap_or(usize::MAX);
     let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');

@@ -10,12 +10,14 @@ mod collect;
 mod commands;
 mod error;
 mod journal;
+mod kernel;
 
 pub use anchor::{Anchor, Anchored, List, ListError, PcrOf};
-pub use collect::{CollectError, Places, ShimContainer, collect, seq};
+pub use collect::{CollectError, Places, ShimContainer, collect};
 pub use commands::{AttestationKey, Endorsement, KeyKind, Pcrs, Quote};
 pub use error::TpmError;
 pub use journal::{Extend, Journal, JournalError};
+pub use kernel::seq;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -163,7 +163,7 @@ pub(super) fn follow(programs: usize, beside: bool) -> Result<Following> {
         known: index,
     };
     let resident = resident()?;
-    let options = container_ima::Options::below(&state);
+    let options = container_ima::Options::below(&state, &state, "");
     let armed = container_ima::arm(&target, Arc::clone(&stamps) as _, &options)?;
     let list = options.folder.join(container_ima::list_id(&name)?);
     let bare = beside.then(|| std::thread::spawn(move || read_bare(&list, programs)));

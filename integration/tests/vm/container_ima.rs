@@ -46,7 +46,7 @@ fn listed(entry: &Entry<'_>) -> Listed {
     Listed { name, digest: entry.file_digest() }
 }
 
-fn folder(id: &str) -> String {
+pub(crate) fn folder(id: &str) -> String {
     format!("{IMA}/containers/lacre--{id}")
 }
 
@@ -240,64 +240,6 @@ mod patched {
         let records = guest.violation("let-go", "SOURCE_LOST")?;
         assert_eq!(records[0]["source"].as_str(), Some("container-ima"), "{records:?}");
         guest.run_with(AUDIT, &remove("let-go")).map(drop)
-    }
-
-    /// What is left of a shim that died is the secret: the container goes, and its list, and
-    /// the next one of that name has a new one.
-    #[test]
-    #[ignore = "make test-vm"]
-    fn a_shim_that_dies_leaves_no_list() -> Result<()> {
-        let mut guest = shared(Kernel::Patched)?;
-        let image = "lacre.test/busybox:1";
-        let inside = "exec sleep 1000";
-        let list = folder("orphan");
-        let script = format!(
-            "{}
-            kill -9 {}
-            while [ -e {list} ]; do usleep 20000; done
-            test -s /var/lib/lacre/secrets/lacre--orphan
-            until ctr containers rm orphan 2>/dev/null; do usleep 50000; done
-            {}",
-            run("orphan", "", image, inside, "/bin/busybox"),
-            shim("orphan"),
-            run("orphan", "", image, inside, "/bin/busybox"),
-        );
-        guest.run_with(AUDIT, &script)?;
-        guest.run_with(AUDIT, &remove("orphan")).map(drop)
-    }
-
-    /// containerd dies and comes back, in a guest of its own: the shim goes on where it was in
-    /// the list, what runs meanwhile included.
-    #[test]
-    #[ignore = "make test-vm"]
-    fn containerd_comes_back_and_each_line_was_judged_once() -> Result<()> {
-        let mut guest = Guest::boot(Kernel::Patched)?;
-        let inside = "for i in 1 2 3; do while ! [ -e /tmp/go$i ]; do usleep 20000; done; \
-                      cp /bin/busybox /tmp/ran$i; /tmp/ran$i true; done; exec sleep 1000";
-        let script = format!(
-            "{}
-            list={}/ascii_runtime_measurements
-            pid=$(ctr tasks ls | awk '$1 == \"back\" {{print $2}}')
-            go() {{ touch /proc/$pid/root/tmp/go$1; until grep -q /tmp/ran$1 $list; do usleep 20000; done; }}
-            go 1
-            for p in /proc/[0-9]*; do
-                [ \"$(readlink $p/exe)\" = /opt/1.6/containerd ] && daemon=${{p#/proc/}}
-            done
-            with=$(tr '\\0' ' ' </proc/$daemon/environ)
-            command=$(tr '\\0' ' ' </proc/$daemon/cmdline)
-            kill -9 $daemon
-            go 2
-            env -i $with $command </dev/null >/tmp/containerd.log 2>&1 &
-            until ctr tasks ls | grep -q '^back .*RUNNING'; do usleep 50000; done
-            go 3",
-            run("back", "", "lacre.test/busybox:1", inside, "/bin/busybox"),
-            folder("back"),
-        );
-        guest.run_with(AUDIT, &script)?;
-        let records = guest.violation("back", "/tmp/ran3")?;
-        let paths: Vec<_> = records.iter().filter_map(|record| record["path"].as_str()).collect();
-        assert_eq!(paths, ["/tmp/ran1", "/tmp/ran2", "/tmp/ran3"]);
-        Ok(())
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod attested;
 mod container_ima;
+mod ended;
 mod guest_faults;
 mod ima;
+mod restarts;
 mod served;
 mod source_ima;
 

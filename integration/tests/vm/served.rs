@@ -12,14 +12,14 @@ use super::becomes;
 use super::container_ima::run;
 use super::ima::IMA;
 
-const CONFIG: &str =
+pub(crate) const CONFIG: &str =
     "mode: enforce\nsources: [container-ima]\nserver: unix:///run/lacre/policyd.sock\n";
 const POLICY: &str =
     "Actions: {ENTRY_NOT_FOUND: {Default: SKIP}, LOG_TAMPERED: {Default: PAUSE}}\n";
 const LIST: &str = "/sys/kernel/security/ima/binary_runtime_measurements";
 const ATTEST: &str = "/root/attest.yaml";
 const RUNC: &str = "/opt/runc/runc";
-const BUSYBOX: &str = "lacre.test/busybox:1";
+pub(crate) const BUSYBOX: &str = "lacre.test/busybox:1";
 /// `TPM2_PCR_Extend` of PCR 12, by nobody's password, with one SHA-256 digest, which comes last
 /// (TPM 2.0 Library, part 3, 22.2).
 const EXTEND: [u8; 33] = [
@@ -29,11 +29,11 @@ const EXTEND: [u8; 33] = [
 const REPORTS: &str = "/var/lib/lacre/policyd/reports-000001.jsonl";
 
 /// A node that is attested by a server, and has containers.
-struct Served(Guest);
+pub(crate) struct Served(Guest);
 
 impl Served {
     /// A server that attests nobody yet, and two containers of one image that it knows.
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let mut served = Self(Guest::boot(Kernel::Patched)?);
         served.0.run(&format!("echo '{POLICY}' >/etc/lacre/policy.yaml"))?;
         served.policyd("")?;
@@ -43,9 +43,13 @@ impl Served {
         Ok(served)
     }
 
-    fn container(&mut self, id: &str) -> Result<()> {
+    pub(crate) fn container(&mut self, id: &str) -> Result<()> {
         let script = run(id, "", BUSYBOX, "exec tail -f /dev/null", "/bin/busybox");
         self.0.run_with(CONFIG, &script).map(drop)
+    }
+
+    pub(crate) fn guest(&mut self) -> &mut Guest {
+        &mut self.0
     }
 
     /// Ends the server, if there is one, and starts it.
@@ -67,7 +71,7 @@ impl Served {
 
     /// Has the server attest this node by its TPM, what the host may run, and what the image of
     /// `web` may run; and starts the node's agent. What the node then is.
-    fn attest(&mut self) -> Result<Value> {
+    pub(crate) fn attest(&mut self) -> Result<Value> {
         let programs = PROGRAMS.join(" ");
         let script = format!(
             "set -e
@@ -100,7 +104,7 @@ END
     }
 
     /// What the node is once it has shown itself, which that makes it do.
-    fn shown(&mut self, asking: &str) -> Result<Value> {
+    pub(crate) fn shown(&mut self, asking: &str) -> Result<Value> {
         let script = format!(
             "shown() {{ grep -c '\"attested\"' /tmp/attestd.log 2>/dev/null || true; }}
             before=$(shown)
@@ -118,12 +122,12 @@ END
         Ok(node.clone())
     }
 
-    fn again(&mut self) -> Result<Value> {
+    pub(crate) fn again(&mut self) -> Result<Value> {
         self.shown("/lacre/bin/lacre node attest guest")
     }
 
     /// A container runs a program that its image does not have.
-    fn drops(&mut self, id: &str, folder: &str) -> Result<()> {
+    pub(crate) fn drops(&mut self, id: &str, folder: &str) -> Result<()> {
         let inside = format!("mkdir {folder}; cp /bin/busybox {folder}/true; {folder}/true");
         let exec = format!("ctr tasks exec --exec-id e {id} sh -c '{inside}'");
         self.0.run_with(CONFIG, &exec)?;
@@ -170,7 +174,7 @@ fn printf(bytes: &[u8]) -> String {
 }
 
 /// The names of what was found, state first.
-fn names(node: &Value) -> Vec<&str> {
+pub(crate) fn names(node: &Value) -> Vec<&str> {
     let findings = node["findings"].as_array().into_iter().flatten();
     let named = findings.filter(|found| found["note"] == false);
     std::iter::once(&node["state"])

@@ -52,6 +52,38 @@ fn lines(guest: &mut Guest, name: &str) -> Result<usize> {
 mod stock_ima {
     use super::*;
 
+    /// As of a container's own list, as far as a line can be attributed.
+    #[test]
+    fn what_a_shim_that_dies_has_not_judged_is_judged_once() -> Result<()> {
+        let mut guest = shared(Kernel::StockIma)?;
+        let name = |number: u32| format!("/tmp/late{number}/sleep");
+        let inside = "for i in 1 2; do while ! [ -e /tmp/go$i ]; do usleep 20000; done; \
+                      mkdir /tmp/late$i; cp /bin/busybox /tmp/late$i/sleep; \
+                      echo $i >>/tmp/late$i/sleep; /tmp/late$i/sleep 0; done; exec sleep 1000";
+        run(&mut guest, AUDIT, BUSYBOX, "ima-late", inside)?;
+        let pid = "pid=$(ctr tasks ls | awk '$1 == \"ima-late\" {print $2}')";
+        guest.run_with(AUDIT, &format!("{pid}; touch /proc/$pid/root/tmp/go1"))?;
+        guest.violation("ima-late", &name(1))?;
+        let script = format!(
+            "{pid}; shim={}
+            kill -STOP $shim
+            touch /proc/$pid/root/tmp/go2
+            until grep -q {} {IMA}/ascii_runtime_measurements; do usleep 20000; done
+            kill -9 $shim
+            while [ -e /node/1.6/state/io.containerd.runtime.v2.task/lacre/ima-late ]; do
+                usleep 20000
+            done
+            ctr containers rm ima-late",
+            shim("ima-late"),
+            name(2)
+        );
+        guest.run_with(AUDIT, &script)?;
+        let found = records(&mut guest, "ima-late")?;
+        let paths: Vec<_> = found.iter().filter_map(|record| record["path"].as_str()).collect();
+        assert_eq!(paths, [name(1), name(2)]);
+        Ok(())
+    }
+
     #[test]
     fn a_clean_container_is_left_alone() -> Result<()> {
         let mut guest = shared(Kernel::StockIma)?;

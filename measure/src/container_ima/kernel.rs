@@ -101,10 +101,21 @@ impl Containers {
         line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
         self.create_after_predecessor(id, &line, earlier)
             .map_err(|why| failed(format!("making the list of {id}"), why))?;
-        List::open(&self.folder.join(id)).map_err(|why| {
+        self.list(id).map_err(|why| {
             self.release(id);
             failed(format!("opening the list of {id}"), why)
         })
+    }
+
+    pub(super) fn list(&self, id: &str) -> io::Result<List> {
+        List::open(&self.folder.join(id))
+    }
+
+    /// A container's list as it is anchored, by its SHA-256 digests.
+    pub(super) fn anchored(&self, id: &str) -> io::Result<(List, Info)> {
+        let list = List::of(&self.folder.join(id), "binary_runtime_measurements_sha256")?;
+        let info = list.info()?;
+        Ok((list, info))
     }
 
     /// A container of that name may have ended a moment ago, or have been left by a shim
@@ -193,10 +204,11 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        Ok(Self {
-            file: File::open(folder.join("binary_runtime_measurements"))?,
-            info: File::open(folder.join("info"))?,
-        })
+        Self::of(folder, "binary_runtime_measurements")
+    }
+
+    fn of(folder: &Path, name: &str) -> io::Result<Self> {
+        Ok(Self { file: File::open(folder.join(name))?, info: File::open(folder.join("info"))? })
     }
 
     pub(super) fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
@@ -212,14 +224,21 @@ impl List {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "info is not as expected"))
     }
 
-    /// Waits until it is final, no longer than so.
-    fn wait_for_end(&self, limit: Duration) -> io::Result<()> {
+    /// Waits until it is final, no longer than so. Whether it is.
+    pub(super) fn wait_for_end(&self, limit: Duration) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.file, PollFlags::empty())];
         let limit = Timespec::try_from(limit).unwrap_or_default();
         match poll(&mut fds, Some(&limit)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) => Ok(fds[0].revents().contains(PollFlags::HUP)),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(why) => Err(why.into()),
         }
+    }
+}
+
+impl From<List> for File {
+    fn from(list: List) -> Self {
+        list.file
     }
 }
 

@@ -11,18 +11,20 @@
 
 mod follow;
 mod kernel;
+mod parting;
 mod secret;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacre_types::Source;
 
 use crate::reader::{GRACE, Reader};
-use crate::{Armed, Judge, SourceError, Target, ima};
+use crate::{Armed, Judge, Known, Rest, SourceError, Target, ima};
 use follow::Watch;
-use kernel::Containers;
+use kernel::{Containers, List};
+use parting::Parting;
 use secret::SecretFile;
 
 pub use kernel::list_id;
@@ -37,14 +39,29 @@ pub struct Options {
     pub folder: PathBuf,
     /// Where the containers' secrets are kept, for whoever verifies them: root's alone.
     pub secrets: PathBuf,
+    /// Where a list is written down when its container ends, if the node's agent has made
+    /// that folder ([`lacre_attest::container::ended`]).
+    pub ended: PathBuf,
+    /// The container's image, which is told with its list. Empty: none is known.
+    pub image: String,
 }
 
 impl Options {
-    /// As the kernel has it, with the secrets below `state`.
+    /// As the kernel has it, with the secrets below `state`, and what the agent reads below
+    /// `run`.
     #[must_use]
-    pub fn below(state: &std::path::Path) -> Self {
-        Self { folder: FOLDER.into(), secrets: state.join("secrets") }
+    pub fn below(state: &Path, run: &Path, image: &str) -> Self {
+        Self {
+            folder: FOLDER.into(),
+            secrets: state.join("secrets"),
+            ended: ended(run),
+            image: image.to_owned(),
+        }
     }
+}
+
+fn ended(run: &Path) -> PathBuf {
+    run.join("evidence").join(lacre_attest::container::ended::FOLDER)
 }
 
 /// `container-ima` at work on one container.
@@ -55,6 +72,8 @@ pub struct ContainerImaArmed {
     containers: Containers,
     id: String,
     _secret: SecretFile,
+    parting: Option<Parting>,
+    remark: Option<String>,
 }
 
 fn failed(doing: String, source: io::Error) -> SourceError {
@@ -90,22 +109,73 @@ pub fn arm(
         Reader::start("container-ima", move |woken| watch.run(&woken))
             .map_err(|why| failed("starting the reader of the list".to_owned(), why))
     });
-    match reader {
-        Ok(reader) => {
-            Ok(ContainerImaArmed { reader: Some(reader), containers, id, _secret: secret })
-        }
+    let reader = match reader {
+        Ok(reader) => Some(reader),
         Err(error) => {
             containers.release(&id);
-            Err(error)
+            return Err(error);
         }
-    }
+    };
+    let Options { ended, image, .. } = options;
+    let (parting, remark) = match Parting::begin(&containers, &id, ended, image, secret.secret()) {
+        Ok(parting) => (parting, None),
+        Err(why) => {
+            let folder = ended.display();
+            (
+                None,
+                Some(format!(
+                    "the list can't be shown once the container has ended: {folder}: {why}"
+                )),
+            )
+        }
+    };
+    Ok(ContainerImaArmed { reader, containers, id, _secret: secret, parting, remark })
 }
 
-/// Lets go of a container's list that a shim which died has left: the kernel frees it with
-/// the container's last task. Its secret stays until a container of that name comes again.
-pub fn forget(container: &str) {
-    if let (Ok(containers), Ok(id)) = (Containers::at(FOLDER.as_ref()), list_id(container)) {
-        containers.release(&id);
+/// A container's list that a shim which died has left.
+#[derive(Debug)]
+pub struct Left {
+    containers: Containers,
+    id: String,
+    list: List,
+    parting: Option<Parting>,
+}
+
+impl Left {
+    /// The list of that container, with what the agent reads below `run`. `None`: there is
+    /// none.
+    #[must_use]
+    pub fn of(container: &str, run: &Path) -> Option<Self> {
+        let containers = Containers::at(FOLDER.as_ref()).ok()?;
+        let id = list_id(container).ok()?;
+        let list = containers.list(&id).ok()?;
+        let parting = Parting::left(&containers, &id, &ended(run));
+        Some(Self { containers, id, list, parting })
+    }
+
+    /// Lets go of it, and has it written down: the kernel frees it with the container's last
+    /// task. Its secret stays until a container of that name comes again.
+    pub fn release(self) {
+        self.let_go();
+    }
+
+    /// The same; then tells of each line, from the first.
+    pub fn settle(self, known: Arc<dyn Known>, judge: Arc<dyn Judge>) -> io::Result<()> {
+        let list = self.let_go();
+        list.wait_for_end(GRACE)?;
+        let watch = Watch { judge, known, list, grace: GRACE, told: false };
+        // Nobody waits for more: it reads to the end.
+        let (woken, _) = io::pipe()?;
+        watch.run(&woken);
+        Ok(())
+    }
+
+    fn let_go(self) -> List {
+        self.containers.release(&self.id);
+        if let Some(parting) = self.parting {
+            parting.end();
+        }
+        self.list
     }
 }
 
@@ -113,12 +183,25 @@ impl Armed for ContainerImaArmed {
     fn source(&self) -> Source {
         Source::ContainerIma
     }
+
+    fn disarm(mut self: Box<Self>) -> Option<Rest> {
+        let parting = self.parting.take();
+        drop(self);
+        parting.map(|parting| Box::new(|| parting.end()) as Rest)
+    }
+
+    fn remark(&self) -> Option<String> {
+        self.remark.clone()
+    }
 }
 
 impl Drop for ContainerImaArmed {
     fn drop(&mut self) {
         self.reader = None;
         self.containers.release(&self.id);
+        if let Some(parting) = self.parting.take() {
+            parting.end();
+        }
     }
 }
 

@@ -149,40 +149,79 @@ pub fn arm(
     options: &Options,
 ) -> Result<ImaArmed, SourceError> {
     probe(options)?;
-    let init = target.init_pid;
-    let owner = Owner::of(init)
-        .map_err(|why| failed(format!("reading the cgroups of process {init}"), why))?;
-    arm_for(owner, target, judge, options)
+    follow(Left::of(target.init_pid, options)?, target, judge)
 }
 
-fn arm_for(
-    owner: Owner,
-    target: &Target,
-    judge: Arc<dyn Judge>,
-    options: &Options,
-) -> Result<ImaArmed, SourceError> {
-    let list = List::open(&options.folder)?;
-    let doing = |doing: String| move |why| failed(doing, why);
-    let init = target.init_pid;
-    let held = Held::open(init).map_err(doing(format!("opening process {init}")))?;
-    let before = list.count().map_err(doing("reading how long the list is".to_owned()))?;
-    let tally = Arc::new(Tally::default());
-    let watch = Watch {
-        judge,
-        known: Arc::clone(&target.known),
-        inside: Inside::of(target, held),
-        owner,
-        list,
-        before,
-        every: options.every,
-        tally: Arc::clone(&tally),
-        unfit: false,
-        grace: GRACE,
-        unread: 0,
-    };
+fn follow(left: Left, target: &Target, judge: Arc<dyn Judge>) -> Result<ImaArmed, SourceError> {
+    let watch = left.watch(target, judge);
+    let tally = Arc::clone(&watch.tally);
     let reader = Reader::start("ima", move |woken| watch.run(&woken))
-        .map_err(doing("starting the reader of the list".to_owned()))?;
+        .map_err(|why| failed("starting the reader of the list".to_owned(), why))?;
     Ok(ImaArmed { reader: Some(reader), tally })
+}
+
+/// The host's list, and what tells a container's lines in it from others, also once the
+/// container has ended: for who follows it, or settles what a shim that died has left.
+pub struct Left {
+    owner: Owner,
+    init: Held,
+    list: List,
+    before: u64,
+    every: Duration,
+}
+
+impl std::fmt::Debug for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Left").field("before", &self.before).finish_non_exhaustive()
+    }
+}
+
+impl Left {
+    /// Of the container with that first process, which must be there.
+    ///
+    /// # Errors
+    /// As [`arm`].
+    pub fn of(init: u32, options: &Options) -> Result<Self, SourceError> {
+        let owner = Owner::of(init)
+            .map_err(|why| failed(format!("reading the cgroups of process {init}"), why))?;
+        Self::with(owner, init, options)
+    }
+
+    fn with(owner: Owner, init: u32, options: &Options) -> Result<Self, SourceError> {
+        let list = List::open(&options.folder)?;
+        let doing = |doing: String| move |why| failed(doing, why);
+        let held = Held::open(init).map_err(doing(format!("opening process {init}")))?;
+        let before = list.count().map_err(doing("reading how long the list is".to_owned()))?;
+        Ok(Self { owner, init: held, list, before, every: options.every })
+    }
+
+    /// Tells of each line that is the container's, from the list's first.
+    ///
+    /// # Errors
+    /// When the system has no pipe.
+    pub fn settle(self, target: &Target, judge: Arc<dyn Judge>) -> io::Result<()> {
+        // Nobody waits for more: it reads to the end.
+        let (woken, _) = io::pipe()?;
+        self.watch(target, judge).run(&woken);
+        Ok(())
+    }
+
+    fn watch(self, target: &Target, judge: Arc<dyn Judge>) -> Watch {
+        let Self { owner, init, list, before, every } = self;
+        Watch {
+            judge,
+            known: Arc::clone(&target.known),
+            inside: Inside::of(target, init),
+            owner,
+            list,
+            before,
+            every,
+            tally: Arc::default(),
+            unfit: false,
+            grace: GRACE,
+            unread: 0,
+        }
+    }
 }
 
 impl Armed for ImaArmed {

@@ -178,7 +178,9 @@ fn a_template_that_names_the_container_needs_no_file() {
     node.line_of("/lacre/web", OLD, "old");
     let owner = Owner::in_cgroup("/lacre/web");
     let told = Arc::clone(&node.told) as _;
-    let armed = arm_for(owner, &node.target(), told, &node.options()).unwrap();
+    let target = node.target();
+    let left = Left::with(owner, target.init_pid, &node.options()).unwrap();
+    let armed = follow(left, &target, told).unwrap();
     node.line_of("/lacre/web", "/gone/since", "x");
     node.line_of("/lacre/web/deeper", "/gone/deeper", "x");
     node.line_of("/lacre/other", NEW, "new");

@@ -1,15 +1,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lacre_measure::{container_ima, exec_trace};
 use lacre_report::{Address, Connector, Origin, Reporter, StartError, TlsFiles};
 use lacre_types::chain;
 use slog::{Logger, info, warn};
 
 use super::lacre::{Lacre, Shared};
 use super::policies::Switchboard;
+use super::respond;
 use super::{Exempt, Guard, NoGuard};
-use super::{respond, sources};
 use crate::config::{Config, Server};
 use crate::events::Events;
 use crate::task::Inner;
@@ -55,7 +54,7 @@ pub async fn compose(context: Context) -> Result<Arc<dyn Guard>, GuardError> {
         info!(context.log, "forwarding without a guard"; "because" => exempt.because().to_owned());
         return Ok(Arc::new(NoGuard::new(exempt)));
     }
-    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let node = node();
     let switchboard = Arc::new(Switchboard::new(context.log.clone()));
     let reporter = Reporter::start(reports(&context.config, &node)?, switchboard.clone())?;
     let reporter = Arc::new(reporter);
@@ -83,7 +82,12 @@ fn tell_of_helpers(context: &Context, node: &str, reporter: &Reporter) {
     }
 }
 
-fn reports(config: &Config, node: &str) -> Result<lacre_report::Config, GuardError> {
+/// The node's name.
+pub(super) fn node() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+pub(super) fn reports(config: &Config, node: &str) -> Result<lacre_report::Config, GuardError> {
     let mut reports = lacre_report::Config::new(node, &config.state);
     reports.records = Some(config.records.clone());
     reports.server = config.server.as_ref().map(|server| connector(server, config)).transpose()?;
@@ -102,13 +106,4 @@ fn connector(server: &Server, config: &Config) -> Result<Connector, GuardError> 
         ca: tls.ca.clone(),
     });
     Connector::new(address, tls).map_err(|error| GuardError::Server(Box::new(error)))
-}
-
-/// What a guard that died has left in the kernel for a container that is gone. Pinned
-/// programs go on watching until then.
-pub fn forget(namespace: &str, container: &str) {
-    let name = sources::name(namespace, container);
-    // Not there, or no BPF here at all: nothing to take out.
-    let _ = exec_trace::remove_container(&exec_trace::Options::default().folder, &name);
-    container_ima::forget(&name);
 }

@@ -7,12 +7,12 @@ use lacre_analyzer::Verdict;
 use lacre_baseline::{NoProgress, Options, open_or_build};
 use lacre_executor::{Backoff, Executor, Helper, Manager, Settings};
 use lacre_measure::{Armed, Block, Known, Outcome, Rest, SourceError, Target};
-use lacre_policy::{Effective, Policy};
+use lacre_policy::Effective;
 use lacre_types::{
     Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
     ViolationKind, chain,
 };
-use slog::{Logger, error, warn};
+use slog::{Logger, warn};
 
 use super::identity::{RootFs, Who};
 use super::judge::{Judge, Rules};
@@ -182,7 +182,7 @@ async fn watch(
             if !sources::kernel_keeps_list(&config) {
                 judge.keep_list(&config.run, &target.container, &image_name, &log);
             }
-            sources::arm(&config, prepared, &target, &judge, &log)
+            sources::arm(&config, prepared, &target, &image_name, &judge, &log)
         }
     });
     match armed.await {
@@ -252,23 +252,17 @@ impl Shared {
                 );
             }
         }
-        let policy = match policy {
-            Some(policy) => policy,
-            None => {
-                let read = policies::from_file(&config.policy, config.mode, &self.context.log);
-                // Nothing but the strictest policy can stand in for one that can't be read.
-                let policy = read.unwrap_or_else(|error| {
-                    error!(self.context.log, "the built-in policy holds"; "error" => chain(&error));
-                    Policy::default_for(config.mode)
-                });
-                Arc::new(who.effective(&policy))
-            }
-        };
+        let file = || Arc::new(policies::of_file(config, &who, &self.context.log));
+        let policy = policy.unwrap_or_else(file);
         Asked { who, policy, words }
     }
 }
 
-fn load(lower: Option<Vec<PathBuf>>, state: &std::path::Path, log: &Logger) -> Option<ImageFiles> {
+pub(super) fn load(
+    lower: Option<Vec<PathBuf>>,
+    state: &std::path::Path,
+    log: &Logger,
+) -> Option<ImageFiles> {
     let lower = lower?;
     match open_or_build(&lower, state, &Options::default(), &NoProgress) {
         Ok((baseline, index)) => Some(ImageFiles { baseline, index }),

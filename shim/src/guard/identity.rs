@@ -45,6 +45,11 @@ impl Who {
         Ok(Self::of(namespace, client.identity(id).await?, id))
     }
 
+    /// One of which nothing but the name is known.
+    pub(super) fn unknown(namespace: &str, id: &str) -> Self {
+        Self::of(namespace, Identity::default(), id)
+    }
+
     fn of(namespace: &str, identity: Identity, id: &str) -> Self {
         let Identity { image_name, image_digest, labels, annotations, sandbox, .. } = identity;
         let image_name =
@@ -131,6 +136,11 @@ impl RootFs {
                 .flatten();
             return Self { path: bundle.join("rootfs"), layers };
         }
+        Self::mounted(bundle)
+    }
+
+    /// From the mount that is there.
+    pub(super) fn mounted(bundle: &Path) -> Self {
         let path = root_path(bundle);
         let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
         let layers = Layers::from_mountinfo(&mountinfo, &path);

@@ -159,12 +159,7 @@ impl lacre_measure::Judge for Judge {
 
     fn lost(&self, source: Source, loss: Loss) {
         self.evidence.lost();
-        let reason = match loss {
-            Loss::Overflow(Some(count)) => format!("{count} events were lost"),
-            Loss::Overflow(None) => "events were lost".to_owned(),
-            Loss::Ended(why) => why,
-        };
-        self.tell(source_lost(source, reason, SystemTime::now()), Outcome::Ran);
+        self.tell(source_lost(source, loss.to_string(), SystemTime::now()), Outcome::Ran);
     }
 }
 

@@ -12,6 +12,7 @@ mod identity;
 mod judge;
 mod lacre;
 mod layers;
+mod left;
 mod none;
 mod permit;
 mod policies;
@@ -26,7 +27,8 @@ use tokio::sync::oneshot;
 use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
 use crate::ttrpc::{self, Code};
 
-pub use compose::{Context, GuardError, compose, forget};
+pub use compose::{Context, GuardError, compose};
+pub(crate) use left::{Left, forget};
 pub use none::NoGuard;
 pub use permit::{Exempt, Permit};
 

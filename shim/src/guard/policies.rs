@@ -10,8 +10,11 @@ use std::time::Duration;
 use lacre_policy::{Effective, Errors, Policy};
 use lacre_report::{Answer, Note, StoredPolicy};
 use lacre_types::{Mode, chain};
-use slog::{Logger, info, warn};
+use slog::{Logger, error, info, warn};
 use tokio::sync::{mpsc, watch};
+
+use super::identity::Who;
+use crate::config::Config;
 
 /// How long a container's Create waits for the server's first word on it. The server
 /// answers in a millisecond or so where it can be reached; where not, the file holds.
@@ -31,7 +34,7 @@ pub(super) enum PolicyError {
 }
 
 /// The policy file as it is now; the built-in policy where there is no file.
-pub(super) fn from_file(path: &Path, mode: Mode, log: &Logger) -> Result<Policy, PolicyError> {
+fn from_file(path: &Path, mode: Mode, log: &Logger) -> Result<Policy, PolicyError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -45,6 +48,16 @@ pub(super) fn from_file(path: &Path, mode: Mode, log: &Logger) -> Result<Policy,
         warn!(log, "policy"; "warning" => warning.to_string());
     }
     Ok(policy)
+}
+
+/// The part of the file's policy that is about this container. Nothing but the strictest
+/// policy can stand in for one that can't be read.
+pub(super) fn of_file(config: &Config, who: &Who, log: &Logger) -> Effective {
+    let read = from_file(&config.policy, config.mode, log);
+    who.effective(&read.unwrap_or_else(|error| {
+        error!(log, "the built-in policy holds"; "error" => chain(&error));
+        Policy::default_for(config.mode)
+    }))
 }
 
 /// What the server says about one container.

@@ -69,12 +69,7 @@ impl Responder {
         // The action goes first: it stops what runs. The record tells of both.
         let acting = act_of(resolved.action).map(|action| self.start(action, &violation));
         let mut verdict = verdict(&decision, resolved.because, self.rules.mode(), outcome);
-        if let (Some(baseline), Some(path)) = (&self.baseline, &violation.measurement.path)
-            && let Lookup::Found(entry) = baseline.entry(path)
-        {
-            verdict.file_kind = Some(entry.kind);
-            verdict.layer = baseline.layer_of(path).map(|layer| layer.to_string());
-        }
+        place(&mut verdict, self.baseline.as_deref(), &violation);
         let record = Record::new(&self.origin, &violation, &verdict);
         stream::publish(&self.events, &record);
         let number = self.reporter.report(record);
@@ -149,6 +144,30 @@ const fn act_of(action: Action) -> Option<Action> {
         Action::Skip | Action::Deny => None,
         other => Some(other),
     }
+}
+
+/// What the baseline knows of the file.
+fn place(verdict: &mut Verdict, baseline: Option<&Baseline>, violation: &Violation) {
+    if let (Some(baseline), Some(path)) = (baseline, &violation.measurement.path)
+        && let Lookup::Found(entry) = baseline.entry(path)
+    {
+        verdict.file_kind = Some(entry.kind);
+        verdict.layer = baseline.layer_of(path).map(|layer| layer.to_string());
+    }
+}
+
+/// The record of a violation of a container that is gone: nothing is left to be done.
+pub(super) fn record_of_gone(
+    origin: &Origin,
+    rules: &Rules,
+    baseline: Option<&Baseline>,
+    violation: &Violation,
+) -> Record {
+    let decision = rules.decide(violation);
+    let resolved = resolve(&decision, false, rules.mode());
+    let mut verdict = verdict(&decision, resolved.because, rules.mode(), Outcome::Ran);
+    place(&mut verdict, baseline, violation);
+    Record::new(origin, violation, &verdict)
 }
 
 fn verdict(decision: &Decision, because: Because, mode: Mode, outcome: Outcome) -> Verdict {

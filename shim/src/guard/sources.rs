@@ -33,6 +33,11 @@ pub(super) enum LadderError {
     None,
 }
 
+/// The sources that the configuration names, or those that `auto` tries.
+pub(super) fn named(config: &Config) -> &[Source] {
+    wanted(config).0
+}
+
 /// The sources to try, and whether all of them must be had.
 fn wanted(config: &Config) -> (&[Source], bool) {
     match &config.sources {
@@ -43,7 +48,7 @@ fn wanted(config: &Config) -> (&[Source], bool) {
 
 /// Whether the kernel keeps a container's list, so that the shim needs not.
 pub(super) fn kernel_keeps_list(config: &Config) -> bool {
-    wanted(config).0.contains(&Source::ContainerIma)
+    named(config).contains(&Source::ContainerIma)
 }
 
 /// What of the sources needs no process of the container.
@@ -71,13 +76,14 @@ pub(super) fn arm(
     config: &Config,
     mut prepared: Prepared,
     target: &Target,
+    image: &str,
     judge: &Arc<Judge>,
     log: &Logger,
 ) -> Result<Vec<Box<dyn Armed>>, LadderError> {
     let (list, all) = wanted(config);
     let mut armed = Vec::with_capacity(list.len());
     for source in list {
-        match one(*source, config, &mut prepared, target, judge) {
+        match one(*source, config, &mut prepared, target, image, judge) {
             Ok(source) => armed.push(source),
             Err(error) if all => return Err(LadderError::Named(*source, error)),
             Err(error) => {
@@ -108,6 +114,7 @@ fn one(
     config: &Config,
     prepared: &mut Prepared,
     target: &Target,
+    image: &str,
     judge: &Arc<Judge>,
 ) -> Result<Box<dyn Armed>, SourceError> {
     let asked: Arc<dyn lacre_measure::Judge> = Arc::clone(judge) as _;
@@ -125,7 +132,7 @@ fn one(
             Ok(Box::new(exec_map::arm(target, asked, &exec_map::Options::default())?))
         }
         Source::ContainerIma => {
-            let options = container_ima::Options::below(&config.state);
+            let options = container_ima::Options::below(&config.state, &config.run, image);
             Ok(Box::new(container_ima::arm(target, asked, &options)?))
         }
         Source::Ima => Ok(Box::new(ima::arm(target, asked, &ima::Options::default())?)),
@@ -141,7 +148,7 @@ fn unavailable(source_name: Source, needs: &str) -> Result<Box<dyn Armed>, Sourc
 }
 
 /// What this node knows of an image's files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ImageFiles {
     pub(super) baseline: Arc<Baseline>,
     pub(super) index: Arc<NodeIndex>,
