@@ -115,7 +115,7 @@ in_root systemctl -q enable lacre-test.service
 # === what docs/kernel.md says under Install ===
 
 cp "$deb" "$root/tmp/"
-in_root sh -c 'dpkg -i /tmp/linux-image-*.deb' | sed 's/^/# /' >&2
+in_root sh -c 'dpkg -i /tmp/linux-image-*.deb' 2>&1 | sed 's/^/# /' >&2
 sed -i 's/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX="ima_container=on ima_template=ima-ng ima_hash=sha256"/' \
     "$root/etc/default/grub"
 in_root update-grub 2>&1 | sed 's/^/# /' >&2
@@ -132,7 +132,7 @@ ok() {
 }
 # What there is of the release outside dpkg's own records.
 left() {
-    find "$root/boot" "$root/etc" "$root/usr" "$root/var/lib/initramfs-tools" -name "*$release*"
+    find "$root"/{boot,etc,usr,var} -path "$root/var/lib/dpkg" -prune -o -name "*$release*" -print
     grep -lF "$release" "$root/boot/grub/grub.cfg" || true
 }
 gone() {
