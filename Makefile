@@ -9,11 +9,11 @@ release := $(target)/release
 debug := $(target)/debug
 programs := containerd-shim-lacre-v1 lacre lacre-attestd lacre-policyd
 
-.PHONY: help setup build release demo test test-vm test-kernel fuzz check bench attacks \
-	kernel kernel-deb install uninstall clean
+.PHONY: help setup build release demo test test-vm test-kernel test-kernel-deb fuzz \
+	check bench attacks kernel kernel-deb install uninstall clean
 
 help: ## list the entry points
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what the build and the tests need (apt), and unpack the test daemons
 	@integration/setup.sh
@@ -54,11 +54,14 @@ attacks: build ## run the attack suite, and write docs/attacks.md
 kernel: ## build the guest kernel with container-IMA (FLAVOUR=base, debug, bpf or uml)
 	@kernel/build.sh $(or $(FLAVOUR),base) image
 
-kernel-deb: ## the same as packages (FLAVOUR=debian: for a real machine; takes hours)
+kernel-deb: ## the same as packages (FLAVOUR=debian: for a real machine; LSMOD=FILE, or takes hours)
 	@kernel/build.sh $(or $(FLAVOUR),base) deb
 
 test-kernel: ## build it, boot it under QEMU with a TPM, and run its self-test
 	@kernel/test.sh $(or $(FLAVOUR),base)
+
+test-kernel-deb: ## install the package in a Debian, boot that, test it, purge it (as root)
+	@kernel/deb/test.sh
 
 install: release ## install the programs, and examples of their files
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/lacre

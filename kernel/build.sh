@@ -10,6 +10,9 @@
 #   uml     config/uml.config: user-mode Linux, with what debug has
 #   debian  Debian's own configuration and CONFIG_IMA_CONTAINER: for a real machine (hours)
 #
+# LSMOD=FILE, for debian only: no modules but those that FILE names, as lsmod prints them
+# (the kernel's own make localmodconfig).
+#
 # The source comes through apt, from the machine's own sources. Everything is kept in the
 # cache, $LACRE_CACHE or .cache at the root of the repository, under kernel/: what is built
 # under the hash of source version, configuration and patches. A build that was interrupted
@@ -35,6 +38,13 @@ fragments() {
     esac
 }
 
+# Names only: how large a module is and who uses it changes from one lsmod to the next.
+modules() {
+    awk '/^[ \t]*(#|$)/ || $1 == "Module" { next }
+        $1 !~ /^[A-Za-z0-9_-]+$/ { exit 1 }
+        { gsub(/-/, "_", $1); print $1 }' "$LSMOD" | sort -u
+}
+
 patches() { sed "s|^|$here/patches/|" "$here/patches/series"; }
 
 if [ "$what" = path ]; then
@@ -46,8 +56,15 @@ else
 fi
 read -ra fragments < <(fragments)
 mapfile -t patches < <(patches)
-hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${patches[@]}"; } |
-    sha256sum | cut -c1-16)
+modules=
+if [ -n "${LSMOD:-}" ]; then
+    [ "$flavour" = debian ] || die "LSMOD is for FLAVOUR=debian; $flavour has no modules"
+    [ -f "$LSMOD" ] || die "LSMOD: no such file: $LSMOD"
+    modules=$(modules) || die "LSMOD: not what lsmod prints: $LSMOD"
+    [ -n "$modules" ] || die "LSMOD: names no module: $LSMOD"
+fi
+hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${patches[@]}"
+    [ -z "$modules" ] || echo "$modules"; } | sha256sum | cut -c1-16)
 result=$cache/$hash
 
 arch=x86_64 image=bzImage built=arch/x86/boot/bzImage
@@ -107,6 +124,12 @@ if [ "$flavour" = debian ]; then
     xzcat "/usr/src/linux-config-$series/config.amd64_none_amd64.xz" >"$out/.config"
     settings >>"$out/.config"
     build olddefconfig
+    if [ -n "$modules" ]; then
+        # Not the file itself: Kconfig runs one that is executable.
+        echo "$modules" >"$out/lsmod"
+        build LSMOD="$out/lsmod" localmodconfig
+        build olddefconfig
+    fi
 else
     settings >"$out/fragments"
     KCONFIG_ALLCONFIG=$out/fragments build allnoconfig

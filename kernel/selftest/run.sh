@@ -20,9 +20,9 @@ lines=${2-100000} rounds=${3-20}
 test=${TEST:-whole} layer=${LAYER:-overlay} container=${CONTAINER:-on}
 
 work=$(mktemp -d)
-tpm=
+. "$here/tpm.sh"
 cleanup() {
-    [ -z "$tpm" ] || kill -KILL "$tpm" 2>/dev/null || true
+    tpm_end
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -55,18 +55,12 @@ qemu() {
     [ -n "${ICOUNT:-}" ] || arguments+=" tsc=unstable"
     truncate -s 512M "$work/disk"
     mkfs.ext4 -q -F -I 256 "$work/disk"
-    mkdir "$work/tpm"
-    swtpm socket --tpm2 --tpmstate "dir=$work/tpm" --flags startup-clear \
-        --ctrl "type=unixio,path=$work/tpm.sock" &
-    tpm=$!
-    disown
-    for _ in $(seq 100); do [ -S "$work/tpm.sock" ] && break; sleep 0.05; done
+    tpm_start
     # Not pc: what its ACPI has the kernel interpret takes KASAN half a minute a device.
     machine=(qemu-system-x86_64 -machine q35 -accel tcg -cpu "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"
         -smp "${SMP:-1}" -m 1536 -nodefaults -no-reboot -nographic -serial stdio
         -kernel "$kernel" -initrd "$work/initrd.gz" -append "console=ttyS0 $arguments"
-        -chardev "socket,id=tpm,path=$work/tpm.sock" -tpmdev emulator,id=tpm0,chardev=tpm
-        -device tpm-crb,tpmdev=tpm0
+        "${tpm_device[@]}"
         -drive "file=$work/disk,format=raw,if=none,id=d" -device virtio-blk-pci,drive=d
         ${ICOUNT:+-icount shift=0}
         -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng)
@@ -78,26 +72,9 @@ user_mode() {
         con=null con0=null,fd:1 ssl=null $arguments)
 }
 
-# The guest asks for what befalls its TPM. A driver that has waited for long cancels, and QEMU
-# waits for a TPM that is to cancel with all of its processors: so the stop has an end.
-obey() {
-    local line
-    while IFS= read -r line; do
-        printf '%s\n' "$line"
-        case $line in
-        '# host, stop the TPM'*)
-            kill -STOP "$tpm"
-            { sleep 10 && kill -CONT "$tpm"; } >/dev/null 2>&1 &
-            ;;
-        '# host, wake the TPM'*) kill -CONT "$tpm" ;;
-        '# host, kill the TPM'*) kill -KILL "$tpm" ;;
-        esac
-    done
-}
-
 if [ "$(basename "$kernel")" = linux ]; then user_mode; else qemu; fi
 status=0
-timeout "${TIMEOUT:-900}" "${machine[@]}" </dev/null | tee "$work/console" | obey || status=$?
+timeout "${TIMEOUT:-900}" "${machine[@]}" </dev/null | tee "$work/console" | tpm_obey || status=$?
 
 [ $status = 0 ] || { echo "selftest: the guest did not end by itself ($status)" >&2; exit 1; }
 grep -q '^selftest done' "$work/console" || { echo "selftest: the guest died" >&2; exit 1; }
