@@ -1,7 +1,7 @@
 //! The policy server: one policy for a fleet, one log that loses nothing.
 //!
 //! A connection is a [`session`]; what it reports goes through the [`ledger`], whose
-//! files are the only truth about what has arrived; the policy is [`policy::Current`],
+//! files are the only truth about what has arrived; the policy is [`policy::PolicyFile`],
 //! read again whenever its file changes.
 
 pub mod args;
