@@ -170,8 +170,8 @@ fn orphaned(
     // Without the lock, another of us has done the rest.
     let containers = lock.as_ref().map_or(&[][..], |_| &state.containers);
     let config = config();
-    let left: Vec<_> =
-        containers.iter().map(|each| guard::Left::of(&config, &args.namespace, each)).collect();
+    let left = |each| guard::Left::of(&config, &args.namespace, each, &args.address);
+    let left: Vec<_> = containers.iter().map(left).collect();
     let own = inner_delete(program, bundle)?;
     let others: Vec<_> = containers
         .iter()
@@ -184,7 +184,7 @@ fn orphaned(
         let _ = other.finish();
     }
     for left in left {
-        if let (Err(error), Ok(output)) = (left.settle(&config, &args.address), &mut output) {
+        if let (Err(error), Ok(output)) = (left.settle(&config), &mut output) {
             output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
         }
     }

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use lacre_analyzer::{Verdict, source_lost};
@@ -30,9 +31,9 @@ use crate::bundle;
 use crate::config::Config;
 use crate::rundir::Container;
 
-/// For containerd to say whose image it is: it has five seconds for all of `delete`, and may
-/// be starting, and wait for that.
-const ASK: Duration = Duration::from_secs(1);
+/// For containerd to say whose image it is, while the container is being ended: it has five
+/// seconds for all of `delete`, and may be starting, and wait for that.
+const ASK: Duration = Duration::from_secs(3);
 /// For the policy server to take what is told.
 const TELL: Duration = Duration::from_secs(1);
 /// What is told where nothing can be judged.
@@ -58,6 +59,8 @@ pub(crate) struct Left {
     namespace: String,
     kernel: Option<container_ima::Left>,
     host: Option<ima::Left>,
+    /// Who it is, to come.
+    who: Option<JoinHandle<Option<Who>>>,
     init_pid: u32,
     root: RootFs,
     /// When it was created.
@@ -66,18 +69,28 @@ pub(crate) struct Left {
 
 impl Left {
     /// Looks, while the container's root is still mounted and its processes are there.
-    pub(crate) fn of(config: &Config, namespace: &str, container: &Container) -> Self {
+    /// `address` is containerd's.
+    pub(crate) fn of(
+        config: &Config,
+        namespace: &str,
+        container: &Container,
+        address: &Path,
+    ) -> Self {
         let Container { id, bundle } = container;
         let follows = |source| sources::named(config).contains(&source);
         let root = RootFs::mounted(bundle);
         let init_pid = bundle::init_pid(bundle).filter(|pid| has_root(*pid, &root.path));
         let guarded = Exempt::by_config(config, namespace, bundle).is_none();
         let init = init_pid.filter(|_| guarded && follows(Source::Ima));
+        let kernel = container_ima::Left::of(&sources::name(namespace, id), &config.run);
+        let host = init.and_then(|init| ima::Left::of(init, &ima::Options::default()).ok());
+        let asks = kernel.is_some() || host.is_some();
         Self {
             id: id.clone(),
             namespace: namespace.to_owned(),
-            kernel: container_ima::Left::of(&sources::name(namespace, id), &config.run),
-            host: init.and_then(|init| ima::Left::of(init, &ima::Options::default()).ok()),
+            kernel,
+            host,
+            who: asks.then(|| ask(address, namespace, id)).flatten(),
             init_pid: init_pid.unwrap_or_default(),
             root,
             since: bundle::created(bundle),
@@ -85,8 +98,8 @@ impl Left {
     }
 
     /// Once the container has ended: has the kernel forget it, and records each violation of
-    /// its list that is not on record. `address` is containerd's.
-    pub(crate) fn settle(mut self, config: &Config, address: &Path) -> Result<(), LeftError> {
+    /// its list that is not on record.
+    pub(crate) fn settle(mut self, config: &Config) -> Result<(), LeftError> {
         untrace(&sources::name(&self.namespace, &self.id));
         let (kernel, host) = (self.kernel.take(), self.host.take());
         if kernel.is_none() && host.is_none() {
@@ -102,7 +115,7 @@ impl Left {
                 list.release();
             }
             let lost = source_lost(source, UNJUDGED.to_owned(), SystemTime::now());
-            return self.record(&[lost], None, config, address);
+            return self.record(&[lost], None, config);
         };
         let judge = Arc::new(Late { image: image.clone(), violations: Mutex::default() });
         let known: Arc<dyn Known> = Arc::new(image.clone());
@@ -123,22 +136,22 @@ impl Left {
             };
             list.settle(&target, Arc::clone(&judge) as _).map_err(LeftError::List)?;
         }
-        self.record(&judge.take(), Some(&image.baseline), config, address)
+        self.record(&judge.take(), Some(&image.baseline), config)
     }
 
     fn record(
-        &self,
+        &mut self,
         violations: &[Violation],
         baseline: Option<&Baseline>,
         config: &Config,
-        address: &Path,
     ) -> Result<(), LeftError> {
         if violations.is_empty() {
             return Ok(());
         }
         let log = Logger::root(slog::Discard, slog::o!());
         let reports = compose::reports(config, &compose::node())?;
-        let who = self.who(address);
+        let told = self.who.take().and_then(|asked| asked.join().ok()?);
+        let who = told.unwrap_or_else(|| Who::unknown(&self.namespace, &self.id));
         let stored = StoredPolicy::load(&config.state, &self.namespace, &self.id);
         let stored = stored.and_then(|policy| Effective::from_json(&policy.effective).ok());
         let policy = stored.unwrap_or_else(|| of_file(config, &who, &log));
@@ -180,16 +193,18 @@ impl Left {
         };
         Ok({ records }.filter(is_new).collect())
     }
+}
 
-    /// Without an answer, the container's name is all that is known.
-    fn who(&self, address: &Path) -> Who {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let asked = runtime.ok().and_then(|runtime| {
-            let asking = Who::ask(address, &self.namespace, &self.id);
-            runtime.block_on(async { tokio::time::timeout(ASK, asking).await }).ok()?.ok()
-        });
-        asked.unwrap_or_else(|| Who::unknown(&self.namespace, &self.id))
-    }
+/// Asks containerd whose image it is. Without an answer, the container's name is all that is
+/// known.
+fn ask(address: &Path, namespace: &str, id: &str) -> Option<JoinHandle<Option<Who>>> {
+    let (address, namespace, id) = (address.to_owned(), namespace.to_owned(), id.to_owned());
+    let asking = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        let asking = Who::ask(&address, &namespace, &id);
+        runtime.block_on(async { tokio::time::timeout(ASK, asking).await }).ok()?.ok()
+    };
+    thread::Builder::new().spawn(asking).ok()
 }
 
 /// What a guard that died has left in the kernel for a container that is gone. Pinned
