@@ -126,6 +126,12 @@ impl Machine {
         anyhow!("{error:#}\n{}{}", self.place.text("qemu.log"), self.tail())
     }
 
+    /// Whether its kernel panicked before it had a first process.
+    pub(crate) fn panicked_early(&self) -> bool {
+        let console = self.console();
+        console.contains("Kernel panic") && console.contains("Comm: swapper/0")
+    }
+
     /// The end of its console.
     pub(crate) fn tail(&self) -> String {
         let console = self.console();

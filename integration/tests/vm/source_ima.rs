@@ -32,6 +32,21 @@ fn sleeps(guest: &mut Guest, id: &str) -> Result<()> {
     guest.run_with(AUDIT, &until).map(drop)
 }
 
+/// Waits until the shim of a container has read all that the host's list has.
+fn caught_up(guest: &mut Guest, id: &str) -> Result<()> {
+    let list = format!("{IMA}/binary_runtime_measurements");
+    let script = format!(
+        "shim={}
+        for fd in /proc/$shim/fd/*; do
+            [ \"$(readlink $fd)\" = $(readlink -f {list}) ] && at=/proc/$shim/fdinfo/${{fd##*/}}
+        done
+        size=$(cat {list} | wc -c)
+        until [ $(sed -n 's/^pos:[[:space:]]*//p' $at) -ge $size ]; do usleep 20000; done",
+        shim(id)
+    );
+    guest.run_with(AUDIT, &script).map(drop)
+}
+
 /// The violations of a container that are on record.
 fn records(guest: &mut Guest, id: &str) -> Result<Vec<Value>> {
     let text = guest.run("cat /var/log/lacre/violations.jsonl 2>/dev/null || true")?;
@@ -110,8 +125,13 @@ mod stock_ima {
         becomes(&mut guest, "ima-dropped", "STOPPED")?;
         remove(&mut guest, "ima-dropped")?;
 
-        // An equal line is written once a boot: whose second use it is, the list can't tell.
-        run(&mut guest, AUDIT, BUSYBOX, "ima-second", &inside)?;
+        // An equal line is written once a boot: whose second use it is, the list can't tell. The
+        // line of the first use was read before the second has such a file.
+        let later = format!("while ! [ -e /tmp/go ]; do usleep 20000; done; {inside}");
+        run(&mut guest, AUDIT, BUSYBOX, "ima-second", &later)?;
+        caught_up(&mut guest, "ima-second")?;
+        let pid = "$(ctr tasks ls | awk '$1 == \"ima-second\" {print $2}')";
+        guest.run_with(AUDIT, &format!("touch /proc/{pid}/root/tmp/go"))?;
         sleeps(&mut guest, "ima-second").context("the same again")?;
         remove(&mut guest, "ima-second")?;
         assert_eq!(lines(&mut guest, &name)?, 1);
