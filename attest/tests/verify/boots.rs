@@ -29,6 +29,16 @@ fn lines(evidence: &Evidence) -> Vec<Vec<u8>> {
     entries(&list.data, list.digests)
 }
 
+fn host_lines(evidence: &Evidence) -> Vec<Vec<u8>> {
+    let list = evidence.host.as_ref().unwrap();
+    entries(&list.data, list.digests)
+}
+
+/// All of `aggregate`.
+fn events(evidence: &Evidence) -> String {
+    String::from_utf8(evidence.anchors[0].aggregate.to_vec()).unwrap()
+}
+
 /// What is found, notes aside, with what was kept of the boot before and without.
 fn found(
     evidence: &Evidence,
@@ -73,18 +83,15 @@ fn two_lists_in_one_are_told_whatever_was_seen_before() {
     let world = world();
     let (before, seen, node, expect) = two_boots(&world);
     let two = BTreeSet::from(["LOG_CONCATENATED"]);
-    let earlier = before.host.as_ref().unwrap();
-    let earlier = entries(&earlier.data, earlier.digests);
     let mut both = node.evidence(b"fresh");
-    host(&mut both, |list| drop(list.splice(0..0, earlier)));
+    host(&mut both, |list| drop(list.splice(0..0, host_lines(&before))));
     for found in found(&both, &expect, &seen) {
         assert!(found.contains("LOG_CONCATENATED"), "{found:?}");
         assert!(!found.contains("LOG_OF_ANOTHER_BOOT"), "{found:?}");
     }
 
     let mut both = node.evidence(b"fresh");
-    let text = String::from_utf8(before.anchors[0].aggregate.to_vec()).unwrap();
-    aggregate(&mut both, |lines| drop(lines.splice(0..0, [text])));
+    aggregate(&mut both, |lines| drop(lines.splice(0..0, [events(&before)])));
     assert_eq!(found(&both, &expect, &seen), [two.clone(), two.clone()]);
 
     let mut both = node.evidence(b"fresh");
@@ -117,18 +124,15 @@ fn a_list_behind_the_own_one_is_told_or_not_counted() {
     let world = world();
     let (before, seen, node, expect) = two_boots(&world);
     let two = BTreeSet::from(["LOG_CONCATENATED"]);
-    let earlier = before.host.as_ref().unwrap();
-    let earlier = entries(&earlier.data, earlier.digests);
     let mut both = node.evidence(b"fresh");
-    host(&mut both, |list| list.extend(earlier));
+    host(&mut both, |list| list.extend(host_lines(&before)));
     assert_eq!(found(&both, &expect, &seen), [two.clone(), BTreeSet::new()]);
     let verified = check(&both, &expect, None);
     assert_eq!(names(&verified), BTreeSet::from(["UNANCHORED"]));
     assert_eq!(verified.lines[&Log::Host], 3);
 
     let mut both = node.evidence(b"fresh");
-    let text = String::from_utf8(before.anchors[0].aggregate.to_vec()).unwrap();
-    aggregate(&mut both, |lines| lines.push(text));
+    aggregate(&mut both, |lines| lines.push(events(&before)));
     assert_eq!(found(&both, &expect, &seen), [two.clone(), two]);
     let told = check(&both, &expect, None).verdict.findings()[0].to_string();
     assert!(told.contains("begins at line 0"), "{told}");

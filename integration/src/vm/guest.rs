@@ -17,8 +17,8 @@ use super::wire::{self, Answer, Hello, Request};
 /// From QEMU's start to the agent's first word: 10 s of one core, and more where a host has
 /// other things to do.
 const BOOT: Duration = Duration::from_secs(300);
-/// Debian's own kernel is booted so often: emulated, one boot in a hundred or so panics in the
-/// first second, before there is anything of ours. The patched one's panics are told at once.
+/// Debian's own kernel is booted so often at most: emulated, it has panicked in its first second,
+/// before there was anything of ours. The patched one's panics are told at once.
 const BOOTS: u32 = 3;
 /// No request takes longer, or the guest hangs: the slowest take 15 s of one core, and have
 /// taken 180 s on a host with 80 busy processes.
@@ -102,10 +102,10 @@ impl Guest {
             };
             tries += 1;
             let error = machine.failed(error);
-            if tries == BOOTS || kernel == Kernel::Patched || !machine.panicked_early() {
+            if tries == BOOTS || kernel == Kernel::Patched || !machine.panicked_idle() {
                 return Err(error).with_context(|| format!("booting {kernel}"));
             }
-            eprintln!("{kernel} panicked before its first process; it is booted again: {error:#}");
+            eprintln!("{kernel} panicked as it booted; it is booted again: {error:#}");
         }
     }
 

@@ -126,8 +126,8 @@ impl Machine {
         anyhow!("{error:#}\n{}{}", self.place.text("qemu.log"), self.tail())
     }
 
-    /// Whether its kernel panicked before it had a first process.
-    pub(crate) fn panicked_early(&self) -> bool {
+    /// Whether its kernel panicked with none of its processes at work.
+    pub(crate) fn panicked_idle(&self) -> bool {
         let console = self.console();
         console.contains("Kernel panic") && console.contains("Comm: swapper/0")
     }

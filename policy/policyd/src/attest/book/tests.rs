@@ -29,14 +29,22 @@ fn one_tpm_is_one_node_though_many_enrol_at_once() {
     }
 }
 
+fn wanted(book: &Book) -> Wanted {
+    book.wanted("tls:a", Some(&[2]), false, [0; 32])
+}
+
+fn enrolled_and_asked(book: &Book) {
+    book.enrol("tls:a", known(1)).unwrap();
+    assert!(matches!(wanted(book), Wanted::Evidence(_)));
+    assert!(matches!(wanted(book), Wanted::Nothing(1..=60)));
+}
+
 #[test]
 fn evidence_is_wanted_although_the_clock_was_set_back() {
     let dir = tempfile::tempdir().unwrap();
     let book = book(dir.path());
-    book.enrol("tls:a", known(1)).unwrap();
-    let wanted = || book.wanted("tls:a", Some(&[2]), false, [0; 32]);
-    assert!(matches!(wanted(), Wanted::Evidence(_)));
-    assert!(matches!(wanted(), Wanted::Nothing(1..=60)));
+    let wanted = || wanted(&book);
+    enrolled_and_asked(&book);
     book.nodes().get_mut("tls:a").unwrap().due += 300;
     assert!(matches!(wanted(), Wanted::Evidence(_)), "a time that was never set");
 }
@@ -65,10 +73,8 @@ fn expecting(book: &Book, dir: &Path, text: &str) {
 fn what_is_expected_anew_is_asked_at_once_and_what_was_asked_before_is_void() {
     let dir = tempfile::tempdir().unwrap();
     let book = book(dir.path());
-    book.enrol("tls:a", known(1)).unwrap();
-    let wanted = || book.wanted("tls:a", Some(&[2]), false, [0; 32]);
-    assert!(matches!(wanted(), Wanted::Evidence(_)));
-    assert!(matches!(wanted(), Wanted::Nothing(1..=60)));
+    let wanted = || wanted(&book);
+    enrolled_and_asked(&book);
     let mut told = book.changed.subscribe();
     expecting(&book, dir.path(), "endorsementKeys: [00]\nexpect: {pcrs: [7]}\n");
     assert!(told.has_changed().unwrap(), "who polls is woken");
