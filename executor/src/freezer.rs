@@ -14,6 +14,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two looks at a v1 freezer that is still at it; v1 gives no event.
 const LOOK: Duration = Duration::from_micros(50);
 
+/// A thread in execve waits for the others of its process to end, and those that a v1 freezer
+/// has stopped do not: how long to wait for such a freezer until it lets go, and for how
+/// long, so that they can.
+const LETS_GO: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(1));
+
 /// Stops and starts all processes of a container at once.
 #[derive(Debug, Clone)]
 pub struct Freezer(Arc<Cgroup>);
@@ -112,9 +117,16 @@ impl Freezer {
     fn freeze_v1(&self) -> Result<(), FreezeError> {
         self.write("freezer.state", "FROZEN")?;
         let start = Instant::now();
+        let mut lets_go = LETS_GO.0;
         while self.read("freezer.state")?.trim() != "FROZEN" {
-            if start.elapsed() > PATIENCE {
+            let waited = start.elapsed();
+            if waited > PATIENCE {
                 return Err(FreezeError::Slow(self.0.path.clone()));
+            }
+            if waited > lets_go {
+                lets_go += LETS_GO.0;
+                self.thaw()?;
+                std::thread::sleep(LETS_GO.1);
             }
             // A task that forked meanwhile is caught by asking anew.
             self.write("freezer.state", "FROZEN")?;

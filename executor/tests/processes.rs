@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use common::{COUNTS, Host, runs, runtime};
-use lacre_integration::Version;
+use lacre_integration::held::Held;
+use lacre_integration::images::debian_image;
 use lacre_integration::output::wait_for;
+use lacre_integration::{Containerd, Runtime, Version};
 use lacre_types::Action;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -72,6 +74,30 @@ fn pause_resume_pause_kill_under_1_6() -> Result<()> {
 #[test]
 fn pause_resume_pause_kill_under_2_1() -> Result<()> {
     pause_and_resume(Version::V2_1)
+}
+
+/// A v1 freezer meets a process of many threads in execve: without help it stays FREEZING,
+/// and runc, which waits that out, can neither resume nor kill the container.
+#[test]
+fn an_exec_does_not_keep_it_from_being_frozen() -> Result<()> {
+    let daemon = Containerd::start(Version::V1_7)?;
+    let host = Host { daemon, image: debian_image()? };
+    host.daemon.import(&host.image)?;
+    let Some(held) = Held::start(&host.daemon, Runtime::Runc, &host.image, "held")? else {
+        eprintln!("no v1 freezer is mounted: there is nothing that could be held");
+        return Ok(());
+    };
+    runtime().block_on(async {
+        let executor = host.guard("held")?;
+        held.hold(&host.daemon, "held")?;
+        let outcome = executor.act(Action::Pause, "").await;
+        assert!(outcome.done, "{outcome:?}");
+        assert_eq!(held.state()?, "FROZEN");
+        let kill = executor.act(Action::Kill, "").await;
+        assert!(kill.done, "{kill:?}");
+        host.daemon.await_status("held", Some("STOPPED"))?;
+        anyhow::Ok(())
+    })
 }
 
 #[test]

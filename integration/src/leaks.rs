@@ -36,7 +36,11 @@ pub enum Leak {
 impl fmt::Display for Leak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Process(pid, command) => write!(f, "process {pid}: {command}"),
+            Self::Process(pid, command) => {
+                // What it waits for, if it is still there.
+                let wait = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+                write!(f, "process {pid} ({wait}): {command}")
+            }
             Self::Mount(target) => write!(f, "mount {target}"),
             Self::Socket(path) => write!(f, "socket {}", path.display()),
             Self::Fifo(path) => write!(f, "fifo {}", path.display()),

@@ -14,6 +14,7 @@ pub mod cri;
 pub mod daemon;
 pub mod docker;
 pub mod fault;
+pub mod held;
 pub mod image;
 pub mod images;
 pub mod leaks;

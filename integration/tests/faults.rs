@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use lacre_integration::fault::{Victim, kill};
-use lacre_integration::images::busybox_image;
+use lacre_integration::held::Held;
+use lacre_integration::images::{busybox_image, debian_image};
 use lacre_integration::output::Output;
 use lacre_integration::process::alive;
 use lacre_integration::{Containerd, Runtime, Version};
@@ -90,6 +91,32 @@ fn shim_dies(version: Version, runtime: Runtime, victim: Victim) -> anyhow::Resu
         daemon.abandon();
     }
     Ok(())
+}
+
+/// The shim dies while a v1 freezer holds its container half-way, as where the `runc kill`
+/// of a container that is about to exec dies with its shim. `runc delete` waits for ever for
+/// such a freezer.
+fn shim_dies_over_a_half_frozen_container(version: Version) -> anyhow::Result<()> {
+    let daemon = Containerd::start(version)?;
+    let image = debian_image()?;
+    daemon.import(&image)?;
+    let events = daemon.events()?;
+    let Some(held) = Held::start(&daemon, Runtime::Lacre, &image, "held")? else {
+        eprintln!("no v1 freezer is mounted: there is nothing that could be held");
+        return Ok(());
+    };
+    held.hold(&daemon, "held")?;
+    assert!(kill(&daemon, Victim::Lacre, "held")?, "there is a shim");
+    // What told it to execute is an exec of the container, and has an event of its own.
+    events.expect(&["/tasks/exit", "\"id\":\"held\""])?;
+    daemon.remove("held")?;
+    assert!(!alive(held.init()), "the container hangs on");
+    Ok(())
+}
+
+#[test]
+fn lacre_dies_over_a_half_frozen_container() -> anyhow::Result<()> {
+    Version::ALL.into_iter().try_for_each(shim_dies_over_a_half_frozen_container)
 }
 
 #[test]

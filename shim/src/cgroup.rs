@@ -1,24 +1,26 @@
-//! The cgroups of a container that runc did not live to remove.
+//! The cgroups of a container that runc did not live to remove, or to thaw.
 //!
 //! A `runc create` that dies half-way, as it does when its shim is killed, has made cgroups
-//! and kept no state; `runc delete` then knows of nothing.
+//! and kept no state; `runc delete` then knows of nothing. A `runc kill` that dies half-way
+//! leaves them frozen.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use crate::process::Process;
+
 /// How often to try, and how long to wait between: the last process of a cgroup may still
 /// be going.
 const TRIES: (u32, Duration) = (20, Duration::from_millis(10));
+/// THAWED, FREEZING or FROZEN (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst).
+const FREEZER: &str = "freezer.state";
 
 /// Removes those of the container in `bundle` that nobody is in. A cgroup with a process in
 /// it can't be removed, so that nothing which runs is touched.
 pub fn remove_empty(bundle: &Path) {
-    let Some(path) = path_of(bundle) else { return };
-    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let mut left: Vec<PathBuf> = hierarchies(&mounts).map(|mount| mount.join(&path)).collect();
-    left.sort();
-    left.dedup();
+    let Some(CgroupsPath::Plain(path)) = path_of(bundle) else { return };
+    let mut left = everywhere(&path);
     for _ in 0..TRIES.0 {
         left.retain(|cgroup| cgroup.is_dir() && !remove(cgroup));
         if left.is_empty() {
@@ -28,9 +30,47 @@ pub fn remove_empty(bundle: &Path) {
     }
 }
 
-/// The path beneath the hierarchies, by the container's own `config.json`; none for
-/// systemd's form (`slice:prefix:name`), whose scopes systemd removes.
-fn path_of(bundle: &Path) -> Option<PathBuf> {
+/// Kills what is in the container's cgroups where a v1 freezer holds any of it, and thaws
+/// them. A frozen process does not die of SIGKILL; and where one of its threads was in execve
+/// when the others stopped, the cgroup stays FREEZING, which runc waits out for ever.
+pub fn end_frozen(bundle: &Path) {
+    let Some(CgroupsPath::Plain(path) | CgroupsPath::Scope(path)) = path_of(bundle) else { return };
+    for cgroup in everywhere(&path) {
+        let mut tree = Vec::new();
+        beneath(cgroup, &mut tree);
+        let state = |cgroup: &PathBuf| fs::read_to_string(cgroup.join(FREEZER));
+        if !tree.iter().any(|cgroup| state(cgroup).is_ok_and(|state| state.trim() != "THAWED")) {
+            continue;
+        }
+        let pids: Vec<u32> = tree.iter().flat_map(processes).collect();
+        if pids.contains(&std::process::id()) {
+            continue; // Not the container's alone.
+        }
+        for process in pids.into_iter().filter_map(Process::by_pid) {
+            let _ = process.kill(Duration::ZERO);
+        }
+        for cgroup in &tree {
+            // One that has gone meanwhile needs no thawing.
+            let _ = fs::write(cgroup.join(FREEZER), "THAWED");
+        }
+    }
+}
+
+fn processes(cgroup: &PathBuf) -> Vec<u32> {
+    let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    pids.lines().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// What a container's `config.json` says of its cgroups: a path beneath the hierarchies.
+#[derive(Debug, PartialEq, Eq)]
+enum CgroupsPath {
+    /// As it stands there.
+    Plain(PathBuf),
+    /// Of systemd's form, `slice:prefix:name`: a scope, which systemd removes.
+    Scope(PathBuf),
+}
+
+fn path_of(bundle: &Path) -> Option<CgroupsPath> {
     #[derive(serde::Deserialize)]
     struct Spec {
         linux: Linux,
@@ -41,12 +81,55 @@ fn path_of(bundle: &Path) -> Option<PathBuf> {
         cgroups_path: String,
     }
     let spec: Spec = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
-    let path = Path::new(&spec.linux.cgroups_path);
-    let relative: PathBuf =
-        path.components().filter(|part| !matches!(part, Component::RootDir)).collect();
-    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
-    let own = plain && relative.components().next().is_some();
-    (own && !spec.linux.cgroups_path.contains(':')).then_some(relative)
+    let named = spec.linux.cgroups_path;
+    if named.contains(':') {
+        let mut parts = named.split(':');
+        let scope = scope(parts.next()?, parts.next()?, parts.next()?)?;
+        return parts.next().is_none().then_some(CgroupsPath::Scope(scope));
+    }
+    let path = Path::new(&named).components().filter(|part| !matches!(part, Component::RootDir));
+    own(path.collect()).map(CgroupsPath::Plain)
+}
+
+/// Where systemd keeps the scope: in its slice, `a-b.slice`, which is in `a.slice`
+/// (systemd.slice(5)). runc's own slice is `system.slice`.
+fn scope(slice: &str, prefix: &str, name: &str) -> Option<PathBuf> {
+    let slice = if slice.is_empty() { "system.slice" } else { slice };
+    let stem = slice.strip_suffix(".slice")?;
+    let mut path = PathBuf::new();
+    if stem != "-" {
+        let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+        path.extend(ends.map(|end| format!("{}.slice", &stem[..end])));
+    }
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}-") };
+    path.push(format!("{prefix}{name}.scope"));
+    own(path)
+}
+
+/// A path that is no hierarchy's root, and leads out of none.
+fn own(path: PathBuf) -> Option<PathBuf> {
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    (plain && path.components().next().is_some()).then_some(path)
+}
+
+/// The path in each hierarchy.
+fn everywhere(path: &Path) -> Vec<PathBuf> {
+    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mut all: Vec<PathBuf> = hierarchies(&mounts).map(|mount| mount.join(path)).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// A cgroup and those beneath it.
+fn beneath(cgroup: PathBuf, into: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(&cgroup) else { return };
+    into.push(cgroup);
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            beneath(entry.path(), into);
+        }
+    }
 }
 
 /// Where the cgroup hierarchies are mounted (proc_pid_mountinfo(5): after ` - `, the type).
@@ -77,20 +160,40 @@ fn remove(cgroup: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn path(cgroups_path: &str) -> Option<PathBuf> {
+    fn bundle(cgroups_path: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let spec = serde_json::json!({"linux": {"cgroupsPath": cgroups_path}});
         fs::write(dir.path().join("config.json"), spec.to_string()).unwrap();
-        path_of(dir.path())
+        dir
+    }
+
+    fn path(cgroups_path: &str) -> Option<CgroupsPath> {
+        path_of(bundle(cgroups_path).path())
     }
 
     #[test]
     fn only_a_path_of_its_own_is_looked_at() {
-        assert_eq!(path("/default/web"), Some("default/web".into()));
-        for not_own in ["", "/", "..", "/../web", "/a/../..", "system.slice:cri:web"] {
+        assert_eq!(path("/default/web"), Some(CgroupsPath::Plain("default/web".into())));
+        for not_own in ["", "/", "..", "/../web", "/a/../..", "::../a", "a:b", "a.slice:b:c:d"] {
             assert_eq!(path(not_own), None, "{not_own:?}");
         }
         assert_eq!(path_of(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
+    fn scopes_are_where_systemd_keeps_them() {
+        for (named, at) in [
+            ("system.slice:docker:0a", "system.slice/docker-0a.scope"),
+            (":cri-containerd:0a", "system.slice/cri-containerd-0a.scope"),
+            ("-.slice::0a", "0a.scope"),
+            (
+                "kubepods-burstable-pod1.slice:cri-containerd:0a",
+                "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/\
+                 cri-containerd-0a.scope",
+            ),
+        ] {
+            assert_eq!(path(named), Some(CgroupsPath::Scope(at.into())), "{named}");
+        }
     }
 
     #[test]
@@ -109,12 +212,10 @@ mod tests {
             .find(|mount| mount.ends_with("pids") || mount.ends_with("cgroup"))
             .unwrap();
         let name = format!("lacre-shim-{}", std::process::id());
-        let dir = tempfile::tempdir().unwrap();
-        let spec = serde_json::json!({"linux": {"cgroupsPath": format!("/{name}")}});
-        fs::write(dir.path().join("config.json"), spec.to_string()).unwrap();
+        let dir = bundle(&format!("/{name}"));
         let cgroup = root.join(&name);
         fs::create_dir_all(cgroup.join("inner")).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         fs::write(cgroup.join("inner/cgroup.procs"), child.id().to_string()).unwrap();
         remove_empty(dir.path());
         assert!(cgroup.is_dir());

@@ -18,7 +18,7 @@ use crate::args::Args;
 use crate::bundle::{self, Bundle};
 use crate::cgroup;
 use crate::config::{self, Config};
-use crate::finish;
+use crate::finish::ARGUMENT;
 use crate::guard;
 use crate::inner::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
@@ -31,6 +31,10 @@ use crate::wire::{put_bytes, put_uint};
 /// How long a process that was asked to go, or killed, may take. containerd gives `delete`
 /// five seconds in all.
 const GOING: Duration = Duration::from_secs(1);
+
+/// How long an inner shim's `delete` may take before its container is looked at: it waits
+/// for one that is frozen half-way.
+const HELD: Duration = Duration::from_millis(500);
 
 /// What a shell says of SIGKILL: 128 + 9.
 const KILLED: u64 = 137;
@@ -111,8 +115,12 @@ fn program(args: &Args) -> Result<PathBuf, InnerError> {
 }
 
 fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
-    let arguments = env::args_os().skip(1).filter(|argument| argument != finish::ARGUMENT);
+    let arguments = env::args_os().skip(1).filter(|argument| argument != ARGUMENT);
     Run::spawn(program, arguments, bundle, b"")
+}
+
+fn finish(run: Run, bundle: &Path) -> Result<Output, InnerError> {
+    run.finish_or(HELD, || cgroup::end_frozen(bundle))
 }
 
 /// `start` did not get as far as a guard: an inner shim may be there, and nothing says where.
@@ -120,7 +128,7 @@ fn unguarded(args: &Args, program: &Path, bundle: &Path) -> Result<Output, Delet
     for process in process::find(program, &[["-namespace", &args.namespace], ["-id", &args.id]]) {
         let _ = process.kill(GOING);
     }
-    let output = inner_delete(program, bundle)?.finish()?;
+    let output = finish(inner_delete(program, bundle)?, bundle)?;
     // Where containerd 1.x finds it; the shim has been killed, and removes nothing itself.
     if let Ok(address) = fs::read_to_string(bundle.join("address"))
         && let Some(socket) = address.trim().strip_prefix("unix://")
@@ -140,12 +148,12 @@ fn guarded(
     let Some(state) = place.state()? else {
         // The guard has left in good order.
         place.clear();
-        return Ok(inner_delete(program, bundle)?.finish()?);
+        return Ok(finish(inner_delete(program, bundle)?, bundle)?);
     };
     if !state.guard.is_alive() {
         return orphaned(args, program, bundle, place, &state);
     }
-    let output = inner_delete(program, bundle)?.finish()?;
+    let output = finish(inner_delete(program, bundle)?, bundle)?;
     let state = place.state()?.unwrap_or(state);
     if state.containers.iter().all(|container| container.id == args.id) {
         end(args, place, &state);
@@ -176,12 +184,12 @@ fn orphaned(
     let others: Vec<_> = containers
         .iter()
         .filter(|container| container.id != args.id && container.bundle.is_dir())
-        .filter_map(|container| delete_other(args, program, container).ok())
+        .filter_map(|other| Some((delete_other(args, program, other).ok()?, &other.bundle)))
         .collect();
-    let mut output = own.finish();
-    for other in others {
+    let mut output = finish(own, bundle);
+    for (other, bundle) in others {
         // Its own `delete`, if containerd runs one, tells containerd how it went.
-        let _ = other.finish();
+        let _ = finish(other, bundle);
     }
     for left in left {
         if let (Err(error), Ok(output)) = (left.settle(&config), &mut output) {

@@ -6,9 +6,12 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
+
+use crate::process::Process;
 
 /// The runtime that is wrapped unless another is named.
 pub const RUNC: &str = "io.containerd.runc.v2";
@@ -166,6 +169,18 @@ impl Run {
         Ok(Self { program: program.to_owned(), child, stdout, stderr })
     }
 
+    /// Waits for its end, and calls `late` as often as it has not come within `limit`.
+    ///
+    /// # Errors
+    /// When it can't be waited for.
+    pub fn finish_or(self, limit: Duration, mut late: impl FnMut()) -> Result<Output, InnerError> {
+        let process = Process::by_pid(self.child.id());
+        while process.is_some_and(|process| !process.wait(limit)) {
+            late();
+        }
+        self.finish()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -251,8 +266,6 @@ mod tests {
         assert_eq!(output.stderr, b"oops\n");
         let text = String::from_utf8(output.stdout).unwrap();
         let pid = text.strip_prefix("in ").unwrap().trim().parse().unwrap();
-        assert!(
-            crate::process::Process::by_pid(pid).unwrap().kill(std::time::Duration::from_secs(9))
-        );
+        assert!(Process::by_pid(pid).unwrap().kill(Duration::from_secs(9)));
     }
 }
