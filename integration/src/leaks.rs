@@ -45,7 +45,10 @@ impl fmt::Display for Leak {
             Self::Socket(path) => write!(f, "socket {}", path.display()),
             Self::Fifo(path) => write!(f, "fifo {}", path.display()),
             Self::State(path) => write!(f, "state {}", path.display()),
-            Self::Cgroup(path) => write!(f, "cgroup {}", path.display()),
+            Self::Cgroup(path) => {
+                let state = fs::read_to_string(path.join("freezer.state")).unwrap_or_default();
+                write!(f, "cgroup {} {}", path.display(), state.trim_end())
+            }
             Self::NetNs(path) => write!(f, "network namespace {}", path.display()),
         }
     }

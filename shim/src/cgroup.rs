@@ -38,11 +38,10 @@ pub fn end_frozen(bundle: &Path) {
     for cgroup in everywhere(&path) {
         let mut tree = Vec::new();
         beneath(cgroup, &mut tree);
-        let state = |cgroup: &PathBuf| fs::read_to_string(cgroup.join(FREEZER));
-        if !tree.iter().any(|cgroup| state(cgroup).is_ok_and(|state| state.trim() != "THAWED")) {
+        if !tree.iter().any(|cgroup| is_held(cgroup)) {
             continue;
         }
-        let pids: Vec<u32> = tree.iter().flat_map(processes).collect();
+        let pids: Vec<u32> = tree.iter().flat_map(|cgroup| processes(cgroup)).collect();
         if pids.contains(&std::process::id()) {
             continue; // Not the container's alone.
         }
@@ -56,7 +55,11 @@ pub fn end_frozen(bundle: &Path) {
     }
 }
 
-fn processes(cgroup: &PathBuf) -> Vec<u32> {
+fn is_held(cgroup: &Path) -> bool {
+    fs::read_to_string(cgroup.join(FREEZER)).is_ok_and(|state| state.trim() != "THAWED")
+}
+
+fn processes(cgroup: &Path) -> Vec<u32> {
     let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     pids.lines().filter_map(|pid| pid.parse().ok()).collect()
 }
@@ -144,16 +147,10 @@ fn hierarchies(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
 
 /// Removes a cgroup with those beneath it; whether it is gone.
 fn remove(cgroup: &Path) -> bool {
-    if fs::remove_dir(cgroup).is_ok() {
-        return true;
-    }
-    let Ok(entries) = fs::read_dir(cgroup) else { return true };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove(&entry.path());
-        }
-    }
-    fs::remove_dir(cgroup).is_ok()
+    let mut tree = Vec::new();
+    beneath(cgroup.to_owned(), &mut tree);
+    let left = tree.iter().rev().filter(|cgroup| fs::remove_dir(cgroup).is_err());
+    left.count() == 0
 }
 
 #[cfg(test)]
@@ -215,7 +212,7 @@ mod tests {
         let dir = bundle(&format!("/{name}"));
         let cgroup = root.join(&name);
         fs::create_dir_all(cgroup.join("inner")).unwrap();
-        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         fs::write(cgroup.join("inner/cgroup.procs"), child.id().to_string()).unwrap();
         remove_empty(dir.path());
         assert!(cgroup.is_dir());
