@@ -31,29 +31,34 @@ mod patched {
         let node = served.attest()?;
         assert_eq!(names(&node), ["trusted"], "{node}");
 
-        // One that nobody has seen; one that was known, and went on; one whose shim dies.
+        // One that nobody has seen; one that was known, and went on; one whose shim dies; and
+        // one that began when there was no agent.
         let job = "mkdir /tmp/job; cp /bin/busybox /tmp/job/true; /tmp/job/true";
         served.guest().run_with(CONFIG, &format!("{RUN} {BUSYBOX} job sh -c '{job}'"))?;
         served.container("known")?;
         served.container("orphan")?;
+        served.guest().run(&format!("mv {ENDED} {ENDED}.away"))?;
+        served.container("early")?;
+        served.guest().run(&format!("mv {ENDED}.away {ENDED}"))?;
         let node = served.again()?;
         assert_eq!(names(&node), ["trusted"], "{node}");
         served.drops("known", "/tmp/more")?;
         served.guest().run_with(CONFIG, &remove("known"))?;
+        served.guest().run_with(CONFIG, &remove("early"))?;
         let script = format!(
             "kill -9 {}
             while [ -e {IMA}/containers/lacre--orphan ]; do usleep 20000; done",
             shim("orphan")
         );
         served.guest().run_with(CONFIG, &script)?;
-        written(served.guest(), 3)?;
+        written(served.guest(), 4)?;
 
         let node = served.again()?;
         assert_eq!(names(&node), ["trusted"], "{node}");
         assert_eq!(node["unchecked"], Value::Array(Vec::new()), "{node}");
         // `/bin/busybox` in each; and what two of them have made.
         let there: u64 = counts(served.guest())?.iter().sum();
-        assert_eq!(node["lines"], there + 2 + 2 + 1, "{node}");
+        assert_eq!(node["lines"], there + 2 + 2 + 1 + 1, "{node}");
 
         // What is written down is held against what the TPM has.
         let script = format!("sed -i 's|/tmp/job/|/tmp/jab/|' {ENDED}/*.list");

@@ -118,7 +118,7 @@ pub fn arm(
     };
     let Options { ended, image, .. } = options;
     let (parting, remark) = match Parting::begin(&containers, &id, ended, image, secret.secret()) {
-        Ok(parting) => (parting, None),
+        Ok(parting) => (Some(parting), None),
         Err(why) => {
             let folder = ended.display();
             (
