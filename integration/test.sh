@@ -17,7 +17,7 @@ run() {
 }
 # Whether there is an image that the tests would take (integration/src/vm/kernel.rs). Where
 # LACRE_UNTIL says when all must be over (seconds since the epoch), one is built if that
-# leaves the half hour which it takes, and a quarter for its tests.
+# leaves the half hour which it may take, and a quarter for its tests.
 patched_kernel() {
     local why left
     [ -z "${LACRE_KERNEL:-}" ] || return 0

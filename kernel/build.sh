@@ -141,7 +141,7 @@ done < <(settings | grep '^CONFIG_')
 
 # === build ===
 
-say "building $flavour of $version ($hash); the first time takes about half an hour on two cores"
+say "building $flavour of $version ($hash); the first time takes ten minutes on two cores, half an hour on busy ones"
 new=$cache/$hash.new
 rm -rf "$new"
 if [ "$what" = image ]; then
