@@ -354,13 +354,19 @@ char *boot_word(const char *name)
 	return value;
 }
 
-bool kernel_said(const char *what)
+long kernel_said(const char *what)
 {
 	static char text[1 << 20];
 	int n = klogctl(3, text, sizeof(text) - 1);
+	const char *at = text;
+	long times = 0;
 
 	text[n < 0 ? 0 : n] = 0;
-	return strstr(text, what);
+	while ((at = strstr(at, what))) {
+		times++;
+		at++;
+	}
+	return times;
 }
 
 void to_hex(char hex[2 * DIGEST + 1], const uint8_t digest[DIGEST])

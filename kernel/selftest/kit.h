@@ -71,8 +71,8 @@ void make_program(const char *path, unsigned long salt);
 void make_measured(const char *path, const char *text);
 /* The value of a word of the kernel's command line, or NULL; to be freed. */
 char *boot_word(const char *name);
-/* Whether the kernel's log says it. */
-bool kernel_said(const char *what);
+/* How often the kernel's log says it. */
+long kernel_said(const char *what);
 struct flood {
 	const char *dir;
 	unsigned long lines;
@@ -120,6 +120,7 @@ void test_overflow(void);
 void test_unreadable(void);
 void test_long_list(unsigned long lines);
 void test_stress(int rounds);
+void test_tpm_is_late(void);
 void test_tpm_stops(void);
 void test_tpm_dies(void);
 void test_full(void);

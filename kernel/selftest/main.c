@@ -58,6 +58,7 @@ int main(int argc, char **argv)
 	test_stress(rounds);
 	test_long_list(lines);
 	test_anchor();
+	test_tpm_is_late();
 	test_tpm_stops();
 	test_tpm_dies();
 	return report();

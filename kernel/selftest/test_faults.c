@@ -55,6 +55,31 @@ static bool deferred(void)
 	return on;
 }
 
+/* A driver gives a TPM 0.75 s for an extend, cancels, and the TPM does it all the same. */
+void test_tpm_is_late(void)
+{
+	static const char late[] = "Operation Timed out";
+	unsigned long salt = 2000, lines = 0, count;
+	long before = kernel_said(late), errors = key_value(STATUS, "errors");
+	uint8_t tpm[DIGEST], pcr[DIGEST];
+	double end = now() + LONG;
+	struct event *e;
+
+	if (!has_tpm())
+		return;
+	ask("hold");
+	do
+		run_in_box(salt++, &lines);
+	while (kernel_said(late) == before && now() < end);
+	e = aggregate(&count);
+	ok(kernel_said(late) > before, "a TPM answers too late");
+	replay(e, count, pcr);
+	tpm_pcr(12, tpm);
+	ok(!memcmp(pcr, tpm, DIGEST) && key_value(STATUS, "errors") == errors,
+	   "and the PCR is the replay");
+	free(e);
+}
+
 void test_tpm_stops(void)
 {
 	unsigned long salt = 3000, lines = 0, count;

@@ -30,6 +30,10 @@ tpm_obey() {
             kill -STOP "$tpm"
             { sleep 10 && kill -CONT "$tpm"; } >/dev/null 2>&1 &
             ;;
+        '# host, hold the TPM'*)
+            kill -STOP "$tpm"
+            { sleep 1.5 && kill -CONT "$tpm"; } >/dev/null 2>&1 &
+            ;;
         '# host, wake the TPM'*) kill -CONT "$tpm" ;;
         '# host, kill the TPM'*) kill -KILL "$tpm" ;;
         esac
