@@ -18,7 +18,7 @@ use crate::args::Args;
 use crate::bundle::{self, Bundle};
 use crate::cgroup;
 use crate::config::{self, Config};
-use crate::finish::ARGUMENT;
+use crate::finish;
 use crate::guard;
 use crate::inner::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
@@ -32,8 +32,7 @@ use crate::wire::{put_bytes, put_uint};
 /// five seconds in all.
 const GOING: Duration = Duration::from_secs(1);
 
-/// How long an inner shim's `delete` may take before its container is looked at: it waits
-/// for one that is frozen half-way.
+/// How long an inner shim's `delete` may take before its container is looked at.
 const HELD: Duration = Duration::from_millis(500);
 
 /// What a shell says of SIGKILL: 128 + 9.
@@ -115,11 +114,12 @@ fn program(args: &Args) -> Result<PathBuf, InnerError> {
 }
 
 fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
-    let arguments = env::args_os().skip(1).filter(|argument| argument != ARGUMENT);
+    let arguments = env::args_os().skip(1).filter(|argument| argument != finish::ARGUMENT);
     Run::spawn(program, arguments, bundle, b"")
 }
 
-fn finish(run: Run, bundle: &Path) -> Result<Output, InnerError> {
+/// What it gave, in the end: it waits for a container that is frozen half-way.
+fn ended(run: Run, bundle: &Path) -> Result<Output, InnerError> {
     run.finish_or(HELD, || cgroup::end_frozen(bundle))
 }
 
@@ -128,7 +128,7 @@ fn unguarded(args: &Args, program: &Path, bundle: &Path) -> Result<Output, Delet
     for process in process::find(program, &[["-namespace", &args.namespace], ["-id", &args.id]]) {
         let _ = process.kill(GOING);
     }
-    let output = finish(inner_delete(program, bundle)?, bundle)?;
+    let output = ended(inner_delete(program, bundle)?, bundle)?;
     // Where containerd 1.x finds it; the shim has been killed, and removes nothing itself.
     if let Ok(address) = fs::read_to_string(bundle.join("address"))
         && let Some(socket) = address.trim().strip_prefix("unix://")
@@ -148,12 +148,12 @@ fn guarded(
     let Some(state) = place.state()? else {
         // The guard has left in good order.
         place.clear();
-        return Ok(finish(inner_delete(program, bundle)?, bundle)?);
+        return Ok(ended(inner_delete(program, bundle)?, bundle)?);
     };
     if !state.guard.is_alive() {
         return orphaned(args, program, bundle, place, &state);
     }
-    let output = finish(inner_delete(program, bundle)?, bundle)?;
+    let output = ended(inner_delete(program, bundle)?, bundle)?;
     let state = place.state()?.unwrap_or(state);
     if state.containers.iter().all(|container| container.id == args.id) {
         end(args, place, &state);
@@ -186,10 +186,10 @@ fn orphaned(
         .filter(|container| container.id != args.id && container.bundle.is_dir())
         .filter_map(|other| Some((delete_other(args, program, other).ok()?, &other.bundle)))
         .collect();
-    let mut output = finish(own, bundle);
+    let mut output = ended(own, bundle);
     for (other, bundle) in others {
         // Its own `delete`, if containerd runs one, tells containerd how it went.
-        let _ = finish(other, bundle);
+        let _ = ended(other, bundle);
     }
     for left in left {
         if let (Err(error), Ok(output)) = (left.settle(&config), &mut output) {
