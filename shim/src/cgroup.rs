@@ -6,27 +6,33 @@
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process::Process;
 
-/// How often to try, and how long to wait between: the last process of a cgroup may still
-/// be going.
-const TRIES: (u32, Duration) = (20, Duration::from_millis(10));
+/// How long the last process of a cgroup may take to go: killed, on a machine without time to
+/// spare. containerd gives `delete` five seconds in all.
+const GOING: Duration = Duration::from_secs(3);
+/// How long to wait where nobody is to be seen: the kernel may have yet to let go of them.
+const MOMENT: Duration = Duration::from_millis(5);
 /// THAWED, FREEZING or FROZEN (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst).
 const FREEZER: &str = "freezer.state";
 
-/// Removes those of the container in `bundle` that nobody is in. A cgroup with a process in
-/// it can't be removed, so that nothing which runs is touched.
+/// Removes those of the container in `bundle` that nobody is in, or that are being left. A
+/// cgroup with a process in it can't be removed, so that nothing which runs is touched.
 pub fn remove_empty(bundle: &Path) {
     let Some(CgroupsPath::Plain(path)) = path_of(bundle) else { return };
+    let until = Instant::now() + GOING;
     let mut left = everywhere(&path);
-    for _ in 0..TRIES.0 {
+    loop {
         left.retain(|cgroup| cgroup.is_dir() && !remove(cgroup));
-        if left.is_empty() {
+        if left.is_empty() || Instant::now() >= until {
             return;
         }
-        std::thread::sleep(TRIES.1);
+        for process in left.iter().flat_map(|cgroup| processes(&beneath(cgroup))) {
+            let _ = process.wait(until.saturating_duration_since(Instant::now()));
+        }
+        std::thread::sleep(MOMENT);
     }
 }
 
@@ -36,16 +42,15 @@ pub fn remove_empty(bundle: &Path) {
 pub fn end_frozen(bundle: &Path) {
     let Some(CgroupsPath::Plain(path) | CgroupsPath::Scope(path)) = path_of(bundle) else { return };
     for cgroup in everywhere(&path) {
-        let mut tree = Vec::new();
-        beneath(cgroup, &mut tree);
+        let tree = beneath(&cgroup);
         if !tree.iter().any(|cgroup| is_held(cgroup)) {
             continue;
         }
-        let pids: Vec<u32> = tree.iter().flat_map(|cgroup| processes(cgroup)).collect();
-        if pids.contains(&std::process::id()) {
+        let processes = processes(&tree);
+        if processes.iter().any(|process| process.pid == std::process::id()) {
             continue; // Not the container's alone.
         }
-        for process in pids.into_iter().filter_map(Process::by_pid) {
+        for process in processes {
             let _ = process.kill(Duration::ZERO);
         }
         for cgroup in &tree {
@@ -59,9 +64,10 @@ fn is_held(cgroup: &Path) -> bool {
     fs::read_to_string(cgroup.join(FREEZER)).is_ok_and(|state| state.trim() != "THAWED")
 }
 
-fn processes(cgroup: &Path) -> Vec<u32> {
-    let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    pids.lines().filter_map(|pid| pid.parse().ok()).collect()
+fn processes(cgroups: &[PathBuf]) -> Vec<Process> {
+    let pids = |cgroup: &PathBuf| fs::read_to_string(cgroup.join("cgroup.procs"));
+    let pids: String = cgroups.iter().filter_map(|cgroup| pids(cgroup).ok()).collect();
+    pids.lines().filter_map(|pid| Process::by_pid(pid.parse().ok()?)).collect()
 }
 
 /// What a container's `config.json` says of its cgroups: a path beneath the hierarchies.
@@ -124,15 +130,13 @@ fn everywhere(path: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// A cgroup and those beneath it.
-fn beneath(cgroup: PathBuf, into: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(&cgroup) else { return };
-    into.push(cgroup);
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            beneath(entry.path(), into);
-        }
-    }
+/// A cgroup and those beneath it, each before its own.
+fn beneath(cgroup: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(cgroup) else { return Vec::new() };
+    let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut tree = vec![cgroup.to_owned()];
+    tree.extend(folders.flat_map(|folder| beneath(&folder.path())));
+    tree
 }
 
 /// Where the cgroup hierarchies are mounted (proc_pid_mountinfo(5): after ` - `, the type).
@@ -147,8 +151,7 @@ fn hierarchies(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
 
 /// Removes a cgroup with those beneath it; whether it is gone.
 fn remove(cgroup: &Path) -> bool {
-    let mut tree = Vec::new();
-    beneath(cgroup.to_owned(), &mut tree);
+    let tree = beneath(cgroup);
     let left = tree.iter().rev().filter(|cgroup| fs::remove_dir(cgroup).is_err());
     left.count() == 0
 }
@@ -202,18 +205,31 @@ mod tests {
         assert_eq!(found, ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/unified"].map(PathBuf::from));
     }
 
-    #[test]
-    fn empty_cgroups_go_and_others_stay() {
+    /// A bundle whose cgroup has one beneath it, in which `sleep` runs for so long.
+    fn slept_in(name: &str, span: &str) -> (tempfile::TempDir, PathBuf, std::process::Child) {
         let mounts = fs::read("/proc/self/mountinfo").unwrap();
         let root = hierarchies(&mounts)
             .find(|mount| mount.ends_with("pids") || mount.ends_with("cgroup"))
             .unwrap();
-        let name = format!("lacre-shim-{}", std::process::id());
-        let dir = bundle(&format!("/{name}"));
+        let name = format!("lacre-shim-{name}-{}", std::process::id());
         let cgroup = root.join(&name);
         fs::create_dir_all(cgroup.join("inner")).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let child = std::process::Command::new("sleep").arg(span).spawn().unwrap();
         fs::write(cgroup.join("inner/cgroup.procs"), child.id().to_string()).unwrap();
+        (bundle(&format!("/{name}")), cgroup, child)
+    }
+
+    #[test]
+    fn one_that_is_being_left_is_waited_for() {
+        let (dir, cgroup, mut child) = slept_in("left", "0.7");
+        remove_empty(dir.path());
+        assert!(!cgroup.exists());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn empty_cgroups_go_and_others_stay() {
+        let (dir, cgroup, mut child) = slept_in("stays", "1000");
         remove_empty(dir.path());
         assert!(cgroup.is_dir());
         child.kill().unwrap();

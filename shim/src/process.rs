@@ -19,7 +19,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process that has this number now.
+    /// The process that has this number now, be it that it merely waits to be reaped.
     #[must_use]
     pub fn by_pid(pid: u32) -> Option<Self> {
         began(pid).map(|began| Self { pid, began })
@@ -76,7 +76,8 @@ fn ended(fd: &std::os::fd::OwnedFd, limit: Duration) -> bool {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`, if the process is no zombie.
+/// Field 22 of `/proc/PID/stat`. Of its state there nothing follows: it is that of the first
+/// thread, which may be a zombie while others run on.
 fn began(pid: u32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse_stat(&stat)
@@ -87,11 +88,7 @@ fn began(pid: u32) -> Option<u64> {
 fn parse_stat(stat: &[u8]) -> Option<u64> {
     let after = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&stat[after + 1..]).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Every process whose program is `program` and whose arguments hold each of `pairs`, one
@@ -201,6 +198,32 @@ mod tests {
         assert!(process.kill(Duration::from_secs(10)));
         assert!(!process.is_alive());
         child.wait().unwrap();
+    }
+
+    /// A killed process of many threads is for a while without its first.
+    #[test]
+    fn a_process_has_gone_with_its_last_thread() {
+        const SOURCE: &str = "
+            #include <pthread.h>
+            #include <unistd.h>
+            static void *last(void *none) { char byte; read(0, &byte, 1); return none; }
+            int main(void) { pthread_t thread; pthread_create(&thread, 0, last, 0); pthread_exit(0); }
+        ";
+        let dir = tempfile::tempdir().unwrap();
+        let (source, program) = (dir.path().join("last.c"), dir.path().join("last"));
+        fs::write(&source, SOURCE).unwrap();
+        let cc = Command::new("cc").args(["-pthread", "-w", "-o"]).args([&program, &source]).status();
+        assert!(cc.unwrap().success());
+        let mut child = Command::new(&program).stdin(Stdio::piped()).spawn().unwrap();
+        let stat = format!("/proc/{}/stat", child.id());
+        while !fs::read_to_string(&stat).unwrap().contains(") Z ") {}
+        let process = Process::by_pid(child.id()).unwrap();
+        assert!(process.is_alive());
+        assert!(!process.wait(Duration::ZERO));
+        assert!(process.kill(Duration::from_secs(10)));
+        assert!(!process.is_alive());
+        child.wait().unwrap();
+        assert_eq!(Process::by_pid(child.id()), None);
     }
 
     #[test]
