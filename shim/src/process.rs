@@ -212,7 +212,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (source, program) = (dir.path().join("last.c"), dir.path().join("last"));
         fs::write(&source, SOURCE).unwrap();
-        let cc = Command::new("cc").args(["-pthread", "-w", "-o"]).args([&program, &source]).status();
+        let cc =
+            Command::new("cc").args(["-pthread", "-w", "-o"]).args([&program, &source]).status();
         assert!(cc.unwrap().success());
         let mut child = Command::new(&program).stdin(Stdio::piped()).spawn().unwrap();
         let stat = format!("/proc/{}/stat", child.id());
