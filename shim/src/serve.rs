@@ -39,7 +39,7 @@ const LAST_WORK: Duration = Duration::from_secs(2);
 
 /// How often to look whether an inner shim that has ended still listens, and how long to
 /// wait between.
-const LISTENING: (u32, Duration) = (100, Duration::from_millis(2));
+const LISTENING: (u32, Duration) = (500, Duration::from_millis(2));
 
 /// Open files: 1024 held by each of the containers of a large pod.
 const OPEN_FILES: u64 = 65_536;
