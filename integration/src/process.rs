@@ -76,10 +76,13 @@ impl Process {
     }
 }
 
-/// Whether `pid` is there and not a zombie.
+/// Whether a thread of `pid` is there that is no zombie: the first may end before the others.
 #[must_use]
 pub fn alive(pid: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // The name in brackets may itself hold anything: the state follows the last bracket.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().any(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name in brackets may itself hold anything: the state follows the last bracket.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    })
 }

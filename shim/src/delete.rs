@@ -196,8 +196,9 @@ fn orphaned(
             output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
         }
     }
-    for container in &state.containers {
-        cgroup::remove_empty(&container.bundle);
+    // Its own are seen to last of all.
+    for other in state.containers.iter().filter(|container| container.id != args.id) {
+        cgroup::remove_empty(&other.bundle);
     }
     serve::clear(place, &state.inner_sockets);
     Ok(output?)

@@ -145,7 +145,5 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// Whether a process still runs (a zombie does not).
 pub(crate) fn runs(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
-    })
+    i32::try_from(pid).is_ok_and(lacre_integration::process::alive)
 }
