@@ -9,7 +9,7 @@ release := $(target)/release
 debug := $(target)/debug
 programs := containerd-shim-lacre-v1 lacre lacre-attestd lacre-policyd
 
-.PHONY: help setup build release demo test test-vm test-kernel test-kernel-deb fuzz \
+.PHONY: help setup build release demo test ci test-vm test-kernel test-kernel-deb soak fuzz \
 	check bench attacks kernel kernel-deb install uninstall clean
 
 help: ## list the entry points
@@ -31,15 +31,23 @@ demo: release ## see it at work: a private containerd, four containers, a table
 test: build ## every test, end-to-end ones included
 	@integration/test.sh
 
+ci: ## check and test as CI does: as on a Debian 12 that has nothing else (as root)
+	@.ci/run
+
 test-vm: build ## the tests in virtual machines, on each of the three kernels (or FLAVOUR=debug)
 	@integration/vm/test.sh
+
+soak: build ## what takes longer, by PART (without: the list), each with a page in target/soak
+	@integration/soak.sh $(PART)
 
 fuzz: setup ## fuzz each parser of outside bytes for FUZZ_SECONDS (60)
 	@integration/fuzz.sh
 
-check: setup ## format, lints, licences and advisories, documentation
+check: setup ## format, lints, circles of imports, programs, licences and advisories, documentation
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) test -q -p lacre-integration --test import_circles
+	@integration/programs.sh
 	@integration/licences.sh
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 

@@ -28,5 +28,7 @@ sys.exit("\n".join(bad) if bad else 0)'
 if command -v cargo-audit >/dev/null; then
     cargo audit
 else
-    echo "advisories: not checked (neither cargo-deny nor cargo-audit is installed)"
+    why="advisories (neither cargo-deny nor cargo-audit is installed)"
+    echo "not checked: $why"
+    [ -z "${LACRE_NOT_RUN:-}" ] || echo "$why" >>"$LACRE_NOT_RUN"
 fi

@@ -205,8 +205,7 @@ make_debian() {
 }
 
 [ "$(uname -m)" = x86_64 ] || say "only x86_64 has been tried"
-install_packages ca-certificates clang iproute2 libelf-dev libtss2-dev make pkg-config procps \
-    swtpm swtpm-tools util-linux zlib1g-dev
+install_packages $(packages_of setup)
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
 flock 9

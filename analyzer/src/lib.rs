@@ -5,8 +5,9 @@
 //!
 //! | question | if not |
 //! |---|---|
+//! | is it a program or a file, and not memory that was made executable? | [`Verdict::Memory`] |
 //! | has the container a baseline? | `NO_WHITELIST` |
-//! | is there a file behind the code, and is it no memfd? | `FILELESS` |
+//! | is there a file behind the program, and is it no memfd? | `FILELESS` |
 //! | can the file's name be told, and does the image have it? | `ENTRY_NOT_FOUND` |
 //! | were the bytes read, and is their digest listed? | `INVALID_HASH` |
 //! | are those the bytes that run (see [`judge`] on `mprotect`)? | `CODE_MODIFIED` |
@@ -35,6 +36,9 @@ pub enum Verdict {
     Allowed(Allowed),
     /// It is not, or nobody can tell.
     Violation(Violation),
+    /// It is memory, of which no baseline knows anything: the policy says whether that is the
+    /// violation which it would be.
+    Memory(Violation),
 }
 
 /// That a digest was compared and found listed. Only [`judge`] makes one, so whoever holds
@@ -80,6 +84,10 @@ pub fn judge(baseline: Option<&dyn Whitelist>, measurement: &Measurement) -> Ver
     let violation = |kind, expected| {
         Verdict::Violation(Violation { kind, measurement: measurement.clone(), expected })
     };
+    if let Content::Memory(_) = measurement.content {
+        let measurement = measurement.clone();
+        return Verdict::Memory(Violation { kind: Fileless, measurement, expected: None });
+    }
     let Some(baseline) = baseline else { return violation(NoWhitelist, None) };
     if measurement.content == Content::Fileless || measurement.event == Event::Memfd {
         return violation(Fileless, None);
@@ -96,7 +104,7 @@ pub fn judge(baseline: Option<&dyn Whitelist>, measurement: &Measurement) -> Ver
         let other_file = match measurement.content {
             Content::Digest(digest) => !is_listed(&digest, &listed.digests),
             Content::Size(size) => size != listed.size,
-            Content::Unread(_) | Content::Fileless => false,
+            Content::Unread(_) | Content::Fileless | Content::Memory(_) => false,
         };
         return violation(if other_file { InvalidHash } else { CodeModified }, expected);
     }

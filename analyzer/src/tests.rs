@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use lacre_types::Kind;
+use lacre_types::{Kind, Memory};
 use proptest::prelude::*;
 
 use super::*;
@@ -48,7 +48,7 @@ fn seen(event: Event, path: Option<&str>, content: Content) -> Measurement {
 fn kind(verdict: &Verdict) -> Option<ViolationKind> {
     match verdict {
         Verdict::Allowed(_) => None,
-        Verdict::Violation(violation) => Some(violation.kind),
+        Verdict::Violation(violation) | Verdict::Memory(violation) => Some(violation.kind),
     }
 }
 
@@ -162,6 +162,7 @@ fn any_content() -> impl Strategy<Value = Content> {
         4 => any_digest().prop_map(Content::Digest),
         1 => (0_u64..3).prop_map(Content::Size),
         1 => Just(Content::Fileless),
+        1 => prop::sample::select(Memory::ALL).prop_map(Content::Memory),
         1 => "[ -~]{0,8}".prop_map(Content::Unread),
     ]
 }
@@ -227,7 +228,11 @@ proptest! {
         let bytes_are_the_files = !matches!(m.event, Event::Memfd | Event::Mprotect);
         let allowed = matches!(judge(Some(&image), &m), Verdict::Allowed(_));
         prop_assert_eq!(allowed, equal && bytes_are_the_files);
-        prop_assert_eq!(kind(&judge(None, &m)), Some(ViolationKind::NoWhitelist));
+        let memory = matches!(m.content, Content::Memory(_));
+        let without =
+            if memory { ViolationKind::Fileless } else { ViolationKind::NoWhitelist };
+        prop_assert_eq!(kind(&judge(None, &m)), Some(without));
+        prop_assert_eq!(matches!(judge(Some(&image), &m), Verdict::Memory(_)), memory);
     }
 
     #[test]

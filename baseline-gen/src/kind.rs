@@ -2,10 +2,15 @@
 //! execute bits.
 
 use lacre_types::Kind;
+use lacre_types::code::{self, Named};
 
 /// How many bytes one look takes: the same for a directory and a tar, or the same file
 /// would differ in kind.
 pub(crate) const SNIFF: usize = 4096;
+
+/// The rules of this file; names have theirs in [`code`]. One more whenever the same file may
+/// come to be of another kind: what was cached by the ones before is not used then.
+pub(crate) const RULES: u32 = 1;
 
 /// What the first bytes alone say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,18 +31,6 @@ pub(crate) struct Nature {
     executable: bool,
 }
 
-const SCRIPTS: &[&[u8]] = &[
-    b"ash", b"awk", b"bash", b"cjs", b"csh", b"dash", b"exs", b"fish", b"groovy", b"jl", b"js",
-    b"jsx", b"ksh", b"lua", b"mjs", b"mts", b"php", b"phtml", b"pl", b"pm", b"ps1", b"py", b"pyw",
-    b"r", b"rb", b"sed", b"sh", b"tcl", b"tcsh", b"ts", b"tsx", b"zsh",
-];
-
-const BYTECODE: &[&[u8]] =
-    &[b"beam", b"class", b"dex", b"elc", b"luac", b"pyc", b"pyo", b"rbc", b"wasm"];
-
-const ZIPS: &[&[u8]] =
-    &[b"aar", b"apk", b"ear", b"egg", b"jar", b"jmod", b"phar", b"pyz", b"war", b"whl"];
-
 impl Nature {
     /// `head` is the file's beginning, up to [`SNIFF`] bytes.
     pub(crate) fn of(head: &[u8], mode: u32) -> Self {
@@ -54,15 +47,11 @@ impl Nature {
             Magic::Bytecode => return Some(Kind::Bytecode),
             Magic::Zip | Magic::Plain => {}
         }
-        if let Some(dot) = name.iter().rposition(|byte| *byte == b'.') {
-            let extension = name[dot + 1..].to_ascii_lowercase();
-            let among = |list: &[&[u8]]| list.contains(&extension.as_slice());
-            if among(BYTECODE) || self.magic == Magic::Zip && among(ZIPS) {
-                return Some(Kind::Bytecode);
-            }
-            if among(SCRIPTS) {
-                return Some(Kind::Script);
-            }
+        match code::named(name) {
+            Some(Named::Script) => return Some(Kind::Script),
+            Some(Named::Bytecode) => return Some(Kind::Bytecode),
+            Some(Named::Archive) if self.magic == Magic::Zip => return Some(Kind::Bytecode),
+            Some(Named::Archive) | None => {}
         }
         self.executable.then_some(Kind::Executable)
     }
@@ -181,7 +170,9 @@ mod tests {
         assert_eq!(kind(b"\xca\xfe\xba\xbe\0\0\0\x3d", "A", 0o644), Some(Kind::Bytecode));
         assert_eq!(kind(b"\xca\xfe\xba\xbe\0\0\0\x02", "fat", 0o644), None);
         assert_eq!(kind(b"PK\x03\x04", "app.jar", 0o644), Some(Kind::Bytecode));
-        assert_eq!(kind(b"PK\x03\x04", "data.zip", 0o644), None);
+        assert_eq!(kind(b"PK\x03\x04", "app.zip", 0o644), Some(Kind::Bytecode));
+        assert_eq!(kind(b"PK\x03\x04", "data.docx", 0o644), None);
+        assert_eq!(kind(b"task :default", "Rakefile", 0o644), Some(Kind::Script));
         assert_eq!(kind(b"text", "notes", 0o755), Some(Kind::Executable));
         assert_eq!(kind(b"text", "notes.txt", 0o644), None);
     }

@@ -1,6 +1,9 @@
 //! One layer: everything in one lower directory or one layer tar that hides, or can be
 //! hidden; and its form in the cache.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use lacre_types::{FileId, Kind};
 
 use crate::Algorithms;
@@ -34,6 +37,21 @@ pub(crate) struct FileNode {
 
 /// Absolute paths; `b""` is the root.
 pub(crate) type Path = Box<[u8]>;
+
+/// Symbolic links followed for one path, as in the kernel (path_resolution(7)).
+pub(crate) const HOPS: u32 = 40;
+
+/// Removes everything in the directory of that path.
+pub(crate) fn remove_beneath<V>(from: &mut BTreeMap<Path, V>, path: &[u8]) {
+    let first = [path, b"/"].concat();
+    // `0` follows `/` in ASCII.
+    let end = [path, b"0"].concat();
+    let bounds = (Bound::Included(first.as_slice()), Bound::Excluded(end.as_slice()));
+    let names: Vec<Path> = from.range::<[u8], _>(bounds).map(|(name, _)| name.clone()).collect();
+    for name in names {
+        from.remove(&name);
+    }
+}
 
 /// Sorted by path, so that a directory comes before what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

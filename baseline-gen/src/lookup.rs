@@ -3,9 +3,7 @@ use std::fmt;
 use lacre_types::{CanonicalPath, Digest};
 
 use crate::baseline::{Baseline, Entry};
-
-/// Symbolic links followed for one path, as in the kernel (path_resolution(7)).
-pub(crate) const HOPS: u32 = 40;
+use crate::layer::HOPS;
 
 /// What the baseline has under a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

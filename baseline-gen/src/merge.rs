@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::layer::{FileNode, Layer, Node, Path};
-use crate::tar::remove_beneath;
+use crate::layer::{FileNode, Layer, Node, Path, remove_beneath};
 
 /// What is left to see of a stack of layers: the code, and the links that lead to it.
 #[derive(Debug, Default)]

@@ -2,17 +2,17 @@
 //! content store.
 
 mod blobs;
+mod choice;
 mod document;
 mod fuzz;
+mod platform;
 mod unpack;
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lacre_types::{Digest, escape};
+use lacre_types::Digest;
 
 use crate::baseline::Baseline;
 use crate::error::{BlobError, Error};
@@ -22,59 +22,14 @@ use crate::store::Store;
 use crate::{Options, Progress};
 
 use blobs::{Blobs, Name};
+use choice::{choose, choose_saved};
 use document::{Config, Descriptor, Document, Saved};
 pub use fuzz::fuzz_documents;
+pub use platform::Platform;
 pub(crate) use unpack::scan_blob;
 
 /// Indices within indices (OCI image-spec allows it; nobody needs more than two).
 const DEPTH: u32 = 4;
-
-/// `OS/ARCHITECTURE[/VARIANT]`, as OCI names them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Platform {
-    os: String,
-    architecture: String,
-    variant: Option<String>,
-}
-
-impl Default for Platform {
-    /// This machine's.
-    fn default() -> Self {
-        // Go's names (go.dev/doc/install/source, GOARCH).
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
-            other => other,
-        };
-        Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
-    }
-}
-
-impl FromStr for Platform {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = text.split('/').map(str::to_owned);
-        let platform = (parts.next(), parts.next(), parts.next(), parts.next());
-        match platform {
-            (Some(os), Some(architecture), variant, None)
-                if !os.is_empty() && !architecture.is_empty() =>
-            {
-                Ok(Self { os, architecture, variant })
-            }
-            _ => Err("a platform reads OS/ARCHITECTURE[/VARIANT], such as linux/arm64".to_owned()),
-        }
-    }
-}
 
 /// Which image of an archive or a layout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -247,49 +202,6 @@ impl Content {
         match cache {
             Some(store) => store.blob_layer(&part.diff_id, options.algorithms, scan),
             None => scan(),
-        }
-    }
-}
-
-/// The manifest of that name and platform; the error says what is the matter with "it".
-fn choose<'a>(
-    manifests: &'a [Descriptor],
-    name: Option<&str>,
-    platform: &Platform,
-) -> Result<&'a Descriptor, String> {
-    let images: Vec<_> = manifests.iter().filter(|one| !one.is_attestation()).collect();
-    let named: Vec<_> =
-        images.iter().filter(|one| name.is_none_or(|name| one.is_named(name))).collect();
-    let fitting: Vec<_> = named.iter().filter(|one| one.fits(platform)).collect();
-    let list = |all: &[&Descriptor]| {
-        let names: Vec<_> = all.iter().take(20).map(|one| one.shown()).collect();
-        names.join(", ")
-    };
-    match (fitting.as_slice(), name) {
-        ([one], _) => Ok(one),
-        ([], Some(name)) => Err(format!(
-            "holds no image named {} for {platform}; it holds: {}",
-            escape(name.as_bytes()),
-            list(&images)
-        )),
-        ([], None) => Err(format!("holds no image for {platform}; it holds: {}", list(&images))),
-        // Variants of one architecture: without a wish, the first is the best (OCI image-spec).
-        ([first, rest @ ..], _) if rest.iter().all(|other| other.is_variant_of(first)) => Ok(first),
-        _ => Err(format!("holds several images, name one of them: {}", list(&images))),
-    }
-}
-
-fn choose_saved(mut all: Vec<Saved>, name: Option<&str>) -> Result<Saved, String> {
-    let fits = |one: &Saved| name.is_none_or(|name| one.tags().iter().any(|tag| tag == name));
-    let found: Vec<usize> =
-        all.iter().enumerate().filter(|(_, one)| fits(one)).map(|(index, _)| index).collect();
-    match found.as_slice() {
-        [one] => Ok(all.swap_remove(*one)),
-        _ => {
-            let tags: Vec<_> =
-                all.iter().flat_map(Saved::tags).map(|tag| escape(tag.as_bytes())).collect();
-            let many = if found.is_empty() { "no image of that name" } else { "several images" };
-            Err(format!("holds {many}, name one of them: {}", tags.join(", ")))
         }
     }
 }

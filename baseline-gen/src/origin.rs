@@ -1,6 +1,7 @@
 //! Where a baseline comes from.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lacre_types::Digest;
 
@@ -8,7 +9,7 @@ use crate::baseline::Baseline;
 use crate::error::Error;
 use crate::merge::merge;
 use crate::oci::{Content, Platform, Reference};
-use crate::store::Store;
+use crate::store::{Key, Store, note_use};
 use crate::walk::{open_root, scan_dir};
 use crate::{Options, Progress};
 
@@ -75,4 +76,32 @@ pub fn from_content_store(
     progress: &dyn Progress,
 ) -> Result<Baseline, Error> {
     Content::store(root, manifest, platform)?.baseline(cache, options, progress)
+}
+
+impl Store {
+    /// The baseline of an image in containerd's content store, cached by the digest of its
+    /// manifest (or of its index, for that platform).
+    ///
+    /// # Errors
+    /// When a blob is missing, broken, or not what its digest says.
+    pub fn content(
+        &self,
+        root: &Path,
+        manifest: &Digest,
+        platform: &Platform,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Arc<Baseline>, Error> {
+        let bits = options.algorithms.bits();
+        let key = Key::of(&format!("content 1 {bits} {manifest} {platform}"));
+        let path = self.image_file(key, "baseline");
+        if let Ok(baseline) = Baseline::open(&path) {
+            note_use(&path);
+            return Ok(Arc::new(baseline));
+        }
+        let content = Content::store(root, manifest, platform)?;
+        content.baseline(Some(self), options, progress)?.write(&path)?;
+        self.prune();
+        Baseline::open(&path).map(Arc::new)
+    }
 }

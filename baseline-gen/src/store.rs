@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lacre_types::Digest;
+use lacre_types::code::{LANGUAGES, Language};
 use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
 
 use crate::baseline::{Baseline, open_trusted, write_atomically};
 use crate::error::Error;
 use crate::hash::sha256;
+use crate::kind;
 use crate::layer::Layer;
 use crate::merge::{Merged, merge};
 use crate::node_index::{self, NodeIndex};
-use crate::oci::{Content, Platform};
 use crate::walk::{open_root, scan_dir};
 use crate::{Algorithms, Options, Progress};
 
@@ -87,10 +88,17 @@ fn directory_key(path: &Path, dir: &OwnedFd, algorithms: Algorithms) -> Result<K
 
 /// A name in the cache.
 #[derive(Debug, Clone, Copy)]
-struct Key(Digest);
+pub(crate) struct Key(Digest);
 
 impl Key {
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
+        Self::by(text, LANGUAGES, kind::RULES)
+    }
+
+    /// What was scanned by other rules of what is code has another name: a layer of an earlier
+    /// lacre lacks files that this one's sources ask about.
+    fn by(text: &str, languages: &[Language], rules: u32) -> Self {
+        let text = format!("{text} {rules} {languages:?}");
         Self(Digest::sha256(sha256(text.as_bytes())))
     }
 
@@ -161,7 +169,7 @@ impl Store {
         self.open_image(key, allowed)
     }
 
-    fn image_file(&self, key: Key, extension: &str) -> PathBuf {
+    pub(crate) fn image_file(&self, key: Key, extension: &str) -> PathBuf {
         self.dir.join("images").join(format!("{}.{extension}", key.0.hex()))
     }
 
@@ -185,32 +193,6 @@ impl Store {
         let index = node_index::encode(baseline, merged).map_err(format)?;
         baseline.write(&self.image_file(key, "baseline"))?;
         write_atomically(&path, &index)
-    }
-
-    /// The baseline of an image in containerd's content store, cached by the digest of its
-    /// manifest (or of its index, for that platform).
-    ///
-    /// # Errors
-    /// When a blob is missing, broken, or not what its digest says.
-    pub fn content(
-        &self,
-        root: &Path,
-        manifest: &Digest,
-        platform: &Platform,
-        options: &Options,
-        progress: &dyn Progress,
-    ) -> Result<Arc<Baseline>, Error> {
-        let bits = options.algorithms.bits();
-        let key = Key::of(&format!("content 1 {bits} {manifest} {platform}"));
-        let path = self.image_file(key, "baseline");
-        if let Ok(baseline) = Baseline::open(&path) {
-            note_use(&path);
-            return Ok(Arc::new(baseline));
-        }
-        let content = Content::store(root, manifest, platform)?;
-        content.baseline(Some(self), options, progress)?.write(&path)?;
-        self.prune();
-        Baseline::open(&path).map(Arc::new)
     }
 
     /// The layer of an image's content, by its diff ID.
@@ -254,7 +236,7 @@ impl Store {
 
     /// Removes what nobody used for long. What can't be removed now stays; a mapped file
     /// lives on until it is unmapped.
-    fn prune(&self) {
+    pub(crate) fn prune(&self) {
         let Some(old) = SystemTime::now().checked_sub(KEPT) else { return };
         for part in ["layers", "images"] {
             let Ok(listing) = fs::read_dir(self.dir.join(part)) else { continue };
@@ -278,12 +260,38 @@ fn read_layer(path: &Path, algorithms: Algorithms) -> Option<Layer> {
 }
 
 /// The modification time is the last use, about.
-fn note_use(path: &Path) {
+pub(crate) fn note_use(path: &Path) {
     let now = SystemTime::now();
     let Ok(file) = File::open(path) else { return };
     let noted = file.metadata().and_then(|meta| meta.modified());
     if noted.is_ok_and(|noted| now.duration_since(noted).is_ok_and(|age| age > NOTED)) {
         // A use that can't be noted costs a scan in a month.
         let _ = file.set_modified(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_scanned_by_other_rules_has_another_name() {
+        let name = |languages: &[Language], rules| Key::by("image 1", languages, rules).0;
+        let now = name(LANGUAGES, kind::RULES);
+        assert_eq!(now, Key::of("image 1").0);
+        assert_ne!(now, name(LANGUAGES, kind::RULES + 1));
+        // One suffix more, one less, one that became bytecode, a language more.
+        let [first, rest @ ..] = LANGUAGES else { unreachable!("there are languages") };
+        let with = |changed: Language| [&[changed], rest].concat();
+        let more: &'static [&'static str] = &["ash", "bash", "bats", "csh", "new"];
+        for changed in [
+            with(Language { scripts: more, ..*first }),
+            with(Language { scripts: &first.scripts[1..], ..*first }),
+            with(Language { scripts: &[], bytecode: first.scripts, ..*first }),
+            [LANGUAGES, LANGUAGES].concat(),
+            rest.to_vec(),
+        ] {
+            assert_ne!(now, name(&changed, kind::RULES));
+        }
     }
 }

@@ -3,7 +3,6 @@
 mod member;
 mod tree;
 
-use std::collections::HashSet;
 use std::io::Read;
 
 use lacre_types::{CanonicalPath, PathError, escape};
@@ -11,17 +10,13 @@ use tar::EntryType;
 
 use member::Member;
 pub(crate) use member::{Fault, Members};
-pub(crate) use tree::remove_beneath;
+pub(crate) use tree::Wanted;
 use tree::{Kept, Tree};
 
 use crate::hash::Hasher;
 use crate::kind::{Nature, SNIFF};
 use crate::layer::Layer;
 use crate::{Options, Progress};
-
-/// Members, by their place in the tar, that are hashed although their own name does not
-/// make them code.
-pub(crate) type Wanted = HashSet<u64>;
 
 pub(crate) enum Scanned {
     Layer(Layer),

@@ -5,28 +5,26 @@
 //! symlink, and must be the inode that was listed; every file from its directory's
 //! descriptor. Nothing but regular files is opened.
 
-use std::collections::HashMap;
-use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path as FsPath, PathBuf};
+mod directory;
+mod file;
+mod scan;
+
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path as FsPath;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lacre_types::{CanonicalPath, FileId};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags, fgetxattr,
-    openat, openat2, readlinkat, statx,
-};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::hash::Row;
 use crate::layer::{Layer, Node, Path};
 use crate::{Options, Progress};
 
-mod file;
+use directory::Seen;
+use scan::{Inode, Scan};
 
 /// Files handed to a hasher at once: enough that the hand-over costs nothing beside the
 /// `open` of each.
@@ -36,25 +34,12 @@ const BATCH: usize = 32;
 /// full, the walker waits.
 const QUEUE: usize = 64;
 
-/// Device, as in `s_dev`, and inode number.
-type Inode = (u32, u64);
-
 /// Some files of one directory.
 struct Batch {
     dir: Arc<OwnedFd>,
     /// The directory's path in the layer.
     at: Arc<[u8]>,
     names: Vec<CString>,
-}
-
-/// What the threads of one scan share.
-struct Scan<'a> {
-    root: &'a FsPath,
-    options: &'a Options,
-    progress: &'a dyn Progress,
-    stop: AtomicBool,
-    /// Inodes with more than one name, each hashed once; `None` while somebody is at it.
-    links: Mutex<HashMap<Inode, Option<(FileId, Row)>>>,
 }
 
 /// Opens a directory to be scanned. Its own path may lead through symbolic links
@@ -122,18 +107,6 @@ struct Done {
 }
 
 impl Scan<'_> {
-    fn shown(&self, path: &[u8]) -> PathBuf {
-        let relative = path.strip_prefix(b"/").unwrap_or(path);
-        if relative.is_empty() {
-            return self.root.to_owned();
-        }
-        self.root.join(OsStr::from_bytes(relative))
-    }
-
-    fn io(&self, doing: &'static str, path: &[u8], errno: Errno) -> Error {
-        Error::io(doing, self.shown(path), errno)
-    }
-
     fn walk(
         &self,
         root: &OwnedFd,
@@ -199,100 +172,6 @@ impl Scan<'_> {
         batches.send(batch).map_err(|_| self.io("hash files in", at, Errno::CANCELED))
     }
 
-    fn join(&self, at: &[u8], name: &[u8]) -> Result<Path, Error> {
-        let len = at.len() + 1 + name.len();
-        let path = [at, b"/", name].concat();
-        if len > CanonicalPath::MAX {
-            let start = path[..60].to_vec();
-            return Err(Error::PathTooLong { within: self.root.to_owned(), len, start });
-        }
-        Ok(path.into())
-    }
-
-    /// `None` when something is mounted there.
-    fn open_dir(
-        &self,
-        root: &OwnedFd,
-        path: &[u8],
-        listed: Option<Inode>,
-    ) -> Result<Option<OwnedFd>, Error> {
-        let relative = path.strip_prefix(b"/").unwrap_or(b".");
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV;
-        let fd = match openat2(root, relative, flags, Mode::empty(), resolve) {
-            Ok(fd) => fd,
-            Err(Errno::XDEV) => return Ok(None),
-            Err(errno) => return Err(self.io("open the directory", path, errno)),
-        };
-        if let Some(listed) = listed {
-            let stat = self.stat(&fd, c"", path)?;
-            if inode(&stat) != listed {
-                return Err(Error::Changing { path: self.shown(path), tries: 1 });
-            }
-        }
-        Ok(Some(fd))
-    }
-
-    fn opaque(&self, dir: &OwnedFd, path: &[u8]) -> Result<bool, Error> {
-        let mut value = [0; 1];
-        match fgetxattr(dir, c"trusted.overlay.redirect", &mut [0u8; 0][..]) {
-            Err(Errno::NODATA | Errno::NOTSUP) => {}
-            Ok(_) => return Err(Error::Redirect { path: self.shown(path) }),
-            Err(errno) => return Err(self.io("read overlayfs's attributes of", path, errno)),
-        }
-        match fgetxattr(dir, c"trusted.overlay.opaque", &mut value[..]) {
-            // `x` marks a directory that holds whiteouts as attributes, and hides nothing.
-            Ok(len) => Ok(len == 1 && value == *b"y"),
-            Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(false),
-            Err(errno) => Err(self.io("read overlayfs's attributes of", path, errno)),
-        }
-    }
-
-    fn stat(&self, dir: impl AsFd, name: &std::ffi::CStr, path: &[u8]) -> Result<Statx, Error> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-        statx(dir, name, flags, StatxFlags::BASIC_STATS).map_err(|e| self.io("stat", path, e))
-    }
-
-    fn file_type(
-        &self,
-        dir: &OwnedFd,
-        path: &[u8],
-        name: &std::ffi::CStr,
-        told: FileType,
-    ) -> Result<Seen, Error> {
-        Ok(match told {
-            FileType::RegularFile => Seen::File,
-            FileType::Symlink => {
-                let target = readlinkat(dir, name, Vec::new())
-                    .map_err(|e| self.io("read the symbolic link", path, e))?;
-                Seen::Node(Node::Symlink(target.into_bytes().into()))
-            }
-            FileType::Fifo | FileType::Socket | FileType::BlockDevice => Seen::Node(Node::Other),
-            FileType::Directory => Seen::Dir(inode(&self.stat(dir, name, path)?)),
-            FileType::CharacterDevice => match self.stat(dir, name, path) {
-                Ok(stat) if (stat.stx_rdev_major, stat.stx_rdev_minor) == (0, 0) => {
-                    Seen::Node(Node::Whiteout)
-                }
-                Ok(_) => Seen::Node(Node::Other),
-                // A mounted overlay lists a whiteout of its lowest layer, and denies it.
-                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                    Seen::Nothing
-                }
-                Err(error) => return Err(error),
-            },
-            FileType::Unknown => {
-                let told = FileType::from_raw_mode(self.stat(dir, name, path)?.stx_mode.into());
-                if told == FileType::Unknown {
-                    return Ok(Seen::Node(Node::Other));
-                }
-                return self.file_type(dir, path, name, told);
-            }
-        })
-    }
-
     fn work(&self, queue: &Mutex<Receiver<Batch>>) -> Result<Done, Error> {
         let mut done = Done::default();
         let mut buffer = file::buffer();
@@ -321,15 +200,4 @@ impl Scan<'_> {
         }
         Ok(())
     }
-}
-
-enum Seen {
-    File,
-    Dir(Inode),
-    Node(Node),
-    Nothing,
-}
-
-fn inode(stat: &Statx) -> Inode {
-    (FileId::kernel_dev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
 }

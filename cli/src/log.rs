@@ -1,19 +1,22 @@
 //! `lacre log`: what is written down of every container, joined.
 
+mod failures;
 mod lists;
 mod records;
+mod row;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::output;
 use lacre_attest::expect::Expected;
-use lacre_types::CanonicalPath;
+
+use failures::Failures;
+use row::Row;
 
 /// Where a kernel with container-IMA shows its lists (kernel/INTERFACE.md).
 const LISTS: &str = "/sys/kernel/security/ima/containers";
@@ -53,50 +56,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// One file that was seen, where, and by whom.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    /// Escaped.
-    path: String,
-    /// Empty where the bytes could not be read.
-    digest: String,
-    #[serde(rename = "containerID")]
-    container: String,
-    /// containerd's; empty where the log does not tell it.
-    namespace: String,
-    image_name: String,
-    #[serde(rename = "imageID")]
-    image_id: String,
-    layer: String,
-    node: String,
-    /// A source, `kernel` or `shim` as the keeper of a container's list, `host` for IMA's own.
-    by: String,
-    /// A kind of violation and what became of it, or the number of a list's line.
-    what: String,
-    /// RFC 3339; lists have no time.
-    time: String,
-    /// Of a line of a container's list: the container's id there, and the file.
-    #[serde(skip)]
-    listed: Option<(String, CanonicalPath)>,
-}
-
-/// What could not be read: told on standard error, and no reason to show nothing.
-#[derive(Debug, Default)]
-struct Broken(bool);
-
-impl Broken {
-    fn note(&mut self, done: anyhow::Result<()>) {
-        if let Err(error) = done {
-            crate::exit::tell(&error);
-            self.0 = true;
-        }
-    }
-}
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let files = args.expect.as_deref().map(Expected::read).transpose()?;
-    let (mut rows, mut broken) = (Vec::new(), Broken::default());
+    let (mut rows, mut failures) = (Vec::new(), Failures::default());
     let own = args.records.is_empty() && args.lists.is_empty() && args.evidence.is_empty();
     if own {
         match Path::new(RECORDS).try_exists() {
@@ -105,24 +67,24 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
                 "lacre: there is no {RECORDS}: nothing was recorded yet, or the shim's \
                  configuration names another file (--records)"
             )?,
-            _ => broken.note(records::read(Path::new(RECORDS), &mut rows)),
+            _ => failures.note(records::read(Path::new(RECORDS), &mut rows)),
         }
         if Path::new(LISTS).exists() {
-            let done = lists::kernel(Path::new(LISTS), &mut rows, &mut broken);
-            broken.note(done);
+            let done = lists::kernel(Path::new(LISTS), &mut rows, &mut failures);
+            failures.note(done);
         }
     }
     for file in &args.records {
-        broken.note(records::read(file, &mut rows));
+        failures.note(records::read(file, &mut rows));
     }
     for folder in &args.lists {
-        let done = lists::kernel(folder, &mut rows, &mut broken);
-        broken.note(done);
+        let done = lists::kernel(folder, &mut rows, &mut failures);
+        failures.note(done);
     }
     for file in &args.evidence {
         let read = crate::attest::evidence(file);
-        let read = read.map(|read| lists::evidence(&read, &mut rows, &mut broken));
-        broken.note(read);
+        let read = read.map(|read| lists::evidence(&read, &mut rows, &mut failures));
+        failures.note(read);
     }
     name_images(&mut rows);
     if let Some(files) = &files {
@@ -139,17 +101,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     rows.sort();
     show(rows, args.json)?;
-    Ok(if broken.0 { Exit::Failed } else { Exit::Good })
-}
-
-impl Row {
-    /// The container, as it is shown.
-    fn named(&self) -> String {
-        match self.namespace.as_str() {
-            "" => self.container.clone(),
-            namespace => format!("{namespace}/{}", self.container),
-        }
-    }
+    Ok(if failures.any() { Exit::Failed } else { Exit::Good })
 }
 
 /// Lists name no image; the records of the same container do. Those of a kernel do not name
@@ -202,8 +154,12 @@ fn show(rows: Vec<Row>, as_json: bool) -> anyhow::Result<()> {
     let several = nodes.into_iter().filter(|node| !node.is_empty()).count() > 1;
     let rows = rows.into_iter().map(|row| {
         let container = row.named();
+        let what = match row.count {
+            1 => row.what,
+            count => format!("{} ×{count}", row.what),
+        };
         let image = if row.image_name.is_empty() { row.image_id } else { row.image_name };
-        [row.node, container, image, row.layer, row.by, row.what, row.digest, row.path].map(or_dash)
+        [row.node, container, image, row.layer, row.by, what, row.digest, row.path].map(or_dash)
     });
     let head = ["NODE", "CONTAINER", "IMAGE", "LAYER", "BY", "WHAT", "DIGEST", "PATH"];
     if several {

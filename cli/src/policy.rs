@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use lacre_policy::{Decision, Diagnostic, Policy, Subject, parse_digest, resolve, yaml};
-use lacre_types::{CanonicalPath, Digest, Mode, PathError, ViolationKind};
+use lacre_types::{CanonicalPath, Digest, Jit, Mode, PathError, ViolationKind};
 use serde_json::json;
 
 /// A file that is refused, or can't be read. Wrong usage is 64, as of every command.
@@ -150,6 +150,7 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool>
             defaults.map(|decision| (decision.kind.to_string(), told(&decision))).collect();
         let told = json!({
             "ok": true, "rules": policy.rules(), "mode": policy.mode(),
+            "jit": policy.jit(&Subject::default()),
             "defaults": defaults, "diagnostics": warnings,
         });
         writeln!(out, "{told:#}")?;
@@ -168,6 +169,7 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool>
         let by = decision.rule.line().map_or("built in".into(), |line| format!("line {line}"));
         writeln!(out, "  {:<16} {:<22} {by}", decision.kind, enforced(&decision))?;
     }
+    writeln!(out, "  {:<16} {}", "JIT", policy.jit(&Subject::default()))?;
     Ok(true)
 }
 
@@ -198,8 +200,13 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<b
         annotations: &pairs(&args.annotations),
     };
     let decision = policy.decide(&subject, args.kind, args.path.as_ref());
+    let jit = (args.kind == ViolationKind::Fileless).then(|| policy.jit(&subject));
     if args.json {
-        writeln!(out, "{:#}", told(&decision))?;
+        let mut told = told(&decision);
+        if let Some(jit) = jit {
+            told["jit"] = json!(jit);
+        }
+        writeln!(out, "{told:#}")?;
         return Ok(true);
     }
     let place = match decision.rule.line() {
@@ -213,6 +220,11 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<b
     writeln!(out, "  audit    {audit}")?;
     if let Some(fallback) = decision.fallback {
         writeln!(out, "  fallback {fallback}")?;
+    }
+    match jit {
+        Some(Jit::Allow) => writeln!(out, "  JIT      allow: of programs in memory alone")?,
+        Some(Jit::Deny) => writeln!(out, "  JIT      deny: of executable memory too")?,
+        None => {}
     }
     Ok(true)
 }

@@ -2,10 +2,14 @@ use std::collections::BTreeMap;
 
 use crate::{Client, Error, wire};
 
+const CREATE: &str = "/containerd.services.containers.v1.Containers/Create";
 const GET: &str = "/containerd.services.containers.v1.Containers/Get";
 const LIST: &str = "/containerd.services.containers.v1.Containers/List";
 const UPDATE: &str = "/containerd.services.containers.v1.Containers/Update";
 const DELETE: &str = "/containerd.services.containers.v1.Containers/Delete";
+
+/// The type of a specification (containerd's `typeurl` of `specs.Spec`).
+const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
 /// A container's record. What containerd does not know is empty: dockerd hands over
 /// neither image nor snapshot.
@@ -27,6 +31,40 @@ pub struct Container {
     pub sandbox: String,
     /// The OCI spec, JSON.
     pub spec: Vec<u8>,
+    /// The runtime's options, as whoever made the container gave them.
+    pub runtime_options: Option<Message>,
+    /// When the record was made, by containerd's clock.
+    pub created_at: Option<Moment>,
+    /// What a client keeps there for itself: CRI what the kubelet asked for, as JSON.
+    pub extensions: BTreeMap<String, Message>,
+}
+
+/// A message of any type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Message {
+    /// The name of its type.
+    pub type_url: String,
+    /// The message.
+    pub value: Vec<u8>,
+}
+
+/// A time: seconds after 1970, and nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    seconds: i64,
+    nanos: i32,
+}
+
+impl From<wire::Any> for Message {
+    fn from(wire::Any { type_url, value }: wire::Any) -> Self {
+        Self { type_url, value }
+    }
+}
+
+impl From<wire::Timestamp> for Moment {
+    fn from(wire::Timestamp { seconds, nanos }: wire::Timestamp) -> Self {
+        Self { seconds, nanos }
+    }
 }
 
 /// What to change in a container's record; the rest stays.
@@ -61,6 +99,25 @@ impl Client {
         let answer: wire::Containers =
             self.unary(LIST, self.namespace(), wire::Filters { filters }).await?;
         Ok(answer.containers.into_iter().map(Container::from).collect())
+    }
+
+    /// Makes a container's record, with this id, runtime and specification, and these labels;
+    /// nothing else of `container` is written.
+    ///
+    /// # Errors
+    /// When there is one of this id, or containerd refuses.
+    pub async fn create_container(&self, container: &Container) -> Result<(), Error> {
+        let Container { id, labels, runtime, spec, .. } = container.clone();
+        let container = wire::Container {
+            id: id.clone(),
+            labels,
+            runtime: Some(wire::Runtime { name: runtime, options: None }),
+            spec: Some(wire::Any { type_url: SPEC.into(), value: spec }),
+            ..Default::default()
+        };
+        let request = wire::OneContainer { container: Some(container) };
+        self.unary::<_, wire::OneContainer>(CREATE, &id, request).await?;
+        Ok(())
     }
 
     /// Changes a container's record.
@@ -113,15 +170,20 @@ fn no_container(call: &'static str, id: &str) -> Error {
 
 impl From<wire::Container> for Container {
     fn from(wire: wire::Container) -> Self {
+        let runtime = wire.runtime.unwrap_or_default();
+        let extensions = wire.extensions.into_iter();
         Self {
             id: wire.id,
             labels: wire.labels,
             image: wire.image,
-            runtime: wire.runtime.unwrap_or_default().name,
+            runtime: runtime.name,
             snapshotter: wire.snapshotter,
             snapshot_key: wire.snapshot_key,
             sandbox: wire.sandbox,
             spec: wire.spec.unwrap_or_default().value,
+            runtime_options: runtime.options.map(Message::from),
+            created_at: wire.created_at.map(Moment::from),
+            extensions: extensions.map(|(name, any)| (name, any.into())).collect(),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Read for Blocking {
 }
 
 /// The digest of the same algorithm; `None` for one that is never a reason to trust.
-fn hash(like: &Digest, bytes: &[u8]) -> Option<Digest> {
+pub(crate) fn hash(like: &Digest, bytes: &[u8]) -> Option<Digest> {
     use lacre_types::Algorithm::{Sha1, Sha256 as A256, Sha384 as A384, Sha512 as A512};
     match like.algorithm() {
         Sha1 => None,

@@ -4,14 +4,14 @@ use lacre_types::Digest;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Client, Error, wire};
+use crate::{Client, Error, Moment, wire};
 
 const GET: &str = "/containerd.services.images.v1.Images/Get";
 const LIST: &str = "/containerd.services.images.v1.Images/List";
 
 /// The greatest index, manifest or config that is read. Registries refuse manifests above
 /// 4 MiB (OCI distribution-spec); configs with a long history stay below it.
-const DOCUMENT_MAX: usize = 4 << 20;
+pub(crate) const DOCUMENT_MAX: usize = 4 << 20;
 
 /// How deep an index may lie in an index.
 const INDEX_DEPTH: usize = 4;
@@ -25,6 +25,8 @@ pub struct Image {
     pub target: Digest,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// When the name was last given to an image, be it the same.
+    pub updated_at: Option<Moment>,
 }
 
 /// What an image consists of on this platform.
@@ -80,7 +82,7 @@ impl Platform {
         Self { os: "linux".into(), architecture: architecture.into(), variant: String::new() }
     }
 
-    fn runs(&self, other: &Self) -> bool {
+    pub(crate) fn runs(&self, other: &Self) -> bool {
         let variant =
             |name: &str| name.is_empty() || (self.architecture == "arm64" && name == "v8");
         self.os == other.os
@@ -161,7 +163,12 @@ impl Client {
 impl wire::Image {
     fn read(self, call: &'static str) -> Result<Image, Error> {
         match self.target.unwrap_or_default().digest.parse() {
-            Ok(target) => Ok(Image { name: self.name, target, labels: self.labels }),
+            Ok(target) => Ok(Image {
+                name: self.name,
+                target,
+                labels: self.labels,
+                updated_at: self.updated_at.map(Moment::from),
+            }),
             Err(error) => Err(Error::Answer {
                 call: crate::client::short(call),
                 on: self.name,

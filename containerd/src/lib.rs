@@ -5,11 +5,12 @@
 //! numbers of containerd's `api/` (the same in 1.6, 1.7 and 2.x). Every call has a deadline;
 //! nothing is connected before the first call, and dropping the [`Client`] closes it.
 
+mod blob_cache;
 mod client;
 mod containers;
 mod content;
 mod error;
-mod identity;
+mod image_content;
 mod images;
 mod leases;
 mod node;
@@ -20,11 +21,12 @@ mod wire;
 #[doc(hidden)]
 pub mod fuzz;
 
+pub use blob_cache::BlobCache;
 pub use client::Client;
-pub use containers::{Change, Container};
+pub use containers::{Change, Container, Message, Moment};
 pub use content::{BlobInfo, ContentReader, blob_path};
 pub use error::Error;
-pub use identity::Identity;
+pub use image_content::{ImageConfig, ImageContent, ImageLabels};
 pub use images::{Image, ImageManifest, Layer, Platform, chain_id};
 pub use node::Version;
 pub use snapshots::{Mount, SnapshotInfo};

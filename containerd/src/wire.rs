@@ -17,7 +17,15 @@ messages! {
         #[prost(bytes = "vec", tag = "2")] value: Vec<u8>,
     }
     FieldMask { #[prost(string, repeated, tag = "1")] paths: Vec<String>, }
-    Runtime { #[prost(string, tag = "1")] name: String, }
+    /// `google.protobuf.Timestamp`.
+    Timestamp {
+        #[prost(int64, tag = "1")] seconds: i64,
+        #[prost(int32, tag = "2")] nanos: i32,
+    }
+    Runtime {
+        #[prost(string, tag = "1")] name: String,
+        #[prost(message, optional, tag = "2")] options: Option<Any>,
+    }
     Container {
         #[prost(string, tag = "1")] id: String,
         #[prost(btree_map = "string, string", tag = "2")] labels: BTreeMap<String, String>,
@@ -26,13 +34,15 @@ messages! {
         #[prost(message, optional, tag = "5")] spec: Option<Any>,
         #[prost(string, tag = "6")] snapshotter: String,
         #[prost(string, tag = "7")] snapshot_key: String,
+        #[prost(message, optional, tag = "8")] created_at: Option<Timestamp>,
+        #[prost(btree_map = "string, message", tag = "10")] extensions: BTreeMap<String, Any>,
         #[prost(string, tag = "11")] sandbox: String,
     }
     UpdateContainer {
         #[prost(message, optional, tag = "1")] container: Option<Container>,
         #[prost(message, optional, tag = "2")] mask: Option<FieldMask>,
     }
-    /// The answer of Get and Update.
+    /// The request and the answer of Create, the answer of Get and Update.
     OneContainer { #[prost(message, optional, tag = "1")] container: Option<Container>, }
     Containers { #[prost(message, repeated, tag = "1")] containers: Vec<Container>, }
     /// Requests whose only field is a name, an id or a digest.
@@ -48,6 +58,7 @@ messages! {
         #[prost(string, tag = "1")] name: String,
         #[prost(btree_map = "string, string", tag = "2")] labels: BTreeMap<String, String>,
         #[prost(message, optional, tag = "3")] target: Option<Descriptor>,
+        #[prost(message, optional, tag = "8")] updated_at: Option<Timestamp>,
     }
     OneImage { #[prost(message, optional, tag = "1")] image: Option<Image>, }
     Images { #[prost(message, repeated, tag = "1")] images: Vec<Image>, }

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use lacre_containerd::{Change, Client, Error, Platform, Status, blob_path};
+use lacre_containerd::{BlobCache, Change, Client, Error, Platform, Status, blob_path};
 use lacre_integration::images::busybox_image;
 use lacre_integration::{Containerd, Image, Layer, Runtime, Version};
 
@@ -32,18 +32,25 @@ fn everything_is_told(version: Version) -> Result<()> {
         assert!(!client.version().await?.version.is_empty());
         assert!(client.namespaces().await?.contains(&daemon.namespace().to_owned()));
 
-        let identity = client.identity("one").await?;
+        let record = client.container("one").await?;
         let manifest = client.image_manifest(image.name(), &Platform::here()).await?;
-        assert_eq!(identity.image_name.as_deref(), Some(image.name()));
-        assert_eq!(identity.image_digest, Some(manifest.target));
+        assert_eq!((record.image.as_str(), record.snapshot_key.as_str()), (image.name(), "one"));
+        assert_eq!(record.labels.get("a.b/c").map(String::as_str), Some("d"));
+        assert_eq!(record.runtime, "io.containerd.runc.v2");
+        let named = client.image(image.name()).await?;
+        assert_eq!(named.target, manifest.target);
+        assert!(named.updated_at.is_some() && named.updated_at <= record.created_at);
         assert_eq!(manifest.layers.len(), 2);
-        assert_eq!(identity.parent, manifest.chain_id());
-        assert_eq!(identity.snapshot_key.as_deref(), Some("one"));
-        assert_eq!(identity.labels.get("a.b/c").map(String::as_str), Some("d"));
-        assert_eq!(identity.annotations.get("lacre.dev/mode").map(String::as_str), Some("audit"));
-        assert_eq!(identity.runtime, "io.containerd.runc.v2");
+        let snapshotter = record.snapshotter;
+        let stands_on = client.snapshot(&snapshotter, "one").await?.parent;
+        assert_eq!(stands_on.parse().ok(), manifest.chain_id());
+        let kept = tempfile::tempdir()?;
+        let cache = BlobCache::new(kept.path().to_owned());
+        let chain = manifest.chain_id();
+        let content = client.image_content(&manifest.target, chain, &cache).await?.unwrap();
+        assert_eq!(content.digests, [manifest.manifest, manifest.config]);
+        assert_eq!(client.image_content(&manifest.target, None, &cache).await?, None);
 
-        let snapshotter = identity.snapshotter.unwrap();
         let mounts = client.snapshot_mounts(&snapshotter, "one").await?;
         assert_eq!(mounts.len(), 1);
         let root = client.snapshotter_root(&snapshotter).await?;
@@ -172,7 +179,7 @@ fn everything_is_told_by_2_1() -> Result<()> {
 #[test]
 fn a_daemon_that_is_not_there_is_named() {
     let client = Client::new("/nonexistent/containerd.sock", "default");
-    let error = runtime().block_on(client.identity("one")).unwrap_err();
+    let error = runtime().block_on(client.container("one")).unwrap_err();
     assert!(
         matches!(&error, Error::Unreachable { source, .. } if source.raw_os_error() == Some(2)),
         "{error:?}"
@@ -242,7 +249,7 @@ fn asking_costs_little_memory() -> Result<()> {
     let rt = runtime();
     let before = anonymous()?;
     let client = Client::new(&daemon.socket().display().to_string(), daemon.namespace());
-    rt.block_on(client.identity("one"))?;
+    rt.block_on(client.container("one"))?;
     let connected = anonymous()? - before;
     drop(client);
     println!("RssAnon: +{connected} KiB connected");

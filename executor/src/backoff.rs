@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) const COUNT: &str = "lacre.dev/restarts";
 /// And when last, in seconds since the epoch.
 pub(crate) const LAST: &str = "lacre.dev/restarted-at";
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// How soon, and how often, a container may come back. A violation that returns with every
 /// start must not become a loop.

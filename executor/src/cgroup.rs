@@ -20,7 +20,7 @@ pub struct Cgroup {
 pub(crate) enum Version {
     /// `freezer.state`.
     One,
-    /// `cgroup.freeze`, `cgroup.events`, `cgroup.kill`.
+    /// `cgroup.freeze`, `cgroup.events`.
     Two,
 }
 
@@ -111,6 +111,13 @@ impl Cgroup {
         Ok(rustix::fs::openat(&self.folder, name, flags, Mode::empty())?.into())
     }
 
+    /// Whether its path still leads to it, and not to a later one of the same name.
+    pub(crate) fn is_still_there(&self) -> bool {
+        let inode = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let named = rustix::fs::stat(&self.path).map(inode);
+        named.is_ok() && named == rustix::fs::fstat(&self.folder).map(inode)
+    }
+
     /// The processes in it and beneath it.
     pub(crate) fn processes(&self) -> io::Result<Vec<u32>> {
         let mut all = Vec::new();
@@ -120,7 +127,7 @@ impl Cgroup {
 }
 
 /// How deep cgroups are followed. A container that nests its own deeper gains nothing: the
-/// freezer and `cgroup.kill` are hierarchical, and its pid namespace ends with its init.
+/// freezer is hierarchical, and its pid namespace ends with its init.
 const DEPTH_MAX: usize = 32;
 
 fn collect(folder: &OwnedFd, depth: usize, into: &mut Vec<u32>) -> io::Result<()> {
@@ -176,8 +183,8 @@ fn open(path: &Path, version: Version, pid: u32) -> Option<OwnedFd> {
 /// A line of `/proc/PID/cgroup`, of a hierarchy with a freezer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Membership {
-    version: Version,
-    path: PathBuf,
+    pub(crate) version: Version,
+    pub(crate) path: PathBuf,
 }
 
 /// `6:freezer:/default/one` (v1), `0::/default/one` (v2). A path may hold colons.
@@ -201,9 +208,9 @@ pub(crate) fn memberships(text: &[u8]) -> Vec<Membership> {
 /// A mount of a hierarchy with a freezer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
-    version: Version,
-    root: PathBuf,
-    point: PathBuf,
+    pub(crate) version: Version,
+    pub(crate) root: PathBuf,
+    pub(crate) point: PathBuf,
 }
 
 impl Mount {

@@ -40,6 +40,23 @@ pub enum FreezeError {
         #[source]
         source: io::Error,
     },
+    /// Others are in the cgroup, and would stand still too.
+    #[error(
+        "{path} is not the container's alone, processes {pids:?} are in it: give each container a cgroup of its own",
+        path = .path.display()
+    )]
+    Shared {
+        /// The cgroup.
+        path: std::path::PathBuf,
+        /// Who is not known to be the container's.
+        pids: Vec<u32>,
+    },
+    /// An end was decided; what freezes then would be in its way.
+    #[error("the container is being ended")]
+    Ending,
+    /// It is thawed, and a cgroup above it holds it.
+    #[error("a cgroup above {path} is frozen: thaw that one", path = .0.display())]
+    Above(std::path::PathBuf),
     /// A task does not stop.
     #[error(
         "{path} is asked to freeze and not frozen after {PATIENCE:?}: a task is in uninterruptible sleep; it stops as soon as it wakes",
@@ -61,9 +78,17 @@ impl Freezer {
     /// # Errors
     /// When it can't, or a task does not stop in time; the request then stays in force.
     pub fn freeze(&self) -> Result<(), FreezeError> {
+        self.freeze_by(|| self.ask())
+    }
+
+    /// The same, with another who asks: each time that it takes asking.
+    pub(crate) fn freeze_by(
+        &self,
+        ask: impl Fn() -> Result<(), FreezeError>,
+    ) -> Result<(), FreezeError> {
         match self.0.version {
-            Version::One => self.freeze_v1(),
-            Version::Two => self.freeze_v2(),
+            Version::One => self.freeze_v1(ask),
+            Version::Two => self.freeze_v2(ask),
         }
     }
 
@@ -114,8 +139,27 @@ impl Freezer {
         }
     }
 
-    fn freeze_v1(&self) -> Result<(), FreezeError> {
-        self.write("freezer.state", "FROZEN")?;
+    /// Whether nothing holds it: neither its own freezer, nor one above.
+    pub(crate) fn is_free(&self) -> Result<bool, FreezeError> {
+        match self.0.version {
+            // It tells of those above, too.
+            Version::One => Ok(!self.is_asked()?),
+            Version::Two => {
+                let asked = |path: &std::path::Path| {
+                    std::fs::read_to_string(path.join("cgroup.freeze"))
+                        .is_ok_and(|text| text.trim() == "1")
+                };
+                Ok(!self.0.path.ancestors().any(asked))
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0.path
+    }
+
+    fn freeze_v1(&self, ask: impl Fn() -> Result<(), FreezeError>) -> Result<(), FreezeError> {
+        ask()?;
         let start = Instant::now();
         let mut lets_go = LETS_GO.0;
         while self.read("freezer.state")?.trim() != "FROZEN" {
@@ -129,17 +173,17 @@ impl Freezer {
                 std::thread::sleep(LETS_GO.1);
             }
             // A task that forked meanwhile is caught by asking anew.
-            self.write("freezer.state", "FROZEN")?;
+            ask()?;
             std::thread::sleep(LOOK);
         }
         Ok(())
     }
 
-    fn freeze_v2(&self) -> Result<(), FreezeError> {
+    fn freeze_v2(&self, ask: impl Fn() -> Result<(), FreezeError>) -> Result<(), FreezeError> {
         const EVENTS: &str = "cgroup.events";
         let mut events =
             self.0.open(EVENTS, OFlags::RDONLY).map_err(|e| self.failed("opening", EVENTS, e))?;
-        self.write("cgroup.freeze", "1")?;
+        ask()?;
         let start = Instant::now();
         loop {
             let mut text = String::new();

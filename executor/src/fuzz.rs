@@ -8,16 +8,16 @@ pub fn fuzz_cgroup(data: &[u8]) {
 
 /// What the kernel answers on a route socket.
 pub fn fuzz_netlink(data: &[u8]) {
-    for message in crate::netlink::messages(data) {
-        let _ = crate::netlink::link(&message.body);
+    for message in crate::network::netlink::messages(data) {
+        let _ = crate::network::netlink::link(&message.body);
     }
-    let _ = crate::netlink::link(data);
-    let _ = crate::netlink::attributes(data).count();
+    let _ = crate::network::netlink::link(data);
+    let _ = crate::network::netlink::attributes(data).count();
 }
 
 /// A helper's request.
 pub fn fuzz_request(data: &[u8]) {
-    let _ = serde_json::from_slice::<crate::Request>(data);
+    let _ = serde_json::from_slice::<crate::helper::Request>(data);
 }
 
 #[cfg(test)]

@@ -1,190 +1,162 @@
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use lacre_types::chain;
 use rustix::event::PollFlags;
-use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 
-use crate::cgroup::{Cgroup, Version, gone};
-use crate::freezer::{Freezer, wait};
+use crate::freeze_arbiter::FreezeArbiter;
+use crate::freezer::wait;
+use crate::proc_facts::send;
+use crate::target::{Look, Member, Target};
+use crate::thaw::{melt, release};
 
 /// How long killed processes get to be gone. One in uninterruptible sleep dies when it
 /// wakes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the cgroup is looked through again, for processes that were just being put
-/// into it (`exec`) when it was read.
-const ROUNDS: usize = 8;
+/// Between two looks at who can't be told whose it is.
+const LOOK: Duration = Duration::from_millis(5);
 
-/// A container's init, held so that its number can't come to mean another process.
-#[derive(Debug)]
-pub struct Init {
-    pid: u32,
-    fd: OwnedFd,
-    /// Its mount namespace, when it is not ours.
-    mounts: Option<u64>,
-    /// Whether its end takes all others with it: it is the first of a pid namespace.
-    alone: bool,
-}
+/// Until it is looked at whether a freezer holds what does not end.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// How long who can't be told whose it is gets to become somebody's: a parent that ends while
+/// its children are looked at hides them for a moment.
+const TELLING: Duration = Duration::from_millis(500);
+
+/// How often a container without a pid namespace of its own is looked through for processes
+/// that were forked before their parents stood still.
+const SWEEPS: usize = 8;
 
 /// What killing came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Killed {
-    /// How many processes got the signal one by one; `cgroup.kill` does not tell.
-    pub count: usize,
-    /// Those that are still there.
+    /// The container's processes that are still there.
     pub left: Vec<u32>,
+    /// Processes in its cgroup of which nothing tells whether they are the container's; they
+    /// were left alone.
+    pub untold: Vec<u32>,
     /// What could not be done on the way.
     pub trouble: Vec<String>,
 }
 
-impl Init {
-    /// Holds the process.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn hold(pid: u32) -> io::Result<Self> {
-        let fd = open(pid)?;
-        let mounts = namespace(pid, "mnt").filter(|&own| Some(own) != namespace_of_self("mnt"));
-        let alone = namespace(pid, "pid").is_some_and(|own| Some(own) != namespace_of_self("pid"));
-        Ok(Self { pid, fd, mounts, alone })
-    }
-
-    /// Its number.
-    #[must_use]
-    pub const fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    pub(crate) const fn fd(&self) -> &OwnedFd {
-        &self.fd
-    }
-
-    /// Whether its end takes all others with it.
-    pub(crate) const fn alone(&self) -> bool {
-        self.alone
-    }
-
-    /// Sends it a signal. One that has ended is no error.
-    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        send(&self.fd, signal)
-    }
-
-    /// Whether it has ended.
-    ///
-    /// # Errors
-    /// When the kernel does not tell.
-    pub fn ended(&self) -> io::Result<bool> {
-        self.wait(Duration::ZERO)
-    }
-
-    /// Waits for its end, no longer than that. Says whether it came.
-    pub(crate) fn wait(&self, limit: Duration) -> io::Result<bool> {
-        wait(&self.fd, PollFlags::IN, limit)
-    }
-
-    /// Processes outside the container's cgroup that live in its mount namespace: of a
-    /// container with the host's pid namespace, what left the cgroup. All of `/proc` is
-    /// read.
-    fn strays(&self) -> Vec<u32> {
-        let Some(mounts) = self.mounts.filter(|_| !self.alone) else { return Vec::new() };
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(|&pid| namespace(pid, "mnt") == Some(mounts))
-            .collect()
+impl Killed {
+    fn trouble(&mut self, what: String) {
+        if !self.trouble.contains(&what) {
+            self.trouble.push(what);
+        }
     }
 }
 
-/// Kills every process of a container, and waits for their end. Frozen first, so that none
-/// forks away meanwhile. `known`: processes that somebody else counts as the container's.
-pub(crate) fn kill(cgroup: Option<&std::sync::Arc<Cgroup>>, init: &Init, known: &[u32]) -> Killed {
-    let mut killed = Killed::default();
-    let deadline = Instant::now() + PATIENCE;
-    let freezer = cgroup.cloned().map(Freezer::new);
-    for round in 0..ROUNDS {
-        // v2 kills the frozen; a v1 freezer holds them until it is thawed.
-        if let Some(freezer) = &freezer
-            && let Err(error) = freezer.freeze()
-            && !matches!(error, crate::FreezeError::Gone(_))
-        {
-            killed.trouble.push(chain(&error));
-        }
-        if let Err(error) = init.signal(Signal::KILL) {
-            killed.trouble.push(format!("SIGKILL to the init, process {}: {error}", init.pid));
-        }
-        if let Some(cgroup) = cgroup {
-            at_once(cgroup, &mut killed);
-        }
-        let mut pids: BTreeSet<u32> = init.strays().into_iter().collect();
-        match cgroup.map_or_else(|| Ok(Vec::new()), |cgroup| cgroup.processes()) {
-            Ok(inside) => pids.extend(inside),
-            Err(error) if gone(&error) => {}
-            Err(error) => killed.trouble.push(format!("reading cgroup.procs: {error}")),
-        }
-        if round == 0 {
-            pids.extend(known);
-        }
-        let pidfds: Vec<_> = pids.iter().filter_map(|&pid| Some((pid, open(pid).ok()?))).collect();
-        for (pid, fd) in &pidfds {
-            match send(fd, Signal::KILL) {
-                Ok(()) => killed.count += 1,
-                Err(error) => killed.trouble.push(format!("SIGKILL to {pid}: {error}")),
-            }
-        }
-        if let Some(freezer) = &freezer {
-            // Gone is what we want.
-            let _ = freezer.thaw();
-        }
-        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        let ended = |fd: &OwnedFd| wait(fd, PollFlags::IN, left(deadline)).unwrap_or(false);
-        killed.left = pidfds.iter().filter(|(_, fd)| !ended(fd)).map(|(pid, _)| *pid).collect();
-        if !init.wait(left(deadline)).unwrap_or(false) && !killed.left.contains(&init.pid) {
-            killed.left.push(init.pid);
-        }
-        if pidfds.is_empty() || !killed.left.is_empty() {
-            break;
-        }
+/// Sends SIGKILL to the init, and to who is known to be the container's in its cgroup; waits
+/// for nothing.
+pub(crate) fn strike(target: &Target, look: &Look) {
+    target.keep_mounts();
+    let _ = target.init().signal(Signal::KILL);
+    for member in &look.ours {
+        let _ = send(&member.fd, Signal::KILL);
     }
+}
+
+impl Target {
+    /// Kills every process of the container, and no other, and waits for their end, five
+    /// seconds at most. Whatever froze them, and whichever cgroup they are in: afterwards the
+    /// inner shim can delete the container.
+    #[must_use]
+    pub fn kill(&self) -> Killed {
+        kill(self, None)
+    }
+}
+
+pub(crate) fn kill(target: &Target, arbiter: Option<&FreezeArbiter>) -> Killed {
+    target.keep_mounts();
+    let killed = kill_all(target, arbiter);
+    target.let_go();
     killed
 }
 
-/// `cgroup.kill` (Linux 5.14): every process in and beneath it, none can escape by forking.
-fn at_once(cgroup: &Cgroup, killed: &mut Killed) {
-    if cgroup.version == Version::One {
-        return;
+fn kill_all(target: &Target, arbiter: Option<&FreezeArbiter>) -> Killed {
+    let mut killed = Killed::default();
+    let deadline = Instant::now() + PATIENCE;
+    let mut telling = None;
+    let init = target.init();
+    loop {
+        if let Err(error) = init.signal(Signal::KILL) {
+            killed.trouble(format!("SIGKILL to the init, process {}: {error}", init.pid()));
+        }
+        let look = who(target);
+        killed.untold = if init.is_first() { Vec::new() } else { look.unknown.clone() };
+        let alone = look.is_alone();
+        let untold = !look.unknown.is_empty() || !alone && !look.entering.is_empty();
+        let mut doomed = look.ours;
+        if alone {
+            doomed.extend(look.entering);
+        }
+        for Member { pid, fd } in &doomed {
+            if let Err(error) = send(fd, Signal::KILL) {
+                killed.trouble(format!("SIGKILL to {pid}: {error}"));
+            }
+        }
+        let nobody = doomed.is_empty();
+        if nobody && untold && !init.is_first() {
+            let until = *telling.get_or_insert_with(|| Instant::now() + TELLING);
+            if Instant::now() < until.min(deadline) {
+                std::thread::sleep(LOOK);
+                continue;
+            }
+        }
+        let thaws = alone || arbiter.is_some_and(FreezeArbiter::is_ours_to_thaw);
+        if let Ok(cgroup) = target.cgroup()
+            && thaws
+        {
+            melt(cgroup);
+        }
+        killed.left = wait_for(target, doomed, deadline.min(Instant::now() + MOMENT));
+        if !killed.left.is_empty() {
+            release(killed.left.iter().copied().chain(target.who_ends_with_init()));
+            if Instant::now() >= deadline {
+                return killed;
+            }
+        } else if nobody || init.is_first() && !target.look().is_any_ours() {
+            if let Ok(cgroup) = target.cgroup()
+                && (thaws && target.look().is_alone())
+            {
+                melt(cgroup);
+            }
+            return killed;
+        }
     }
-    let done = cgroup.open("cgroup.kill", OFlags::WRONLY).and_then(|mut file| file.write_all(b"1"));
-    if let Err(error) = done
-        && !gone(&error)
-    {
-        killed.trouble.push(format!("cgroup.kill: {error}"));
+}
+
+/// Whom to kill. Without a pid namespace that ends with the init, they are stopped first, so
+/// that none forks away meanwhile.
+fn who(target: &Target) -> Look {
+    if target.init().is_first() {
+        return target.look();
     }
-}
-
-fn open(pid: u32) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    Ok(pidfd_open(pid, PidfdFlags::empty())?)
-}
-
-fn send(fd: &OwnedFd, signal: Signal) -> io::Result<()> {
-    match pidfd_send_signal(fd, signal) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
+    let mut look = target.look_everywhere();
+    for _ in 0..SWEEPS {
+        for member in &look.ours {
+            let _ = send(&member.fd, Signal::STOP);
+        }
+        let again = target.look_everywhere();
+        let grown = again.ours.iter().any(|new| look.ours.iter().all(|old| old.pid != new.pid));
+        look = again;
+        if !grown {
+            break;
+        }
     }
+    look
 }
 
-/// The inode of a process's namespace.
-pub(crate) fn namespace(pid: u32, name: &str) -> Option<u64> {
-    fs::metadata(format!("/proc/{pid}/ns/{name}")).ok().map(|meta| meta.ino())
-}
-
-fn namespace_of_self(name: &str) -> Option<u64> {
-    namespace(std::process::id(), name)
+/// Waits for the end of all of them and of the init; gives those that are left.
+fn wait_for(target: &Target, doomed: Vec<Member>, deadline: Instant) -> Vec<u32> {
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let ended = |member: &Member| wait(&member.fd, PollFlags::IN, left()).unwrap_or(false);
+    let mut alive: Vec<_> =
+        doomed.into_iter().filter(|one| !ended(one)).map(|one| one.pid).collect();
+    let init = target.init();
+    if !init.wait(left()).unwrap_or(false) && !alive.contains(&init.pid()) {
+        alive.push(init.pid());
+    }
+    alive
 }

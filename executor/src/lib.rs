@@ -5,37 +5,43 @@
 //! when the inner shim or containerd hang, and by containerd's API where a record must
 //! change. What each action does, and what it does not guarantee: `docs/actions.md`.
 
+mod actions;
 mod actor;
 mod backoff;
 mod cgroup;
-mod detached;
+mod container;
+mod executor;
+mod freeze_arbiter;
 mod freezer;
-mod isolate;
+mod helper;
 mod kill;
 mod manager;
-mod netlink;
-mod order;
+mod network;
 mod outcome;
-mod patience;
-mod perform;
-mod remake;
+mod precedence;
+mod proc_facts;
+mod request;
+mod run_dir;
 mod runtime;
-mod snapshot;
-mod time;
-mod undo;
-mod watch;
+mod settings;
+mod target;
+mod thaw;
 
 #[doc(hidden)]
 pub mod fuzz;
 
-pub use actor::{Container, Executor, Settings};
 pub use backoff::{Backoff, Next};
 pub use cgroup::{Cgroup, CgroupError};
-pub use detached::{DetachedError, Helper, Record, Request, collect, main as detached_main, spawn};
+pub use container::Container;
+pub use executor::Executor;
 pub use freezer::{FreezeError, Freezer};
-pub use isolate::{Cut, IsolateError, isolate, isolated, restore};
-pub use kill::{Init, Killed};
+pub use helper::{Record, Request, collect, main as detached_main, spawn};
+pub use kill::Killed;
 pub use manager::Manager;
+pub use network::isolate::{Cut, IsolateError, isolate, isolated, restore};
+pub use network::state::{UndoError, forget, recall, undo};
 pub use outcome::Outcome;
+pub use run_dir::RunDirError;
 pub use runtime::{Later, Runtime, RuntimeError, State};
-pub use undo::{UndoError, forget, recall, undo};
+pub use settings::{Helper, Settings};
+pub use target::Target;

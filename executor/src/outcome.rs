@@ -17,6 +17,35 @@ pub struct Outcome {
     pub took: Duration,
     /// What it was done for, as the caller gave it.
     pub cause: String,
+    /// Whether it is on record already: by the helper, which may outlive who asked.
+    #[serde(default)]
+    pub recorded: bool,
+    /// It was broken off for this worse one, so that nothing needs to be done in its stead.
+    #[serde(default)]
+    pub overtaken_by: Option<Action>,
+}
+
+/// What came of an action, for those who asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Became {
+    pub(crate) done: bool,
+    pub(crate) detail: String,
+    pub(crate) recorded: bool,
+    pub(crate) overtaken_by: Option<Action>,
+}
+
+impl Became {
+    /// For one of those who asked.
+    pub(crate) fn outcome(self, action: Action, cause: String, took: Duration) -> Outcome {
+        let Self { done, detail, recorded, overtaken_by } = self;
+        Outcome { action, done, detail, took, cause, recorded, overtaken_by }
+    }
+}
+
+impl From<(bool, String)> for Became {
+    fn from((done, detail): (bool, String)) -> Self {
+        Self { done, detail, recorded: false, overtaken_by: None }
+    }
 }
 
 mod micros {

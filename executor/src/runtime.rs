@@ -37,6 +37,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn pids(&self) -> Later<'_, Vec<u32>>;
     /// What the init does.
     fn state(&self) -> Later<'_, State>;
+    /// Thaws what a client had it pause: it then calls the container running, too.
+    fn resume(&self) -> Later<'_, ()>;
     /// Returns once the init has ended.
     fn wait_exit(&self) -> Later<'_, ()>;
 }

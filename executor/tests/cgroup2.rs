@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use common::{Hangs, runs, runtime};
 use lacre_executor::{Cgroup, Container, Executor, Later, Manager, Runtime, Settings, State};
 use lacre_integration::output::wait_for;
+use lacre_integration::paths::cached;
 use lacre_types::Action;
 
 /// A cgroup with processes in it and in one beneath it.
@@ -33,8 +34,10 @@ impl Group {
         let mut group = Self { path, children: Vec::new() };
         for place in ["", "beneath"] {
             let script = "read go; while :; do :; done & while :; do sleep 0.01; done";
-            let mut child =
-                Command::new("busybox").args(["sh", "-c", script]).stdin(Stdio::piped()).spawn()?;
+            let mut child = Command::new(cached("tools/bin/busybox")?)
+                .args(["sh", "-c", script])
+                .stdin(Stdio::piped())
+                .spawn()?;
             fs::write(group.path.join(place).join("cgroup.procs"), child.id().to_string())?;
             drop(child.stdin.take());
             group.children.push(child);
@@ -48,6 +51,7 @@ impl Group {
         let container = Container {
             namespace: "test".into(),
             id: "v2".into(),
+            generation: "a1".into(),
             init_pid: self.children[0].id(),
             address: "/nonexistent".into(),
             manager: Manager::Containerd,
@@ -169,6 +173,9 @@ impl Runtime for Kills {
     fn state(&self) -> Later<'_, State> {
         Box::pin(async { Ok(State::Stopped) })
     }
+    fn resume(&self) -> Later<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
     fn wait_exit(&self) -> Later<'_, ()> {
         Box::pin(std::future::pending())
     }
@@ -183,6 +190,7 @@ fn what_the_kernel_cannot_vouch_for_the_inner_shim_must() -> Result<()> {
         let container = Container {
             namespace: "test".into(),
             id: "bare".into(),
+            generation: "a1".into(),
             init_pid: child.id(),
             address: "/nonexistent".into(),
             manager: Manager::Containerd,

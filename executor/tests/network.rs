@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ use lacre_executor::{
     Container, Executor, IsolateError, Manager, Settings, isolate, isolated, restore, undo,
 };
 use lacre_integration::output::wait_for;
+use lacre_integration::paths::cached;
 use lacre_types::Action;
 
 /// Runs the calling test in a network namespace of its own, and says whether this is there.
@@ -66,9 +68,9 @@ impl Inside {
         self.0.id()
     }
 
-    fn command(&self, program: &str) -> Command {
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--net", "--target", &self.pid().to_string(), "--", program]);
+        command.args(["--net", "--target", &self.pid().to_string(), "--"]).arg(program);
         command
     }
 
@@ -76,13 +78,17 @@ impl Inside {
         run(self.command("ip").args(line.split(' ')))
     }
 
+    fn busybox(&self) -> Command {
+        self.command(cached("tools/bin/busybox").unwrap())
+    }
+
     fn reaches(&self, address: &str) -> bool {
-        let mut ping = self.command("busybox");
+        let mut ping = self.busybox();
         ping.args(["ping", "-c", "1", "-W", "1", address]);
         run(&mut ping).is_ok()
     }
 
-    /// The kernel tells of a carrier that is back up to a second later (linkwatch).
+    /// The kernel tells of a carrier that is up, or back, up to a second later (linkwatch).
     fn reaches_soon(&self, address: &str) -> bool {
         (0..10).any(|_| self.reaches(address))
     }
@@ -115,14 +121,14 @@ fn a_veth_is_cut_on_the_node_and_comes_back() -> Result<()> {
     }
     let inside = Inside::start()?;
     inside.connect()?;
-    assert!(inside.reaches("10.9.0.1"));
+    assert!(inside.reaches_soon("10.9.0.1"));
     assert!(!isolated(inside.pid())?);
 
     // An established connection, to a server that echoes.
     let listener = TcpListener::bind("10.9.0.1:0")?;
     let port = listener.local_addr()?.port().to_string();
     let mut client = inside
-        .command("busybox")
+        .busybox()
         .args(["nc", "10.9.0.1", &port])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -186,7 +192,7 @@ fn a_link_without_an_end_here_is_cut_inside_and_comes_back() -> Result<()> {
     inside.ip("route add default via 10.8.0.1")?;
     inside.ip("route add 10.77.0.0/16 via 10.8.0.1 table 100")?;
     inside.ip("-6 route add default via fd00:8::1")?;
-    assert!(inside.reaches("10.8.0.1"));
+    assert!(inside.reaches_soon("10.8.0.1"));
     let tables = || {
         let mut lines: Vec<String> = Vec::new();
         for what in ["route show table all", "-6 route show table all", "-6 addr show scope global"]
@@ -235,12 +241,13 @@ fn what_comes_later_is_cut_too_until_it_is_undone() -> Result<()> {
         inside.ip(&format!("link set eth{number} up"))
     };
     plug(0)?;
-    assert!(inside.reaches("10.8.0.1"));
+    assert!(inside.reaches_soon("10.8.0.1"));
     let run = tempfile::tempdir()?;
     let settings = Settings { run: run.path().into(), ..Settings::default() };
     let mut container = Container {
         namespace: "test".into(),
         id: "one".into(),
+        generation: "a1".into(),
         init_pid: inside.pid(),
         address: "/nonexistent".into(),
         manager: Manager::Containerd,
@@ -262,7 +269,8 @@ fn what_comes_later_is_cut_too_until_it_is_undone() -> Result<()> {
 
         // Another container of the pod: there is nothing left to cut, and one undo for both.
         let mut other = inside.command("sleep").arg("1000").spawn()?;
-        container.id = "two".into();
+        // Of one namespace and one id, as under another containerd.
+        container.generation = "a2".into();
         container.init_pid = other.id();
         wait_for("nsenter", soon, || {
             let same = |pid| std::fs::read_link(format!("/proc/{pid}/ns/net"));
@@ -271,9 +279,9 @@ fn what_comes_later_is_cut_too_until_it_is_undone() -> Result<()> {
         let second = Executor::start(container, settings, Arc::new(common::Hangs))?;
         let outcome = second.act(Action::Isolate, "").await;
         assert!(outcome.done && outcome.detail.contains("nothing to cut"), "{outcome:?}");
-        undo(run.path(), "test", "two", other.id())?;
+        undo(run.path(), "a2", other.id())?;
         assert!(inside.reaches_soon("10.8.0.1") && inside.reaches_soon("10.8.1.1"));
-        assert!(undo(run.path(), "test", "one", inside.pid()).is_err(), "nothing is left to undo");
+        assert!(undo(run.path(), "a1", inside.pid()).is_err(), "nothing is left to undo");
         other.kill()?;
         other.wait()?;
         Ok(())
@@ -295,5 +303,43 @@ fn the_nodes_own_network_is_refused() -> Result<()> {
     child.kill()?;
     child.wait()?;
     assert!(matches!(refused, Err(IsolateError::Host)), "{refused:?}");
+    Ok(())
+}
+
+/// A link that is switched on while what there is is being looked at, a little later each time:
+/// it is either seen, or told of.
+#[test]
+fn a_link_that_comes_in_between_is_not_missed() -> Result<()> {
+    const ROUNDS: u32 = 40;
+    if !on_own_node("a_link_that_comes_in_between_is_not_missed") {
+        return Ok(());
+    }
+    let run = tempfile::tempdir()?;
+    let settings = Settings { run: run.path().into(), ..Settings::default() };
+    for round in 0..ROUNDS {
+        let (inside, router) = (Inside::start()?, Inside::start()?);
+        inside.ip(&format!("link add eth0 type veth peer name r0 netns {}", router.pid()))?;
+        router.ip("link set r0 up")?;
+        let container = Container {
+            namespace: "test".into(),
+            id: format!("round-{round}"),
+            generation: format!("a{round}"),
+            init_pid: inside.pid(),
+            address: "/nonexistent".into(),
+            manager: Manager::Containerd,
+        };
+        common::runtime().block_on(async {
+            let executor = Executor::start(container, settings.clone(), Arc::new(common::Hangs))?;
+            let mut on = inside.command("ip").args(["link", "set", "eth0", "up"]).spawn()?;
+            std::thread::sleep(Duration::from_micros(100) * round);
+            let outcome = executor.act(Action::Isolate, "").await;
+            assert!(outcome.done, "{outcome:?}");
+            assert!(on.wait()?.success());
+            let soon = Duration::from_secs(5);
+            wait_for(format!("it being cut, round {round}"), soon, || {
+                Ok(isolated(inside.pid())?.then_some(()))
+            })
+        })?;
+    }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use common::{Host, act_as_helper, runtime};
 use lacre_containerd::{Client, Status};
-use lacre_executor::{Backoff, Manager, Settings};
+use lacre_executor::{Backoff, Container, Manager, Request, Settings};
 use lacre_integration::{Runtime, Version};
 use lacre_types::Action;
 
@@ -85,6 +85,58 @@ fn run_with_rm_may_clean_up_itself() -> Result<()> {
         runtime().block_on(nothing_is_left(&host, id))?;
     }
     Ok(())
+}
+
+/// Deletes the record of a container that is coming back, while its task is being made; whether
+/// the moment was met.
+async fn record_goes_meanwhile(host: &Host, id: &str) -> Result<bool> {
+    let (executor, client) = (host.guard(id)?, client(host));
+    let old = host.pid(id)?;
+    let restart = async { anyhow::Ok(executor.act(Action::Restart, "").await) };
+    let delete = async {
+        loop {
+            let all = client.tasks().await?;
+            match all.iter().find(|task| task.container == id && task.pid != old) {
+                Some(task) if task.status == Status::Created => {
+                    client.delete_container(id).await?;
+                    return anyhow::Ok(true);
+                }
+                Some(task) if task.status == Status::Running => return Ok(false),
+                _ => {}
+            }
+        }
+    };
+    let (outcome, met) = tokio::try_join!(restart, delete)?;
+    // Both may be, where it was started in that moment.
+    assert!(outcome.done || met, "{outcome:?}");
+    Ok(met && !outcome.done)
+}
+
+/// Nobody can reach a task whose record is gone: under 1.x not even to delete it.
+fn record_goes(version: Version) -> Result<()> {
+    let host = Host::start(version)?;
+    for round in 0..10 {
+        let id = format!("round-{round}");
+        host.run(&id, &[], "while :; do sleep 1; done")?;
+        let met = runtime().block_on(record_goes_meanwhile(&host, &id))?;
+        if met {
+            let tasks = runtime().block_on(client(&host).tasks())?;
+            assert!(tasks.iter().all(|task| task.container != id), "{tasks:?}");
+            return runtime().block_on(nothing_is_left(&host, &id));
+        }
+        host.daemon.remove(&id)?;
+    }
+    anyhow::bail!("in none of the rounds did the record go while its task was being made")
+}
+
+#[test]
+fn a_record_that_goes_while_its_task_comes_back_takes_the_task_with_it_under_1_6() -> Result<()> {
+    record_goes(Version::V1_6)
+}
+
+#[test]
+fn a_record_that_goes_while_its_task_comes_back_takes_the_task_with_it_under_2_1() -> Result<()> {
+    record_goes(Version::V2_1)
 }
 
 #[test]
@@ -194,18 +246,17 @@ fn delete_outlives_its_asker_and_waits_for_containerd() -> Result<()> {
     host.run("one", &[], "while :; do sleep 1; done")?;
     let settings = host.settings();
     // `main` in a process whose asker (pid 4194305, above any pid_max) is gone.
-    let request = lacre_executor::Request {
-        action: Action::Delete,
-        address: host.daemon.socket().display().to_string(),
+    let container = Container {
         namespace: host.daemon.namespace().into(),
-        container: "one".into(),
-        cause: "test".into(),
-        backoff: Backoff::default(),
-        run: settings.run.clone(),
-        outcome: settings
-            .run
-            .join(format!("outcomes/{}.one.4194305.0.json", host.daemon.namespace())),
+        id: "one".into(),
+        generation: "a1".into(),
+        init_pid: 1,
+        address: host.daemon.socket().display().to_string(),
+        manager: Manager::Containerd,
     };
+    let mut request = Request::new(Action::Delete, &container, &settings, "test".into())?;
+    let outcome = format!("outcomes/{}.one.4194305.0.json", container.namespace);
+    request.outcome = settings.run.join(outcome);
     host.daemon.down(nix::sys::signal::Signal::SIGTERM)?;
     let mut child = lacre_executor::spawn(&settings.helper, &request)?;
     host.daemon.up()?;

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| lacre_containerd::fuzz::fuzz_spec(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| lacre_shim::fuzz::fuzz_spec(data));

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::daemon::Version;
 use crate::paths::cache;
+use crate::version::Version;
 
 /// containerd's configuration: everything in `folder`, lacre's handler for pods when `cri`.
 pub(crate) fn containerd(version: Version, folder: &Path, cri: bool, level: &str) -> String {

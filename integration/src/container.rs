@@ -10,7 +10,7 @@ use crate::image::Image;
 use crate::output::{Output, wait_for};
 
 /// For a task to reach a state on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 impl Containerd {
     /// A `ctr run` with `options`, to be given its streams and started.

@@ -13,9 +13,9 @@ use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
-use crate::daemon::Runtime;
 use crate::image::Image;
 use crate::output::wait_for;
+use crate::runtime::Runtime;
 
 /// The containerd namespace of everything that CRI makes.
 pub const NAMESPACE: &str = "k8s.io";
@@ -45,6 +45,8 @@ struct PodConfig {
     metadata: Option<Metadata>,
     #[prost(string, tag = "2")]
     hostname: String,
+    #[prost(map = "string, string", tag = "6")]
+    labels: HashMap<String, String>,
     #[prost(map = "string, string", tag = "7")]
     annotations: HashMap<String, String>,
     #[prost(message, optional, tag = "8")]
@@ -257,12 +259,30 @@ impl Cri {
         name: &str,
         annotations: &[(&str, &str)],
     ) -> Result<Pod> {
+        self.run_pod_labelled(runtime, name, &[], annotations)
+    }
+
+    /// As [`Self::run_pod_with`], with labels.
+    ///
+    /// # Errors
+    /// As containerd says.
+    pub fn run_pod_labelled(
+        &mut self,
+        runtime: Runtime,
+        name: &str,
+        labels: &[(&str, &str)],
+        annotations: &[(&str, &str)],
+    ) -> Result<Pod> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let uid = format!("uid-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let annotations = annotations.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+        };
+        let (labels, annotations) = (map(labels), map(annotations));
         let config = PodConfig {
             metadata: Some(Metadata { name: name.into(), uid, namespace: "tests".into() }),
             hostname: name.into(),
+            labels,
             annotations,
             linux: Some(LinuxPod { cgroup_parent: self.cgroup.clone() }),
         };

@@ -12,74 +12,17 @@ use crate::config;
 use crate::cri::Cri;
 use crate::image::Image;
 use crate::leaks::{Leak, Snapshot};
-use crate::node::Node;
 use crate::output::{Output, wait_for};
-use crate::paths::{cached, search_path};
+use crate::paths::search_path;
 use crate::process::Process;
+pub use crate::runtime::Runtime;
+use crate::sandbox::Node;
+pub use crate::version::Version;
 
 /// Longer than any daemon takes to come up or go on a busy machine.
 const READY: Duration = Duration::from_secs(30);
 /// How long shims may take to go, once their last container has.
 const REST: Duration = Duration::from_secs(10);
-
-/// A generation of containerd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// Debian 12's: a bare address from `start`, `containerd.task.v2`.
-    V1_6,
-    /// Debian 13's: JSON up to version 2.
-    V1_7,
-    /// The 2.x line: JSON up to version 3, `containerd.task.v3`, sandboxes.
-    V2_1,
-}
-
-impl Version {
-    /// All of them, oldest first.
-    pub const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2_1];
-
-    /// Its number.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V1_6 => "1.6",
-            Self::V1_7 => "1.7",
-            Self::V2_1 => "2.1",
-        }
-    }
-
-    pub(crate) fn root(self) -> Result<PathBuf> {
-        cached(&format!("daemons/{}", self.name()))
-    }
-}
-
-/// What runs the containers: the control, or what is tested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Runtime {
-    /// containerd's own shim.
-    Runc,
-    /// lacre, around it.
-    Lacre,
-}
-
-impl Runtime {
-    /// The name that containerd knows it by.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Runc => "io.containerd.runc.v2",
-            Self::Lacre => "io.containerd.lacre.v1",
-        }
-    }
-
-    /// The name of its handler in the CRI configuration.
-    #[must_use]
-    pub fn handler(self) -> &'static str {
-        match self {
-            Self::Runc => "runc",
-            Self::Lacre => "lacre",
-        }
-    }
-}
 
 /// What to start besides the defaults.
 #[derive(Debug, Clone)]

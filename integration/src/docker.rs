@@ -40,7 +40,22 @@ impl Dockerd {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_on(builder: Builder) -> Result<Self> {
-        let containerd = builder.start()?;
+        Self::start_with(builder, &[])
+    }
+
+    /// As [`Self::start_on`], with more options for dockerd.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(builder: Builder, options: &[&str]) -> Result<Self> {
+        Self::start_over(builder.start()?, options)
+    }
+
+    /// As [`Self::start_with`], on a containerd that runs.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_over(containerd: Containerd, options: &[&str]) -> Result<Self> {
         let folder = containerd.node().folder().to_owned();
         let home = folder.join("docker");
         fs::create_dir(&home)?;
@@ -60,6 +75,7 @@ impl Dockerd {
             .arg(home.join("pid"))
             .arg("--host")
             .arg(format!("unix://{}", home.join("sock").display()))
+            .args(options)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -13,9 +13,9 @@ use nix::sys::signal::Signal;
 use crate::daemon::{Containerd, Runtime};
 use crate::image::Image;
 use crate::leaks::Leak;
-use crate::node::Node;
 use crate::output::wait_for;
 use crate::process::{Process, alive};
+use crate::sandbox::Node;
 
 /// For one step of one container, while its neighbours use the machine too.
 const STEP: Duration = Duration::from_secs(60);

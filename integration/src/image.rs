@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
@@ -187,13 +187,25 @@ pub struct Image {
     layers: Vec<Layer>,
     entrypoint: Vec<String>,
     gzip: bool,
+    labels: Map<String, Value>,
+    annotations: Map<String, Value>,
+    /// The annotations of the index above, if there is one.
+    index: Option<Map<String, Value>>,
 }
 
 impl Image {
     /// An image with no layer yet, under its full name (`lacre.test/busybox:1`).
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), layers: Vec::new(), entrypoint: Vec::new(), gzip: true }
+        Self {
+            name: name.into(),
+            layers: Vec::new(),
+            entrypoint: Vec::new(),
+            gzip: true,
+            labels: Map::new(),
+            annotations: Map::new(),
+            index: None,
+        }
     }
 
     /// The full name.
@@ -220,6 +232,28 @@ impl Image {
     #[must_use]
     pub fn entrypoint(mut self, arguments: &[&str]) -> Self {
         self.entrypoint = arguments.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Writes a label into the configuration.
+    #[must_use]
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Writes an annotation into the manifest.
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+
+    /// Puts an index above the manifest, with an image for another platform beside it, and
+    /// writes an annotation into it and into its entry.
+    #[must_use]
+    pub fn in_index(mut self, key: &str, value: &str) -> Self {
+        self.index.get_or_insert_default().insert(key.into(), value.into());
         self
     }
 
@@ -254,30 +288,33 @@ impl Image {
             diff_ids.push(format!("sha256:{diff_id}"));
             layers.push(blob_of(&mut out, &blob, self.layer_type())?);
         }
-        let config = json!({
-            "architecture": "amd64",
-            "os": "linux",
-            "created": "1970-01-01T00:00:00Z",
-            "config": {"Entrypoint": self.entrypoint, "Env": [
-                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
-        let config = blob_of(
-            &mut out,
-            &serde_json::to_vec(&config)?,
-            "application/vnd.oci.image.config.v1+json",
-        )?;
-        let kind = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers,
-        });
-        let mut manifest = blob_of(&mut out, &serde_json::to_vec(&manifest)?, kind)?;
-        let digest = manifest["digest"].as_str().unwrap_or_default().to_owned();
-        manifest["annotations"] = json!({
+        let (config, manifest) = self.documents(&mut out, "amd64", &diff_ids, &layers)?;
+        let mut target = manifest.clone();
+        if let Some(annotations) = &self.index {
+            let (_, mut other) = self.documents(&mut out, "arm64", &diff_ids, &layers)?;
+            let mut own = manifest.clone();
+            own["platform"] = json!({"os": "linux", "architecture": "amd64"});
+            own["annotations"] = annotations.clone().into();
+            other["platform"] = json!({"os": "linux", "architecture": "arm64"});
+            let kind = "application/vnd.oci.image.index.v1+json";
+            let index = json!({
+                "schemaVersion": 2, "mediaType": kind, "manifests": [other, own],
+                "annotations": annotations,
+            });
+            target = blob_of(&mut out, &serde_json::to_vec(&index)?, kind)?;
+        }
+        let digest_of = |of: &Value| of["digest"].as_str().unwrap_or_default().to_owned();
+        let written = Written {
+            digest: digest_of(&target),
+            manifest: digest_of(&manifest),
+            config: digest_of(&config),
+            diff_ids,
+        };
+        target["annotations"] = json!({
             "io.containerd.image.name": self.name,
             "org.opencontainers.image.ref.name": self.name.rsplit(':').next(),
         });
-        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+        let index = json!({"schemaVersion": 2, "manifests": [target]});
         let docker = json!([{
             "Config": path_of(&config),
             "RepoTags": [self.name],
@@ -287,7 +324,39 @@ impl Image {
         put(&mut out, "index.json", &serde_json::to_vec(&index)?)?;
         put(&mut out, "manifest.json", &serde_json::to_vec(&docker)?)?;
         out.into_inner()?.flush()?;
-        Ok(Written { digest, diff_ids })
+        Ok(written)
+    }
+
+    /// The descriptors of configuration and manifest for an architecture.
+    fn documents(
+        &self,
+        out: &mut Builder<impl Write>,
+        architecture: &str,
+        diff_ids: &[String],
+        layers: &[Value],
+    ) -> Result<(Value, Value)> {
+        let mut config = json!({
+            "architecture": architecture,
+            "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": {"Entrypoint": self.entrypoint, "Env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        });
+        if !self.labels.is_empty() {
+            config["config"]["Labels"] = self.labels.clone().into();
+        }
+        let kind = "application/vnd.oci.image.config.v1+json";
+        let config = blob_of(out, &serde_json::to_vec(&config)?, kind)?;
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let mut manifest = json!({
+            "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers,
+        });
+        if !self.annotations.is_empty() {
+            manifest["annotations"] = self.annotations.clone().into();
+        }
+        let manifest = blob_of(out, &serde_json::to_vec(&manifest)?, kind)?;
+        Ok((config, manifest))
     }
 
     fn layer_type(&self) -> &'static str {
@@ -302,8 +371,12 @@ impl Image {
 /// The identity of an image that was written.
 #[derive(Debug, Clone)]
 pub struct Written {
-    /// The manifest's digest, `sha256:…`.
+    /// The digest of what the name stands for: the index, if there is one, else the manifest.
     pub digest: String,
+    /// The manifest's digest, `sha256:…`.
+    pub manifest: String,
+    /// The configuration's digest.
+    pub config: String,
     /// The digests of the uncompressed layers, lowest first.
     pub diff_ids: Vec<String>,
 }

@@ -1,5 +1,5 @@
 //! What containers leave behind. Pinned BPF programs are the node's own, loaded once, and
-//! no container's.
+//! no container's; so is lacre's watchdog, which ends a while after the last of them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,11 +8,16 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::node::Node;
 use crate::output::wait_for;
+use crate::sandbox::Node;
 
 /// dockerd's own handle of the host's network: the first container that uses it makes it.
 const DOCKER_OWN: &str = "/docker/exec/netns/default";
+
+/// The argument by which lacre's watchdog is known.
+const WATCHDOG: &str = "--watchdog";
+/// What lacre keeps in its run directory for the node, and for no container.
+const OF_THE_NODE: [&str; 3] = ["watchdog", "watchdog.lock", "programs.json"];
 
 /// One thing that a container, its shim or a guard of it may leave behind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +38,9 @@ pub enum Leak {
     NetNs(PathBuf),
 }
 
+/// Of a file that was left, as many characters are shown.
+const WORDS: usize = 800;
+
 impl fmt::Display for Leak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -44,7 +52,13 @@ impl fmt::Display for Leak {
             Self::Mount(target) => write!(f, "mount {target}"),
             Self::Socket(path) => write!(f, "socket {}", path.display()),
             Self::Fifo(path) => write!(f, "fifo {}", path.display()),
-            Self::State(path) => write!(f, "state {}", path.display()),
+            Self::State(path) => {
+                // Whose it is stands in its first words, where it is a file of lacre's.
+                let json = path.extension().is_some_and(|extension| extension == "json");
+                let text = json.then(|| fs::read_to_string(path).ok()).flatten();
+                let words: String = text.unwrap_or_default().chars().take(WORDS).collect();
+                write!(f, "state {} {words}", path.display())
+            }
             Self::Cgroup(path) => {
                 let state = fs::read_to_string(path.join("freezer.state")).unwrap_or_default();
                 write!(f, "cgroup {} {}", path.display(), state.trim_end())
@@ -67,7 +81,8 @@ impl Snapshot {
     pub fn take(node: &Node, daemons: &[i32]) -> Self {
         let mut found = BTreeSet::new();
         for process in node.processes() {
-            if daemons.contains(&process.pid) {
+            let watchdog = process.arguments.iter().any(|word| word == WATCHDOG);
+            if daemons.contains(&process.pid) || watchdog {
                 continue;
             }
             found.insert(Leak::Process(process.pid, process.arguments.join(" ")));
@@ -83,6 +98,9 @@ impl Snapshot {
         let run = node.folder().join("run");
         walk(&run, &mut |path, kind| {
             let within = path.strip_prefix(&run).unwrap_or(path);
+            if OF_THE_NODE.iter().any(|name| within == Path::new("lacre").join(name)) {
+                return;
+            }
             if kind.is_socket() {
                 found.insert(Leak::Socket(path.to_owned()));
             } else if kind.is_fifo() {

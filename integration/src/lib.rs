@@ -7,25 +7,30 @@
 //! kernel of its own; `integration/vm/prepare.sh` brings what it takes.
 
 pub mod bench;
-pub mod cases;
 mod config;
 pub mod container;
 pub mod cri;
 pub mod daemon;
+pub mod demo_cases;
 pub mod docker;
 pub mod fault;
-pub mod held;
 pub mod image;
 pub mod images;
 pub mod leaks;
-pub mod node;
+mod not_run;
 pub mod output;
 pub mod paths;
+pub mod paused_process;
 pub mod process;
+mod runtime;
+pub mod sandbox;
+mod version;
 pub mod vm;
+pub mod workloads;
 
 pub use daemon::{Containerd, Runtime, Version};
 pub use docker::Dockerd;
 pub use image::{Image, Layer};
-pub use node::Node;
+pub use not_run::not_run;
 pub use output::Output;
+pub use sandbox::Node;

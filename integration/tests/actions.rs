@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lacre_integration::cases::plain_rootfs;
+use lacre_integration::demo_cases::plain_rootfs;
 use lacre_integration::images::busybox_image;
 use lacre_integration::output::{Output, wait_for};
 use lacre_integration::paths::cached;
@@ -22,8 +22,13 @@ Actions:
       - restarts: "RESTART"
       - isolates: "ISOLATE"
       - skips: "SKIP"
+      - cannot-isolate: "ISOLATE"
+      - cannot-pause: "PAUSE"
+      - cannot-stop: "STOP"
+      - burst: "KILL"
     Default: "DENY"
   NO_WHITELIST: {Default: "SKIP"}
+Fallback: {ISOLATE: PAUSE, PAUSE: STOP, STOP: KILL}
 "#;
 
 /// Longer than any action takes; RESTART waits for containerd's restart monitor.
@@ -68,6 +73,13 @@ impl Field {
         Ok(all.into_iter().filter(|entry| entry["containerID"] == id).collect())
     }
 
+    /// What became of each action that followed, in their order.
+    fn outcomes(&self, id: &str) -> Result<Vec<(String, String)>> {
+        let entries = self.entries(id)?.into_iter().filter(|entry| entry["record"] == "outcome");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(entries.map(|entry| (text(&entry["action"]), text(&entry["result"]))).collect())
+    }
+
     /// The outcome of the action that followed, and the record with figure 1's fields.
     fn done(&self, id: &str, action: &str) -> Result<()> {
         let outcome = wait_for(format!("the outcome of {action}"), SOON, || {
@@ -92,7 +104,6 @@ impl Field {
 fn every_action(version: Version) -> Result<()> {
     let mut field = Field::new(version)?;
     let events = field.daemon.events()?;
-    let image = busybox_image()?;
 
     field.start("pauses")?;
     for _ in 0..2 {
@@ -142,19 +153,77 @@ fn every_action(version: Version) -> Result<()> {
     let found = field.daemon.exec("restarts", &["ls", "/tmp"])?.ok()?;
     assert_eq!(found, "", "it came back from a clean snapshot");
 
-    // What the helpers of containers that are gone have left is told by the next shim.
-    for id in ["deletes", "restarts"] {
-        let mut round = 0;
+    // By whoever did it, when it was done: no other container needs to start for that.
+    for (id, action) in [("deletes", "DELETE"), ("restarts", "RESTART")] {
+        let outcome = [(action.to_owned(), "done".to_owned())];
         wait_for(format!("the outcome of {id}"), SOON, || {
-            round += 1;
-            field.daemon.run(Runtime::Lacre, &image, &format!("next-{id}-{round}"), &["true"])?;
-            Ok(field.entries(id)?.iter().any(|entry| entry["record"] == "outcome").then_some(()))
-        })?;
+            Ok((field.outcomes(id)? == outcome).then_some(()))
+        })
+        .with_context(|| format!("{:?}", field.entries(id)))?;
     }
     drop(events);
     let left = field.daemon.leftovers()?;
     assert!(left.is_empty(), "{left:?}");
     Ok(())
+}
+
+/// What can't be done is followed by the policy's fallback, along the whole chain, and each is
+/// told: the node's network can't be cut, another's cgroup can't be frozen.
+#[test]
+fn what_fails_is_followed_by_its_fallback() -> Result<()> {
+    let field = Field::new(Version::V2_1)?;
+    // Its own: what the others are put into.
+    let group = format!("/{}/beside", field.daemon.namespace());
+    let image = busybox_image()?;
+    let start = |id, options: &[&str]| {
+        let sleeps = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"];
+        field.daemon.spawn_with(Runtime::Lacre, options, &image, id, &sleeps)
+    };
+    start("beside", &[])?;
+    start("cannot-pause", &["--cgroup", &group])?;
+    start("cannot-isolate", &["--net-host", "--cgroup", &group])?;
+    for (id, expected) in [
+        ("cannot-pause", &[("PAUSE", "failed"), ("STOP", "done")][..]),
+        ("cannot-isolate", &[("ISOLATE", "failed"), ("PAUSE", "failed"), ("STOP", "done")]),
+    ] {
+        field.violate(id)?;
+        field.daemon.await_status(id, Some("STOPPED"))?;
+        let outcomes = wait_for(format!("the outcomes of {id}"), SOON, || {
+            let outcomes = field.outcomes(id)?;
+            Ok((outcomes.len() >= expected.len()).then_some(outcomes))
+        })?;
+        let outcomes: Vec<_> = outcomes.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        assert_eq!(outcomes, expected, "{id}");
+        field.daemon.ctr(&["tasks", "rm", id])?.ok()?;
+        assert_eq!(field.daemon.status("beside")?.as_deref(), Some("RUNNING"), "nobody else");
+        assert_eq!(field.daemon.exec("beside", &["true"])?.code, 0);
+    }
+    Ok(())
+}
+
+/// Violations that come when the container has just been killed.
+fn burst(version: Version) -> Result<()> {
+    let field = Field::new(version)?;
+    let script = "cp /bin/busybox /tmp/wc; sleep 0.2; \
+                  for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+                  (/tmp/wc -c /etc/passwd) & done; sleep 1000";
+    for round in 0..10 {
+        field.daemon.spawn(Runtime::Lacre, &busybox_image()?, "burst", &["sh", "-c", script])?;
+        field.daemon.await_status("burst", Some("STOPPED")).with_context(|| format!("{round}"))?;
+        field.daemon.ctr(&["tasks", "rm", "burst"])?.ok().with_context(|| format!("{round}"))?;
+        field.daemon.ctr(&["containers", "rm", "burst"])?.ok()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn after_a_burst_the_task_can_be_deleted_under_1_6() -> Result<()> {
+    burst(Version::V1_6)
+}
+
+#[test]
+fn after_a_burst_the_task_can_be_deleted_under_2_1() -> Result<()> {
+    burst(Version::V2_1)
 }
 
 /// A file of the image that was altered is told with the layer that it came from.
@@ -190,6 +259,10 @@ fn what_is_skipped_runs() -> Result<()> {
             Ok((!field.entries(id)?.is_empty()).then_some(()))
         })?;
         for entry in field.entries(id)? {
+            if entry["record"] == "update" {
+                // The same again.
+                continue;
+            }
             assert_eq!(entry["notificate"], kind, "{entry}");
             assert_eq!((&entry["action"], &entry["outcome"]), (&"SKIP".into(), &"ran".into()));
         }

@@ -25,6 +25,7 @@ fn a_quick_run_writes_the_whole_page() -> anyhow::Result<()> {
             "Opens of data files",
             "An exec-heavy build",
             "A server",
+            "Many files",
             "From measurement to PAUSE",
             "Baselines",
             "Memory",

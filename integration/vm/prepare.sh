@@ -64,7 +64,7 @@ make_initrd() {
 }
 
 [ "$(uname -m)" = x86_64 ] || die "the guests are x86_64 only"
-install_packages binutils e2fsprogs qemu-system-x86 swtpm swtpm-tools
+install_packages $(packages_of vm)
 mkdir -p "$cache/vm"
 exec 9>"$cache/vm/.lock"
 flock 9

@@ -65,8 +65,10 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 	look_at(binprm->file, &look);
 	verdict = verdict_of(allowed, &look);
 	if (verdict < 0) {
-		miss(task, slot, s, &look, EVENT_EXEC, 0);
-		return 0;
+		look_closer((void *)look.file, &look);
+		if (!miss(task, slot, s, allowed, &look, EVENT_EXEC, 0))
+			return 0;
+		verdict = 0;
 	}
 
 	/* The first instruction is the ELF interpreter's, where there is one. */
@@ -74,8 +76,9 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 	if (!bpf_find_vma(task, entry, on_vma, &loader, 0) && loader.file &&
 	    (loader.key.ino != look.key.ino || loader.key.dev != look.key.dev)) {
 		if (verdict_of(allowed, &loader) < 0) {
-			miss(task, slot, s, &loader, EVENT_LOADER, entry);
-			return 0;
+			look_closer((void *)loader.file, &loader);
+			if (!miss(task, slot, s, allowed, &loader, EVENT_LOADER, entry))
+				return 0;
 		}
 	}
 
@@ -144,14 +147,7 @@ int BPF_PROG(lacre_fetch, unsigned long address, struct pt_regs *regs, unsigned 
 		return 0;
 	found = vma_at(task, address, &vma);
 	if (found > 0) {
-		struct file *file = LOAD(struct vm_area_struct, vma, vm_file);
-
-		if (file) {
-			look_at(file, &look);
-		} else {
-			look.found = 1;
-			look.special = LOAD(struct vm_area_struct, vma, vm_ops) != 0;
-		}
+		look_at_mapping(vma, &look);
 	} else {
 		/* Behind the last of a leaf, or in a tree that changes: look again, locked. */
 		failed = bpf_find_vma(task, address, on_vma, &look, 0);
@@ -166,25 +162,23 @@ int BPF_PROG(lacre_fetch, unsigned long address, struct pt_regs *regs, unsigned 
 	}
 	if (failed || !look.found || look.special)
 		return 0;
-	if (!look.file) {
-		if (tag->flags & TAG_TOLD_ANONYMOUS)
+	if (look.file) {
+		allowed = bpf_map_lookup_elem(&verdicts, &slot);
+		if (!allowed || verdict_of(allowed, &look) >= 0)
 			return 0;
-		tag->flags |= TAG_TOLD_ANONYMOUS;
-		e = begin(task, EVENT_ANONYMOUS);
-		if (e) {
-			e->address = address;
-			if (!(s->flags & SLOT_SPARE_MEMORY))
-				strike(s, e);
-			tell(slot, s, e);
+		look_closer((void *)look.file, &look);
+		/* What has no name and is written to elsewhere is an engine's memory, too. */
+		if (!(look.flags & TOLD_NAMELESS) && !(look.flags & TOLD_UNLINKED && look.shared)) {
+			if (is_images(s, &look))
+				look.flags |= TOLD_IMAGES;
+			if (tag->told_ino == look.key.ino &&
+			    (look.flags & TOLD_IMAGES || !(s->flags & SLOT_ENFORCE)))
+				return 0;
+			tag->told_ino = look.key.ino;
+			miss(task, slot, s, allowed, &look, EVENT_FETCH, address);
+			return 0;
 		}
-		return 0;
 	}
-	allowed = bpf_map_lookup_elem(&verdicts, &slot);
-	if (!allowed || verdict_of(allowed, &look) >= 0)
-		return 0;
-	if (!(s->flags & SLOT_ENFORCE) && tag->told_ino == look.key.ino)
-		return 0;
-	tag->told_ino = look.key.ino;
-	miss(task, slot, s, &look, EVENT_FETCH, address);
+	memory(task, tag, slot, s, &look, address);
 	return 0;
 }

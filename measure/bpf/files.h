@@ -7,7 +7,9 @@
 #include "lacre.h"
 
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
-#define TMPFS_MAGIC 0x01021994
+#define SB_KERNMOUNT (1 << 22)
+#define VM_EXEC 0x4
+#define VM_SHARED 0x8
 
 /* What was seen of a file. */
 struct look {
@@ -17,7 +19,15 @@ struct look {
 	u32 writers;
 	u32 flags;
 	u32 found;
-	u32 special;
+	u32 special; /* the kernel's own mapping, or one that can't be executed */
+	u32 anonymous;
+	u32 shared; /* a mapping that may be written to, and is others' too */
+};
+
+/* What a file is called by who uses it: of a mapping on an overlay, the overlay's. */
+struct shown {
+	struct dentry *dentry;
+	struct vfsmount *mount;
 };
 
 static __always_inline bool is_overlay(struct super_block *sb)
@@ -85,6 +95,27 @@ static __always_inline void look_at(struct file *file, struct look *look)
 	look->writers = LOAD(struct inode, inode, i_writecount.counter) > 0;
 }
 
+static __always_inline struct shown shown_of(struct file *file)
+{
+	struct shown shown = {
+		.dentry = BPF_CORE_READ(file, f_path.dentry),
+		.mount = BPF_CORE_READ(file, f_path.mnt),
+	};
+
+	if (bpf_core_field_exists(struct backing_file, user_path)) {
+		struct backing_file *backing = (void *)file;
+		struct dentry *user = BPF_CORE_READ(backing, user_path.dentry);
+
+		/* What is not a backing file has no dentry of an overlay behind it. */
+		if (!is_overlay(BPF_CORE_READ(file, f_inode, i_sb)) &&
+		    BPF_CORE_READ(user, d_sb, s_magic) == OVERLAYFS_SUPER_MAGIC) {
+			shown.dentry = user;
+			shown.mount = BPF_CORE_READ(backing, user_path.mnt);
+		}
+	}
+	return shown;
+}
+
 /* Only for what is told: the rest of what can be said of the file. */
 static __always_inline void look_closer(struct file *file, struct look *look)
 {
@@ -96,17 +127,31 @@ static __always_inline void look_closer(struct file *file, struct look *look)
 	if (!inode)
 		return;
 	look->size = BPF_CORE_READ(inode, i_size);
-	if (BPF_CORE_READ(inode, i_nlink))
+	if (!BPF_CORE_READ(inode, i_nlink))
+		look->flags |= TOLD_UNLINKED;
+	/* memfds, /dev/zero, SysV, huge pages: files of mounts that the kernel keeps to itself */
+	if (!(BPF_CORE_READ(sb, s_flags) & SB_KERNMOUNT))
 		return;
-	look->flags |= TOLD_UNLINKED;
-	if (BPF_CORE_READ(sb, s_magic) != TMPFS_MAGIC)
-		return;
+	look->flags |= TOLD_NAMELESS;
 	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
 	if (*(u32 *)name == 0x666d656d && name[4] == 'd' && name[5] == ':') /* "memf" */
 		look->flags |= TOLD_MEMFD;
-	/* the kernel's own mount has no parent directory above its nameless file */
-	else if (BPF_CORE_READ(dentry, d_parent) == dentry)
-		look->flags |= TOLD_SHMEM;
+}
+
+/* Whether it lies on the container's own root, and is as it came with the image. No change
+ * is dated earlier than it is made, and one goes to the container's own layer. */
+static __always_inline bool is_images(struct slot *s, struct look *look)
+{
+	struct file *file = (void *)look->file;
+	struct dentry *dentry;
+
+	if (!s->root || look->writers)
+		return 0;
+	dentry = shown_of(file).dentry;
+	if (BPF_CORE_READ(dentry, d_sb, s_dev) != s->root)
+		return 0;
+	return look->key.ctime_sec < s->birth_sec ||
+	       (look->key.ctime_sec == s->birth_sec && look->key.ctime_nsec < s->birth_nsec);
 }
 
 #endif

@@ -19,7 +19,7 @@ enum verdict_flag {
 
 struct container {
 	u64 slot;
-	u64 ns_id; /* 0: this kernel does not tell */
+	u64 ns_id; /* 0: not known yet */
 };
 
 struct container_name {
@@ -37,21 +37,45 @@ struct container_entry {
 enum slot_flag {
 	SLOT_ENFORCE = 1 << 0,
 	SLOT_FAULTS = 1 << 1,
-	SLOT_SPARE_MEMORY = 1 << 2, /* mapped memfds and anonymous memory are told, not killed */
+	SLOT_SPARE_MEMORY = 1 << 2,   /* memory that is executed is told, not killed */
+	SLOT_SPARE_PROGRAMS = 1 << 3, /* the same of programs in memory */
+	SLOT_ANY_NAME = 1 << 4,       /* rules by path let all run: where it is named says nothing */
 };
 
 struct slot {
 	u32 flags;
-	u32 pad;
+	u32 root; /* the device of the overlay that is its root; 0: none is */
 	u64 execs;
 	u64 events;
 	u64 kills;
 	u64 lost;
+	/* When its own layer was made: what is older came with the image. */
+	s64 birth_sec;
+	u32 birth_nsec;
+	u32 rules; /* which set of rules by path holds; 0: none */
+	u32 inum;  /* its mount namespace; 0: it has none of its own */
+	u32 host;  /* the node's */
+	/* By which paths are hashed. Nobody in the container knows them. */
+	u64 seed;
+	u64 multiplier;
 };
+
+/* What a container's map holds beside files, by keys that no file has: an automaton over the
+ * names from a file up to the root, each ended by a zero byte; by the hash of the path, files
+ * of the image whose path it is not right for; and which process a file that was let pass was
+ * told of. */
+#define RULE_NSEC 0xffffffffU
+#define RULE_STEP 0   /* `dev`; `ino` is the state and the byte, the value the next state */
+#define RULE_LISTED 1 /* `ino` is the hash, the value whether it may run */
+#define RULE_STATE(state) ((u64)(state) << 9)
+#define RULE_OTHER 256 /* instead of a byte: any that has no step of its own */
+#define RULE_END 257   /* instead of a byte: a path that ends there may run */
+#define TOLD_OF 0x80000000U /* in ctime_nsec */
 
 enum tag_flag {
 	TAG_EXECED = 1 << 0, /* what it runs came from the container */
-	TAG_TOLD_ANONYMOUS = 1 << 1,
+	TAG_TOLD_PRIVATE = 1 << 1,
+	TAG_TOLD_SHARED = 1 << 2,
 };
 
 struct tag {
@@ -72,18 +96,21 @@ enum event_kind {
 	EVENT_LOADER,      /* its ELF interpreter is not */
 	EVENT_ARGUMENTS,   /* a known interpreter, with arguments */
 	EVENT_FETCH,       /* instructions from a file that is not */
-	EVENT_ANONYMOUS,   /* instructions from memory without a file */
+	EVENT_MEMORY,      /* instructions from memory; of the program that has it */
 	EVENT_UNCHECKED,   /* instructions at an address nobody could look up */
 };
 
 enum event_flag {
 	TOLD_KILLED = 1 << 0,
 	TOLD_UNLINKED = 1 << 1,
-	TOLD_MEMFD = 1 << 2,
-	TOLD_WRITTEN = 1 << 3,   /* known, but open for writing */
+	TOLD_MEMFD = 1 << 2,     /* of what is nameless */
+	TOLD_WRITTEN = 1 << 3,   /* open for writing, or mapped so */
 	TOLD_SHEBANG = 1 << 4,
 	TOLD_CUT = 1 << 5,       /* the names do not reach the root */
-	TOLD_SHMEM = 1 << 6,     /* /dev/zero, SysV: shared memory without a name */
+	TOLD_NAMELESS = 1 << 6,  /* no file system that is mounted anywhere has it */
+	TOLD_WATCHED = 1 << 7,   /* nothing was to be killed then */
+	TOLD_SHARED = 1 << 8,    /* memory of several mappings */
+	TOLD_IMAGES = 1 << 9,    /* it came with the image, code or not, and lives */
 };
 
 #define ARGV_MAX 512

@@ -84,18 +84,24 @@ static __always_inline long vma_at(struct task_struct *task, unsigned long addre
 	return start <= address && address < end;
 }
 
+static __always_inline void look_at_mapping(struct vm_area_struct *vma, struct look *look)
+{
+	struct file *file = LOAD(struct vm_area_struct, vma, vm_file);
+	unsigned long flags = LOAD(struct vm_area_struct, vma, vm_flags);
+
+	look->found = 1;
+	look->shared = (flags & VM_SHARED) != 0;
+	/* without operations it is the process's own memory, /dev/zero's too */
+	look->anonymous = !LOAD(struct vm_area_struct, vma, vm_ops);
+	/* vdso, uprobes: mappings of the kernel's own have operations */
+	look->special = !(flags & VM_EXEC) || (!file && !look->anonymous);
+	if (file && !look->anonymous && !look->special)
+		look_at(file, look);
+}
+
 static long on_vma(struct task_struct *task, struct vm_area_struct *vma, void *context)
 {
-	struct look *look = context;
-	struct file *file = vma->vm_file;
-
-	if (!file) {
-		/* vdso, uprobes: mappings of the kernel's own have operations */
-		look->special = vma->vm_ops != 0;
-		look->found = 1;
-		return 0;
-	}
-	look_at(file, look);
+	look_at_mapping(vma, context);
 	return 0;
 }
 

@@ -70,10 +70,16 @@ static __always_inline u64 slot_by_namespace(struct task_struct *task)
 	struct mnt_namespace *ns = task->nsproxy->mnt_ns;
 	u32 inum = ns->ns.inum;
 	struct container *c = bpf_map_lookup_elem(&containers, &inum);
+	u64 id;
 
-	if (!c || (c->ns_id && c->ns_id != id_of(ns)))
+	if (!c)
 		return 0;
-	return c->slot;
+	id = id_of(ns);
+	/* Before 6.11 user space could not ask for it. Who is seen first is the container's own:
+	 * its init holds the namespace when it is put in. */
+	if (!c->ns_id)
+		c->ns_id = id;
+	return c->ns_id == id ? c->slot : 0;
 }
 
 #endif

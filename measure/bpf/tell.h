@@ -9,6 +9,7 @@
 struct walk {
 	struct dentry *dentry, *root;
 	struct vfsmount *mount, *root_mount;
+	struct mount *top; /* there where the walk went that far */
 	u32 at;
 	u32 done;
 };
@@ -31,6 +32,7 @@ static long on_name(u32 index, void *context)
 		struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
 
 		if (parent == mount) {
+			walk->top = mount;
 			walk->done = 1;
 			return 1;
 		}
@@ -75,21 +77,9 @@ static __always_inline void tell_names(struct task_struct *task, struct event *e
 static __always_inline void tell_file(struct task_struct *task, struct event *e,
 				      struct file *file)
 {
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	struct vfsmount *mount = BPF_CORE_READ(file, f_path.mnt);
+	struct shown shown = shown_of(file);
 
-	if (bpf_core_field_exists(struct backing_file, user_path)) {
-		struct backing_file *backing = (void *)file;
-		struct dentry *user = BPF_CORE_READ(backing, user_path.dentry);
-
-		/* What is not a backing file has no dentry of an overlay behind it. */
-		if (!is_overlay(BPF_CORE_READ(file, f_inode, i_sb)) &&
-		    BPF_CORE_READ(user, d_sb, s_magic) == OVERLAYFS_SUPER_MAGIC) {
-			dentry = user;
-			mount = BPF_CORE_READ(backing, user_path.mnt);
-		}
-	}
-	tell_names(task, e, dentry, mount);
+	tell_names(task, e, shown.dentry, shown.mount);
 }
 
 static __always_inline struct event *begin(struct task_struct *task, u32 kind)
@@ -114,6 +104,8 @@ static __always_inline void tell(u64 slot, struct slot *s, struct event *e)
 
 	if (!ring)
 		return;
+	if (!(s->flags & SLOT_ENFORCE) && !(e->flags & TOLD_KILLED))
+		e->flags |= TOLD_WATCHED;
 	if (e->filename_len)
 		size += FILENAME_AT + FILENAME_MAX;
 	else if (e->names_len)

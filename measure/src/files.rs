@@ -1,17 +1,16 @@
 //! The real files beneath a container's paths: who they are, and what they hold.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use lacre_types::{Digest, FileId};
+use lacre_types::{CanonicalPath, FileId, Known};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
-use sha2::{Digest as _, Sha256};
 
-use crate::mountinfo;
+use crate::{Target, file_systems, mountinfo};
 
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
 const OVERLAY: u64 = 0x794c_7630;
@@ -19,37 +18,24 @@ const OVERLAY: u64 = 0x794c_7630;
 const BTRFS: u64 = 0x9123_683e;
 const BCACHEFS: u64 = 0xca45_1a4e;
 
-/// More is never hashed: it is no program that anybody ships, and a sparse file of any
-/// size costs an attacker nothing.
-const MOST_HASHED: u64 = 1 << 30;
-
-/// File systems whose content changes only with the change time, by the names that
-/// `mountinfo` has. What a server or a process answers for (FUSE, NFS, 9P, virtiofs) may
-/// differ at each read, and may never come.
-const STEADY: &[&[u8]] = &[
-    b"ext2",
-    b"ext3",
-    b"ext4",
-    b"xfs",
-    b"btrfs",
-    b"bcachefs",
-    b"f2fs",
-    b"zfs",
-    b"tmpfs",
-    b"ramfs",
-    b"rootfs",
-    b"devtmpfs",
-    b"overlay",
-    b"erofs",
-    b"squashfs",
-    b"iso9660",
-    b"vfat",
-];
-
-/// The two halves of a root file system: where the files of an overlay really lie.
-#[derive(Debug, Clone)]
+/// Where the files of a root file system really lie.
+#[derive(Clone)]
 pub(crate) struct Layers {
+    /// Of an overlay, topmost first; none for a root that is no overlay.
     dirs: Vec<PathBuf>,
+    /// The overlay's own device: a directory's is never a layer's.
+    overlay: Option<u32>,
+    /// When the upper directory was made.
+    birth: Option<(i64, u32)>,
+    /// What is mounted in the container before its first program runs.
+    mounted: Arc<[(u32, Vec<u8>)]>,
+    known: Arc<dyn Known>,
+}
+
+impl std::fmt::Debug for Layers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layers").field("dirs", &self.dirs).finish_non_exhaustive()
+    }
 }
 
 /// A file that was found, opened for reading.
@@ -57,18 +43,50 @@ pub(crate) struct Layers {
 pub(crate) struct Real {
     pub(crate) file: File,
     pub(crate) id: FileId,
-    pub(crate) size: u64,
     /// Whether `id` is the kernel's, so that it may be remembered. It is not where the
     /// layers of an overlay are unknown.
     pub(crate) exact: bool,
 }
 
 impl Layers {
-    /// Of an overlay, topmost first; none for a root that is no overlay.
-    pub(crate) fn new(upper: Option<&Path>, lower: &[PathBuf]) -> Self {
+    /// Of a container whose init waits to be started.
+    pub(crate) fn new(target: &Target) -> Self {
+        let table = std::fs::read(format!("/proc/{}/mountinfo", target.init_pid));
+        let mounts = table.ok().and_then(|table| mountinfo::parse(&table).ok());
+        let device = |(major, minor)| FileId::kernel_dev(major, minor);
+        let mounted = mounts.unwrap_or_default().into_iter();
+        let dirs: Vec<_> = target.upper.iter().chain(&target.lower).cloned().collect();
         Self {
-            dirs: upper.into_iter().map(Path::to_path_buf).chain(lower.iter().cloned()).collect(),
+            overlay: root_device(target.init_pid).ok().filter(|_| !dirs.is_empty()),
+            birth: target.upper.as_deref().and_then(|upper| birth(upper).ok()),
+            dirs,
+            mounted: mounted.map(|mount| (device(mount.dev), mount.kind)).collect(),
+            known: Arc::clone(&target.known),
         }
+    }
+
+    /// The device of the container's root, if that is an overlay.
+    pub(crate) const fn overlay(&self) -> Option<u32> {
+        self.overlay
+    }
+
+    /// When the container's own layer was made, if it has one and that can be told. What is
+    /// dated earlier on its root came with the image: no change is dated before it is made.
+    pub(crate) const fn birth(&self) -> Option<(i64, u32)> {
+        self.birth
+    }
+
+    /// Whether a file on the root is as it came with the image, listed or not.
+    pub(crate) fn came_with_image(&self, opened: BorrowedFd<'_>, real: &Real) -> bool {
+        let dated = (real.id.ctime_sec, real.id.ctime_nsec);
+        real.exact
+            && self.birth.is_some_and(|birth| dated < birth)
+            && self.is_overlay(opened).unwrap_or(false)
+    }
+
+    /// The type of a file system that the container had before its first program ran.
+    pub(crate) fn mounted(&self, dev: u32) -> Option<&[u8]> {
+        self.mounted.iter().find(|(of, _)| *of == dev).map(|(_, kind)| &kind[..])
     }
 
     /// Whether `stat` and the kernel number their devices alike: btrfs and bcachefs give
@@ -89,24 +107,46 @@ impl Layers {
     /// The file that `opened` (for reading, or `O_PATH`) really is.
     pub(crate) fn real(&self, opened: BorrowedFd<'_>) -> io::Result<Real> {
         let (id, size) = regular(opened)?;
-        if file_system(opened)? != OVERLAY {
-            return Ok(Real { file: reopen(opened)?, id, size, exact: true });
+        if !self.is_overlay(opened)? {
+            return Ok(Real { file: reopen(opened)?, id, exact: true });
         }
-        let link = rustix::fs::readlinkat(CWD, fd_path(opened), Vec::new())?;
-        let relative = link.as_bytes().strip_prefix(b"/").unwrap_or(link.as_bytes());
-        for dir in &self.dirs {
-            let Ok(found) = beneath(dir, relative) else { continue };
-            let (real, real_size) = regular(found.as_fd())?;
-            // The overlay hands on the real inode's change time and size.
-            let same = real.ctime_sec == id.ctime_sec
-                && real.ctime_nsec == id.ctime_nsec
-                && real_size == size;
-            if same {
-                return Ok(Real { file: reopen(found.as_fd())?, id: real, size, exact: true });
-            }
-            break;
+        match self.beneath(opened, (&id, size), None) {
+            Some(real) => Ok(real),
+            None => Ok(Real { file: reopen(opened)?, id, exact: false }),
         }
-        Ok(Real { file: reopen(opened)?, id, size, exact: false })
+    }
+
+    /// Whether the file is on an overlay, the container's or another.
+    pub(crate) fn is_overlay(&self, opened: BorrowedFd<'_>) -> io::Result<bool> {
+        Ok(file_system(opened)? == OVERLAY)
+    }
+
+    /// The file of a layer that an overlay shows in this state: by the name that the kernel
+    /// has for it now, or by another that it may have.
+    ///
+    /// overlayfs shows the real inode's change time and size, and the number of the inode
+    /// that came with the image where that was copied up. User space can set no change time.
+    pub(crate) fn beneath(
+        &self,
+        opened: BorrowedFd<'_>,
+        (shown, size): (&FileId, u64),
+        path: Option<&CanonicalPath>,
+    ) -> Option<Real> {
+        let link = rustix::fs::readlinkat(CWD, fd_path(opened), Vec::new()).ok();
+        let link = link.and_then(|link| CanonicalPath::new(link.into_bytes()).ok());
+        link.iter().chain(path).find_map(|path| {
+            let relative = path.as_bytes().strip_prefix(b"/")?;
+            let found = self.dirs.iter().find_map(|dir| beneath(dir, relative).ok())?;
+            let (id, real_size) = regular(found.as_fd()).ok()?;
+            let came = || self.known.by_path(path).map(|known| known.id.ino);
+            let same = id.ctime_sec == shown.ctime_sec
+                && id.ctime_nsec == shown.ctime_nsec
+                && real_size == size
+                && (same_number(id.ino, shown.ino)
+                    || came().is_some_and(|ino| same_number(ino, shown.ino)));
+            let file = reopen(found.as_fd()).ok().filter(|_| same)?;
+            Some(Real { file, id, exact: true })
+        })
     }
 
     /// The topmost file of that name: what an overlay shows there, unless an opaque directory
@@ -114,9 +154,21 @@ impl Layers {
     pub(crate) fn topmost(&self, path: &[u8]) -> Option<Real> {
         let relative = path.strip_prefix(b"/").unwrap_or(path);
         let found = self.dirs.iter().find_map(|dir| beneath(dir, relative).ok())?;
-        let (id, size) = regular(found.as_fd()).ok()?;
-        Some(Real { file: reopen(found.as_fd()).ok()?, id, size, exact: true })
+        let (id, _) = regular(found.as_fd()).ok()?;
+        Some(Real { file: reopen(found.as_fd()).ok()?, id, exact: true })
     }
+}
+
+/// When a directory was made. Without that, nothing is old enough to be believed.
+pub(crate) fn birth(upper: &Path) -> io::Result<(i64, u32)> {
+    let stat = rustix::fs::statx(CWD, upper, AtFlags::empty(), StatxFlags::BTIME)?;
+    let born = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    Ok(if born { (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec) } else { (i64::MIN, 0) })
+}
+
+/// Of a real inode and an overlay's: the high bits may tell the layer's file system (`xino`).
+pub(crate) const fn same_number(real: u64, shown: u64) -> bool {
+    real & 0xffff_ffff == shown & 0xffff_ffff
 }
 
 /// The device of the file system that a process has as its root.
@@ -139,66 +191,6 @@ impl Real {
                 && (self.id.ino == told.ino || self.id.ino as u32 == told.ino as u32)
         }
     }
-
-    /// The digest of the whole file, if it stayed the same while it was read.
-    pub(crate) fn digest(&mut self) -> Result<Digest, String> {
-        if self.size > MOST_HASHED {
-            return Err(format!("it has {} bytes, more than are hashed (1 GiB)", self.size));
-        }
-        let told = |why: io::Error| format!("reading it failed: {why}");
-        let mut sha = Sha256::new();
-        let mut buffer = vec![0; 64 << 10];
-        let mut left = MOST_HASHED;
-        loop {
-            let n = self.file.read(&mut buffer).map_err(told)?;
-            if n == 0 {
-                break;
-            }
-            left = left.checked_sub(n as u64).ok_or("it grew while it was read")?;
-            sha.update(&buffer[..n]);
-        }
-        let (after, size) = regular(self.file.as_fd()).map_err(told)?;
-        if (after.ctime_sec, after.ctime_nsec, size)
-            != (self.id.ctime_sec, self.id.ctime_nsec, self.size)
-        {
-            return Err("it changed while it was read".to_owned());
-        }
-        Ok(Digest::sha256(sha.finalize().into()))
-    }
-}
-
-/// Digests by identity, so that what runs often is read once.
-#[derive(Debug, Default)]
-pub(crate) struct Digests(HashMap<FileId, Digest>);
-
-impl Digests {
-    /// A digest is 65 bytes: with its key, a hundred kilobytes at most.
-    const MOST: usize = 1024;
-
-    pub(crate) fn of(&mut self, real: &mut Real) -> Result<Digest, String> {
-        if real.exact
-            && let Some(digest) = self.0.get(&real.id)
-        {
-            return Ok(*digest);
-        }
-        let digest = real.digest()?;
-        if real.exact && settled(&real.id) {
-            if self.0.len() >= Self::MOST {
-                self.0.clear();
-            }
-            self.0.insert(real.id, digest);
-        }
-        Ok(digest)
-    }
-}
-
-/// Whether the change time lies far enough back that a later write must move it: before
-/// 6.13 the clock of inodes ticks only every 1 to 10 ms.
-pub(crate) fn settled(id: &FileId) -> bool {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let age = (now.tv_sec - id.ctime_sec).saturating_mul(1_000_000_000)
-        + (now.tv_nsec - i64::from(id.ctime_nsec));
-    age > 40_000_000
 }
 
 /// The identity and size of a regular file; other kinds are refused.
@@ -206,7 +198,7 @@ pub(crate) fn regular(fd: BorrowedFd<'_>) -> io::Result<(FileId, u64)> {
     let stat = rustix::fs::statx(
         fd,
         c"",
-        AtFlags::EMPTY_PATH,
+        AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC,
         StatxFlags::TYPE | StatxFlags::INO | StatxFlags::CTIME | StatxFlags::SIZE,
     )?;
     if u32::from(stat.stx_mode) & S_IFMT != S_IFREG {
@@ -231,7 +223,7 @@ pub(crate) fn open_in(root: &Path, path: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// The same of a path that the kernel told of, which has no symbolic links. Nobody but the
-/// file systems of [`STEADY`] is asked for it, and so nobody can keep whoever looks: `table`
+/// file systems that the kernel answers for is asked for it, and so nobody can keep whoever looks: `table`
 /// is the mount table by which `way` is the path.
 pub(crate) fn open_steady(
     root: &Path,
@@ -244,7 +236,10 @@ pub(crate) fn open_steady(
         let rest = way.strip_prefix(point.strip_suffix(b"/").unwrap_or(point));
         rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     };
-    match mounts.iter().find(|mount| leads_over(&mount.point) && !is_steady(&mount.kind)) {
+    match mounts
+        .iter()
+        .find(|mount| leads_over(&mount.point) && !file_systems::answers(&mount.kind))
+    {
         Some(mount) => Err(io::Error::other(format!(
             "it lies on {}, which may never answer",
             lacre_types::escape(&mount.kind)
@@ -254,8 +249,10 @@ pub(crate) fn open_steady(
 }
 
 fn open_by(root: &Path, path: &[u8], links: ResolveFlags) -> io::Result<OwnedFd> {
+    // A process that ends has no root any more: that says nothing of what lies below it.
     let root =
-        rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|_| rustix::io::Errno::SRCH)?;
     // EAGAIN: something was renamed or mounted meanwhile, and the kernel could not tell
     // whether a `..` stayed within.
     let mut found = Err(rustix::io::Errno::AGAIN);
@@ -292,7 +289,8 @@ fn beneath(dir: &Path, relative: &[u8]) -> io::Result<OwnedFd> {
     Ok(found)
 }
 
-fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
+/// Opens a file for reading that is open already, in whatever way.
+pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(rustix::fs::open(fd_path(fd), flags, Mode::empty())?.into())
 }
@@ -315,31 +313,12 @@ pub(crate) fn unsteady(pid: u32, dev: u32) -> Option<String> {
         .find(|line| line.split(|byte| *byte == b' ').nth(2) == Some(wanted.as_bytes()))?;
     let at = line.windows(3).position(|three| three == b" - ")?;
     let kind = line[at + 3..].split(|byte| *byte == b' ').next()?;
-    (!is_steady(kind)).then(|| lacre_types::escape(kind))
-}
-
-fn is_steady(kind: &[u8]) -> bool {
-    STEADY.contains(&kind)
+    (!file_systems::answers(kind)).then(|| lacre_types::escape(kind))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_is_itself_and_its_digest_that_of_its_bytes() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("f"), b"abc").unwrap();
-        let fd = open_in(dir.path(), b"/f").unwrap();
-        let layers = Layers::new(None, &[]);
-        let mut real = layers.real(fd.as_fd()).unwrap();
-        assert!(real.exact && real.is(&real.id));
-        let digest = real.digest().unwrap();
-        assert_eq!(
-            digest.hex(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
-    }
 
     #[test]
     fn links_do_not_lead_out_of_the_root() {
@@ -349,22 +328,6 @@ mod tests {
         assert!(open_in(dir.path(), b"/out").is_err());
         assert!(open_in(dir.path(), b"/up").is_err());
         assert!(open_in(dir.path(), b"/../../etc/passwd").is_err());
-    }
-
-    #[test]
-    fn what_is_no_regular_file_is_not_opened() {
-        let layers = Layers::new(None, &[]);
-        let fd = open_in(Path::new("/"), b"/dev/zero").unwrap();
-        assert!(layers.real(fd.as_fd()).is_err());
-    }
-
-    #[test]
-    fn a_sparse_giant_is_not_hashed() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(10 << 30).unwrap();
-        let layers = Layers::new(None, &[]);
-        let mut real = layers.real(file.as_fd()).unwrap();
-        assert!(real.digest().unwrap_err().contains("10737418240"));
     }
 
     #[test]

@@ -4,17 +4,24 @@
 //! before it answers the kernel, and tells it what came of it afterwards.
 
 pub mod container_ima;
+mod container_root;
 pub mod exec_map;
 pub mod exec_trace;
 pub mod fanotify;
+mod file_systems;
 mod files;
+mod held_process;
 pub mod ima;
 mod mountinfo;
-mod process;
-mod reader;
+mod reader_thread;
 mod source;
 #[cfg(test)]
 mod testing;
+mod verified;
+mod verifiers;
 
 pub use lacre_types::{Known, KnownFile, Listing};
-pub use source::{Answer, Armed, Block, Judge, Loss, Outcome, Rest, SourceError, Target};
+pub use source::{
+    Answer, Armed, Block, Judge, LetPass, Loss, Outcome, Rest, SourceError, Spared, Target,
+};
+pub use verified::{MOST, Unverified, Verified, Why};

@@ -1,8 +1,9 @@
-use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lacre_types::{Known, Measurement, Mode, Source};
+use lacre_types::{CanonicalPath, Known, Measurement, Mode, Source};
+
+use crate::Verified;
 
 /// What may be done with the file in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +17,62 @@ pub enum Answer {
 /// What became of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It ran.
+    /// It ran, and its source could not hold it back, or was told to let it pass.
     Ran,
+    /// It ran, and its source was there to see alone: whatever mode holds by the time that it
+    /// is told, at that moment it was audit.
+    Watched,
     /// It was refused with `EPERM`, and did not run.
     Denied,
     /// Its process was killed before its first instruction.
     Killed,
+}
+
+impl Outcome {
+    /// Whether it ran to its end, as far as its source knows.
+    #[must_use]
+    pub const fn ran(self) -> bool {
+        matches!(self, Self::Ran | Self::Watched)
+    }
+}
+
+/// What code without a file may run all the same, for those who can't ask each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spared {
+    /// Memory that is made executable: what an engine compiles as it runs.
+    pub memory: bool,
+    /// Programs in memory.
+    pub programs: bool,
+}
+
+/// Which files may run by their paths, though no baseline allows them: for those who can't ask
+/// each time. Empty: none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LetPass {
+    /// An automaton over a path's names, from the file up to the root, each ended by a zero
+    /// byte: from a state by a byte (256: any other) to a state. The first is 1.
+    pub transitions: Vec<(u16, u16, u16)>,
+    /// States in which the path of a file that may run ends.
+    pub lets_run: Vec<u16>,
+    /// Files that the image lists, for whose paths other rules hold, and whether they may run
+    /// when they are changed.
+    pub listed: Vec<(CanonicalPath, bool)>,
+    /// The rules are more than can be told.
+    pub is_too_much: bool,
+}
+
+impl LetPass {
+    /// Whether every path may but those that are listed, so that the name says nothing.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.lets_run == [1] && self.transitions.iter().all(|(_, _, to)| *to == 1)
+    }
+
+    /// Whether no file may.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lets_run.is_empty() && !self.listed.iter().any(|(_, may)| *may)
+    }
 }
 
 /// Why nobody knows what ran from here on.
@@ -57,11 +108,28 @@ pub trait Judge: Send + Sync {
         false
     }
 
-    /// A file that was just judged and may run, while its user still waits: whoever stands
-    /// behind this source, and knows files by their identity, can be told of it in time.
-    /// Under the same conditions as `judge`, but for system calls that no file system
-    /// of the container can hold up.
-    fn passes(&self, _file: BorrowedFd<'_>, _measurement: &Measurement) {}
+    /// What code without a file may run now, under the same conditions as `judge`. Where that
+    /// changes, sources are told ([`Armed::rules_changed`]).
+    fn spared(&self) -> Spared {
+        Spared::default()
+    }
+
+    /// Which files may run by their paths now. Where that changes, sources are told
+    /// ([`Armed::rules_changed`]). It may take milliseconds.
+    fn let_pass(&self) -> LetPass {
+        LetPass::default()
+    }
+
+    /// A file that was just verified and judged and may run, while its user still waits and
+    /// the file is kept still: whoever stands behind this source, and knows files by their
+    /// identity, can be told of it in time. Under the same conditions as `judge`.
+    fn passes(&self, _file: &Verified, _measurement: &Measurement) {}
+
+    /// The attributes or the name of a file of the image changed, and with them what it is
+    /// known by: whoever can hold its next use until it is known anew does so. Under the same
+    /// conditions as `judge`, but for system calls that no file system of the container can
+    /// hold up.
+    fn changed(&self, _path: &CanonicalPath) {}
 
     /// What was seen and what became of it, after the kernel was answered. Called for
     /// each measurement, allowed ones too.
@@ -126,6 +194,40 @@ pub trait Armed: Send {
     fn disarm(self: Box<Self>) -> Option<Rest> {
         None
     }
+
+    /// Holds back from now on, what was armed to see alone: the policy has come to be for
+    /// enforce. One that holds nothing back, or asks its judge each time, has nothing to do.
+    ///
+    /// # Errors
+    /// When it can't; it is then as it was.
+    fn enforce(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// What the judge lets run has changed: what was told to the kernel beforehand is told it
+    /// anew.
+    ///
+    /// # Errors
+    /// When it can't; it is then as it was.
+    fn rules_changed(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// Whether a process has executed anything of the container, if it can tell: before that it
+    /// is the container runtime's own, on its way in.
+    fn has_begun(&self, _pid: u32) -> Option<bool> {
+        None
+    }
+
+    /// Looks through what processes of the container do already, which it would see only as it
+    /// begins, and treats it as though it began now. After [`Armed::enforce`]. Gives how many
+    /// it has killed.
+    fn sweep(&self, _pids: &[u32]) -> usize {
+        0
+    }
+
+    /// Lets go of it without disarming it: what stands in the kernel by itself stands on.
+    fn leave(self: Box<Self>) {}
 
     /// Reads what is left to be read. Before it is disarmed, when its container has ended.
     fn finish(&mut self) {}

@@ -149,34 +149,60 @@ fn where_the_time_goes() {
     }
 }
 
-/// What a container's Create, Start and Delete wait for, and what nobody waits for.
+/// What a container's Create, Start and Delete wait for, and what nobody waits for: of a node
+/// where nothing is loaded, where the programs are and no container, and where there is one.
 #[test]
 #[ignore = "a measurement, not a test"]
 fn arming() {
-    let (node, image) = (Node::new(), Image::new());
-    exec_trace::probe(&node.options()).unwrap();
-    let mut figures: [Vec<u128>; 4] = Default::default();
-    for _ in 0..40 {
-        let container = Container::new(&image);
-        let target = container.target(&image, Mode::Enforce);
-        let judge = Recorder::new(Mode::Enforce, &image) as Arc<dyn Judge>;
-        let mut since = std::time::Instant::now();
-        let mut lap = |figures: &mut Vec<u128>| {
-            figures.push(since.elapsed().as_micros());
-            since = std::time::Instant::now();
-        };
-        let ready = exec_trace::prepare(&target.container, &*target.known, &node.options());
-        lap(&mut figures[0]);
-        let armed = ready.unwrap().arm(&target, judge).unwrap();
-        lap(&mut figures[1]);
-        let rest = Box::new(armed).disarm().unwrap();
-        lap(&mut figures[2]);
-        rest();
-        lap(&mut figures[3]);
+    for (case, rounds) in [("nothing loaded", 8), ("the only one", 40), ("one of two", 40)] {
+        let (node, image) = (Node::new(), Image::new());
+        exec_trace::probe(&node.options()).unwrap();
+        let other = Container::new(&image);
+        let judge = || Recorder::new(Mode::Enforce, &image) as Arc<dyn Judge>;
+        let neighbour = (case == "one of two").then(|| {
+            let target = other.target(&image, Mode::Enforce);
+            exec_trace::arm(&target, judge(), &node.options()).unwrap()
+        });
+        let mut figures: [Vec<[u128; 2]>; 4] = Default::default();
+        for _ in 0..rounds {
+            if case == "nothing loaded" {
+                exec_trace::unpin_all(&node.folder()).unwrap();
+            }
+            let container = Container::new(&image);
+            let target = container.target(&image, Mode::Enforce);
+            let mut since = now();
+            let mut lap = |figures: &mut Vec<[u128; 2]>| {
+                let until = now();
+                figures.push([0, 1].map(|clock| (until[clock] - since[clock]).as_micros()));
+                since = until;
+            };
+            let ready = exec_trace::prepare(&target.container, &*target.known, &node.options());
+            lap(&mut figures[0]);
+            let armed = ready.unwrap().arm(&target, judge()).unwrap();
+            lap(&mut figures[1]);
+            let rest = Box::new(armed).disarm().unwrap();
+            lap(&mut figures[2]);
+            rest();
+            lap(&mut figures[3]);
+        }
+        println!("{case}:");
+        for (what, figures) in ["prepare", "arm", "disarm", "the rest"].iter().zip(figures) {
+            let [wall, processor] = [0, 1].map(|clock| {
+                let mut figures: Vec<_> = figures.iter().map(|figure| figure[clock]).collect();
+                figures.sort_unstable();
+                format!("{:>6} us, least {:>6}", figures[rounds / 2], figures[0])
+            });
+            println!("  {what:8} median {wall}; of the processor {processor}");
+        }
+        drop(neighbour);
     }
-    for (what, mut figures) in ["prepare", "arm", "disarm", "the rest"].iter().zip(figures) {
-        figures.sort_unstable();
-        let [least, median, most] = [0, 20, 36].map(|at| figures[at]);
-        println!("{what:8} median {median:>6} us, least {least:>6}, nine in ten within {most:>6}");
-    }
+}
+
+/// The time, and this process's time of the processor.
+fn now() -> [std::time::Duration; 2] {
+    use rustix::time::{ClockId, clock_gettime};
+    [ClockId::Monotonic, ClockId::ProcessCPUTime].map(|clock| {
+        let time = clock_gettime(clock);
+        std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    })
 }

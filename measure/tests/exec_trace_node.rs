@@ -11,23 +11,72 @@
 mod common;
 
 use std::io::BufRead as _;
-use std::path::Path;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::{Container, Image, Node, Recorder};
 use lacre_measure::exec_trace::{self, Prepared};
 use lacre_measure::{Armed as _, Judge};
+use lacre_sys::tracepoint;
 use lacre_types::Mode;
-use libbpf_rs::{MapCore as _, MapHandle};
+use libbpf_rs::query::LinkInfoIter;
+use libbpf_rs::{MapCore as _, MapHandle, Program};
 
 /// `128 + SIGKILL`.
 const KILLED: i32 = 137;
 
+/// What is pinned of an attached set.
+const LINKS: [&str; 3] = ["lacre_exec", "lacre_fork", "lacre_fetch"];
+
+/// The sets that are pinned.
+fn sets(node: &Node) -> Vec<PathBuf> {
+    std::fs::read_dir(node.folder()).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn only_set(node: &Node) -> PathBuf {
+    let [set] = <[_; 1]>::try_from(sets(node)).unwrap();
+    set
+}
+
 /// How many containers stand in each of the node's maps.
 fn counts(node: &Node) -> [usize; 5] {
-    let version = std::fs::read_dir(node.folder()).unwrap().next().unwrap().unwrap().path();
+    let set = only_set(node);
     ["names", "rings", "verdicts", "slots", "containers"]
-        .map(|name| MapHandle::from_pinned_path(version.join(name)).unwrap().keys().count())
+        .map(|name| MapHandle::from_pinned_path(set.join(name)).unwrap().keys().count())
+}
+
+/// The kernel's numbers of the programs of a set.
+fn programs(set: &Path) -> Vec<u32> {
+    let id = |name| {
+        let program = Program::fd_from_pinned_path(set.join(format!("{name}-program"))).unwrap();
+        Program::id_from_fd(program.as_fd()).unwrap()
+    };
+    LINKS.into_iter().filter(|name| has_fetch() || *name != "lacre_fetch").map(id).collect()
+}
+
+fn has_fetch() -> bool {
+    cfg!(target_arch = "x86_64")
+}
+
+/// How many of the set's programs the kernel has attached.
+fn attached(set: &Path) -> usize {
+    let programs = programs(set);
+    LinkInfoIter::default().filter(|link| programs.contains(&link.prog_id)).count()
+}
+
+/// Whether nothing is attached and no map has a container: the last has left. The kernel lets
+/// go of a link some time after its last pin.
+fn is_left_clean(node: &Node) -> bool {
+    let until = Instant::now() + Duration::from_secs(10);
+    let set = only_set(node);
+    while attached(&set) > 0 && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    attached(&set) == 0
+        && counts(node) == [0; 5]
+        && LINKS.iter().all(|name| !set.join(name).exists())
 }
 
 fn prepared(node: &Node, container: &Container, image: &Image) -> Prepared {
@@ -55,7 +104,7 @@ fn what_is_prepared_watches_nothing_until_it_is_armed() {
     assert_eq!(counts(&node), [1; 5]);
     assert_eq!(container.each("/opt/evil"), KILLED);
     drop(armed);
-    assert_eq!(counts(&node), [0; 5]);
+    assert!(is_left_clean(&node));
 }
 
 #[test]
@@ -63,7 +112,7 @@ fn what_is_prepared_and_not_needed_leaves_nothing() {
     let (node, image) = (Node::new(), Image::new());
     let container = Container::new(&image);
     drop(prepared(&node, &container, &image));
-    assert_eq!(counts(&node), [0; 5]);
+    assert!(is_left_clean(&node));
 }
 
 #[test]
@@ -77,7 +126,7 @@ fn disarmed_it_watches_nothing_and_the_rest_is_done_later() {
     assert_eq!(container.each("/opt/evil"), 0);
     assert_eq!(counts(&node), [1, 1, 1, 0, 0]);
     rest();
-    assert_eq!(counts(&node), [0; 5]);
+    assert!(is_left_clean(&node));
 }
 
 #[test]
@@ -119,7 +168,7 @@ fn what_a_killed_maker_prepared_is_taken_out_by_the_next() {
     drop(armed(&node, &container, &image));
     assert_eq!(counts(&node), [1, 1, 1, 0, 0], "what a living one prepared stays");
     drop(prepared);
-    assert_eq!(counts(&node), [0; 5]);
+    assert!(is_left_clean(&node));
 }
 
 #[test]
@@ -159,7 +208,7 @@ fn two_containers_of_one_node_have_a_map_each() {
 fn a_node_is_probed_and_left_clean() {
     let node = Node::new();
     exec_trace::probe(&node.options()).unwrap();
-    assert!(node.folder().exists());
+    assert!(is_left_clean(&node));
     exec_trace::unpin_all(&node.folder()).unwrap();
     assert!(!node.folder().exists());
     exec_trace::unpin_all(&node.folder()).unwrap();
@@ -170,6 +219,157 @@ fn a_node_is_probed_and_left_clean() {
     };
     let why = exec_trace::probe(&options).unwrap_err();
     assert!(why.to_string().contains("bpffs"), "{why}");
+}
+
+#[test]
+fn the_next_container_attaches_what_the_last_left_loaded() {
+    let (node, image) = (Node::new(), Image::new());
+    let mut container = Container::new(&image);
+    let first = armed(&node, &container, &image);
+    let set = only_set(&node);
+    let loaded = programs(&set);
+    assert_eq!(attached(&set), loaded.len());
+    drop(first);
+    assert!(is_left_clean(&node));
+    let _next = armed(&node, &container, &image);
+    assert_eq!((only_set(&node), programs(&set)), (set.clone(), loaded.clone()));
+    assert_eq!(attached(&set), loaded.len());
+    container.start("/bin/t each");
+    assert_eq!(container.each("/opt/evil"), KILLED);
+    assert_eq!(container.each("/bin/t mark /tmp/good"), 0);
+}
+
+/// A process may die before and after each change of what is pinned. Whatever that leaves, the
+/// next container is guarded, and nothing is attached behind it.
+#[test]
+fn whatever_a_death_leaves_the_next_container_is_guarded_and_leaves_nothing() {
+    let image = Image::new();
+    type Leave = fn(&Path);
+    let states: [(&str, Leave); 8] = [
+        ("nothing attached yet", |_| {}),
+        ("one attached, the rest not yet", |set| attach(set, &LINKS[..1])),
+        ("all attached, no name any more", |set| attach(set, &LINKS)),
+        ("one detached", |set| attach(set, &LINKS[1..])),
+        ("half pinned", |set| {
+            unlink(set, &["names", "lacre_fork-program"]);
+            std::fs::rename(set, with(set, "-new")).unwrap();
+        }),
+        ("half unpinned", |set| {
+            std::fs::rename(set, with(set, "-old")).unwrap();
+            unlink(&with(set, "-old"), &["slots"]);
+        }),
+        ("a map removed by hand", |set| unlink(set, &["rings"])),
+        ("a program removed by hand", |set| unlink(set, &["lacre_fork-program"])),
+    ];
+    for (state, leave) in states {
+        let node = Node::new();
+        let mut container = Container::new(&image);
+        drop(prepared(&node, &container, &image));
+        leave(&only_set(&node));
+        let armed = armed(&node, &container, &image);
+        container.start("/bin/t each");
+        assert_eq!(container.each("/opt/evil"), KILLED, "{state}");
+        drop(armed);
+        assert!(is_left_clean(&node), "{state}");
+    }
+}
+
+fn unlink(set: &Path, names: &[&str]) {
+    for name in names {
+        std::fs::remove_file(set.join(name)).unwrap();
+    }
+}
+
+fn attach(set: &Path, names: &[&str]) {
+    for name in names.iter().filter(|name| has_fetch() || **name != "lacre_fetch") {
+        let program = Program::fd_from_pinned_path(set.join(format!("{name}-program"))).unwrap();
+        let link = tracepoint::attach(program.as_fd()).unwrap();
+        tracepoint::pin(link.as_fd(), &set.join(name)).unwrap();
+    }
+}
+
+fn with(set: &Path, suffix: &str) -> PathBuf {
+    let mut name = set.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[test]
+fn what_is_attached_and_not_whole_goes_on_guarding_and_takes_no_other() {
+    let (node, image) = (Node::new(), Image::new());
+    let mut container = Container::new(&image);
+    let _armed = armed(&node, &container, &image);
+    unlink(&only_set(&node), &["rings"]);
+    let next = Container::new(&image).target(&image, Mode::Enforce);
+    let why = exec_trace::prepare(&next.container, &*next.known, &node.options()).unwrap_err();
+    assert!(why.to_string().contains("rings"), "{why}");
+    container.start("/bin/t each");
+    assert_eq!(container.each("/opt/evil"), KILLED);
+}
+
+/// Each start may race with the end of what was the last container.
+#[test]
+fn starts_that_race_with_last_ends_are_guarded() {
+    const ROUNDS: usize = 12;
+    let (node, image) = (Node::new(), Image::new());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut container = Container::new(&image);
+                let mut armed = armed(&node, &container, &image);
+                container.start("/bin/t each");
+                for round in 0..ROUNDS {
+                    assert_eq!(container.each("/opt/evil"), KILLED, "{round}");
+                    drop(armed);
+                    armed = self::armed(&node, &container, &image);
+                }
+            });
+        }
+    });
+    assert!(is_left_clean(&node));
+}
+
+/// What another version of lacre has pinned: this one's set under another's name.
+fn as_anothers(node: &Node, pins_programs: bool) -> PathBuf {
+    let (set, other) = (only_set(node), node.folder().join("0123456789abcdef"));
+    std::fs::rename(&set, &other).unwrap();
+    if !pins_programs {
+        let programs: Vec<_> = LINKS.iter().map(|name| format!("{name}-program")).collect();
+        for program in programs.iter().filter(|name| other.join(name).exists()) {
+            std::fs::remove_file(other.join(program)).unwrap();
+        }
+    }
+    other
+}
+
+#[test]
+fn another_versions_set_guards_until_its_last_container_and_is_swept_after() {
+    let image = Image::new();
+    for pins_programs in [true, false] {
+        let node = Node::new();
+        let mut old = Container::new(&image);
+        Box::new(armed(&node, &old, &image)).leave();
+        old.start("/bin/t each");
+        let other = as_anothers(&node, pins_programs);
+
+        let mut new = Container::new(&image);
+        let guard = armed(&node, &new, &image);
+        new.start("/bin/t each");
+        assert_eq!(sets(&node).len(), 2);
+        assert_eq!((old.each("/opt/evil"), new.each("/opt/evil")), (KILLED, KILLED));
+        drop(guard);
+        assert_eq!((old.each("/opt/evil"), new.each("/opt/evil")), (KILLED, 0));
+
+        let name = format!("test/{}", old.init_pid);
+        assert!(exec_trace::remove_container(&node.folder(), &name).unwrap());
+        assert_eq!(old.each("/opt/evil"), 0);
+        assert!(!other.join("lacre_exec").exists());
+        // An earlier lacre finds what it can attach, or nothing.
+        assert_eq!(other.exists(), pins_programs);
+        drop(armed(&node, &new, &image));
+        assert!(!other.exists());
+        assert!(is_left_clean(&node));
+    }
 }
 
 /// The process that [`kill_maker_after`] kills: it goes as far as that step, and waits.

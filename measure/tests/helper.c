@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define CHECK(expression)                                                        \
@@ -148,6 +149,138 @@ static void call(void *library)
 	hello();
 }
 
+// What the victims of races have in place of code: `EVIL` there creates /tmp/pwned.
+static const char good[] = "GOOD-or-evil-0123456789", evil[] = "EVIL";
+
+static long place_of_code(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat stat;
+	char *map;
+
+	CHECK(fd);
+	CHECK(fstat(fd, &stat));
+	CHECK(map = mmap(0, stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0));
+	char *at = memmem(map, stat.st_size, good, sizeof(good) - 1);
+	long offset = at ? at - map : -1;
+
+	munmap(map, stat.st_size);
+	close(fd);
+	if (offset < 0)
+		exit(92);
+	return offset;
+}
+
+// Runs the victim, a program or a library, in a child.
+static pid_t victim(const char *path, int library)
+{
+	pid_t pid;
+
+	CHECK(pid = fork());
+	if (pid)
+		return pid;
+	if (library)
+		_exit(dlopen(path, RTLD_NOW) ? 0 : 91);
+	execl(path, path, (char *)0);
+	_exit(90);
+}
+
+static void own_tmpfs(const char *path)
+{
+	int fd;
+
+	CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS));
+	CHECK(fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC));
+	CHECK(write(fd, "0 0 1", 5));
+	close(fd);
+	CHECK(fd = open("/proc/self/setgroups", O_WRONLY | O_CLOEXEC));
+	CHECK(write(fd, "deny", 4));
+	close(fd);
+	CHECK(fd = open("/proc/self/gid_map", O_WRONLY | O_CLOEXEC));
+	CHECK(write(fd, "0 0 1", 5));
+	close(fd);
+	CHECK(mount("tmpfs", "/mnt", "tmpfs", 0, 0));
+	copy(path, "/mnt/x");
+	CHECK(mount("/mnt/x", path, 0, MS_BIND, 0));
+}
+
+static long foreign(void)
+{
+	return !unlink("/tmp/pwned");
+}
+
+// race HOW VICTIM COUNT: how often it ran with what somebody had written to it, how often it
+// ran as it came, and how often neither.
+static int race(const char *how, const char *path, long count)
+{
+	int library = strstr(path, ".so") != 0, tmpfs = !strcmp(how, "tmpfs");
+	// A mapping that is gone when it runs; what it left can't be undone where no open of
+	// changed code is let pass.
+	int goes = !strcmp(how, "learn") || tmpfs;
+	long at = place_of_code(path), evils = 0, goods = 0, stopped = 0;
+	long page = at & ~4095L;
+
+	if (tmpfs)
+		own_tmpfs(path);
+	for (long i = 0; i < count; i++) {
+		int status, fd;
+
+		if (!strcmp(how, "lease")) { // a writer that waits for who reads it
+			CHECK(utimensat(AT_FDCWD, path, 0, 0));
+			pid_t pid = victim(path, library);
+
+			// somewhere within what is done for it
+			for (volatile long spin = (i * 7919) % 200000; spin > 0; spin--)
+				;
+			if ((fd = open(path, O_RDWR | O_CLOEXEC)) >= 0) {
+				CHECK(pwrite(fd, evil, 4, at));
+				close(fd);
+			}
+			CHECK(waitpid(pid, &status, 0));
+			if ((fd = open(path, O_RDWR | O_CLOEXEC)) >= 0) {
+				CHECK(pwrite(fd, good, 4, at));
+				close(fd);
+			}
+		} else { // one whose stores have no date
+			fd = open(path, O_RDWR | O_CLOEXEC);
+			if (fd < 0 && errno == EPERM) {
+				stopped++;
+				continue;
+			}
+			CHECK(fd);
+			char *map = mmap(0, 4096, PROT_READ | PROT_WRITE,
+					 MAP_SHARED | (tmpfs ? MAP_POPULATE : 0), fd, page);
+			CHECK((long)map);
+			close(fd);
+			memcpy(map + (at - page), good, 4);
+			for (int n = 0; n < 2; n++) {
+				CHECK(waitpid(victim(path, library), &status, 0));
+				usleep(1000); // whoever learns of it now
+			}
+			memcpy(map + (at - page), evil, 4);
+			if (goes && i & 1)
+				munmap(map, 4096);
+			CHECK(waitpid(victim(path, library), &status, 0));
+			if (goes && i & 1) {
+				CHECK(fd = open(path, O_RDWR | O_CLOEXEC));
+				CHECK(pwrite(fd, good, 4, at));
+				close(fd);
+			} else {
+				memcpy(map + (at - page), good, 4);
+				munmap(map, 4096);
+			}
+		}
+		if (foreign())
+			evils++;
+		else if (status)
+			stopped++;
+		else
+			goods++;
+	}
+	printf("%ld %ld %ld\n", evils, goods, stopped);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "";
@@ -168,6 +301,43 @@ int main(int argc, char **argv)
 			;
 		return enter(argv + 2);
 	}
+	if (IS("bind", 3)) { // PID FROM TO: as a runtime mounts a volume, or injects a file
+		char path[64];
+
+		CHECK(fd = syscall(SYS_open_tree, AT_FDCWD, argv[3], 1 /* OPEN_TREE_CLONE */));
+		snprintf(path, sizeof(path), "/proc/%s/ns/mnt", argv[2]);
+		CHECK(pid = open(path, O_RDONLY | O_CLOEXEC));
+		CHECK(setns(pid, CLONE_NEWNS));
+		CHECK(syscall(SYS_move_mount, fd, "", AT_FDCWD, argv[4],
+			      4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+		return 0;
+	}
+	if (IS("use", 1)) // a program or a library
+		return status_of(victim(argv[2], strstr(argv[2], ".so") != 0));
+	if (IS("changeuse", 1)) {
+		CHECK(utimensat(AT_FDCWD, argv[2], 0, 0));
+		return status_of(victim(argv[2], strstr(argv[2], ".so") != 0));
+	}
+	if (IS("change", 2)) {
+		const char *path = argv[3], *away = "/tmp/away";
+
+#define HOW(word) (!strcmp(argv[2], word))
+		if (HOW("chown") || HOW("twice"))
+			CHECK(chown(path, 7, 7));
+		if (HOW("chmod") || HOW("twice"))
+			CHECK(chmod(path, 0755));
+		if (HOW("touch"))
+			CHECK(utimensat(AT_FDCWD, path, 0, 0));
+		if (HOW("rename")) {
+			CHECK(rename(path, away));
+			CHECK(rename(away, path));
+		}
+		if (HOW("xattr"))
+			CHECK(setxattr(path, "user.x", "y", 1, 0));
+		return 0;
+	}
+	if (IS("race", 3))
+		return race(argv[2], argv[3], atol(argv[4]));
 	if (IS("mark", 1)) {
 		CHECK(fd = open(argv[2], O_WRONLY | O_CREAT, 0644));
 		return 0;
@@ -218,6 +388,10 @@ int main(int argc, char **argv)
 		argv[2] = "/mnt/x";
 		run(argv + 2);
 	}
+	if (IS("jail", 2)) { // ROOT PROGRAM ARG…
+		CHECK(chroot(argv[2]));
+		run(argv + 3);
+	}
 	if (IS("orphan", 1)) { // the middle goes, and with it every parent within
 		CHECK(pid = fork());
 		if (pid)
@@ -239,6 +413,8 @@ int main(int argc, char **argv)
 		copy_to(argv[2], fd);
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		call(dlopen(path, RTLD_NOW));
+		if (argc > 3) // STAY: to be asked
+			pause();
 		return 0;
 	}
 	if (IS("anonymous", 0)) {
@@ -256,6 +432,38 @@ int main(int argc, char **argv)
 	if (IS("preload", 2)) { // LIBRARY PROGRAM ARG…
 		CHECK(setenv("LD_PRELOAD", argv[2], 1));
 		run(argv + 3);
+	}
+	if (IS("as", 2)) { // ARGV0 PROGRAM ARG…
+		char *program = argv[3];
+
+		argv[3] = argv[2];
+		execv(program, argv + 3);
+		exit(98);
+	}
+	if (IS("with", 2)) { // NAME=VALUE PROGRAM ARG…
+		CHECK(putenv(argv[2]));
+		run(argv + 3);
+	}
+	if (IS("long", 1)) { // PROGRAM SCRIPT, and 300 options before it
+		char *words[303] = {argv[2]};
+
+		for (int n = 1; n < 301; n++)
+			words[n] = "-e";
+		words[301] = argv[3];
+		run(words);
+	}
+	if (IS("deep", 1)) { // PROGRAM ARG…, in a directory of more than 4096 bytes of names
+		char name[201];
+
+		memset(name, 'd', 200);
+		name[200] = 0;
+		CHECK(chdir("/tmp"));
+		for (int n = 0; n < 25; n++) {
+			if (mkdir(name, 0755) && errno != EEXIST)
+				exit(99);
+			CHECK(chdir(name));
+		}
+		run(argv + 2);
 	}
 	if (IS("pause", 0)) {
 		for (;;)

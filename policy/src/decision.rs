@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use lacre_types::{Action, CanonicalPath, Mode, ViolationKind};
+use lacre_types::{Action, CanonicalPath, Jit, Mode, ViolationKind};
 use serde::Serialize;
 
 use crate::{Fallbacks, Rule};
@@ -94,6 +94,8 @@ pub(crate) struct Outcome {
     pub(crate) action: Action,
     pub(crate) rule: Rule,
     pub(crate) paths: Option<std::sync::Arc<crate::patterns::Patterns<Leaf>>>,
+    /// Where the rule says it; of FILELESS alone.
+    pub(crate) jit: Option<Jit>,
 }
 
 /// What a path's rule decides.
@@ -105,7 +107,7 @@ pub(crate) struct Leaf {
 
 impl Outcome {
     pub(crate) const fn built_in(kind: ViolationKind) -> Self {
-        Self { action: Action::Deny, rule: Rule::built_in(kind), paths: None }
+        Self { action: Action::Deny, rule: Rule::built_in(kind), paths: None, jit: None }
     }
 
     pub(crate) fn decide(

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacre_types::{Action, CanonicalPath, Mode, ViolationKind};
+use lacre_types::{Action, CanonicalPath, Jit, Mode, ViolationKind};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Leaf, Outcome};
 use crate::glob::{Glob, GlobError};
 use crate::settings::Settings;
-use crate::{Backoff, Fallbacks, Rule, Selector};
+use crate::{Backoff, Fallbacks, PathTable, Rule, Selector};
 
 /// The policy for one container: what a server sends to the node when the container is
 /// registered, and whenever it changes. It answers as the whole policy would, and knows no
@@ -85,6 +85,19 @@ impl Effective {
         self.settings.mode_on(node)
     }
 
+    /// Which paths are let run though they are a violation of that kind; `None` where that is
+    /// more than a kernel can be told.
+    #[must_use]
+    pub fn path_table(&self, kind: ViolationKind) -> Option<PathTable> {
+        PathTable::of(&self.kinds[kind as usize])
+    }
+
+    /// Whether memory that the container makes executable is no violation.
+    #[must_use]
+    pub const fn jit(&self) -> Jit {
+        self.settings.jit
+    }
+
     /// What is done where an action can't be.
     #[must_use]
     pub const fn fallbacks(&self) -> &Fallbacks {
@@ -121,10 +134,11 @@ impl Effective {
     }
 
     fn wire(&self) -> Wire {
-        let Settings { mode, grace, fallbacks, restart } = &self.settings;
+        let Settings { mode, jit, grace, fallbacks, restart } = &self.settings;
         Wire {
             version: Self::VERSION,
             mode: *mode,
+            jit: *jit,
             grace_ms: millis(*grace),
             fallback: fallbacks.iter().collect(),
             restart: WireBackoff {
@@ -149,10 +163,18 @@ struct Version {
 struct Wire {
     version: u32,
     mode: Option<Mode>,
+    /// Left out where it is what an earlier release takes for granted.
+    #[serde(default, skip_serializing_if = "is_allowed")]
+    jit: Jit,
     grace_ms: u64,
     fallback: Vec<(Action, Action)>,
     restart: WireBackoff,
     kinds: Vec<WireKind>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_allowed(jit: &Jit) -> bool {
+    *jit == Jit::Allow
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -180,7 +202,8 @@ struct WireKind {
 
 impl WireKind {
     fn of(outcome: &Outcome) -> Self {
-        let Outcome { action, rule, paths } = outcome;
+        // Whether memory is meant is said once, for the container.
+        let Outcome { action, rule, paths, jit: _ } = outcome;
         let leaf = |leaf: &Leaf| {
             let pattern = leaf.rule.path.clone().unwrap_or_default();
             (pattern, leaf.action, leaf.rule.line)
@@ -215,7 +238,7 @@ impl WireKind {
             leaves.push((glob, Leaf { action, rule }));
         }
         let paths = (!leaves.is_empty()).then(|| Arc::new(leaves.into_iter().collect()));
-        Ok(Outcome { action, rule: Rule { kind, entry, path: None, line }, paths })
+        Ok(Outcome { action, rule: Rule { kind, entry, path: None, line }, paths, jit: None })
     }
 }
 
@@ -242,6 +265,7 @@ impl Wire {
         }
         let settings = Settings {
             mode: self.mode,
+            jit: self.jit,
             grace: Duration::from_millis(self.grace_ms),
             fallbacks,
             restart: Backoff {

@@ -7,6 +7,9 @@
 //! with this source. `docs/policy.md` explains the file. [`Images`] finds other things by an
 //! image's name as the file does.
 //!
+//! Who said what about a container, and which rules may use it, is [`Facts`]: a container's
+//! policy is made from them, never from bare texts.
+//!
 //! [`yaml`] and [`Diagnostic`] serve any file of this project that a person writes.
 
 pub mod yaml;
@@ -14,12 +17,14 @@ pub mod yaml;
 mod decision;
 mod diagnostic;
 mod effective;
+mod facts;
 #[doc(hidden)]
 pub mod fuzz;
 mod glob;
 mod image;
 mod images;
 mod nearest;
+mod path_table;
 mod patterns;
 mod policy;
 mod read;
@@ -30,9 +35,11 @@ mod settings;
 pub use decision::{Because, Decision, Resolved, deniable, resolve};
 pub use diagnostic::{Diagnostic, Errors, Severity, Span, Warning};
 pub use effective::{Effective, EffectiveError};
+pub use facts::{Admitted, Fact, Facts, Use, Witness};
 pub use glob::GlobError;
 pub use images::{Images, ImagesError};
 pub use nearest::nearest;
+pub use path_table::{ANY_OTHER, PathTable};
 pub use policy::{Policy, Subject, parse_digest};
 pub use rule::{Rule, Selector};
 pub use schema::schema;

@@ -98,6 +98,15 @@ impl<T> Patterns<T> {
         all.into_iter().map(|(_, value)| value).collect()
     }
 
+    /// All patterns with their values, in the order in which they are asked.
+    pub(crate) fn ranked(&self) -> Vec<(Glob, &T)> {
+        let exact = self.exact.iter().map(|(text, (_, value))| (Glob::of_literal(text), value));
+        let globs = self.groups.iter().flat_map(|group| &group.globs);
+        let mut globs: Vec<_> = globs.map(|(order, glob, value)| (*order, glob, value)).collect();
+        globs.sort_by_key(|(order, ..)| *order);
+        exact.chain(globs.into_iter().map(|(_, glob, value)| (glob.clone(), value))).collect()
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.exact.len() + self.groups.iter().map(|group| group.globs.len()).sum::<usize>()

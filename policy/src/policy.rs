@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use lacre_types::{Action, CanonicalPath, Digest, Mode, ViolationKind};
+use lacre_types::{Action, CanonicalPath, Digest, Jit, Mode, ViolationKind};
 
 use crate::decision::{Decision, Outcome};
 use crate::glob::Wild;
@@ -80,8 +80,8 @@ impl Policy {
         Self { settings, port, kinds: kinds.collect() }
     }
 
-    /// Which action a violation of that kind deserves. `path` is the file's, as the
-    /// container names it.
+    /// Which action a violation of that kind deserves. `path` is the file's in the
+    /// container, links followed.
     #[must_use]
     pub fn decide(
         &self,
@@ -97,7 +97,15 @@ impl Policy {
     #[must_use]
     pub fn effective(&self, subject: &Subject<'_>) -> Effective {
         let outcome = |kind: &ViolationKind| self.outcome(subject, *kind).clone();
-        Effective::new(self.settings.clone(), ViolationKind::ALL.iter().map(outcome).collect())
+        let settings = Settings { jit: self.jit(subject), ..self.settings.clone() };
+        Effective::new(settings, ViolationKind::ALL.iter().map(outcome).collect())
+    }
+
+    /// Whether memory that the container makes executable is no violation: as the rule of
+    /// FILELESS says that holds for the container, else as the whole file does.
+    #[must_use]
+    pub fn jit(&self, subject: &Subject<'_>) -> Jit {
+        self.outcome(subject, ViolationKind::Fileless).jit.unwrap_or(self.settings.jit)
     }
 
     fn outcome(&self, subject: &Subject<'_>, kind: ViolationKind) -> &Outcome {

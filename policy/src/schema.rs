@@ -1,4 +1,4 @@
-use lacre_types::{Action, Mode, ViolationKind};
+use lacre_types::{Action, Jit, Mode, ViolationKind};
 use serde_json::{Map, Value, json};
 
 use crate::Selector;
@@ -24,7 +24,11 @@ fn value() -> Value {
     let same = |value: &Value, words: &[&str]| -> Map<String, Value> {
         words.iter().map(|word| ((*word).to_owned(), value.clone())).collect()
     };
+    let jits: Vec<&str> = Jit::ALL.iter().map(|jit| jit.as_str()).collect();
     let kinds: Vec<&str> = ViolationKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let mut rules_of_kinds = same(&json!({"$ref": "#/$defs/kind"}), &kinds);
+    let fileless = json!({"$ref": "#/$defs/fileless"});
+    rules_of_kinds.insert(ViolationKind::Fileless.as_str().to_owned(), fileless);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lacre policy",
@@ -37,11 +41,15 @@ fn value() -> Value {
                 "description": "The rules, by the kind of violation.",
                 "type": "object",
                 "additionalProperties": false,
-                "properties": same(&json!({"$ref": "#/$defs/kind"}), &kinds),
+                "properties": rules_of_kinds,
             },
             "Mode": {
                 "description": "The least mode of the nodes; the stricter of this and a node's own holds.",
                 "enum": modes,
+            },
+            "JIT": {
+                "description": "Whether memory that is made executable is no violation: allow, where it is not given.",
+                "$ref": "#/$defs/jit",
             },
             "GracePeriod": {
                 "description": "How long STOP waits between SIGTERM and SIGKILL.",
@@ -87,6 +95,7 @@ fn value() -> Value {
         },
         "$defs": {
             "action": {"enum": actions},
+            "jit": {"enum": jits},
             "duration": {
                 "type": "string",
                 "pattern": "^[0-9]+(ms|s|m|h)$",
@@ -95,7 +104,12 @@ fn value() -> Value {
             "kind": {
                 "type": "object",
                 "additionalProperties": false,
-                "properties": kind(),
+                "properties": kind("rules"),
+            },
+            "fileless": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": kind("filelessRules"),
             },
             "rule": {
                 "anyOf": [action, {
@@ -108,7 +122,20 @@ fn value() -> Value {
                     },
                 }],
             },
+            "filelessRule": {
+                "anyOf": [action, {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["Default"],
+                    "properties": {
+                        "ByPath": {"$ref": "#/$defs/paths"},
+                        "JIT": {"$ref": "#/$defs/jit"},
+                        "Default": action,
+                    },
+                }],
+            },
             "rules": list(&json!({"$ref": "#/$defs/rule"})),
+            "filelessRules": list(&json!({"$ref": "#/$defs/filelessRule"})),
             "paths": list(&action),
         },
     })
@@ -127,22 +154,21 @@ fn list(of: &Value) -> Value {
     })
 }
 
-fn kind() -> Map<String, Value> {
+/// The keys of a kind whose rules are in the list of that name.
+fn kind(rules: &str) -> Map<String, Value> {
     let mut keys = Map::new();
     for selector in Selector::ALL {
         let (list, description) = match selector {
             Selector::ContainerId => {
-                ("rules", "By the container's id: whole, or its first 12 to 32 hex digits.")
+                (rules, "By the container's id: whole, or its first 12 to 32 hex digits.")
             }
-            Selector::ImageDigest => {
-                ("rules", "By a digest of the image, with or without sha256:.")
-            }
+            Selector::ImageDigest => (rules, "By a digest of the image, with or without sha256:."),
             Selector::ImageName => {
-                ("rules", "By the image's name, as Docker completes it, or a glob.")
+                (rules, "By the image's name, as Docker completes it, or a glob.")
             }
-            Selector::Label => ("rules", "By a label: KEY=VALUE, KEY=GLOB, or KEY."),
-            Selector::Annotation => ("rules", "By an OCI annotation: KEY=VALUE, KEY=GLOB, or KEY."),
-            Selector::Namespace => ("rules", "By containerd's namespace or the pod's, or a glob."),
+            Selector::Label => (rules, "By a label: KEY=VALUE, KEY=GLOB, or KEY."),
+            Selector::Annotation => (rules, "By an OCI annotation: KEY=VALUE, KEY=GLOB, or KEY."),
+            Selector::Namespace => (rules, "By containerd's namespace or the pod's, or a glob."),
             Selector::Path => {
                 ("paths", "By the file's path, or a glob: * within a part, ** any number of parts.")
             }

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use lacre_types::{Action, Mode};
+use lacre_types::{Action, Jit, Mode};
 
 /// What the file says beside its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) mode: Option<Mode>,
+    pub(crate) jit: Jit,
     pub(crate) grace: Duration,
     pub(crate) fallbacks: Fallbacks,
     pub(crate) restart: Backoff,
@@ -15,6 +16,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: None,
+            jit: Jit::Allow,
             grace: Duration::from_secs(10), // docker stop's
             fallbacks: Fallbacks::default(),
             restart: Backoff::default(),
@@ -64,6 +66,23 @@ impl Fallbacks {
         if !Self::LAST.contains(&action) {
             self.0[action as usize] = Some(fallback);
         }
+    }
+
+    /// What is done next about a violation for which `first` was chosen, when none of `tried`
+    /// could be done: along the fallbacks, each once, and KILL in the end; `None`: nothing is
+    /// left, or the policy lets it run (SKIP). RESTART and DELETE begin with what KILL does, so
+    /// where KILL can't be done nothing stricter can.
+    #[must_use]
+    pub fn after(&self, first: Action, tried: &[Action]) -> Option<Action> {
+        let mut at = first;
+        for _ in Action::ALL {
+            if !tried.contains(&at) {
+                return Some(at).filter(|action| *action != Action::Skip);
+            }
+            let Some(next) = self.of(at) else { break };
+            at = next;
+        }
+        Some(Action::Kill).filter(|kill| !tried.contains(kill))
     }
 
     /// An action from which following the fallbacks does not end.
@@ -142,6 +161,50 @@ mod tests {
         assert_eq!(fallbacks.endless(), None);
         fallbacks.set(Action::Isolate, Action::Pause);
         assert!(fallbacks.endless().is_some());
+    }
+
+    #[test]
+    fn what_fails_is_followed_by_its_fallback_and_in_the_end_by_kill() {
+        let mut fallbacks = Fallbacks::default();
+        fallbacks.set(Action::Isolate, Action::Pause);
+        fallbacks.set(Action::Pause, Action::Stop);
+        let mut tried = Vec::new();
+        while let Some(next) = fallbacks.after(Action::Isolate, &tried) {
+            assert!(!tried.contains(&next), "each is tried once: {tried:?}, then {next}");
+            tried.push(next);
+        }
+        assert_eq!(tried, [Action::Isolate, Action::Pause, Action::Stop, Action::Kill]);
+
+        fallbacks.set(Action::Pause, Action::Skip);
+        assert_eq!(fallbacks.after(Action::Isolate, &[Action::Isolate, Action::Pause]), None);
+        // An overruling server asked for what the policy does not begin with.
+        assert_eq!(fallbacks.after(Action::Delete, &[Action::Delete]), Some(Action::Kill));
+        assert_eq!(fallbacks.after(Action::Kill, &[Action::Kill]), None);
+        // Several waited for one that failed, and it was tried for another reason.
+        let both = [Action::Isolate, Action::Kill];
+        assert_eq!(fallbacks.after(Action::Isolate, &both), Some(Action::Pause));
+    }
+
+    /// Whatever the fallbacks are, also a circle that no file may have: it ends, no action
+    /// comes twice, and unless the policy says SKIP, KILL is among those tried.
+    #[test]
+    fn trying_ends_with_kill_or_skip() {
+        for first in Action::ALL {
+            for (from, to) in
+                Action::ALL.iter().flat_map(|a| Action::ALL.iter().map(move |b| (*a, *b)))
+            {
+                let mut fallbacks = Fallbacks::default();
+                fallbacks.set(from, to);
+                fallbacks.set(to, from);
+                let mut tried = Vec::new();
+                while let Some(next) = fallbacks.after(*first, &tried) {
+                    assert!(!tried.contains(&next), "{first}: {tried:?}, then {next}");
+                    tried.push(next);
+                }
+                let skips = *first == Action::Skip || [from, to].contains(&Action::Skip);
+                assert!(skips || tried.contains(&Action::Kill), "{first}: {tried:?}");
+            }
+        }
     }
 
     #[test]

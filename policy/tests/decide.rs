@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use lacre_policy::{Because, Policy, Subject, resolve};
-use lacre_types::{Action, CanonicalPath, Digest, Mode, ViolationKind};
+use lacre_policy::{Because, Effective, Policy, Subject, resolve};
+use lacre_types::{Action, CanonicalPath, Digest, Jit, Mode, ViolationKind};
 
 fn policy(rules: &str) -> Policy {
     let indented: String = rules.lines().map(|line| format!("    {line}\n")).collect();
@@ -189,4 +189,46 @@ fn deny_falls_back_as_the_file_says() {
     assert_eq!(policy.fallbacks().of(Action::Delete), Some(Action::Stop));
     assert_eq!(policy.fallbacks().of(Action::Isolate), Some(Action::Kill));
     assert_eq!(policy.fallbacks().of(Action::Kill), None);
+}
+
+/// Of a rule of FILELESS where it says it, else of the file.
+#[test]
+fn whether_memory_is_meant_is_said_for_all_and_for_some() {
+    let (policy, warnings) = Policy::parse(
+        "p",
+        b"JIT: deny
+Actions:
+  FILELESS:
+    ByContainerImageName:
+      - \"erlang:*\": {JIT: allow, Default: DENY}
+      - \"plain:*\": KILL
+    ByLabel:
+      - jit=no: {JIT: deny, Default: SKIP}
+",
+    )
+    .unwrap();
+    assert!(warnings.is_empty());
+    let named = |name| Subject { image_name: Some(name), ..Subject::default() };
+    let labels: &[(&str, &str)] = &[("jit", "no")];
+    for (subject, jit) in [
+        (Subject::default(), Jit::Deny),
+        (named("erlang:27"), Jit::Allow),
+        (named("plain:1"), Jit::Deny),
+        (Subject { labels, ..Subject::default() }, Jit::Deny),
+    ] {
+        assert_eq!(policy.jit(&subject), jit, "{subject:?}");
+        let sent = policy.effective(&subject).to_json();
+        assert_eq!(Effective::from_json(&sent).unwrap().jit(), jit, "{subject:?}");
+    }
+    let (policy, _) = Policy::parse("p", b"Actions: {}").unwrap();
+    assert_eq!(policy.jit(&Subject::default()), Jit::Allow);
+    // What an earlier release reads.
+    let sent = policy.effective(&Subject::default()).to_json();
+    assert!(!String::from_utf8(sent).unwrap().contains("jit"));
+    for bad in [
+        &b"JIT: maybe\nActions: {}"[..],
+        b"Actions: {INVALID_HASH: {ByLabel: [{a: {JIT: deny, Default: DENY}}]}}",
+    ] {
+        assert!(Policy::parse("p", bad).is_err());
+    }
 }

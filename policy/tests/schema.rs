@@ -22,17 +22,22 @@ fn read(file: &Value) -> Result<(), String> {
 fn a_whole_file_is_taken_and_each_slip_is_refused_by_both() {
     let schema = schema();
     let good = json!({
-        "Mode": "audit", "GracePeriod": "5s", "PORT": "50051", "Fallback": {"DENY": "PAUSE"},
+        "Mode": "audit", "JIT": "deny", "GracePeriod": "5s", "PORT": "50051", "Fallback": {"DENY": "PAUSE"},
         "Restart": {"Delay": "1s", "Attempts": 3},
         "Actions": {"FILELESS": {
             "ByContainerID": [{"web": "REMOVE"}],
-            "ByLabel": [{"a=b": {"ByPath": [{"/x": "SKIP"}], "Default": "STOP"}}],
+            "ByLabel": [{"a=b": {
+                "ByPath": [{"/x": "SKIP"}], "JIT": "allow", "Default": "STOP",
+            }}],
             "Default": "STOP",
         }},
     });
     assert_eq!(read(&good), Ok(()));
     assert!(valid(&schema, &schema, &good));
-    let slips: [(&str, Value); 16] = [
+    let slips: [(&str, Value); 19] = [
+        ("/JIT", json!("DENY")),
+        ("/Actions/FILELESS/ByLabel/0/a=b/JIT", json!(false)),
+        ("/Actions/FILELESS", json!({"JIT": "deny"})),
         ("", json!([])),
         ("/Mode", json!("strict")),
         ("/GracePeriod", json!(5)),

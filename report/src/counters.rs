@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     /// Lines in the record file.
     pub written: u64,
-    /// Lines that did not get into the record file because its queue was full. The file
-    /// has a gap record that says so.
+    /// Lines that did not get into the record file because it refused, and too many waited.
+    /// The file has a gap record that says so.
     pub write_lost: u64,
     /// Writes to the record file that failed and were tried again.
     pub write_failed: u64,
@@ -20,6 +20,17 @@ pub struct Counters {
     pub connected: u64,
     /// Attempts to connect that failed, and connections that broke.
     pub disconnected: u64,
+}
+
+impl std::fmt::Display for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { written, write_lost, write_failed, spooled, spool_lost, delivered, .. } = self;
+        write!(
+            f,
+            "{written} lines in the record file ({write_lost} lost, {write_failed} writes \
+             failed), {spooled} in the spool ({spool_lost} lost), {delivered} delivered"
+        )
+    }
 }
 
 /// The counters as they are counted.

@@ -1,22 +1,13 @@
 use std::sync::Arc;
 
 use lacre_proto::MAX_RECORD;
-use lacre_types::Action;
+use lacre_types::{Action, rfc3339};
 use serde::{Deserialize, Serialize};
 
 use crate::json;
-use crate::record::{Record, cut};
-
-/// Where a line stands among the others of its shim.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Place {
-    /// The stream that numbers it; absent where there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream: Option<Arc<str>>,
-    /// Its number in the stream; absent when the spool had no room for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seq: Option<u64>,
-}
+use crate::place::Place;
+use crate::record::{Became, Origin, Record, cut};
+use crate::share::Owner;
 
 /// How an action went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +44,10 @@ pub struct Outcome {
     /// The number of the violation that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
+    /// How many equal outcomes this line stands for, within moments of each other; absent
+    /// for one. The rest of the line is of the last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// How long it took, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micros: Option<u64>,
@@ -61,16 +56,53 @@ pub struct Outcome {
     pub detail: Option<String>,
 }
 
+/// What has become known of a violation since its record: that it was seen again, or that
+/// it went worse than the record says. It follows the record, in the same stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// The container.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// `update`.
+    record: UpdateTag,
+    /// The number of the violation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+    /// How often it was seen by now, from the first time on.
+    pub count: u64,
+    /// When it was seen last.
+    pub last: String,
+    /// The worst that it came to.
+    pub outcome: Became,
+    /// What the policy says is to be done about that.
+    pub action: Action,
+    /// The rule that gave the action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// When this was written.
+    pub time: String,
+    /// Its number, and the stream that numbers it.
+    #[serde(flatten)]
+    pub place: Place,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// The node.
+    pub node: String,
+}
+
 /// Why records are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GapReason {
     /// The spool reached its bound.
     SpoolFull,
     /// The disk refused the spool.
     SpoolFailed,
-    /// The queue of the record file reached its bound.
+    /// The memory in which records wait for the disk reached its bound.
     QueueFull,
+    /// One container had more different violations than it has room for records.
+    Flood,
     /// The last frame of a spool was torn, by a crash in the middle of its writing.
     Torn,
 }
@@ -83,7 +115,13 @@ pub struct Gap {
     record: GapTag,
     /// Why.
     pub reason: GapReason,
-    /// How many; absent when the loss has begun and is not over, or nobody can tell.
+    /// The container whose records they are; absent where they are of several, or of none.
+    #[serde(rename = "containerID", default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// containerd's namespace of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// How many uses of code have no record; absent when the loss has begun and is not over, or nobody can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
     /// When it was noticed, or was over.
@@ -102,6 +140,12 @@ enum OutcomeTag {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum UpdateTag {
+    #[serde(rename = "update")]
+    Update,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum GapTag {
     #[serde(rename = "gap")]
     Gap,
@@ -110,19 +154,46 @@ enum GapTag {
 impl Outcome {
     /// What came of an action on that container; the rest is for the caller to fill in.
     #[must_use]
-    pub fn new(origin: &crate::Origin, action: Action, result: OutcomeResult) -> Self {
+    pub fn new(origin: &Origin, action: Action, result: OutcomeResult) -> Self {
         Self {
             container_id: cut(&origin.container_id),
             record: OutcomeTag::Outcome,
             action,
             result,
-            time: crate::rfc3339(std::time::SystemTime::now()),
+            time: rfc3339(std::time::SystemTime::now()),
             place: Place::default(),
             namespace: cut(&origin.namespace),
             node: cut(&origin.node),
             of: None,
+            count: None,
             micros: None,
             detail: None,
+        }
+    }
+
+    /// How many outcomes it stands for.
+    #[must_use]
+    pub fn times(&self) -> u64 {
+        self.count.unwrap_or(1)
+    }
+}
+
+impl Update {
+    /// What is known by now of violation `of`; the rest is for the caller to fill in.
+    pub(crate) fn new(of: Option<u64>, count: u64, node: &str) -> Self {
+        Self {
+            container_id: String::new(),
+            record: UpdateTag::Update,
+            of,
+            count,
+            last: String::new(),
+            outcome: Became::Denied,
+            action: Action::Skip,
+            rule: None,
+            time: rfc3339(std::time::SystemTime::now()),
+            place: Place::default(),
+            namespace: String::new(),
+            node: cut(node),
         }
     }
 }
@@ -134,11 +205,24 @@ impl Gap {
         Self {
             record: GapTag::Gap,
             reason,
+            container_id: None,
+            namespace: None,
             lost,
-            time: crate::rfc3339(std::time::SystemTime::now()),
+            time: rfc3339(std::time::SystemTime::now()),
             place: Place::default(),
             node: cut(node),
         }
+    }
+
+    /// The loss of one container.
+    #[must_use]
+    pub(crate) fn of(mut self, owner: &Owner) -> Self {
+        if let Some((namespace, container)) = owner.as_ref().and_then(|owner| owner.split_once('/'))
+        {
+            self.container_id = Some(container.to_owned());
+            self.namespace = Some(namespace.to_owned());
+        }
+        self
     }
 }
 
@@ -150,6 +234,8 @@ pub enum Entry {
     Violation(Box<Record>),
     /// What came of an action.
     Outcome(Box<Outcome>),
+    /// What has become known of a violation since.
+    Update(Box<Update>),
     /// Records are missing.
     Gap(Box<Gap>),
 }
@@ -183,6 +269,7 @@ impl Entry {
         let entry = match tag.record.as_deref() {
             None => serde_json::from_slice(line).map(|r| Self::Violation(Box::new(r))),
             Some("outcome") => serde_json::from_slice(line).map(|r| Self::Outcome(Box::new(r))),
+            Some("update") => serde_json::from_slice(line).map(|r| Self::Update(Box::new(r))),
             Some(_) => serde_json::from_slice(line).map(|r| Self::Gap(Box::new(r))),
         };
         entry.map_err(EntryError::Json)
@@ -199,9 +286,44 @@ impl Entry {
         let place = match self {
             Self::Violation(record) => &mut record.place,
             Self::Outcome(outcome) => &mut outcome.place,
+            Self::Update(update) => &mut update.place,
             Self::Gap(gap) => &mut gap.place,
         };
         *place = Place { stream: in_stream.cloned(), seq: number };
+    }
+
+    /// The number of the violation that it is about.
+    pub(crate) const fn answers(&mut self, number: u64) {
+        match self {
+            Self::Outcome(outcome) => outcome.of = Some(number),
+            Self::Update(update) => update.of = Some(number),
+            Self::Violation(_) | Self::Gap(_) => {}
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) fn owner(&self) -> Owner {
+        let (namespace, container) = match self {
+            Self::Violation(record) => (&record.namespace, &record.container_id),
+            Self::Outcome(outcome) => (&outcome.namespace, &outcome.container_id),
+            Self::Update(update) => (&update.namespace, &update.container_id),
+            Self::Gap(gap) => (gap.namespace.as_ref()?, gap.container_id.as_ref()?),
+        };
+        Some(format!("{namespace}/{container}").into())
+    }
+
+    /// Its memory, and about the bytes of its line.
+    pub(crate) fn weight(&self) -> u64 {
+        match self {
+            Self::Violation(record) => record.weight(),
+            _ => 1024,
+        }
+    }
+}
+
+impl From<Update> for Entry {
+    fn from(update: Update) -> Self {
+        Self::Update(Box::new(update))
     }
 }
 

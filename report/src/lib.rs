@@ -1,46 +1,66 @@
 //! Records and reports: written once, delivered once, in order.
 //!
-//! A [`Record`] is one JSON line (docs/records.md). A [`Reporter`] numbers it, appends it
-//! to the node's record file ([`RecordWriter`]), and, when there is a policy server, puts
-//! it into the [`Spool`] and delivers it from there, however often the server, the
-//! network or this process dies in between. It decides nothing: what the server answers
-//! goes to whoever implements [`Events`].
+//! A [`Record`] is one JSON line (docs/records.md). A [`Reporter`] folds those that are
+//! equal, numbers what is left, appends it to the node's record file, and, when there is a
+//! policy server, puts it into the [`Spool`] and delivers it from there, however often the
+//! server, the network or this process dies in between. It decides nothing: what the server
+//! answers goes to whoever implements [`Events`].
+//!
+//! Data flows one way: `intake` (memory; who hands something in never waits) to `disk` (the
+//! one thread that touches files) to `session` (the one that talks to the server).
 
-mod adopt;
+mod config;
+mod container;
 mod counters;
-mod deliver;
+mod delivery;
+mod disk;
 mod entry;
-mod frame;
+mod events;
+mod files;
+mod folding;
+mod intake;
 mod json;
+mod line;
 mod message;
 mod name;
 mod note;
+mod orphan_delivery;
+mod place;
 mod policies;
-mod queue;
-mod reader;
 mod record;
-mod recorded;
+mod record_file;
+mod record_search;
+mod registration;
 mod reporter;
+mod rotating_file;
 mod session;
+mod session_error;
+mod share;
+mod shared;
 mod spool;
-mod time;
-mod writer;
+mod thread;
 
-pub use adopt::{Delivered, deliver_orphans};
+pub use config::{Config, Rotation};
+pub use container::Container;
 pub use counters::Counters;
-pub use entry::{Entry, EntryError, Gap, GapReason, Outcome, OutcomeResult, Place};
+pub use entry::{Entry, EntryError, Gap, GapReason, Outcome, OutcomeResult, Update};
+pub use events::Events;
+pub use folding::{Number, Told};
 pub use lacre_proto::{Address, ConnectError, Connector, TlsFiles};
+pub use lacre_types::rfc3339;
 pub use message::{Answer, Notification};
 pub use note::Note;
+pub use orphan_delivery::deliver_orphans;
+pub use place::Place;
 pub use policies::StoredPolicy;
-pub use reader::SpoolReader;
 pub use record::{Became, Origin, Record, Verdict};
-pub use recorded::recorded;
-pub use reporter::{Config, Container, Events, Reporter, StartError};
-pub use session::SessionError;
+pub use record_search::recorded;
+pub use reporter::Reporter;
+pub use session::Delivered;
+pub use session_error::SessionError;
+pub use shared::StartError;
+pub use spool::reader::SpoolReader;
 pub use spool::{Spool, SpoolError};
-pub use time::rfc3339;
-pub use writer::{RecordWriter, Rotation};
 
 #[doc(hidden)]
 pub mod fuzz {
@@ -48,20 +68,20 @@ pub mod fuzz {
 
     /// A spool segment as a crash may have left it, and the same bytes as frames' payloads.
     pub fn fuzz_segment(data: &[u8]) {
-        let scan = crate::frame::scan(data);
+        let scan = crate::spool::frame::scan(data);
         assert!(scan.valid <= data.len());
-        let again = crate::frame::scan(&data[..scan.valid]);
+        let again = crate::spool::frame::scan(&data[..scan.valid]);
         assert_eq!((again.valid, again.last), (scan.valid, scan.last));
 
-        let mut segment = crate::frame::MAGIC.to_vec();
+        let mut segment = crate::spool::frame::MAGIC.to_vec();
         let mut last = None;
         for (payload, number) in data.split(|byte| *byte == 0).zip(1..) {
-            segment.extend(crate::frame::encode(number, payload).into_iter().flatten());
+            segment.extend(crate::spool::frame::encode(number, payload).into_iter().flatten());
             last = Some(number);
         }
         let whole = segment.len();
         segment.extend(data.iter().take(15));
-        let scan = crate::frame::scan(&segment);
+        let scan = crate::spool::frame::scan(&segment);
         assert_eq!((scan.valid, scan.last), (whole, last));
     }
 

@@ -2,7 +2,8 @@ use std::fmt;
 
 use lacre_proto::Address;
 
-use crate::session::SessionError;
+use crate::counters::Counters;
+use crate::session_error::SessionError;
 use crate::spool::SpoolError;
 
 /// What a reporter has to tell whoever keeps the log.
@@ -19,6 +20,12 @@ pub enum Note {
     NotStored(String, std::io::Error),
     /// A record is not in the spool. Told once, until one is again.
     NotSpooled(SpoolError),
+    /// There is no spool yet. Told once, until there is.
+    NoSpool(SpoolError),
+    /// The record file refuses. Told once, until it takes lines again.
+    NotWritten(std::path::PathBuf, std::io::Error),
+    /// What was done, and lost, from the start to the end.
+    Ended(Counters),
     /// A dead shim's spool ended in half a record, which has become a gap record.
     Mended {
         /// The spool.
@@ -58,6 +65,16 @@ impl fmt::Display for Note {
                 write!(f, "the policy of {container} is not kept on disk")
             }
             Self::NotSpooled(_) => f.write_str("reports are being lost; the spool says how many"),
+            Self::NoSpool(_) => f.write_str(
+                "reports can't be kept on disk yet; they wait in memory, and it is tried again",
+            ),
+            Self::NotWritten(path, _) => write!(
+                f,
+                "records are not written to {}; they are kept, and it is tried again; see to \
+                 the disk, or let `records:` name another file",
+                path.display()
+            ),
+            Self::Ended(counters) => write!(f, "reporting ended: {counters}"),
             Self::Mended { stream, number } => {
                 write!(f, "spool {stream} ended in half a record; {number} says so in its place")
             }
@@ -80,8 +97,8 @@ impl Note {
             Self::Disconnected(error) | Self::Unregistered(_, error) | Self::Stuck(_, error) => {
                 Some(error)
             }
-            Self::NotStored(_, error) => Some(error),
-            Self::NotSpooled(error) => Some(error),
+            Self::NotStored(_, error) | Self::NotWritten(_, error) => Some(error),
+            Self::NotSpooled(error) | Self::NoSpool(error) => Some(error),
             _ => None,
         }
     }

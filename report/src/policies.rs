@@ -25,19 +25,15 @@ impl StoredPolicy {
     }
 
     /// The policy stored for that container in this state directory, if there is a whole one.
+    /// `generation` is its [`Container::generation`](crate::Container::generation).
     #[must_use]
-    pub fn load(state: &Path, namespace: &str, container: &str) -> Option<Self> {
-        Self::parse(&fs::read(path(state, namespace, container)).ok()?)
+    pub fn load(state: &Path, generation: &str) -> Option<Self> {
+        Self::parse(&fs::read(path(state, generation)).ok()?)
     }
 
     /// Stores it in place of the last one: whole, or not at all.
-    pub(crate) fn store(
-        &self,
-        state: &Path,
-        namespace: &str,
-        container: &str,
-    ) -> std::io::Result<()> {
-        let path = path(state, namespace, container);
+    pub(crate) fn store(&self, state: &Path, generation: &str) -> std::io::Result<()> {
+        let path = path(state, generation);
         let dir = state.join("policies");
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let fresh = path.with_added_extension(format!("new-{}", std::process::id()));
@@ -54,15 +50,14 @@ impl StoredPolicy {
         fs::rename(&fresh, &path)
     }
 
-    /// Forgets it.
-    pub(crate) fn forget(state: &Path, namespace: &str, container: &str) {
-        let _ = fs::remove_file(path(state, namespace, container));
+    /// Forgets it, when the container has ended.
+    pub fn forget(state: &Path, generation: &str) {
+        let _ = fs::remove_file(path(state, generation));
     }
 }
 
-fn path(state: &Path, namespace: &str, container: &str) -> PathBuf {
-    let name = format!("{}+{}", file_name(namespace), file_name(container));
-    state.join("policies").join(name)
+fn path(state: &Path, generation: &str) -> PathBuf {
+    state.join("policies").join(file_name(generation))
 }
 
 #[cfg(test)]
@@ -72,14 +67,14 @@ mod tests {
     #[test]
     fn the_last_policy_is_there_until_it_is_forgotten() {
         let state = tempfile::tempdir().unwrap();
-        assert_eq!(StoredPolicy::load(state.path(), "ns", "c"), None);
+        assert_eq!(StoredPolicy::load(state.path(), "0a"), None);
         for version in ["sha256:1", "sha256:2"] {
             let policy = StoredPolicy { version: version.into(), effective: b"{\n}".to_vec() };
-            policy.store(state.path(), "ns", "c").unwrap();
-            assert_eq!(StoredPolicy::load(state.path(), "ns", "c"), Some(policy));
+            policy.store(state.path(), "0a").unwrap();
+            assert_eq!(StoredPolicy::load(state.path(), "0a"), Some(policy));
         }
         assert_eq!(fs::read_dir(state.path().join("policies")).unwrap().count(), 1);
-        StoredPolicy::forget(state.path(), "ns", "c");
-        assert_eq!(StoredPolicy::load(state.path(), "ns", "c"), None);
+        StoredPolicy::forget(state.path(), "0a");
+        assert_eq!(StoredPolicy::load(state.path(), "0a"), None);
     }
 }

@@ -1,24 +1,25 @@
+use std::time::SystemTime;
+
 use base64::Engine as _;
 use lacre_types::{
     Action, CanonicalPath, Content, Digest, Event, Kind, Mode, Source, Violation, ViolationKind,
-    escape,
+    escape, rfc3339,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Place;
 use crate::message::Notification;
-use crate::time::rfc3339;
+use crate::place::Place;
 
-/// What became of what was measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What became of what was measured, from the mildest to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Became {
-    /// It ran.
-    Ran,
     /// It was refused with `EPERM`.
     Denied,
     /// Its process was killed before its first instruction.
     Killed,
+    /// It ran.
+    Ran,
 }
 
 /// Where records come from: one container on one node.
@@ -36,6 +37,14 @@ pub struct Origin {
     pub node: String,
     /// The pod's sandbox, where there is one.
     pub pod: Option<String>,
+    /// The pod's name in Kubernetes.
+    pub pod_name: Option<String>,
+    /// The pod's namespace in Kubernetes.
+    pub pod_namespace: Option<String>,
+    /// The container's name: in its pod, or as Docker or nerdctl has it.
+    pub container_name: Option<String>,
+    /// Which of these could not be learnt, and why.
+    pub unknown: Option<String>,
 }
 
 /// What was decided about a violation.
@@ -83,6 +92,18 @@ pub struct Record {
     /// The pod's sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// The pod's name in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_name: Option<String>,
+    /// The pod's namespace in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_namespace: Option<String>,
+    /// The container's name: in its pod, or as Docker or nerdctl has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    /// Which facts about the container could not be learnt, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// Who saw it.
     pub source: Source,
     /// How it came to run.
@@ -126,6 +147,12 @@ pub struct Record {
     /// The rule that gave the action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// How many equal uses it stands for, seen before it could be written; absent for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// When the last of them was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
 }
 
 impl Record {
@@ -144,7 +171,7 @@ impl Record {
         let (size, unread) = match &measurement.content {
             Content::Size(size) => (Some(*size), None),
             Content::Unread(why) => (None, Some(cut(why))),
-            Content::Digest(_) | Content::Fileless => (None, None),
+            Content::Digest(_) | Content::Fileless | Content::Memory(_) => (None, None),
         };
         Self {
             container_id: cut(&origin.container_id),
@@ -157,6 +184,10 @@ impl Record {
             namespace: cut(&origin.namespace),
             node: cut(&origin.node),
             pod: origin.pod.as_deref().map(cut),
+            pod_name: origin.pod_name.as_deref().map(cut_name),
+            pod_namespace: origin.pod_namespace.as_deref().map(cut_name),
+            container_name: origin.container_name.as_deref().map(cut_name),
+            unknown: origin.unknown.as_deref().map(cut),
             source: measurement.source,
             event: measurement.event,
             file_kind: verdict.file_kind,
@@ -173,7 +204,34 @@ impl Record {
             action: verdict.action,
             outcome: verdict.became,
             rule: verdict.rule.as_deref().map(cut),
+            count: None,
+            last: None,
         }
+    }
+
+    /// The same for so many equal uses, the last of them seen then.
+    #[must_use]
+    pub fn standing_for(mut self, uses: u64, last: SystemTime) -> Self {
+        (self.count, self.last) =
+            if uses == 1 { (None, None) } else { (Some(uses), Some(rfc3339(last))) };
+        self
+    }
+
+    /// How many uses it stands for.
+    #[must_use]
+    pub fn uses(&self) -> u64 {
+        self.count.unwrap_or(1)
+    }
+
+    /// Its memory, and about the bytes of its line.
+    pub(crate) fn weight(&self) -> u64 {
+        let some = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts =
+            [&self.path, &self.path_bytes, &self.unread, &self.rule, &self.layer, &self.pod];
+        let long = [&self.line, &self.image_name, &self.image_id, &self.container_id];
+        let bytes = texts.into_iter().map(some).sum::<usize>()
+            + long.into_iter().map(String::len).sum::<usize>();
+        512 + bytes as u64
     }
 
     /// The path within the container, as bytes.
@@ -202,6 +260,11 @@ impl Record {
     }
 }
 
+/// A name of at most 256 bytes: Kubernetes has none above 253.
+fn cut_name(text: &str) -> String {
+    text[..text.floor_char_boundary(256)].to_owned()
+}
+
 /// A text of at most 1 KiB.
 pub(crate) fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(1024)].to_owned()
@@ -224,6 +287,10 @@ mod tests {
             image_id: text.to_owned(),
             node: text.to_owned(),
             pod: Some(text.to_owned()),
+            pod_name: Some(text.to_owned()),
+            pod_namespace: Some(text.to_owned()),
+            container_name: Some(text.to_owned()),
+            unknown: Some(text.to_owned()),
         };
         let violation = Violation {
             kind: ViolationKind::InvalidHash,
@@ -260,7 +327,7 @@ mod tests {
                 "{}{}{}{}{}",
                 r#"{"containerID":"t","notificate":"INVALID_HASH","imageName":"t","imageID":"t","#,
                 format_args!(r#""line":"sha256:{ab} /lib/x86_64-linux-gnu/libdl-2.27.so\n","#),
-                r#""time":"2025-11-22T03:04:54.000000005Z","stream":"00","seq":3,"namespace":"t","node":"t","pod":"t","source":"exec-map","event":"mmap","fileKind":"library","#,
+                r#""time":"2025-11-22T03:04:54.000000005Z","stream":"00","seq":3,"namespace":"t","node":"t","pod":"t","podName":"t","podNamespace":"t","containerName":"t","unknown":"t","source":"exec-map","event":"mmap","fileKind":"library","#,
                 format_args!(
                     r#""path":"/lib/x86_64-linux-gnu/libdl-2.27.so","digest":"sha256:{ab}","expected":"sha256:{cd}","layer":"t","#
                 ),

@@ -1,25 +1,23 @@
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lacre_proto::policy::{CloseStreamRequest, WatchRequest};
 use lacre_proto::service::PolicyServiceClient;
-use lacre_proto::{Backoff, CONNECT, CallError, MAX_BATCH, WATCH, within};
+use lacre_proto::{Backoff, CONNECT, CallError, WATCH, within};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use ttrpc::context::with_duration;
 
-use crate::adopt::{Delivered, Orphan, adopt};
 use crate::counters::count;
-use crate::deliver::{Source, deliver};
+use crate::delivery::deliver;
+use crate::files::Files;
 use crate::note::Note;
-use crate::reader::SpoolReader;
-use crate::reporter::Shared;
-use crate::spool::SpoolError;
-
-mod register;
+use crate::registration::Registrations;
+use crate::session_error::SessionError;
+use crate::shared::Shared;
+use crate::spool::orphans::adopt;
+use crate::thread::Ending;
 
 /// How long until reports that the server would not take are offered again.
 const REFUSED: Duration = Duration::from_secs(5);
@@ -30,49 +28,30 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The first and the longest wait before the next connection.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
-/// Why a connection to the policy server ended, or never was.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// There is none, or a call failed.
-    #[error(transparent)]
-    Server(#[from] CallError),
-    /// It acknowledges what it was never sent, or refuses what it asks for.
-    #[error("the policy server acknowledges {acknowledged}, and {sent} was sent")]
-    Protocol {
-        /// The number that it acknowledges.
-        acknowledged: u64,
-        /// The last number that it was sent.
-        sent: u64,
-    },
-    /// The spool cannot be read.
-    #[error("reading the spool")]
-    Spool(#[from] SpoolError),
-}
-
-impl SessionError {
-    /// Whether the server answered, and said no: the connection stands.
-    const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Server(error) if error.is_refusal())
-    }
+/// What [`deliver_orphans`](crate::deliver_orphans) did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delivered {
+    /// Spools that were delivered and removed.
+    pub streams: u64,
+    /// The records that were in them and that the server had not.
+    pub records: u64,
+    /// Dead spools that are still there.
+    pub left: u64,
 }
 
 /// Starts the thread that talks to the server.
-pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("lacre-report".to_owned()).stack_size(512 * 1024).spawn(
-        move || {
-            let spool = shared.with_spool(|spool| spool.dir().to_owned());
-            let reader = spool.and_then(|dir| SpoolReader::open(&dir).ok());
-            let mut session = Session::new(&shared, reader);
-            runtime.block_on(until_stopped(shared.stop.subscribe(), session.supervise()));
-        },
-    )
+    Ending::spawn("lacre-report", 512 * 1024, move || {
+        let mut session = Session::new(&shared);
+        runtime.block_on(until_stopped(shared.stop.subscribe(), session.supervise()));
+    })
 }
 
 /// Delivers dead spools and returns.
 pub(crate) fn orphans(shared: &Shared) -> std::io::Result<Delivered> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut session = Session::new(shared, None);
+    let mut session = Session::new(shared);
     runtime.block_on(until_stopped(shared.stop.subscribe(), session.supervise()));
     Ok(session.delivered)
 }
@@ -94,8 +73,6 @@ async fn until_stopped(
 
 struct Session<'a> {
     shared: &'a Shared,
-    own: Option<SpoolReader>,
-    orphans: Vec<Orphan>,
     look: Instant,
     delivered: Delivered,
     /// The version that the server said it has.
@@ -105,11 +82,9 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(shared: &'a Shared, own: Option<SpoolReader>) -> Self {
+    fn new(shared: &'a Shared) -> Self {
         Self {
             shared,
-            own,
-            orphans: Vec::new(),
             look: Instant::now(),
             delivered: Delivered::default(),
             version: RefCell::default(),
@@ -179,17 +154,16 @@ impl<'a> Session<'a> {
         service: &PolicyServiceClient,
         version: &RefCell<String>,
     ) -> Result<(), SessionError> {
-        let mut told = BTreeMap::new();
+        let mut registrations = Registrations::default();
         let mut stop = self.shared.stop.subscribe();
         loop {
             let server = version.borrow().clone();
-            self.register(service, &server, &mut told).await?;
+            registrations.renew(self.shared, service, &server).await?;
             if self.send_own(service).await? {
                 continue;
             }
-            if self.look <= Instant::now() && self.orphans.is_empty() {
-                let config = &self.shared.config;
-                self.orphans = adopt(&config.spools(), &config.node, &*self.shared.events);
+            if self.look <= Instant::now() {
+                self.look_for_orphans().await;
                 self.look = Instant::now() + LOOK;
             }
             if self.send_orphan(service).await? {
@@ -207,33 +181,32 @@ impl<'a> Session<'a> {
         }
     }
 
+    async fn look_for_orphans(&self) {
+        let (config, events) = (self.shared.config.clone(), Arc::clone(&self.shared.events));
+        let looking = self.shared.on_disk(move |files| {
+            if files.orphans.is_empty() {
+                files.orphans = adopt(&config.spools(), &config.node, &*events);
+            }
+        });
+        // A disk's thread that has ended has no use for them.
+        let _ = looking.await;
+    }
+
     /// Sends a batch of the own spool, if there is something in it.
     async fn send_own(&mut self, service: &PolicyServiceClient) -> Result<bool, SessionError> {
-        let Some(reader) = &mut self.own else { return Ok(false) };
-        let state = self.shared.with_spool(|spool| {
-            let unsent = spool.last() >= reader.next();
-            unsent.then(|| (spool.last(), spool.stream().clone(), spool.take_unsynced()))
-        });
-        let Some(Some((last, stream, unsynced))) = state else { return Ok(false) };
-        // A power cut must not take back a number that the server has.
-        for file in unsynced {
-            file.sync_data().map_err(|source| SpoolError::Io {
-                doing: "syncing",
-                path: self.shared.config.spools(),
-                source,
-            })?;
-        }
-        let source = Source { stream: &stream, last, most: MAX_BATCH, own: true };
-        match deliver(self.shared, service, reader, &source).await {
+        let batch = self.shared.on_disk(Files::own_batch).await.transpose()?.flatten();
+        let Some(batch) = batch else { return Ok(false) };
+        let stream = Arc::clone(&batch.stream);
+        match deliver(self.shared, service, batch, true).await {
             Ok(sent) => {
                 self.refused = false;
-                self.shared.with_spool(|spool| spool.acknowledge(sent.acknowledged));
+                self.shared.on_disk(move |files| files.acknowledged(sent.acknowledged)).await;
                 Ok(true)
             }
             // It takes none of this node for now; they wait.
             Err(error) if error.is_refusal() => {
                 if !std::mem::replace(&mut self.refused, true) {
-                    self.shared.events.note(Note::Stuck(source.stream.to_owned(), error));
+                    self.shared.events.note(Note::Stuck(stream.to_string(), error));
                 }
                 Ok(false)
             }
@@ -243,35 +216,44 @@ impl<'a> Session<'a> {
 
     /// Sends a batch of a dead spool, if there is one, and removes it when it was the last.
     async fn send_orphan(&mut self, service: &PolicyServiceClient) -> Result<bool, SessionError> {
-        let Some(orphan) = self.orphans.last_mut() else { return Ok(false) };
-        // First a question: its writer may have died after the server had everything.
-        let asking = !std::mem::replace(&mut orphan.asked, true);
-        let most = if asking { 0 } else { MAX_BATCH };
-        let source = Source { stream: &orphan.stream, last: u64::MAX, most, own: false };
-        let sent = match deliver(self.shared, service, &mut orphan.reader, &source).await {
-            Ok(sent) => sent.records,
+        let batch = self.shared.on_disk(Files::orphan_batch).await.transpose()?.flatten();
+        let Some(batch) = batch else { return Ok(false) };
+        let (stream, asking) = (batch.stream.to_string(), batch.asking);
+        let sent = match deliver(self.shared, service, batch, false).await {
+            Ok(sent) => sent,
             Err(error) if error.is_refusal() => {
-                let stream = self.orphans.pop().map(|orphan| orphan.stream).unwrap_or_default();
+                self.shared.on_disk(|files| drop(files.orphans.pop())).await;
                 self.shared.events.note(Note::Stuck(stream, error));
                 return Ok(true);
             }
             Err(error) => return Err(error),
         };
-        orphan.records += sent;
-        if asking || sent > 0 {
+        let last = !asking && sent.records == 0;
+        self.shared
+            .on_disk(move |files| {
+                if let Some(orphan) = files.orphans.last_mut() {
+                    orphan.reader.seek(sent.acknowledged + 1);
+                    orphan.records += sent.records;
+                }
+            })
+            .await;
+        if !last {
             return Ok(true);
         }
         let request =
-            CloseStreamRequest { stream: orphan.stream.clone(), ..CloseStreamRequest::default() };
+            CloseStreamRequest { stream: stream.clone(), ..CloseStreamRequest::default() };
         service
             .close_stream(within(), &request)
             .await
             .map_err(CallError::call("close a stream"))?;
-        if let Some(orphan) = self.orphans.pop() {
-            let (stream, records) = (orphan.stream.clone(), orphan.records);
+        let removed = self.shared.on_disk(|files| {
+            let orphan = files.orphans.pop()?;
+            Some((orphan.records, orphan.remove()))
+        });
+        if let Some(Some((records, removed))) = removed.await {
             self.delivered.streams += 1;
             self.delivered.records += records;
-            match orphan.remove() {
+            match removed {
                 Ok(()) => self.shared.events.note(Note::Adopted { stream, records }),
                 Err(error) => self.shared.events.note(Note::Stuck(stream, error.into())),
             }
@@ -280,11 +262,10 @@ impl<'a> Session<'a> {
     }
 
     async fn close_own(&self, service: &PolicyServiceClient) -> Result<(), SessionError> {
-        let stream = self.shared.with_spool(|spool| {
-            (spool.is_done() && spool.last() > 0).then(|| spool.stream().to_string())
-        });
-        if let Some(Some(stream)) = stream {
-            let request = CloseStreamRequest { stream, ..CloseStreamRequest::default() };
+        let stream = self.shared.on_disk(|files| files.finished_stream()).await.flatten();
+        if let Some(stream) = stream {
+            let request =
+                CloseStreamRequest { stream: stream.to_string(), ..CloseStreamRequest::default() };
             service
                 .close_stream(within(), &request)
                 .await

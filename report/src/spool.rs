@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -8,7 +8,12 @@ use std::sync::Arc;
 use rustix::fs::FlockOperation;
 
 use crate::entry::{Entry, Gap, GapReason};
-use crate::frame::{self, MAGIC};
+use crate::share::{Owner, Shares};
+use crate::spool::frame::MAGIC;
+
+pub(crate) mod frame;
+pub(crate) mod orphans;
+pub(crate) mod reader;
 
 /// A segment of this size is closed, and the next one begun.
 const SEGMENT: u64 = 1024 * 1024;
@@ -59,6 +64,17 @@ struct Segment {
     path: PathBuf,
     last: u64,
     bytes: u64,
+    /// How much of it is whose.
+    of: BTreeMap<Owner, u64>,
+}
+
+/// What of one container has no place in the spool, since its gap began.
+#[derive(Debug)]
+struct Lost {
+    uses: u64,
+    reason: GapReason,
+    /// Whether the spool says that the gap has begun.
+    said: bool,
 }
 
 /// A queue of numbered records on disk, written by one process for one life of it.
@@ -80,9 +96,9 @@ pub struct Spool {
     unsynced: Vec<Arc<File>>,
     next: u64,
     acknowledged: u64,
-    bytes: u64,
-    /// Records that had no room since the gap began, and why it began.
-    lost: Option<(u64, GapReason)>,
+    shares: Shares,
+    /// Whose records have no room, as long as their gaps are open.
+    lost: BTreeMap<Owner, Lost>,
 }
 
 impl Spool {
@@ -91,18 +107,26 @@ impl Spool {
     /// # Errors
     /// When the directory cannot be made or locked.
     pub fn create(spools: &Path, limit: u64, node: &str) -> Result<Self, SpoolError> {
+        let stream = draw_stream().map_err(io("drawing a name in", spools))?;
+        Self::named(spools, stream, limit, node)
+    }
+
+    /// The same, under a name that was drawn before.
+    pub(crate) fn named(
+        spools: &Path,
+        stream: Arc<str>,
+        limit: u64,
+        node: &str,
+    ) -> Result<Self, SpoolError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(spools)
             .map_err(io("making", spools))?;
-        let mut random = [0; 16];
-        rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())
-            .map_err(|errno| io("drawing a name in", spools)(errno.into()))?;
-        let stream: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         // Locked before it has the name under which others look for dead spools.
         let hidden = spools.join(format!(".new-{stream}"));
-        let dir = spools.join(&stream);
+        let dir = spools.join(&*stream);
+        let _ = fs::remove_dir(&hidden);
         DirBuilder::new().mode(0o700).create(&hidden).map_err(io("making", &hidden))?;
         let lock = File::open(&hidden).map_err(io("opening", &hidden))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
@@ -110,17 +134,17 @@ impl Spool {
         fs::rename(&hidden, &dir).map_err(io("naming", &dir))?;
         Ok(Self {
             dir,
-            stream: stream.into(),
+            stream,
             node: node.to_owned(),
             _lock: lock,
             limit: limit.max(4 * RESERVE),
+            shares: Shares::new(limit.max(4 * RESERVE)),
             segments: VecDeque::new(),
             tail: None,
             unsynced: Vec::new(),
             next: 1,
             acknowledged: 0,
-            bytes: 0,
-            lost: None,
+            lost: BTreeMap::new(),
         })
     }
 
@@ -148,20 +172,24 @@ impl Spool {
         std::mem::take(&mut self.unsynced)
     }
 
-    /// Appends a record, which gets the next number and the stream's name in it. When
-    /// this returns, the record survives the death of this process; what was
-    /// [sent](crate::Reporter) survives a power cut too.
+    /// Appends a record, which gets the next number and the stream's name in it, and is the
+    /// only line of so many `uses`. When this returns, the record survives the death of this
+    /// process; what was [sent](crate::Reporter) survives a power cut too.
     ///
     /// # Errors
     /// When there is no room for it. Then a gap record stands where it would be.
-    pub fn append(&mut self, entry: &mut Entry) -> Result<u64, SpoolError> {
-        self.close_gap();
-        let (stream, number) = (Arc::clone(&self.stream), self.next);
+    pub(crate) fn append_for(&mut self, entry: &mut Entry, uses: u64) -> Result<u64, SpoolError> {
+        self.close_gaps(false);
+        let (stream, number, owner) = (Arc::clone(&self.stream), self.next, entry.owner());
         entry.number(Some(&stream), Some(number));
         let payload = entry.encode();
         let result = match frame::encode(number, &payload) {
             None => Err(SpoolError::TooLong(payload.len())),
-            Some(frame) if self.lost.is_none() && self.fits(&frame, RESERVE) => self.write(&frame),
+            Some(frame)
+                if !self.lost.contains_key(&owner) && self.fits(&owner, &frame, RESERVE) =>
+            {
+                self.write(&owner, &frame)
+            }
             Some(_) => Err(self.full()),
         };
         if let Err(error) = &result {
@@ -170,40 +198,57 @@ impl Spool {
                 SpoolError::Full { .. } => GapReason::SpoolFull,
                 _ => GapReason::SpoolFailed,
             };
-            self.open_gap(reason);
+            self.lose(owner, uses, reason);
         }
         result.map(|()| number)
     }
 
-    /// The first record that is lost: say so in the spool while there is room for it, so
-    /// that it is known even if this process dies now.
-    fn open_gap(&mut self, reason: GapReason) {
-        if let Some((lost, _)) = &mut self.lost {
-            *lost += 1;
-            return;
-        }
-        self.lost = Some((1, reason));
-        let _ = self.write_gap(Gap::new(reason, None, &self.node), 0);
+    /// As `append_for`, for one use.
+    ///
+    /// # Errors
+    /// When there is no room for it. Then a gap record stands where it would be.
+    pub fn append(&mut self, entry: &mut Entry) -> Result<u64, SpoolError> {
+        self.append_for(entry, 1)
     }
 
-    /// Says how many were lost, once there is room again.
-    fn close_gap(&mut self) {
-        let Some((lost, reason)) = self.lost else { return };
+    /// So many uses of a container are not in it. The first time, says so in the spool while
+    /// there is room for it, so that it is known even if this process dies now.
+    pub(crate) fn lose(&mut self, owner: Owner, uses: u64, reason: GapReason) {
+        let lost = self.lost.entry(owner.clone()).or_insert(Lost { uses: 0, reason, said: false });
+        lost.uses += uses;
+        if !lost.said {
+            lost.said = true;
+            let _ = self.write_gap(&owner, Gap::new(reason, None, &self.node), 0);
+        }
+    }
+
+    /// Says how many were lost of each container, once there is room again; with `last`,
+    /// wherever there is any.
+    pub(crate) fn close_gaps(&mut self, last: bool) {
+        if self.lost.is_empty() {
+            return;
+        }
         // Room for this, and for the record that wants in: else it would open again at once.
-        if self.bytes + 2 * RESERVE + SPENT.min(self.limit / 4) > self.limit {
-            return;
-        }
-        if self.write_gap(Gap::new(reason, Some(lost), &self.node), RESERVE).is_ok() {
-            self.lost = None;
+        let room = if last { 0 } else { 2 * RESERVE + SPENT.min(self.limit / 8) };
+        let owners: Vec<_> = self.lost.keys().cloned().collect();
+        for owner in owners {
+            let Some(Lost { uses, reason, .. }) = self.lost.get(&owner) else { continue };
+            let gap = Gap::new(*reason, Some(*uses), &self.node);
+            if (last || self.shares.fits(&owner, room, 0))
+                && self.write_gap(&owner, gap, if last { 0 } else { RESERVE }).is_ok()
+            {
+                self.lost.remove(&owner);
+            }
         }
     }
 
-    fn write_gap(&mut self, gap: Gap, reserve: u64) -> Result<(), SpoolError> {
-        let mut entry = Entry::from(gap);
+    fn write_gap(&mut self, owner: &Owner, gap: Gap, reserve: u64) -> Result<(), SpoolError> {
+        let mut entry = Entry::from(gap.of(owner));
         let stream = Arc::clone(&self.stream);
         entry.number(Some(&stream), Some(self.next));
+        // What says that there is a loss is nobody's share.
         match frame::encode(self.next, &entry.encode()) {
-            Some(frame) if self.fits(&frame, reserve) => self.write(&frame),
+            Some(frame) if self.fits(&None, &frame, reserve) => self.write(&None, &frame),
             _ => Err(self.full()),
         }
     }
@@ -212,13 +257,13 @@ impl Spool {
         SpoolError::Full { dir: self.dir.clone(), limit: self.limit }
     }
 
-    fn fits(&self, frame: &[u8], reserve: u64) -> bool {
-        self.bytes + frame.len() as u64 + MAGIC.len() as u64 + reserve <= self.limit
+    fn fits(&self, owner: &Owner, frame: &[u8], reserve: u64) -> bool {
+        self.shares.fits(owner, (frame.len() + MAGIC.len()) as u64, reserve)
     }
 
     /// Writes a whole frame or nothing: what got into the file of a frame that did not get
     /// in whole is cut off again, and if even that fails, the segment is closed there.
-    fn write(&mut self, frame: &[u8]) -> Result<(), SpoolError> {
+    fn write(&mut self, owner: &Owner, frame: &[u8]) -> Result<(), SpoolError> {
         let full = self.segments.back().is_none_or(|segment| segment.bytes >= SEGMENT);
         if full || self.tail.is_none() {
             self.begin_segment()?;
@@ -238,7 +283,8 @@ impl Spool {
         }
         segment.bytes += frame.len() as u64;
         segment.last = self.next;
-        self.bytes += frame.len() as u64;
+        *segment.of.entry(owner.clone()).or_default() += frame.len() as u64;
+        self.shares.take(owner, frame.len() as u64);
         self.next += 1;
         Ok(())
     }
@@ -249,7 +295,7 @@ impl Spool {
         if self.segments.back().is_some_and(|segment| segment.path == path)
             && let Some(empty) = self.segments.pop_back()
         {
-            self.bytes -= empty.bytes;
+            self.forget(&empty);
         }
         let mut file = OpenOptions::new()
             .append(true)
@@ -260,8 +306,9 @@ impl Spool {
         file.set_len(0).map_err(io("emptying", &path))?;
         file.write_all(MAGIC).map_err(io("writing to", &path))?;
         let bytes = MAGIC.len() as u64;
-        self.segments.push_back(Segment { path, last: self.next - 1, bytes });
-        self.bytes += bytes;
+        let of = BTreeMap::from([(None, bytes)]);
+        self.segments.push_back(Segment { path, last: self.next - 1, bytes, of });
+        self.shares.take(&None, bytes);
         self.tail = Some(Arc::new(file));
         Ok(())
     }
@@ -270,25 +317,29 @@ impl Spool {
     /// else go, the one that is written now when it has grown.
     pub fn acknowledge(&mut self, number: u64) {
         self.acknowledged = self.acknowledged.max(number.min(self.last()));
-        let spent = |segment: &Segment| segment.last <= self.acknowledged;
-        while let Some(segment) = self.segments.front().filter(|segment| spent(segment)) {
-            if self.segments.len() == 1 && segment.bytes < SPENT.min(self.limit / 2) {
+        let acknowledged = self.acknowledged;
+        while let Some(segment) = self.segments.pop_front_if(|of| of.last <= acknowledged) {
+            if self.segments.is_empty() && segment.bytes < SPENT.min(self.limit / 2) {
+                self.segments.push_front(segment);
                 break;
             }
             // A segment that stays is sent again, and known by its numbers.
             let _ = fs::remove_file(&segment.path);
-            self.bytes -= segment.bytes;
-            self.segments.pop_front();
+            self.forget(&segment);
         }
         if self.segments.is_empty() {
             self.tail = None;
         }
     }
 
+    fn forget(&mut self, segment: &Segment) {
+        segment.of.iter().for_each(|(owner, bytes)| self.shares.give_back(owner, *bytes));
+    }
+
     /// Whether everything in it was acknowledged, and nothing is missing from it.
     #[must_use]
-    pub const fn is_done(&self) -> bool {
-        self.acknowledged == self.last() && self.lost.is_none()
+    pub fn is_done(&self) -> bool {
+        self.acknowledged == self.last() && self.lost.is_empty()
     }
 
     /// Takes the spool away.
@@ -300,101 +351,12 @@ impl Spool {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::SpoolReader;
-
-    fn gap(text: &str) -> Entry {
-        Gap::new(GapReason::Torn, Some(7), text).into()
-    }
-
-    fn read_all(dir: &Path) -> Vec<(u64, Entry)> {
-        let mut reader = SpoolReader::open(dir).unwrap();
-        let mut all = Vec::new();
-        loop {
-            let batch = reader.batch(u64::MAX, 7, 1 << 20).unwrap();
-            if batch.records.is_empty() {
-                return all;
-            }
-            for (number, record) in (batch.first..).zip(&batch.records) {
-                all.push((number, Entry::parse(record).unwrap()));
-            }
-            reader.seek(batch.first + batch.records.len() as u64);
-        }
-    }
-
-    #[test]
-    fn what_goes_in_comes_out_numbered_over_many_segments() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::create(dir.path(), 64 << 20, "n").unwrap();
-        let text = "x".repeat(1000);
-        for number in 1..=3000 {
-            assert_eq!(spool.append(&mut gap(&text)).unwrap(), number);
-        }
-        assert!(spool.segments.len() > 2);
-        let all = read_all(spool.dir());
-        assert_eq!(all.iter().map(|(n, _)| *n).collect::<Vec<_>>(), (1..=3000).collect::<Vec<_>>());
-        spool.acknowledge(2999);
-        assert_eq!(spool.segments.len(), 1);
-        assert!(!spool.is_done());
-        assert_eq!(read_all(spool.dir()).last().unwrap().0, 3000);
-        spool.acknowledge(3000);
-        assert!(spool.is_done());
-        spool.append(&mut gap("after")).unwrap();
-        assert_eq!(spool.last(), 3001);
-        let dir = spool.dir().to_owned();
-        spool.remove().unwrap();
-        assert!(!dir.exists());
-    }
-
-    #[test]
-    fn a_full_spool_says_so_at_once_and_how_many_were_lost_when_there_is_room() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::create(dir.path(), 200 * 1024, "n").unwrap();
-        let text = "x".repeat(1000);
-        let mut kept = 0;
-        while spool.append(&mut gap(&text)).is_ok() {
-            kept += 1;
-        }
-        for _ in 0..9 {
-            assert!(matches!(spool.append(&mut gap(&text)), Err(SpoolError::Full { .. })));
-        }
-        assert!(spool.bytes <= 200 * 1024);
-        let all = read_all(spool.dir());
-        assert_eq!(all.len(), kept + 1, "every record that was kept, and one that says: full");
-        let Entry::Gap(open) = &all[kept].1 else { panic!("{all:?}") };
-        assert_eq!((open.reason, open.lost), (GapReason::SpoolFull, None));
-
-        spool.acknowledge(spool.last());
-        let mut tries = 0;
-        let number = loop {
-            match spool.append(&mut gap("after")) {
-                Ok(number) => break number,
-                Err(_) => tries += 1,
-            }
-            assert!(tries < 3, "an acknowledged spool has room");
-        };
-        let all = read_all(spool.dir());
-        let Entry::Gap(closed) = &all[all.len() - 2].1 else { panic!("{all:?}") };
-        assert_eq!((closed.reason, closed.lost), (GapReason::SpoolFull, Some(10 + tries)));
-        assert_eq!(all.last().unwrap().0, number);
-    }
-
-    #[test]
-    fn a_disk_that_is_full_costs_what_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::create(dir.path(), 1 << 20, "n").unwrap();
-        spool.append(&mut gap("one")).unwrap();
-        spool.tail = Some(Arc::new(OpenOptions::new().write(true).open("/dev/full").unwrap()));
-        assert!(matches!(spool.append(&mut gap("lost")), Err(SpoolError::Io { .. })));
-        // /dev/full cannot be truncated either, so a new segment was begun for what follows.
-        assert_eq!(spool.append(&mut gap("three")).unwrap(), spool.last());
-        let all = read_all(spool.dir());
-        let told = all.iter().any(
-            |(_, entry)| matches!(entry, Entry::Gap(gap) if gap.reason == GapReason::SpoolFailed),
-        );
-        assert!(told, "{all:?}");
-        assert!(all.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1));
-    }
+/// A name that no other stream has: 32 hex digits.
+pub(crate) fn draw_stream() -> std::io::Result<Arc<str>> {
+    let mut random = [0; 16];
+    rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
 }
+
+#[cfg(test)]
+mod tests;

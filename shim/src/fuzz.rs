@@ -5,12 +5,18 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use crate::args::{Action, Args};
+use crate::arguments::{Action, Args};
+use crate::bootstrap::options;
 use crate::bootstrap::{Answer, Input};
 use crate::config::{Config, Inner};
 use crate::messages::{self, Any, CreateRequest, ExecRequest, KillRequest, ProcessId, State};
 use crate::ttrpc::{FRAME_MAX, FrameReader, Header, Request, response};
-use crate::{options, wire};
+use crate::wire;
+
+/// What tells who a container is: its specification, CRI's request, an answer of dockerd's.
+pub fn fuzz_spec(data: &[u8]) {
+    crate::guard::fuzz_identity(data);
+}
 
 /// Frames, and the calls and answers in them.
 pub fn fuzz_ttrpc(data: &[u8]) {
@@ -102,7 +108,7 @@ pub fn fuzz_bootstrap(data: &[u8]) {
         assert_eq!((ours.address.as_str(), ours.version), (OURS, answer.version));
     }
     let Ok(input) = Input::decode(data.to_vec(), "n", "i") else { return };
-    let _ = (input.own(), input.ttrpc_address());
+    let _ = (input.own(), input.ttrpc_address(), input.arguments(&Args::default()));
     if let Ok(inner) = input.for_inner(&Inner::default()) {
         // What was lacre's is taken out, so that a second time nothing is left to take.
         let again = Input::decode(inner.clone(), "n", "i").unwrap();

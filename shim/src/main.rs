@@ -3,11 +3,13 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use lacre_shim::args::{Action, Args, USAGE};
-use lacre_shim::finish::Standby;
-use lacre_shim::inner::Output;
-use lacre_shim::start::{StartError, Started};
-use lacre_shim::{delete, finish, info, start};
+use lacre_shim::arguments::{Action, Args, FINISH, USAGE};
+use lacre_shim::commands::delete_finisher::Standby;
+use lacre_shim::commands::start::{StartError, Started};
+use lacre_shim::commands::{delete, delete_finisher, info, start};
+use lacre_shim::guard;
+use lacre_shim::inner::program::Output;
+use lacre_shim::watchdog;
 use lacre_sys::inherited::Inherited;
 use lacre_types::chain;
 
@@ -17,9 +19,14 @@ const USAGE_ERROR: u8 = 64;
 fn main() -> ExitCode {
     // An action that outlives its shim: DELETE, RESTART.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "--act") {
-        return lacre_executor::detached_main(io::stdin());
+        return lacre_executor::detached_main(io::stdin(), guard::record_helper_outcome);
     }
-    let finish = std::env::args_os().nth(1).is_some_and(|argument| argument == finish::ARGUMENT);
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == watchdog::ARGUMENT) {
+        return std::env::args_os().nth(2).map_or(USAGE_ERROR.into(), |run| {
+            watchdog::main(run.as_ref(), std::env::args_os().len() > 3)
+        });
+    }
+    let finish = std::env::args_os().nth(1).is_some_and(|argument| argument == FINISH);
     let (args, action) = match Args::parse(std::env::args_os().skip(1 + usize::from(finish))) {
         Ok(Some(parsed)) => parsed,
         Ok(None) => return print(USAGE.as_bytes()),
@@ -32,7 +39,7 @@ fn main() -> ExitCode {
     let inherited = Inherited::find().unwrap_or_default();
     match action {
         Action::Delete if finish => {
-            finish::run(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+            delete_finisher::run(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
         }
         Action::Version => print(info::version().as_bytes()),
         Action::Info => {

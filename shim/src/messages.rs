@@ -124,6 +124,24 @@ impl CreateRequest {
     }
 }
 
+/// The field of `CheckpointTaskRequest` that holds its options.
+pub(crate) const CHECKPOINT_OPTIONS: u32 = 3;
+
+/// The options of a `CheckpointTaskRequest`, as the caller gave them.
+///
+/// # Errors
+/// When it is not such a message.
+pub(crate) fn checkpoint_options(request: &[u8]) -> Result<Option<Any>, WireError> {
+    let mut options = None;
+    for field in fields(request) {
+        let field = field?;
+        if field.number == CHECKPOINT_OPTIONS {
+            options = Some(Any::decode(field.bytes()?)?);
+        }
+    }
+    Ok(options)
+}
+
 /// A process of a container: the init, or one that came by exec. `StartRequest`,
 /// `DeleteRequest`, `StateRequest` and `WaitRequest` are this.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

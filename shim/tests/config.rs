@@ -67,10 +67,12 @@ tls: {ca: /ca, cert: /cert, key: /key}
 sources: [fanotify, exec-trace, fanotify]
 block: all
 fetch: false
+docker: /d.sock
 inner:
   shim: /usr/bin/containerd-shim-x-v1
   options: {SystemdCgroup: true, IoUid: 7, BinaryName: \"/usr/bin/crun\"}
 exempt: {namespaces: [kube-system]}
+programs: /l
 records: /r
 state: /s
 run: /run/l

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use lacre_shim::bundle::{Bundle, note_create};
+use lacre_shim::container::bundle::{Bundle, note_create};
+use lacre_shim::container::generation::Generation;
 
 struct Rig {
     dir: tempfile::TempDir,
@@ -64,7 +65,7 @@ fn fails_as_the_inner_does(output: &Output) {
 fn what_may_have_been_created_is_not_gone_because_a_file_of_runcs_is_missing() {
     let rig = Rig::new();
     rig.started(&rig.inner("containerd-shim-other-v1"));
-    note_create(&rig.bundle()).unwrap();
+    note_create(&rig.bundle(), &Generation::draw().unwrap()).unwrap();
     fails_as_the_inner_does(&rig.delete());
 }
 
@@ -82,7 +83,7 @@ fn what_was_never_created_is_gone() {
 fn what_runc_had_not_begun_is_gone_and_what_it_had_is_not() {
     let rig = Rig::new();
     rig.started(&rig.inner("containerd-shim-runc-v2"));
-    note_create(&rig.bundle()).unwrap();
+    note_create(&rig.bundle(), &Generation::draw().unwrap()).unwrap();
     assert!(rig.delete().status.success());
     fs::write(rig.bundle().join("runtime"), "").unwrap();
     fails_as_the_inner_does(&rig.delete());
@@ -123,7 +124,7 @@ fn what_is_killed_half_way_is_finished_by_another() {
     );
     fs::write(&inner, script).unwrap();
     rig.started(&inner);
-    note_create(&rig.bundle()).unwrap();
+    note_create(&rig.bundle(), &Generation::draw().unwrap()).unwrap();
     fs::create_dir(rig.bundle().join("rootfs")).unwrap();
     let mut delete = rig.command().spawn().unwrap();
     wait_for("who finishes", || finisher(&rig.bundle()));
@@ -145,7 +146,7 @@ fn what_is_late_is_removed_if_it_went_well_and_only_then() {
         assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
         fs::write(&inner, format!("#!/bin/sh\ncat {}\nexit {exit}\n", go.display())).unwrap();
         rig.started(&inner);
-        note_create(&rig.bundle()).unwrap();
+        note_create(&rig.bundle(), &Generation::draw().unwrap()).unwrap();
         let mut delete = rig.command().spawn().unwrap();
         wait_for("who would finish", || finisher(&rig.bundle()));
         fs::write(&go, "").unwrap();

@@ -86,7 +86,9 @@ impl Group {
     /// `fs.fanotify.max_user_groups` are in use.
     pub fn new() -> io::Result<Self> {
         let tombstone = File::open("/dev/null")?;
+        // Of a process with several threads, what the one that waits is doing tells.
         let flags = libc::FAN_CLASS_CONTENT
+            | libc::FAN_REPORT_TID
             | libc::FAN_CLOEXEC
             | libc::FAN_NONBLOCK
             | libc::FAN_UNLIMITED_QUEUE
@@ -112,23 +114,23 @@ impl Group {
     /// # Errors
     /// `EINVAL` where the kernel or the file system doesn't do such events.
     pub fn mark(&self, reach: Reach, mask: Mask, at: BorrowedFd<'_>) -> io::Result<()> {
+        self.place(libc::FAN_MARK_ADD, reach, mask, at)
+    }
+
+    /// Takes back [`Group::mark`].
+    ///
+    /// # Errors
+    /// `ENOENT` when there is nothing to take back.
+    pub fn unmark(&self, reach: Reach, mask: Mask, at: BorrowedFd<'_>) -> io::Result<()> {
+        self.place(libc::FAN_MARK_REMOVE, reach, mask, at)
+    }
+
+    fn place(&self, change: u32, reach: Reach, mask: Mask, at: BorrowedFd<'_>) -> io::Result<()> {
         let reach = match reach {
             Reach::Mount => libc::FAN_MARK_MOUNT,
             Reach::Filesystem => libc::FAN_MARK_FILESYSTEM,
         };
-        // The descriptor is O_PATH: only a path reaches it, and the magic link is one
-        // that neither opens nor blocks.
-        let link = format!("/proc/self/fd/{}\0", at.as_raw_fd());
-        // SAFETY: `link` ends with a NUL and outlives the call.
-        check(unsafe {
-            libc::fanotify_mark(
-                self.fd.as_raw_fd(),
-                libc::FAN_MARK_ADD | reach,
-                mask.0,
-                libc::AT_FDCWD,
-                link.as_ptr().cast(),
-            )
-        })
+        self.mark_by_link(change | reach, mask, at)
     }
 
     /// Asks no more about this inode, until it is written to or [`Group::heed`] is called.
@@ -139,7 +141,18 @@ impl Group {
         self.inode_mark(libc::FAN_MARK_ADD, mask, file)
     }
 
-    /// Takes back [`Group::ignore`].
+    /// The same, for as long as the kernel keeps the inode in its memory anyway, Linux 5.19;
+    /// `file` may be `O_PATH`.
+    ///
+    /// # Errors
+    /// `EINVAL` before.
+    pub fn ignore_while_cached(&self, mask: Mask, file: BorrowedFd<'_>) -> io::Result<()> {
+        /// `FAN_MARK_EVICTABLE` (linux/fanotify.h).
+        const EVICTABLE: u32 = 0x200;
+        self.inode_mark(libc::FAN_MARK_ADD | EVICTABLE, mask, file)
+    }
+
+    /// Takes back [`Group::ignore`] and [`Group::ignore_while_cached`]; `file` may be `O_PATH`.
     ///
     /// # Errors
     /// `ENOENT` when there is nothing to take back.
@@ -147,15 +160,53 @@ impl Group {
         self.inode_mark(libc::FAN_MARK_REMOVE, mask, file)
     }
 
+    /// Asks about this inode, whatever else is marked, and takes back [`Group::ignore`]; `at`
+    /// may be `O_PATH`.
+    ///
+    /// # Errors
+    /// `ENOSPC` when the kernel has no room for another mark.
+    pub fn hold(&self, mask: Mask, at: BorrowedFd<'_>) -> io::Result<()> {
+        self.mark_by_link(libc::FAN_MARK_ADD, mask, at)?;
+        match self.mark_by_link(libc::FAN_MARK_REMOVE | libc::FAN_MARK_IGNORED_MASK, mask, at) {
+            // It was not ignored.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
     fn inode_mark(&self, change: u32, mask: Mask, file: BorrowedFd<'_>) -> io::Result<()> {
+        let flags = change | libc::FAN_MARK_IGNORED_MASK;
         // SAFETY: a null path means the file that the descriptor is open on.
-        check(unsafe {
+        let marked = check(unsafe {
             libc::fanotify_mark(
                 self.fd.as_raw_fd(),
-                change | libc::FAN_MARK_IGNORED_MASK,
+                flags,
                 mask.0,
                 file.as_raw_fd(),
                 std::ptr::null(),
+            )
+        });
+        match marked {
+            // It is O_PATH.
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+                self.mark_by_link(flags, mask, file)
+            }
+            other => other,
+        }
+    }
+
+    /// Only a path reaches what a descriptor is that is `O_PATH`; the magic link is one that
+    /// neither opens nor blocks.
+    fn mark_by_link(&self, flags: u32, mask: Mask, at: BorrowedFd<'_>) -> io::Result<()> {
+        let link = format!("/proc/self/fd/{}\0", at.as_raw_fd());
+        // SAFETY: `link` ends with a NUL and outlives the call.
+        check(unsafe {
+            libc::fanotify_mark(
+                self.fd.as_raw_fd(),
+                flags,
+                mask.0,
+                libc::AT_FDCWD,
+                link.as_ptr().cast(),
             )
         })
     }
@@ -256,7 +307,12 @@ impl Permission {
         self.mask
     }
 
-    /// The process, in our pid namespace; 0 when it isn't in there.
+    /// What it answers when it is dropped without an answer.
+    pub const fn unless_told(&mut self, response: Response) {
+        self.unless_told = response;
+    }
+
+    /// The thread, in our pid namespace; 0 when it isn't in there.
     #[must_use]
     pub const fn pid(&self) -> u32 {
         self.pid

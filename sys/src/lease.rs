@@ -62,6 +62,23 @@ impl Leases {
         fcntl(file, libc::F_SETLEASE, libc::F_RDLCK)
     }
 
+    /// Takes over the lease of a file that is kept still already, so that no writer comes in
+    /// between; `None` when somebody waits for it, who is let in.
+    ///
+    /// # Errors
+    /// None that fcntl(2) documents for a file with a lease.
+    pub fn adopt<F: AsFd>(&self, still: Still<F>) -> io::Result<Option<F>> {
+        own(still.as_fd(), self.tid)?;
+        fcntl(still.as_fd(), F_SETSIG, libc::SIGRTMIN())?;
+        // Who came before that was told of to another thread.
+        if is_breaking(still.as_fd()) {
+            return Ok(None);
+        }
+        let Still { mut lease, file } = still;
+        lease.0 = None;
+        Ok(Some(file))
+    }
+
     /// The leases that somebody waits for since the last call.
     ///
     /// # Errors
@@ -110,7 +127,15 @@ pub fn is_breaking(file: BorrowedFd<'_>) -> bool {
 
 /// Keeps writers out of one file for as long as it lives.
 #[derive(Debug)]
-pub struct Still<F: AsFd>(F);
+pub struct Still<F: AsFd> {
+    // Before the file, whose number may be another's after it.
+    lease: Lease,
+    file: F,
+}
+
+/// A lease that ends with this, unless somebody else keeps it.
+#[derive(Debug)]
+struct Lease(Option<RawFd>);
 
 impl<F: AsFd> Still<F> {
     /// Takes a read lease for a short while. A writer that comes waits for its end; the
@@ -126,15 +151,24 @@ impl<F: AsFd> Still<F> {
             fcntl(file.as_fd(), libc::F_SETLEASE, libc::F_RDLCK)
         });
         match taken {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self { lease: Lease(Some(file.as_fd().as_raw_fd())), file }),
             Err(error) => Err((file, error)),
         }
     }
 }
 
-impl<F: AsFd> Drop for Still<F> {
+impl<F: AsFd> AsFd for Still<F> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Lease {
     fn drop(&mut self) {
-        let _ = fcntl(self.0.as_fd(), libc::F_SETLEASE, libc::F_UNLCK);
+        if let Some(fd) = self.0 {
+            // SAFETY: the file that it is of is dropped after it; F_UNLCK takes no pointer.
+            unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+        }
     }
 }
 
@@ -173,6 +207,7 @@ fn fcntl(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) -> i
 mod tests {
     use super::*;
     use std::fs::{File, OpenOptions};
+    use std::os::unix::fs::OpenOptionsExt as _;
 
     #[test]
     fn a_writer_waits_for_the_lease_and_is_told_of() {
@@ -191,6 +226,27 @@ mod tests {
         assert_eq!(leases.broken().unwrap(), Broken::These(vec![file.as_raw_fd()]));
         drop(file);
         assert!(writer.join().unwrap());
+    }
+
+    #[test]
+    fn a_lease_that_is_taken_over_lets_nobody_in_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "x").unwrap();
+        let still = Still::new(File::open(&path).unwrap()).unwrap();
+        let leases = Leases::here().unwrap();
+        let file = leases.adopt(still).unwrap().unwrap();
+        assert!(!is_breaking(file.as_fd()));
+        let open = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        assert_eq!(open.unwrap_err().raw_os_error(), Some(libc::EWOULDBLOCK));
+        assert_eq!(leases.broken().unwrap(), Broken::These(vec![file.as_raw_fd()]));
+        drop(file);
+        // One that is waited for already is not taken over.
+        let still = Still::new(File::open(&path).unwrap()).unwrap();
+        let open = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        assert!(open.is_err());
+        assert!(leases.adopt(still).unwrap().is_none());
+        assert!(OpenOptions::new().write(true).open(&path).is_ok());
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! Raw system calls, fenced: fanotify, perf events, namespaces, freezers
+//! Raw system calls, fenced: fanotify, perf events, namespaces, freezers, BPF tracepoints
 
+pub mod as_user;
+pub mod attributes;
 pub mod fanotify;
 pub mod fork;
 pub mod inherited;
@@ -9,3 +11,4 @@ pub mod namespace;
 pub mod perf;
 pub mod resident;
 pub mod title;
+pub mod tracepoint;

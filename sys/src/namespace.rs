@@ -1,10 +1,27 @@
 //! What namespaces tell of themselves.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `_IOR(0xb7, 5, __u64)` (linux/nsfs.h).
 const NS_GET_MNTNS_ID: libc::c_ulong = 0x8008_b705;
+
+/// `_IO(0xb7, 2)` (linux/nsfs.h).
+const NS_GET_PARENT: libc::c_ulong = 0xb702;
+
+/// The namespace that a pid or user namespace was made in.
+///
+/// # Errors
+/// `EPERM` where that is none of ours to see: above our own, or above the first.
+pub fn parent(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: the request takes no argument.
+    let fd = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT as _) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
 
 /// The number of a mount namespace that is never given to another, unlike its inode
 /// number.
@@ -23,6 +40,20 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn the_first_namespace_has_no_parent_that_is_told() {
+        let own = File::open("/proc/self/ns/pid").unwrap();
+        // In a nested one this climbs as far as we may see.
+        let mut at = OwnedFd::from(own);
+        let end = loop {
+            match parent(at.as_fd()) {
+                Ok(above) => at = above,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(end.raw_os_error(), Some(libc::EPERM));
+    }
 
     #[test]
     fn one_namespace_has_one_number_and_other_files_none() {

@@ -1,4 +1,4 @@
-use crate::words;
+use crate::words::words;
 
 /// What is done about a violation. Ordered from the mildest to the worst, so that the
 /// greater of two actions on one container is the one that overtakes the other.
@@ -46,6 +46,18 @@ pub enum Mode {
 }
 
 words!(Mode, "a mode", { Audit => "audit", Enforce => "enforce" });
+
+/// What is done about memory that is made executable, as engines do that compile as they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Jit {
+    /// It is no violation.
+    #[default]
+    Allow,
+    /// It is one like a program in memory.
+    Deny,
+}
+
+words!(Jit, "what JIT takes", { Allow => "allow", Deny => "deny" });
 
 #[cfg(test)]
 mod tests {

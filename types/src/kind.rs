@@ -1,4 +1,4 @@
-use crate::words;
+use crate::words::words;
 
 /// What a file is to the one who would run it, told by its content first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

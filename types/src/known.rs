@@ -39,6 +39,11 @@ pub trait Known: Send + Sync {
     /// into a kernel map before the container starts.
     fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_>;
 
+    /// How many files the image lists, about: what a map that may have to name them is sized by.
+    fn count(&self) -> usize {
+        0
+    }
+
     /// The files of [`Known::allowed`] under each of their names that is wanted, hard and
     /// symbolic links too; `wanted` is asked about the last part of a path. What isn't
     /// overridden here tells one name of each file.

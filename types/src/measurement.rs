@@ -1,6 +1,7 @@
 use std::time::SystemTime;
 
-use crate::{CanonicalPath, Digest, words};
+use crate::words::words;
+use crate::{CanonicalPath, Digest};
 
 /// Where measurements come from (DESIGN 5.4, the ladder).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,11 +62,26 @@ pub enum Content {
     Digest(Digest),
     /// Their number alone already tells them from what the baseline has; not read.
     Size(u64),
-    /// There is no file behind them.
+    /// A program with no file behind it.
     Fileless,
+    /// Memory that was made executable: no file, and no program.
+    Memory(Memory),
     /// They could not be read, for this reason. Never passes for known.
     Unread(String),
 }
+
+/// Memory that can be executed. A program in memory is not meant, nor a file that has lost
+/// its name, which is judged by what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Memory {
+    /// One process's own: anonymous pages, a stack, a heap.
+    Private,
+    /// What several mappings share: a memfd, shared anonymous memory, System V's, a file
+    /// without a name that is written to through another mapping.
+    Shared,
+}
+
+words!(Memory, "a sort of memory", { Private => "private", Shared => "shared" });
 
 /// Who did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,7 +100,7 @@ pub struct Measurement {
     /// How it came to run.
     pub event: Event,
     /// The file, as the container names it; `None` when it has no name that can be told
-    /// (longer than `PATH_MAX`, no file at all).
+    /// (longer than `PATH_MAX`, no file at all). Of memory, the program that has it.
     pub path: Option<CanonicalPath>,
     /// What is known of its bytes.
     pub content: Content,
@@ -109,7 +125,7 @@ impl Measurement {
     pub fn shown_path(&self) -> String {
         match (&self.path, &self.content) {
             (Some(path), _) => path.to_string(),
-            (None, Content::Fileless) => "(no file)".to_owned(),
+            (None, Content::Fileless | Content::Memory(_)) => "(no file)".to_owned(),
             (None, _) => "(no name)".to_owned(),
         }
     }

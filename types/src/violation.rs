@@ -1,4 +1,5 @@
-use crate::{Digest, Measurement, words};
+use crate::words::words;
+use crate::{Digest, Measurement};
 
 /// Why a measurement is not what the baseline allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,7 +10,8 @@ pub enum ViolationKind {
     InvalidHash,
     /// The container has no baseline.
     NoWhitelist,
-    /// Code that has no file: a memfd, anonymous memory that was made executable.
+    /// Code that has no file: a program in memory, and, where the policy says `JIT: deny`,
+    /// memory that was made executable.
     Fileless,
     /// The code of a file was changed after it was measured.
     CodeModified,

@@ -1,24 +1,19 @@
 //! Anchors the lists that shims keep, where the kernel keeps none: what they append is
 //! extended to a PCR, in batches, by one thread of this agent. No shim waits for it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, DirBuilder};
-use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lacre_attest::container::kept::{self, About, PCR};
-use lacre_attest::container::{Key, Kind, Secret, Tagged, ended, parse_line};
-use lacre_attest::tpm::{Journal, JournalError, ShimContainer, Tpm};
+use lacre_attest::container::final_list;
 use lacre_types::chain;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use slog::{Logger, warn};
 
 use crate::node::{Node, NodeError};
+use crate::shim_lists::ShimListsError;
+pub use crate::shim_lists::Shims;
 
 /// How long events gather before they are extended: one batch, whatever its size.
 const GATHER: Duration = Duration::from_millis(100);
@@ -26,184 +21,23 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How long until a TPM that failed is asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long the list of a container that is gone stays to be shown.
-pub(crate) const STAYS: Duration = Duration::from_secs(3600);
-
 /// Why lists are not anchored.
 #[derive(Debug, thiserror::Error)]
 pub enum AnchorError {
-    /// The folder.
-    #[error("the lists of shims in {} can't be used", .0.display())]
-    Folder(PathBuf, #[source] io::Error),
-    /// The journal.
-    #[error("what shims keep is not anchored")]
-    Journal(#[source] JournalError),
+    /// The lists.
+    #[error(transparent)]
+    Lists(#[from] ShimListsError),
     /// The TPM.
     #[error("what shims keep waits for the TPM")]
     Node(#[source] NodeError),
 }
 
-/// What is not anchored yet.
-#[derive(Debug, Default)]
-struct News {
-    events: Vec<Tagged>,
-    /// How many events each list will have anchored with them.
-    reached: Vec<(u64, u64)>,
-}
-
-/// The lists of shims, and how far each is anchored.
-#[derive(Debug)]
-pub struct Shims {
-    folder: PathBuf,
-    journal: Journal,
-    anchored: Mutex<BTreeMap<u64, u64>>,
-    /// How many bytes of `aggregate` that takes account of.
-    known: AtomicU64,
-}
-
-impl Shims {
-    /// Makes the folder, which tells shims that they are heard, and finds out what of it is
-    /// anchored already.
-    ///
-    /// # Errors
-    /// When the folder can't be made or read.
-    pub fn open(folder: &Path) -> Result<Self, AnchorError> {
-        let io = |error| AnchorError::Folder(folder.to_owned(), error);
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder.join(ended::FOLDER));
-        made.map_err(io)?;
-        let journal = Journal::open(folder, PCR, &[]).map_err(AnchorError::Journal)?;
-        let shims = Self {
-            folder: folder.to_owned(),
-            journal,
-            anchored: Mutex::default(),
-            known: AtomicU64::new(u64::MAX),
-        };
-        shims.catch_up()?;
-        Ok(shims)
+/// Anchors all that is new. The TPM is not asked when nothing is.
+fn anchor(shims: &Shims, node: &Node) -> Result<(), AnchorError> {
+    if shims.has_news()? {
+        node.with_tpm(|tpm| shims.anchor(tpm)).map_err(AnchorError::Node)??;
     }
-
-    /// Finds out how far each list is anchored, if another process has anchored since:
-    /// `lacre-attestd quote`. Whoever asks holds the node's lock.
-    fn catch_up(&self) -> Result<(), AnchorError> {
-        if self.aggregate() == self.known.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let text = self.journal.read().map_err(AnchorError::Journal)?;
-        let lines = text.split_inclusive(|byte| *byte == b'\n').filter_map(parse_line);
-        let tags: HashSet<[u8; 32]> = lines.map(|event| event.tag).collect();
-        let mut anchored = BTreeMap::new();
-        for (seq, _) in self.lists()? {
-            let Ok(events) = kept::events(&self.folder, seq, 0) else { continue };
-            let known = events.iter().take_while(|(tag, _)| tags.contains(tag)).count();
-            anchored.insert(seq, known as u64);
-        }
-        *self.anchored() = anchored;
-        self.known.store(text.len() as u64, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// How many bytes `aggregate` has.
-    fn aggregate(&self) -> u64 {
-        fs::metadata(self.journal.aggregate()).map_or(0, |metadata| metadata.len())
-    }
-
-    fn anchored(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
-        self.anchored.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The journal.
-    #[must_use]
-    pub const fn journal(&self) -> &Journal {
-        &self.journal
-    }
-
-    /// The lists that have an anchored line, and their secrets: all that a quote that is
-    /// taken from now on vouches for.
-    ///
-    /// # Errors
-    /// When the folder can't be read.
-    pub fn shown(&self) -> Result<Vec<(ShimContainer, Secret)>, AnchorError> {
-        let mut shown = Vec::new();
-        for (seq, about) in self.lists()? {
-            let anchored = self.anchored().get(&seq).copied().unwrap_or(0);
-            let left = kept::is_left(&self.folder, seq).unwrap_or(false);
-            let events = match kept::events(&self.folder, seq, 0) {
-                Ok(events) => events,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(AnchorError::Folder(self.folder.clone(), error)),
-            };
-            // Its end may be on its way to the TPM still.
-            let left = left && events.len() as u64 == anchored;
-            // Made and closed, with nothing in between: the event says so, not the file.
-            let key = Key::new(&about.secret, seq, &about.id);
-            let second = events.get(1).filter(|_| anchored > 1).map(|(_, value)| *value);
-            if second.is_some_and(|value| value != key.value(1, Kind::Close, &[0; 32])) {
-                let About { id, image, secret } = about;
-                shown.push((ShimContainer { id, seq, image, left }, secret));
-            }
-        }
-        Ok(shown)
-    }
-
-    fn lists(&self) -> Result<Vec<(u64, About)>, AnchorError> {
-        kept::lists(&self.folder).map_err(|error| AnchorError::Folder(self.folder.clone(), error))
-    }
-
-    fn news(&self) -> Result<News, AnchorError> {
-        let mut news = News::default();
-        for (seq, _) in self.lists()? {
-            let from = self.anchored().get(&seq).copied().unwrap_or(0);
-            let Ok(events) = kept::events(&self.folder, seq, from) else { continue };
-            if !events.is_empty() {
-                news.reached.push((seq, from + events.len() as u64));
-                news.events.extend(events);
-            }
-        }
-        Ok(news)
-    }
-
-    /// Anchors all that is new.
-    ///
-    /// # Errors
-    /// When it is not anchored: then it is with the next.
-    pub fn anchor(&self, tpm: &mut Tpm) -> Result<(), AnchorError> {
-        self.catch_up()?;
-        let News { events, reached } = self.news()?;
-        if !events.is_empty() {
-            self.journal.anchor(tpm, &events).map_err(AnchorError::Journal)?;
-            self.anchored().extend(reached);
-            self.known.store(self.aggregate(), Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// The same, where no TPM is open: nobody is asked when there is nothing new.
-    fn anchor_by(&self, node: &Node) -> Result<(), AnchorError> {
-        match self.news()?.events.is_empty() {
-            true => Ok(()),
-            false => node.with_tpm(|tpm| self.anchor(tpm)).map_err(AnchorError::Node)?,
-        }
-    }
-
-    /// Whether nothing of a list waits for the TPM.
-    fn is_anchored(&self, seq: u64) -> bool {
-        let anchored = self.anchored().get(&seq).copied().unwrap_or(0);
-        kept::events(&self.folder, seq, anchored).is_ok_and(|events| events.is_empty())
-    }
-
-    /// Removes the lists of containers that are long gone.
-    fn tidy(&self) {
-        for (seq, _) in self.lists().unwrap_or_default() {
-            let path = self.folder.join(format!("{seq}.events"));
-            let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
-            let old = modified.ok().and_then(|then| then.elapsed().ok());
-            let left = || kept::is_left(&self.folder, seq).unwrap_or(false);
-            if old.is_some_and(|old| old > STAYS) && left() && self.is_anchored(seq) {
-                kept::remove(&self.folder, seq);
-                self.anchored().remove(&seq);
-            }
-        }
-    }
+    Ok(())
 }
 
 /// Anchors what shims append, for ever, on a thread of its own.
@@ -211,14 +45,14 @@ impl Shims {
 /// # Errors
 /// When the folder can't be watched, or there is no thread.
 pub fn follow(shims: Arc<Shims>, node: Arc<Node>, log: Logger) -> Result<(), AnchorError> {
-    let folder = shims.folder.clone();
-    let io = |error: io::Error| AnchorError::Folder(folder.clone(), error);
-    let inotify = inotify::init(CreateFlags::CLOEXEC).map_err(|errno| io(errno.into()))?;
+    let folder = shims.folder().to_owned();
+    let failed = |error| AnchorError::from(ShimListsError::Folder(folder.clone(), error));
+    let inotify = inotify::init(CreateFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
     let watch = |folder: &Path, flags| {
-        inotify::add_watch(&inotify, folder, flags).map_err(|errno| io(errno.into()))
+        inotify::add_watch(&inotify, folder, flags).map_err(|errno| failed(errno.into()))
     };
     watch(&folder, WatchFlags::MODIFY | WatchFlags::MOVED_TO)?;
-    watch(&folder.join(ended::FOLDER), WatchFlags::MOVED_TO)?;
+    watch(&folder.join(final_list::FOLDER), WatchFlags::MOVED_TO)?;
     let body = move || {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut told = String::new();
@@ -226,7 +60,7 @@ pub fn follow(shims: Arc<Shims>, node: Arc<Node>, log: Logger) -> Result<(), Anc
             shims.tidy();
             node.tidy();
             // What the journal itself writes wakes this, too: then there is nothing new.
-            while let Err(error) = shims.anchor_by(&node) {
+            while let Err(error) = anchor(&shims, &node) {
                 let says = chain(&error);
                 if told != says {
                     warn!(log, "lists of shims are not anchored; trying again"; "error" => &says);
@@ -251,7 +85,7 @@ pub fn follow(shims: Arc<Shims>, node: Arc<Node>, log: Logger) -> Result<(), Anc
             std::thread::sleep(GATHER);
         }
     };
-    std::thread::Builder::new().name("anchor".to_owned()).spawn(body).map(drop).map_err(io)
+    std::thread::Builder::new().name("anchor".to_owned()).spawn(body).map(drop).map_err(failed)
 }
 
 /// Whether a change of that file may be an event; one without a name says that the kernel
@@ -261,50 +95,4 @@ fn is_news(name: Option<&std::ffi::CStr>) -> bool {
         let name = name.to_bytes();
         name.ends_with(b".events") || name.ends_with(b".json")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use lacre_attest::container::kept::Kept;
-    use lacre_types::Digest;
-
-    use super::*;
-
-    /// A container that ran something and is gone.
-    fn list(folder: &Path) {
-        let about = About { id: "test/web".to_owned(), image: None, secret: Secret::new([7; 32]) };
-        let mut list = Kept::create(folder, 1, &about).unwrap();
-        list.push(&Digest::sha256([1; 32]), b"/bin/app").unwrap();
-        list.close().unwrap();
-    }
-
-    #[test]
-    fn a_list_is_not_removed_before_it_is_anchored() {
-        let folder = tempfile::tempdir().unwrap();
-        let shims = Shims::open(folder.path()).unwrap();
-        list(folder.path());
-        let events = fs::File::options().append(true).open(folder.path().join("1.events")).unwrap();
-        events.set_modified(SystemTime::now() - 2 * STAYS).unwrap();
-        shims.tidy();
-        assert_eq!(shims.lists().unwrap().len(), 1);
-        shims.anchored().insert(1, 3);
-        shims.tidy();
-        assert!(shims.lists().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_list_that_can_t_be_read_is_not_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        list(folder.path());
-        let shims = Shims::open(folder.path()).unwrap();
-        shims.anchored().insert(1, 3);
-        assert_eq!(shims.shown().unwrap().len(), 1);
-        let events = folder.path().join("1.events");
-        fs::remove_file(&events).unwrap();
-        assert_eq!(shims.shown().unwrap().len(), 0, "removed meanwhile");
-        fs::create_dir(&events).unwrap();
-        assert!(shims.shown().is_err());
-    }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use lacre_attest::container::{Keeper, Secret, ended};
+use lacre_attest::container::{Keeper, Secret, final_list};
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::expect::{ExpectError, certificates, secret};
@@ -20,8 +20,8 @@ use lacre_attest::tpm::{
 };
 use lacre_attest::tpm2::Public;
 
-use crate::anchor::{AnchorError, Shims};
 use crate::args::NodeArgs;
+use crate::shim_lists::{ShimListsError, Shims};
 
 /// Why there is no evidence, or no key.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub enum NodeError {
     Collect(#[source] CollectError),
     /// The lists that shims keep.
     #[error("the lists that shims keep can't be read")]
-    Shims(#[source] Box<AnchorError>),
+    Shims(#[source] Box<ShimListsError>),
     /// The endorsement key's certificates.
     #[error("the certificates of the TPM's maker can't be used")]
     Chain(#[source] ExpectError),
@@ -242,13 +242,13 @@ impl Node {
 
     /// The folder of the kernel's lists that have ended.
     fn ended(&self) -> Option<PathBuf> {
-        self.evidence().map(|folder| folder.join(ended::FOLDER))
+        self.evidence().map(|folder| folder.join(final_list::FOLDER))
     }
 
     /// Removes the kernel's lists that ended long ago.
     pub(crate) fn tidy(&self) {
         if let Some(folder) = self.ended() {
-            crate::ended::tidy(&folder, &self.args.ima.join("containers"));
+            crate::final_lists::tidy(&folder, &self.args.ima.join("containers"));
         }
     }
 
@@ -257,7 +257,7 @@ impl Node {
     ///
     /// # Errors
     /// When the folder can't be made or read.
-    pub fn hear_shims(&self) -> Result<Option<Arc<Shims>>, AnchorError> {
+    pub fn hear_shims(&self) -> Result<Option<Arc<Shims>>, ShimListsError> {
         self.evidence().map(|folder| self.shims_in(folder)).transpose()
     }
 
@@ -268,7 +268,7 @@ impl Node {
         shims.map_err(|error| NodeError::Shims(error.into()))
     }
 
-    fn shims_in(&self, folder: &Path) -> Result<Arc<Shims>, AnchorError> {
+    fn shims_in(&self, folder: &Path) -> Result<Arc<Shims>, ShimListsError> {
         if let Some(shims) = self.shims.get() {
             return Ok(Arc::clone(shims));
         }
@@ -283,7 +283,7 @@ impl Node {
     pub fn show(&self, challenge: &Challenge, endorsed: bool) -> Result<Shown, NodeError> {
         let _lock = self.lock()?;
         let (mut tpm, key) = self.open()?;
-        let failed = |error: AnchorError| NodeError::Shims(error.into());
+        let failed = |error: ShimListsError| NodeError::Shims(error.into());
         let shims = self.shims()?;
         // Before the quote, which then is over all that they say is anchored; and what broke
         // off when this was last running is ended.
@@ -314,7 +314,7 @@ impl Node {
         };
         secrets.retain(|(id, seq, _)| there(*seq) || brought(id, *seq));
         let kernel = evidence.anchors.iter().filter(|anchor| anchor.keeper == Keeper::Kernel);
-        let told = ended.and_then(|ended| ended::lists(&ended).ok()).unwrap_or_default();
+        let told = ended.and_then(|ended| final_list::lists(&ended).ok()).unwrap_or_default();
         let mut told: HashMap<u64, Secret> =
             told.into_iter().map(|(seq, about)| (seq, about.secret)).collect();
         // A secret that is not there is one that the verifier says is missing; so is that of a

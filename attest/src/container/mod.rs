@@ -3,41 +3,18 @@
 //! none; what differs is who vouches, which [`Keeper`] says.
 
 mod aggregate;
-mod audit;
+mod checker;
 #[cfg(feature = "kept")]
-pub mod ended;
+pub mod final_list;
+mod keeper;
+mod secret;
 #[cfg(feature = "kept")]
-pub mod kept;
-mod key;
-mod record;
+pub mod shim_list;
+mod writer;
 
 pub use aggregate::{Aggregate, AggregateError, Event, Replayed, parse_line};
-pub use audit::{Audited, Fault, audit};
-pub(crate) use audit::{audit_within, explained};
-pub use key::{Key, Kind, Secret};
-pub use record::{Batch, Recorded, Recorder, Tagged};
-
-use serde::{Deserialize, Serialize};
-
-/// The name of the violation that marks missing lines in a container's list.
-pub const OVERFLOW: &[u8] = b"ima_container_overflow";
-
-/// Who keeps a container's list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Keeper {
-    /// The kernel, as container-IMA.
-    Kernel,
-    /// The shim, in user space: whoever is root on the host before a batch is anchored can
-    /// alter it.
-    Shim,
-}
-
-impl std::fmt::Display for Keeper {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Kernel => "kernel",
-            Self::Shim => "shim",
-        })
-    }
-}
+pub use checker::{Audited, Fault, audit};
+pub(crate) use checker::{audit_within, explained};
+pub use keeper::Keeper;
+pub use secret::{Key, Kind, Secret};
+pub use writer::{Batch, OVERFLOW, Recorded, Recorder, Tagged};

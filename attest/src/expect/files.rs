@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use lacre_baseline::Baseline;
 
-use super::{ExpectError, Hex};
+use super::error::ExpectError;
+use super::file_format::Hex;
 use crate::container::Secret;
 use crate::evidence::MAX_BYTES;
 use crate::tpm2::EkRoots;

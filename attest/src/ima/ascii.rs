@@ -1,7 +1,7 @@
 //! `ascii_runtime_measurements`.
 
+use super::entry::{Entry, EntryError, MAX_DATA, MAX_NAME};
 use super::template::{self, Shape};
-use super::{Entry, EntryError, MAX_DATA, MAX_NAME};
 use crate::pcr;
 
 /// Reads lines, and holds the bytes that they stand for until the next one.

@@ -2,8 +2,7 @@
 
 use lacre_types::Algorithm;
 
-use super::entry::split;
-use super::{Entry, EntryError, MAX_DATA, MAX_NAME};
+use super::entry::{Entry, EntryError, MAX_DATA, MAX_NAME, split};
 use crate::pcr;
 
 /// The order of the bytes of a number: the host's, unless `ima_canonical_fmt` is given.

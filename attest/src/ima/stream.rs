@@ -1,7 +1,9 @@
 use lacre_types::Algorithm;
 use serde::{Deserialize, Serialize};
 
-use super::{Ascii, Endian, Entry, EntryError, MAX_DATA, MAX_NAME, next_binary};
+use super::ascii::Ascii;
+use super::binary::{self, Endian};
+use super::entry::{Entry, EntryError, MAX_DATA, MAX_NAME};
 
 /// A line of text may have each byte of template data as two digits.
 const MAX_LINE: usize = 2 * MAX_DATA + 4096;
@@ -125,7 +127,7 @@ impl Stream {
         self.endian = Some(endian);
         let mut used = 0;
         while let Some((entry, len)) =
-            next_binary(&bytes[used..], self.digests, endian).map_err(|e| self.error(e))?
+            binary::next(&bytes[used..], self.digests, endian).map_err(|e| self.error(e))?
         {
             each(self.line, &entry);
             used += len;

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use lacre_types::{Algorithm, Digest};
 
+use super::connection::Tpm;
+use super::error::TpmError;
 use super::journal::{Extend, Journal, JournalError};
-use super::{Tpm, TpmError};
 use crate::container::{Key, Recorded, Secret, Tagged};
 use crate::tpm2::Selection;
 

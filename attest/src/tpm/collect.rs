@@ -1,22 +1,23 @@
 //! Gathers evidence on a node: the quote first, then the lists, so that a list never ends
 //! before the quote does.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use lacre_types::Algorithm;
 
+use super::collect_error::CollectError;
+use super::commands::AttestationKey;
+use super::connection::Tpm;
+use super::journal::Journal;
 use super::kernel::Kernel;
-use super::{AttestationKey, Journal, JournalError, Tpm, TpmError};
+use super::list_file::{count, known_lines, list, read, unknown_part, whole};
 use crate::Blob;
 use crate::container::Keeper;
 use crate::enrol::{Challenge, Known};
-use crate::evidence::{
-    AnchorPart, ContainerPart, EkPart, Evidence, ListPart, MAX_BYTES, QuotePart, VERSION,
-};
-use crate::ima::{EntryError, Form, LogError, Stream};
+use crate::evidence::{AnchorPart, ContainerPart, EkPart, Evidence, QuotePart, VERSION};
 
 /// Where a node's lists are.
 #[derive(Debug, Clone)]
@@ -27,7 +28,7 @@ pub struct Places {
     pub boot_log: PathBuf,
     /// The journal of the lists that shims keep.
     pub journal: Option<Journal>,
-    /// The folder of the kernel's lists that have ended ([`crate::container::ended`]).
+    /// The folder of the kernel's lists that have ended ([`crate::container::final_list`]).
     pub ended: Option<PathBuf>,
 }
 
@@ -40,40 +41,6 @@ impl Default for Places {
             ended: None,
         }
     }
-}
-
-/// Why no evidence could be gathered.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// The TPM.
-    #[error("the TPM gave no quote")]
-    Tpm(#[source] TpmError),
-    /// A file could not be read.
-    #[error("cannot read {}; is securityfs mounted, and IMA on?", .path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// A list that a shim keeps could not be read.
-    #[error("cannot read {}, the list that a shim keeps of {}", .path.display(), lacre_types::escape(.id.as_bytes()))]
-    Shim {
-        /// Which file.
-        path: PathBuf,
-        /// Of which container.
-        id: String,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The journal could not be read.
-    #[error("cannot read the journal of the shims' lists")]
-    Journal(#[source] JournalError),
-    /// A list is larger than evidence may be, or a boot log than any is.
-    #[error("{} is larger than it may be in evidence", .0.display())]
-    TooLarge(PathBuf),
 }
 
 /// A container whose list the shim keeps.
@@ -102,7 +69,7 @@ pub fn collect(
     places: &Places,
     shim_containers: &[ShimContainer],
 ) -> Result<Evidence, CollectError> {
-    let count = counted(&places.ima.join("runtime_measurements_count"));
+    let count = count(&places.ima.join("runtime_measurements_count"));
     let kernel = Kernel::look(places.ima.join("containers"), places.ended.as_deref())?;
     let quote = tpm.quote(&challenge.nonce, &challenge.selection).map_err(CollectError::Tpm)?;
     let clock = crate::tpm2::Attest::parse(&quote.attest).map(|attest| attest.clock);
@@ -143,73 +110,6 @@ fn boot_log(path: &Path) -> Result<Option<Blob>, CollectError> {
     }
 }
 
-/// Reads a file that ends where it ends: securityfs tells no length.
-pub(super) fn read(
-    path: &Path,
-    mut file: impl io::Read,
-    most: u64,
-) -> Result<Vec<u8>, CollectError> {
-    let mut bytes = Vec::new();
-    let read = file.by_ref().take(most + 1).read_to_end(&mut bytes);
-    read.map_err(|source| CollectError::Read { path: path.to_owned(), source })?;
-    if bytes.len() as u64 > most {
-        return Err(CollectError::TooLarge(path.to_owned()));
-    }
-    Ok(bytes)
-}
-
-pub(super) fn open(path: &Path) -> Result<File, CollectError> {
-    File::open(path).map_err(|source| CollectError::Read { path: path.to_owned(), source })
-}
-
-pub(super) fn counted(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// A binary list from that line on. One that is shorter is told as it is, whole.
-pub(super) fn list(
-    path: &Path,
-    digests: Algorithm,
-    first: u64,
-    count: Option<u64>,
-) -> Result<ListPart, CollectError> {
-    let data = read(path, open(path)?, MAX_BYTES)?;
-    let (first, skip) = skip(&data, digests, first);
-    Ok(ListPart { form: Form::Binary, digests, first, count, data: data[skip..].to_vec().into() })
-}
-
-/// How many bytes the first lines are.
-fn skip(data: &[u8], digests: Algorithm, first: u64) -> (u64, usize) {
-    let (lines, offset) = walk(data, digests, first);
-    if lines == first { (first, offset) } else { (0, 0) }
-}
-
-/// How many bytes of a shim's list are to be shown: not the beginning of a line at its end,
-/// but all from a line on that is none, which the verifier tells.
-fn whole(data: &[u8]) -> usize {
-    let mut stream = Stream::new(Form::Binary, Algorithm::Sha256);
-    match stream.feed(data, |_, _| {}).and_then(|()| stream.finish()) {
-        Err(LogError { source: EntryError::Cut, .. }) => walk(data, Algorithm::Sha256, u64::MAX).1,
-        _ => data.len(),
-    }
-}
-
-/// How many of at most so many lines there are, and their bytes.
-fn walk(data: &[u8], digests: Algorithm, most: u64) -> (u64, usize) {
-    let mut offset = 0;
-    let mut lines = 0;
-    let mut stream = Stream::new(Form::Binary, digests);
-    let _ = stream.feed(data, |line, entry| {
-        if line < most {
-            let old = usize::from(entry.template != b"ima");
-            let data = entry.data.map_or(0, <[u8]>::len);
-            offset += 8 + digests.len() + entry.template.len() + 4 * old + data;
-            lines = line + 1;
-        }
-    });
-    (lines, offset)
-}
-
 fn shims(
     journal: &Journal,
     known: Option<&Known>,
@@ -219,7 +119,7 @@ fn shims(
     if text.is_empty() {
         return Ok(None);
     }
-    let (first, aggregate) = rest(text, known, Keeper::Shim);
+    let (first, aggregate) = unknown_part(text, known, Keeper::Shim);
     let mut containers = Vec::new();
     for ShimContainer { id, seq, image, left } in shim_containers {
         let path = journal.list(*seq);
@@ -245,20 +145,4 @@ fn shims(
         containers.push(ContainerPart { id, seq: *seq, image, left: *left, list });
     }
     Ok(Some(AnchorPart { keeper: Keeper::Shim, first, aggregate: aggregate.into(), containers }))
-}
-
-pub(super) fn known_lines(known: Option<&Known>, id: &str, seq: u64) -> u64 {
-    let lines = known.and_then(|known| known.containers.get(&format!("{id}#{seq}")));
-    lines.copied().unwrap_or(0)
-}
-
-/// What of an `aggregate` is not known.
-pub(super) fn rest(text: Vec<u8>, known: Option<&Known>, keeper: Keeper) -> (u64, Vec<u8>) {
-    let lines = known.and_then(|known| known.aggregates.get(&keeper)).copied().unwrap_or(0);
-    let skip = usize::try_from(lines).unwrap_or(usize::MAX);
-    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    match skip.checked_sub(1).map(|last| ends.map(|(at, _)| at + 1).nth(last)) {
-        Some(Some(at)) => (lines, text[at..].to_vec()),
-        _ => (0, text),
-    }
 }

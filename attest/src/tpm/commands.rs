@@ -21,7 +21,7 @@ use tss_esapi::structures::{
 use tss_esapi::traits::{Marshall as _, UnMarshall as _};
 use tss_esapi::{Context, Error, TctiNameConf};
 
-use super::TpmError;
+use super::error::TpmError;
 use crate::bytes::Blob;
 use crate::tpm2::{Attest, Credential, Selection};
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use lacre_types::{Algorithm, Digest};
 
-use super::TpmError;
+use super::error::TpmError;
 use crate::container::{Aggregate, AggregateError, Batch, Recorder, Tagged, parse_line};
 
 /// What a PCR can do.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use lacre_types::Algorithm;
 
-use super::collect::{CollectError, counted, known_lines, list, read, rest};
+use super::collect_error::CollectError;
+use super::list_file::{count, known_lines, list, read, unknown_part};
 use crate::container::Keeper;
-use crate::container::ended;
-use crate::container::kept::About;
+use crate::container::final_list;
+use crate::container::shim_list::About;
 use crate::enrol::Known;
 use crate::evidence::{AnchorPart, ContainerPart, ListPart, MAX_BYTES};
 
@@ -64,7 +65,7 @@ impl<'a> Kernel<'a> {
         let file = open.map_err(|source| CollectError::Read { path: path.clone(), source })?;
         flush(&path)?;
         let text = read(&path, &file, MAX_BYTES)?;
-        let (first, aggregate) = rest(text, known, Keeper::Kernel);
+        let (first, aggregate) = unknown_part(text, known, Keeper::Kernel);
         let mut containers = Vec::new();
         let until = Instant::now() + WRITING;
         for (id, seq, image) in self.lists {
@@ -73,7 +74,7 @@ impl<'a> Kernel<'a> {
             if found.is_none()
                 && let Some(ended) = self.ended
             {
-                found = ended_list(&ended::list_of(ended, seq), first, until)?;
+                found = ended_list(&final_list::list_of(ended, seq), first, until)?;
             }
             if let Some(list) = found {
                 containers.push(ContainerPart { id, seq, image, left: false, list });
@@ -91,7 +92,7 @@ fn living(folder: &Path) -> Result<Vec<(String, u64)>, CollectError> {
     let mut living = Vec::new();
     for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
         let Ok(id) = entry.file_name().into_string() else { continue };
-        let lines = counted(&entry.path().join("runtime_measurements_count"));
+        let lines = count(&entry.path().join("runtime_measurements_count"));
         if let (Some(seq), Some(1..)) = (seq(&entry.path()), lines) {
             living.push((id, seq));
         }
@@ -101,7 +102,7 @@ fn living(folder: &Path) -> Result<Vec<(String, u64)>, CollectError> {
 
 /// What shims tell of lists.
 fn told(ended: &Path) -> Result<BTreeMap<u64, About>, CollectError> {
-    match ended::lists(ended) {
+    match final_list::lists(ended) {
         Ok(told) => Ok(told.into_iter().collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(source) => Err(CollectError::Read { path: ended.to_owned(), source }),
@@ -114,7 +115,7 @@ fn living_list(container: &Path, was: u64, first: u64) -> Result<Option<ListPart
         return Ok(None);
     }
     let path = container.join("binary_runtime_measurements_sha256");
-    let count = counted(&container.join("runtime_measurements_count"));
+    let count = count(&container.join("runtime_measurements_count"));
     match list(&path, Algorithm::Sha256, first, count) {
         Ok(list) => Ok(Some(list)),
         Err(CollectError::Read { .. }) => Ok(None),
@@ -185,7 +186,7 @@ mod tests {
     fn begin(folder: &Path, id: &str, seq: u64) {
         let secret = Secret::new([7; 32]);
         let about = About { id: id.to_owned(), image: Some(format!("image-of-{id}")), secret };
-        ended::begin(folder, seq, &about).unwrap();
+        final_list::begin(folder, seq, &about).unwrap();
     }
 
     fn shown(kernel: Kernel<'_>) -> Vec<(String, u64, Option<String>)> {
@@ -209,10 +210,10 @@ mod tests {
             }
         }
         begin(&ended, "again", 5);
-        ended::end(&ended, 5, &*line("again")).unwrap();
+        final_list::end(&ended, 5, &*line("again")).unwrap();
         let kernel = Kernel::look(folder.clone(), Some(&ended)).unwrap().unwrap();
         fs::remove_dir_all(folder.join("ends")).unwrap();
-        ended::end(&ended, 4, &*line("ends")).unwrap();
+        final_list::end(&ended, 4, &*line("ends")).unwrap();
         // Younger than the quote.
         living(&folder, "late", 7, 1);
         let mut shown = shown(kernel);
@@ -233,7 +234,7 @@ mod tests {
         let kernel = Kernel::look(folder, Some(&ended)).unwrap().unwrap();
         let writes = std::thread::spawn({
             let ended = ended.clone();
-            move || ended::end(&ended, 1, &*line("written")).unwrap()
+            move || final_list::end(&ended, 1, &*line("written")).unwrap()
         });
         let shown = shown(kernel);
         writes.join().unwrap();

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use lacre_types::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
 
-use super::hash_of;
+use super::algorithm::hash_of;
 use super::reader::{Malformed, Reader};
 use crate::pcr;
 

@@ -13,7 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, Public};
-use super::{alg, oaep};
+use super::{algorithm, oaep};
 use crate::bytes::Blob;
 use crate::pcr;
 
@@ -95,8 +95,8 @@ fn seed(ek: &Public, hash: Algorithm) -> Result<(Vec<u8>, Vec<u8>), CredentialEr
         }
         Key::Ecc { curve, x, y } => {
             let (algorithm, len) = match *curve {
-                alg::NIST_P256 => (&ECDH_P256, 32),
-                alg::NIST_P384 => (&ECDH_P384, 48),
+                algorithm::NIST_P256 => (&ECDH_P256, 32),
+                algorithm::NIST_P384 => (&ECDH_P384, 48),
                 _ => return Err(CredentialError::Unsupported),
             };
             let full = |number: &[u8]| {

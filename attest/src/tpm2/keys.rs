@@ -1,7 +1,7 @@
 use lacre_types::Algorithm;
 
+use super::algorithm::{self, hash_of, id_of};
 use super::reader::{Malformed, Reader};
-use super::{alg, hash_of};
 use crate::pcr;
 
 /// Bits of `TPMA_OBJECT` (Part 2, 8.3).
@@ -44,11 +44,11 @@ impl Public {
         let attributes = reader.u32("attributes")?;
         reader.sized("policy")?;
         let aes_bits = match reader.u16("symmetric cipher")? {
-            alg::NULL => None,
-            alg::AES => {
+            algorithm::NULL => None,
+            algorithm::AES => {
                 let bits = reader.u16("symmetric key bits")?;
                 match reader.u16("symmetric mode")? {
-                    alg::CFB => Some(bits),
+                    algorithm::CFB => Some(bits),
                     value => {
                         return Err(Malformed::Value { what: "mode", value: value.into() });
                     }
@@ -57,14 +57,14 @@ impl Public {
             value => return Err(Malformed::Value { what: "cipher", value: value.into() }),
         };
         let scheme = match reader.u16("scheme")? {
-            alg::NULL => None,
-            scheme @ (alg::RSASSA | alg::RSAPSS | alg::ECDSA) => {
+            algorithm::NULL => None,
+            scheme @ (algorithm::RSASSA | algorithm::RSAPSS | algorithm::ECDSA) => {
                 Some((scheme, hash(&mut reader, "scheme's hash")?))
             }
             value => return Err(Malformed::Value { what: "scheme", value: value.into() }),
         };
         let key = match kind {
-            alg::RSA => {
+            algorithm::RSA => {
                 reader.u16("key bits")?;
                 let exponent = match reader.u32("exponent")? {
                     0 => 65537,
@@ -72,10 +72,10 @@ impl Public {
                 };
                 Key::Rsa { modulus: reader.sized("modulus")?.to_vec(), exponent }
             }
-            alg::ECC => {
+            algorithm::ECC => {
                 let curve = reader.u16("curve")?;
                 match reader.u16("key derivation")? {
-                    alg::NULL => {}
+                    algorithm::NULL => {}
                     value => {
                         let what = "key derivation";
                         return Err(Malformed::Value { what, value: value.into() });
@@ -94,7 +94,7 @@ impl Public {
     /// (Part 1, 16).
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
-        let mut name = super::id_of(self.name_algorithm).to_be_bytes().to_vec();
+        let mut name = id_of(self.name_algorithm).to_be_bytes().to_vec();
         name.extend_from_slice(pcr::hash(self.name_algorithm, &[&self.bytes]).as_bytes());
         name
     }

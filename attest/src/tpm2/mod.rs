@@ -1,6 +1,7 @@
 //! What a TPM 2.0 says and signs, as bytes (TCG TPM 2.0 Library, Part 2), and the checks
 //! that need no TPM: signatures, names, PCR digests, credentials.
 
+mod algorithm;
 mod attest;
 mod credential;
 mod ek;
@@ -9,50 +10,10 @@ mod oaep;
 mod reader;
 mod signature;
 
+pub use algorithm::id_of;
 pub use attest::{Attest, Clock, Selection};
 pub use credential::{Credential, CredentialError, make_credential};
 pub use ek::{EkError, EkRoots, verify_ek};
 pub use keys::{Public, Unsuitable, ak_suitable};
 pub use reader::Malformed;
 pub use signature::{SignatureError, verify};
-
-use lacre_types::Algorithm;
-
-/// Algorithm identifiers (Part 2, 6.3).
-mod alg {
-    pub(super) const RSA: u16 = 0x0001;
-    pub(super) const SHA1: u16 = 0x0004;
-    pub(super) const AES: u16 = 0x0006;
-    pub(super) const SHA256: u16 = 0x000b;
-    pub(super) const SHA384: u16 = 0x000c;
-    pub(super) const SHA512: u16 = 0x000d;
-    pub(super) const NULL: u16 = 0x0010;
-    pub(super) const RSASSA: u16 = 0x0014;
-    pub(super) const RSAPSS: u16 = 0x0016;
-    pub(super) const ECDSA: u16 = 0x0018;
-    pub(super) const ECC: u16 = 0x0023;
-    pub(super) const CFB: u16 = 0x0043;
-    pub(super) const NIST_P256: u16 = 0x0003;
-    pub(super) const NIST_P384: u16 = 0x0004;
-}
-
-fn hash_of(id: u16) -> Option<Algorithm> {
-    Some(match id {
-        alg::SHA1 => Algorithm::Sha1,
-        alg::SHA256 => Algorithm::Sha256,
-        alg::SHA384 => Algorithm::Sha384,
-        alg::SHA512 => Algorithm::Sha512,
-        _ => return None,
-    })
-}
-
-/// The identifier of a hash algorithm.
-#[must_use]
-pub const fn id_of(hash: Algorithm) -> u16 {
-    match hash {
-        Algorithm::Sha1 => alg::SHA1,
-        Algorithm::Sha256 => alg::SHA256,
-        Algorithm::Sha384 => alg::SHA384,
-        Algorithm::Sha512 => alg::SHA512,
-    }
-}

@@ -6,9 +6,9 @@ use ring::signature::{
     VerificationAlgorithm,
 };
 
+use super::algorithm::{self, hash_of};
 use super::keys::{Key, Public};
 use super::reader::{Malformed, Reader};
-use super::{alg, hash_of};
 
 /// Why a signature does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,12 +50,12 @@ pub fn verify(key: &Public, message: &[u8], signature: &[u8]) -> Result<Algorith
             let bytes = reader.sized("signature")?;
             reader.end()?;
             let algorithm = match (scheme, hash) {
-                (alg::RSASSA, Algorithm::Sha256) => &RSA_PKCS1_2048_8192_SHA256,
-                (alg::RSASSA, Algorithm::Sha384) => &RSA_PKCS1_2048_8192_SHA384,
-                (alg::RSASSA, Algorithm::Sha512) => &RSA_PKCS1_2048_8192_SHA512,
-                (alg::RSAPSS, Algorithm::Sha256) => &RSA_PSS_2048_8192_SHA256,
-                (alg::RSAPSS, Algorithm::Sha384) => &RSA_PSS_2048_8192_SHA384,
-                (alg::RSAPSS, Algorithm::Sha512) => &RSA_PSS_2048_8192_SHA512,
+                (algorithm::RSASSA, Algorithm::Sha256) => &RSA_PKCS1_2048_8192_SHA256,
+                (algorithm::RSASSA, Algorithm::Sha384) => &RSA_PKCS1_2048_8192_SHA384,
+                (algorithm::RSASSA, Algorithm::Sha512) => &RSA_PKCS1_2048_8192_SHA512,
+                (algorithm::RSAPSS, Algorithm::Sha256) => &RSA_PSS_2048_8192_SHA256,
+                (algorithm::RSAPSS, Algorithm::Sha384) => &RSA_PSS_2048_8192_SHA384,
+                (algorithm::RSAPSS, Algorithm::Sha512) => &RSA_PSS_2048_8192_SHA512,
                 _ => return Err(SignatureError::Unsupported),
             };
             let exponent = exponent.to_be_bytes();
@@ -65,12 +65,12 @@ pub fn verify(key: &Public, message: &[u8], signature: &[u8]) -> Result<Algorith
                 .map_err(|_| SignatureError::Bad)?;
         }
         Key::Ecc { curve, x, y } => {
-            if scheme != alg::ECDSA {
+            if scheme != algorithm::ECDSA {
                 return Err(SignatureError::Scheme);
             }
             let (algorithm, len): (&dyn VerificationAlgorithm, usize) = match (*curve, hash) {
-                (alg::NIST_P256, Algorithm::Sha256) => (&ECDSA_P256_SHA256_FIXED, 32),
-                (alg::NIST_P384, Algorithm::Sha384) => (&ECDSA_P384_SHA384_FIXED, 48),
+                (algorithm::NIST_P256, Algorithm::Sha256) => (&ECDSA_P256_SHA256_FIXED, 32),
+                (algorithm::NIST_P384, Algorithm::Sha384) => (&ECDSA_P384_SHA384_FIXED, 48),
                 _ => return Err(SignatureError::Unsupported),
             };
             let (r, s) = (reader.sized("r")?, reader.sized("s")?);

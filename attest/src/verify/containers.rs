@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use lacre_types::{Algorithm, Digest};
 
-use super::another::begins_again;
-use super::state::{SeenAnchor, SeenOpen, name};
-use super::subjects::Subject;
+use super::case::Case;
+use super::finding::Finding;
+use super::history::{SeenAnchor, SeenOpen, name};
+use super::lists::Subject;
+use super::name::Log;
+use super::swapped_list::begins_again;
 use super::verdict::Question;
-use super::{Case, Finding, Log};
 use crate::container::{
     Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit_within, parse_line,
 };

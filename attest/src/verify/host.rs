@@ -7,11 +7,13 @@ use lacre_types::{
     Whitelist, escape,
 };
 
-use super::another::stands_behind;
+use super::case::Case;
 use super::diagnose::{Shape, concatenated, guess};
-use super::state::SeenBoot;
+use super::finding::Finding;
+use super::history::SeenBoot;
+use super::name::Log;
+use super::swapped_list::stands_behind;
 use super::verdict::Question;
-use super::{Case, Finding, Log};
 use crate::evidence::ListPart;
 use crate::ima::{Entry, LogError, Stream};
 use crate::pcr;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use lacre_types::{Algorithm, Digest};
 
+use super::case::Case;
+use super::finding::Finding;
 use super::finding::KernelFault;
 use super::host::HostList;
 use super::verdict::{Answer, Question};
-use super::{Case, Finding};
 use crate::boot::BootLog;
 use crate::container::Keeper;
 use crate::pcr;

@@ -1,7 +1,8 @@
 //! The quote itself: who signed what, when.
 
+use super::case::Case;
+use super::finding::Finding;
 use super::verdict::{Answer, Question};
-use super::{Case, Finding};
 use crate::tpm2::{Attest, Public, ak_suitable, verify, verify_ek};
 
 impl Case<'_> {

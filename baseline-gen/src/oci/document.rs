@@ -7,7 +7,7 @@ use lacre_types::{Digest, escape};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Platform;
+use super::platform::Platform;
 use crate::error::{BlobError, Error};
 use crate::hash::sha256;
 

@@ -1,5 +1,6 @@
+use super::choice::{choose, choose_saved};
 use super::document::{self, Config, Document, Saved};
-use super::{Platform, choose, choose_saved};
+use super::platform::Platform;
 
 /// Every JSON document of an image.
 pub fn fuzz_documents(data: &[u8]) {

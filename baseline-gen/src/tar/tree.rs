@@ -1,16 +1,17 @@
 //! What a layer's tar makes of an empty directory: later members replace earlier ones,
 //! and a parent is looked up through the symbolic links of this layer.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::{BTreeMap, HashSet};
 
 use lacre_types::{CanonicalPath, escape};
 
-use super::Wanted;
 use crate::hash::Row;
 use crate::kind::Nature;
-use crate::layer::{FileNode, Node, Path};
-use crate::lookup::HOPS;
+use crate::layer::{FileNode, HOPS, Node, Path, remove_beneath};
+
+/// Members, by their place in the tar, that are hashed although their own name does not
+/// make them code.
+pub(crate) type Wanted = HashSet<u64>;
 
 /// A regular file as the tar has it. Its kind hangs on its name too, and a hard link may
 /// give it another.
@@ -230,16 +231,4 @@ fn parts_reversed(path: &[u8]) -> Vec<Vec<u8>> {
     let mut parts: Vec<_> = parts.map(<[u8]>::to_vec).collect();
     parts.reverse();
     parts
-}
-
-/// Removes everything in the directory of that path.
-pub(crate) fn remove_beneath<V>(from: &mut BTreeMap<Path, V>, path: &[u8]) {
-    let first = [path, b"/"].concat();
-    // `0` follows `/` in ASCII.
-    let end = [path, b"0"].concat();
-    let bounds = (Bound::Included(first.as_slice()), Bound::Excluded(end.as_slice()));
-    let names: Vec<Path> = from.range::<[u8], _>(bounds).map(|(name, _)| name.clone()).collect();
-    for name in names {
-        from.remove(&name);
-    }
 }

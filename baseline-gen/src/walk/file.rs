@@ -10,7 +10,7 @@ use lacre_types::FileId;
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Statx, fgetxattr, openat, seek};
 use rustix::io::{Errno, read};
 
-use super::{Scan, inode};
+use super::scan::{Scan, inode};
 use crate::error::Error;
 use crate::hash::{Hasher, Row};
 use crate::kind::{Nature, SNIFF};

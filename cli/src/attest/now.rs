@@ -9,7 +9,7 @@ use lacre_attest::evidence::Evidence;
 use lacre_attest::expect::{Expected, Hex};
 use lacre_attest::verify::Given;
 
-use super::Against;
+use super::against::Against;
 use crate::exit::Exit;
 
 /// The program that talks to the TPM, so that this one needs no libtss2.

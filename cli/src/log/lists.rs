@@ -10,10 +10,11 @@ use lacre_attest::evidence::{Evidence, ListPart};
 use lacre_attest::ima::{Container, Entry, Form, LogError, Stream};
 use lacre_types::{Algorithm, CanonicalPath, escape};
 
-use super::{Broken, Row};
+use super::failures::Failures;
+use super::row::Row;
 
 /// Adds the lines of every list of a node's evidence.
-pub(super) fn evidence(evidence: &Evidence, rows: &mut Vec<Row>, broken: &mut Broken) {
+pub(super) fn evidence(evidence: &Evidence, rows: &mut Vec<Row>, failures: &mut Failures) {
     let node = escape(evidence.node.as_bytes());
     if let Some(part) = &evidence.host {
         let done = list(part, |line, entry| {
@@ -27,7 +28,7 @@ pub(super) fn evidence(evidence: &Evidence, rows: &mut Vec<Row>, broken: &mut Br
             rows.push(row);
         })
         .with_context(|| format!("the host's list of {node}"));
-        broken.note(done);
+        failures.note(done);
     }
     for anchor in &evidence.anchors {
         let keeper = anchor.keeper.to_string();
@@ -38,7 +39,7 @@ pub(super) fn evidence(evidence: &Evidence, rows: &mut Vec<Row>, broken: &mut Br
                 rows.push(Row { node: node.clone(), image_name: image.clone(), ..row });
             });
             let id = escape(part.id.as_bytes());
-            broken.note(done.with_context(|| format!("the list of {id} of {node}")));
+            failures.note(done.with_context(|| format!("the list of {id} of {node}")));
         }
     }
 }
@@ -48,7 +49,7 @@ pub(super) fn evidence(evidence: &Evidence, rows: &mut Vec<Row>, broken: &mut Br
 pub(super) fn kernel(
     folder: &Path,
     rows: &mut Vec<Row>,
-    broken: &mut Broken,
+    failures: &mut Failures,
 ) -> anyhow::Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", shown(folder)))?;
     for entry in entries {
@@ -65,7 +66,7 @@ pub(super) fn kernel(
             rows.push(of_container("kernel", id, line, entry));
         };
         let done = file.and_then(|file| all(file, each));
-        broken.note(done.with_context(|| format!("cannot read {}", shown(&list))));
+        failures.note(done.with_context(|| format!("cannot read {}", shown(&list))));
     }
     Ok(())
 }
@@ -116,6 +117,7 @@ fn row(keeper: &str, line: u64, entry: &Entry<'_>) -> Row {
         node: String::new(),
         by: keeper.to_owned(),
         what: format!("line {line}{violation}"),
+        count: 1,
         time: String::new(),
         listed: None,
     }

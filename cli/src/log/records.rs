@@ -1,5 +1,6 @@
 //! Record files (docs/records.md).
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::Row;
+use super::row::Row;
 
 /// A record has at most 128 KiB.
 const LINE_MAX: u64 = 256 << 10;
@@ -18,6 +19,10 @@ const OLDER: u32 = 5;
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Line {
+    stream: Option<String>,
+    seq: Option<u64>,
+    of: Option<u64>,
+    count: Option<u64>,
     record: Option<String>,
     lost: Option<u64>,
     #[serde(rename = "containerID")]
@@ -36,6 +41,9 @@ struct Line {
     time: String,
 }
 
+/// Where the row of each numbered violation is.
+type Places = HashMap<(String, u64), usize>;
+
 /// What of a file is no violation that could be shown.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Missing {
@@ -52,11 +60,12 @@ pub(super) fn read(newest: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         name.push(format!(".{number}"));
         PathBuf::from(name)
     });
+    let mut places = Places::new();
     for path in older.filter(|path| path.exists()).chain([newest.to_owned()]) {
         let shown = lacre_types::escape(path.as_os_str().as_encoded_bytes());
         let file = File::open(&path).with_context(|| format!("cannot read {shown}"))?;
-        let missing =
-            lines(BufReader::new(file), rows).with_context(|| format!("reading {shown}"))?;
+        let missing = lines(BufReader::new(file), rows, &mut places)
+            .with_context(|| format!("reading {shown}"))?;
         let mut stderr = io::stderr();
         if missing.gaps > 0 {
             let Missing { gaps, lost, .. } = missing;
@@ -70,7 +79,7 @@ pub(super) fn read(newest: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lines(mut file: impl BufRead, rows: &mut Vec<Row>) -> io::Result<Missing> {
+fn lines(mut file: impl BufRead, rows: &mut Vec<Row>, places: &mut Places) -> io::Result<Missing> {
     let mut missing = Missing::default();
     let mut bytes = Vec::new();
     loop {
@@ -87,20 +96,36 @@ fn lines(mut file: impl BufRead, rows: &mut Vec<Row>) -> io::Result<Missing> {
                 missing.gaps += 1;
                 missing.lost += line.lost.unwrap_or(1);
             }
+            Ok(line) if line.record.as_deref() == Some("update") => {
+                let place = line.stream.clone().zip(line.of).and_then(|of| places.get(&of));
+                if let Some(row) = place.and_then(|place| rows.get_mut(*place)) {
+                    row.count = line.count.unwrap_or(row.count);
+                    row.what = what(row.what.split(' ').next().unwrap_or_default(), line.outcome);
+                }
+            }
             Ok(line) if line.record.is_some() => {}
-            Ok(line) if !line.notificate.is_empty() => rows.push(row(line)),
+            Ok(line) if !line.notificate.is_empty() => {
+                places.extend(line.stream.clone().zip(line.seq).map(|place| (place, rows.len())));
+                rows.push(row(line));
+            }
             _ => missing.broken += 1,
         }
     }
 }
 
-/// What the file has for texts is escaped already, or goes through here: it may be anybody's.
-fn row(line: Line) -> Row {
-    let plain = |text: String| match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+fn what(kind: &str, outcome: String) -> String {
+    format!("{} {}", plain(kind.to_owned()), plain(outcome))
+}
+
+fn plain(text: String) -> String {
+    match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         true => text,
         false => lacre_types::escape(text.as_bytes()),
-    };
-    let what = format!("{} {}", plain(line.notificate), plain(line.outcome));
+    }
+}
+
+/// What the file has for texts is escaped already, or goes through here: it may be anybody's.
+fn row(line: Line) -> Row {
     Row {
         path: plain(line.path),
         digest: plain(line.digest),
@@ -111,7 +136,8 @@ fn row(line: Line) -> Row {
         layer: plain(line.layer),
         node: plain(line.node),
         by: plain(line.source),
-        what,
+        what: what(&line.notificate, line.outcome),
+        count: line.count.unwrap_or(1),
         time: plain(line.time),
         listed: None,
     }
@@ -130,9 +156,19 @@ mod tests {
              {{\"containerID\":\"b\",\"notificate\":\"FILELESS\",\"path\":\"\\u001b[2J\"}}"
         );
         let mut rows = Vec::new();
-        let missing = lines(text.as_bytes(), &mut rows).unwrap();
+        let missing = lines(text.as_bytes(), &mut rows, &mut Places::new()).unwrap();
         assert_eq!(missing, Missing { broken: 2, gaps: 1, lost: 3 });
         assert_eq!(rows.len(), 2);
         assert!(!rows[1].path.contains('\u{1b}'), "{:?}", rows[1]);
+    }
+
+    #[test]
+    fn a_row_has_the_count_and_the_outcome_that_came_later() {
+        let text = "{\"stream\":\"s\",\"seq\":7,\"notificate\":\"INVALID_HASH\",\"outcome\":\"killed\"}\n\
+            {\"record\":\"update\",\"stream\":\"s\",\"of\":7,\"count\":9,\"outcome\":\"ran\"}\n\
+            {\"record\":\"update\",\"stream\":\"other\",\"of\":7,\"count\":99,\"outcome\":\"ran\"}\n";
+        let mut rows = Vec::new();
+        lines(text.as_bytes(), &mut rows, &mut Places::new()).unwrap();
+        assert_eq!((rows[0].count, rows[0].what.as_str()), (9, "INVALID_HASH ran"));
     }
 }

@@ -27,6 +27,9 @@ impl Runtime for Hangs {
     fn state(&self) -> Later<'_, State> {
         Box::pin(std::future::pending())
     }
+    fn resume(&self) -> Later<'_, ()> {
+        Box::pin(std::future::pending())
+    }
     fn wait_exit(&self) -> Later<'_, ()> {
         Box::pin(async { Err(RuntimeError { doing: "waiting for the end".into(), source: None }) })
     }
@@ -105,6 +108,7 @@ impl Host {
         let container = Container {
             namespace: self.daemon.namespace().into(),
             id: id.into(),
+            generation: "a1".into(),
             init_pid: self.pid(id)?,
             address: self.daemon.socket().display().to_string(),
             manager,
@@ -115,6 +119,28 @@ impl Host {
     /// How far a container that counts has come.
     pub(crate) fn count(&self, id: &str) -> usize {
         self.daemon.printed(id).lines().count()
+    }
+}
+
+/// A cgroup that containers are put beneath, or into: removed everywhere in the end.
+pub(crate) struct Group(pub(crate) String);
+
+impl Group {
+    pub(crate) fn new(name: &str) -> Self {
+        Self(format!("/lacre-executor-{}-{name}", std::process::id()))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Ok(hierarchies) = std::fs::read_dir("/sys/fs/cgroup") else { return };
+        for hierarchy in hierarchies.flatten() {
+            let group = hierarchy.path().join(&self.0[1..]);
+            for beneath in std::fs::read_dir(&group).into_iter().flatten().flatten() {
+                let _ = std::fs::remove_dir(beneath.path());
+            }
+            let _ = std::fs::remove_dir(group);
+        }
     }
 }
 
@@ -134,7 +160,7 @@ pub(crate) fn helper() -> Helper {
 /// The body of the test `helper`.
 pub(crate) fn act_as_helper() {
     if std::env::var_os("LACRE_TEST_HELPER").is_some() {
-        let _ = lacre_executor::detached_main(stdin());
+        let _ = lacre_executor::detached_main(stdin(), |_, _| false);
     }
 }
 

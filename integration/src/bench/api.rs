@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::lab::{Base, Lab};
 use super::page::{Section, Unit};
+use super::plan::Plan;
+use super::report::Report;
 use super::stats::{Comparison, Series};
 use super::variant::{AUDIT, of_round};
-use super::{Plan, Report};
 
 #[derive(Clone, PartialEq, Message)]
 struct Request {

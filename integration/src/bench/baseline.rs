@@ -13,9 +13,10 @@ use lacre_baseline::{Baseline, NoProgress, Options, open_or_build};
 use super::budgets::{Key, Verdict};
 use super::lab::{Base, Lab};
 use super::page::{Section, Unit};
+use super::plan::Plan;
+use super::report::Report;
 use super::stats::{Comparison, Series};
 use super::variant::{RUNC, of_round};
-use super::{Plan, Report};
 use crate::output::Output;
 use crate::paths::{binaries, cached};
 

@@ -35,3 +35,26 @@ pub(crate) fn debian(folder: &Path) -> Result<Image> {
     }
     Ok(debian_image()?.named("lacre.test/bench:1").layer(layer))
 }
+
+/// What [`debian`] is, with three folders of many files, 200 to a folder: `/many/opened` and
+/// `/many/read` hold data alone, of `/many/mixed` every fourth is code by its name.
+pub(crate) fn many(folder: &Path, files: usize) -> Result<Image> {
+    let mut layer = Layer::new().dir("many", 0o755);
+    for name in ["opened", "read", "mixed"] {
+        layer = layer.dir(format!("many/{name}"), 0o755);
+        for number in 0..files {
+            let below = format!("many/{name}/{}", number / 200);
+            if number % 200 == 0 {
+                layer = layer.dir(&below, 0o755);
+            }
+            let suffix = if name == "mixed" && number % 4 == 0 { ".py" } else { "" };
+            layer = layer.file(format!("{below}/{number}{suffix}"), 0o644, text(number));
+        }
+    }
+    Ok(debian(folder)?.named("lacre.test/many:1").layer(layer))
+}
+
+/// 2 KiB of text, another for each number.
+fn text(number: usize) -> Vec<u8> {
+    format!("# {number}\n").into_bytes().into_iter().cycle().take(2048).collect()
+}

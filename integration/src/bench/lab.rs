@@ -14,6 +14,7 @@ use super::grpc::{
     Any, Client, Container, CreateTask, Empty, ExecProcess, KillTask, Mount, Mounts, Named,
     OneContainer, OneSnapshot, Process, Runtime, RuntimeOptions, Snapshot,
 };
+use super::processor_time::ProcessorTime;
 use super::variant::{self, EXEC_MAP, EXEC_TRACE, FANOTIFY, Variant};
 use crate::images::busybox_image;
 use crate::output::Output;
@@ -29,6 +30,8 @@ pub(crate) enum Base {
     Busybox,
     /// The Debian-like image, with what is measured in a layer on top.
     Debian,
+    /// The same with many files, once [`Lab::with_many`] has made it.
+    Many,
 }
 
 /// The record that a container of one image has, to be copied.
@@ -61,15 +64,20 @@ pub(crate) struct Lab {
     client: Client,
     busybox: Template,
     debian: Template,
+    many: Option<Template>,
     count: u32,
     /// The sources that this node does not offer, and why.
     missing: Vec<(&'static str, String)>,
     daemon: Containerd,
+    // After the daemon: until it has gone, it is in it.
+    processor_time: ProcessorTime,
 }
 
 impl Lab {
     pub(crate) fn start() -> Result<Self> {
         let daemon = Containerd::builder(Version::V2_1).log_level("info").start()?;
+        let pid = daemon.pid().context("a daemon that runs")?;
+        let processor_time = ProcessorTime::of(pid, &format!("{}-time", daemon.node().tag()))?;
         let folder = daemon.node().folder();
         for variant in variant::ALL {
             add_settings(&daemon, variant)?;
@@ -80,7 +88,9 @@ impl Lab {
         let busybox = template(&daemon, &mut client, busybox_image()?, "busybox")?;
         let debian = template(&daemon, &mut client, debian, "debian")?;
         let missing = Vec::new();
-        let mut lab = Self { client, busybox, debian, count: 0, missing, daemon };
+        let many = None;
+        let mut lab =
+            Self { client, busybox, debian, many, count: 0, missing, daemon, processor_time };
         for variant in [FANOTIFY, EXEC_TRACE, EXEC_MAP] {
             if let Err(error) = lab.prime(variant) {
                 let source = source_of(variant).unwrap_or_default();
@@ -105,9 +115,14 @@ impl Lab {
     }
 
     /// Whether this node offers the one source that a way has; `auto` is always offered.
-    pub(crate) fn offers(&self, variant: Variant) -> bool {
+    fn offers(&self, variant: Variant) -> bool {
         let Some(source) = source_of(variant) else { return true };
         self.missing.iter().all(|(missing, _)| *missing != source)
+    }
+
+    /// Those of `all` that this node offers: an older kernel has not every source.
+    pub(crate) fn offered(&self, all: &[Variant]) -> Vec<Variant> {
+        all.iter().copied().filter(|variant| self.offers(*variant)).collect()
     }
 
     /// The sources that can't be measured here, and why.
@@ -122,6 +137,11 @@ impl Lab {
         Output::of(command.args(["-rf", "/sys/fs/bpf/lacre"]))?.ok().map(drop)
     }
 
+    /// What daemon and shims have used of the processors so far.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        self.processor_time.now()
+    }
+
     pub(crate) fn daemon(&self) -> &Containerd {
         &self.daemon
     }
@@ -134,7 +154,15 @@ impl Lab {
         match base {
             Base::Busybox => &self.busybox,
             Base::Debian => &self.debian,
+            Base::Many => self.many.as_ref().unwrap_or(&self.debian),
         }
+    }
+
+    /// Makes the image of [`Base::Many`].
+    pub(crate) fn with_many(&mut self, files: usize) -> Result<()> {
+        let image = super::image::many(self.folder(), files)?;
+        self.many = Some(template(&self.daemon, &mut self.client, image, "many")?);
+        Ok(())
     }
 
     fn fresh(&mut self, word: &str) -> String {
@@ -278,11 +306,20 @@ impl Lab {
 
     /// As [`Self::agent`], with how long the task's Create and Start took.
     pub(crate) fn timed_agent(&mut self, variant: Variant) -> Result<(Made, Agent, Duration)> {
+        self.agent_in(variant, Base::Debian)
+    }
+
+    /// As [`Self::timed_agent`], in another image than the Debian-like one.
+    pub(crate) fn agent_in(
+        &mut self,
+        variant: Variant,
+        base: Base,
+    ) -> Result<(Made, Agent, Duration)> {
         let volume = self.folder().join("agents").join(format!("{}", self.count));
         fs::create_dir(&volume)?;
         let listener = UnixListener::bind(volume.join("socket"))?;
         let arguments = ["/bench/agent", "/ctl/socket"];
-        let made = self.make(variant, Base::Debian, &arguments, Some(&volume))?;
+        let made = self.make(variant, base, &arguments, Some(&volume))?;
         let took = self.run(&made).with_context(|| format!("{}: starting", variant.name))?;
         let agent = Agent::accept(&listener)
             .with_context(|| format!("{}: the first process", variant.name))?;

@@ -11,8 +11,12 @@ mod grpc;
 mod image;
 mod lab;
 mod machine;
+mod opens;
 mod page;
 mod pause;
+mod plan;
+mod processor_time;
+mod report;
 mod scale;
 mod start;
 mod stats;
@@ -25,50 +29,19 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use lacre_types::rfc3339;
 
 use lab::Lab;
 use page::Section;
-
-/// How much is measured.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
-    quick: bool,
-}
-
-impl Plan {
-    /// How many rounds: these, or as few as show that it works.
-    fn rounds(self, many: usize) -> usize {
-        if self.quick { 1 } else { many }
-    }
-
-    fn is_quick(self) -> bool {
-        self.quick
-    }
-
-    /// How often something is repeated in a round.
-    fn count(self, many: usize) -> usize {
-        if self.quick { many.div_ceil(20) } else { many }
-    }
-
-    fn progress(self, what: &str, done: usize, of: usize) {
-        if stderr().is_terminal() {
-            let _ = write!(stderr(), "\r\x1b[K  {what}: {done} of {of}");
-        }
-    }
-}
-
-/// What a part has found.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    sections: Vec<Section>,
-    verdicts: Vec<budgets::Verdict>,
-}
+use plan::Plan;
+use report::Report;
 
 type Part = fn(&mut Lab, &Plan) -> Result<Report>;
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("Container start", start::measure),
     ("Programs", work::measure),
+    ("Many files", opens::measure),
     ("From measurement to PAUSE", pause::measure),
     ("Baselines", baseline::measure),
     ("Memory", scale::measure),
@@ -144,43 +117,19 @@ pub fn run(to: &Path, Request { quick, only }: Request) -> Result<()> {
 }
 
 fn head(quick: bool) -> String {
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let days = seconds.map_or(0, |since| since.as_secs() / 86400);
-    let (year, month, day) = date(days as i64);
+    let now = rfc3339(SystemTime::now());
+    let date = &now[..10];
     let warning = if quick {
         "\n**A trial of the benchmark itself: too few rounds for any figure to mean anything.**\n"
     } else {
         ""
     };
     format!(
-        "# Benchmarks\n\nWritten by `make bench` on {year}-{month:02}-{day:02} (UTC). Each \
+        "# Benchmarks\n\nWritten by `make bench` on {date} (UTC). Each \
          figure is measured against plain runc\non the same machine in the same run, round by \
          round, in an order that changes with\neach round; ratios are those of a round. A \
          container of lacre is alone on the machine\nwhile it is measured. \"runc again\" is \
          runc, measured as if it were another runtime:\nwhat it differs by, this run cannot \
          tell.\n{warning}"
     )
-}
-
-/// The date of a day since 1970 (Howard Hinnant, `civil_from_days`).
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn days_have_dates() {
-        assert_eq!(super::date(0), (1970, 1, 1));
-        assert_eq!(super::date(19_782), (2024, 2, 29));
-        assert_eq!(super::date(20_454), (2026, 1, 1));
-    }
 }

@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::budgets::{Key, Verdict};
 use super::lab::Lab;
 use super::page::{Section, Unit};
+use super::plan::Plan;
+use super::report::Report;
 use super::stats::Series;
-use super::variant::{self, Variant};
-use super::{Plan, Report};
+use super::variant::Variant;
 use crate::output::wait_for;
 
 /// A pause that takes longer has failed.
@@ -58,7 +59,7 @@ struct Pause {
 pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let (mut whole, mut acting, mut verdicts) = (Vec::new(), Vec::new(), Vec::new());
     let rounds = plan.rounds(100);
-    for variant in variant::offered(lab, if plan.is_quick() { &WAYS[..1] } else { &WAYS }) {
+    for variant in lab.offered(if plan.is_quick() { &WAYS[..1] } else { &WAYS }) {
         plan.progress(&format!("PAUSE, {}", variant.name), 0, rounds);
         lab.add(variant, "pause.yaml", POLICY)?;
         let pauses =

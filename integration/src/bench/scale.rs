@@ -11,9 +11,10 @@ use super::agent::Agent;
 use super::budgets::{Key, Verdict};
 use super::lab::{Lab, Made};
 use super::page::{Section, Unit};
+use super::plan::Plan;
+use super::report::Report;
 use super::stats::{Comparison, Series};
 use super::variant::{ENFORCE, RUNC, of_round};
-use super::{Plan, Report};
 use crate::output::wait_for;
 
 /// Longer than lacre waits before it rests.

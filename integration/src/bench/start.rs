@@ -7,16 +7,20 @@ use anyhow::Result;
 use super::budgets::{Key, Verdict};
 use super::lab::{Base, Lab};
 use super::page::{Section, Unit};
+use super::plan::Plan;
+use super::report::Report;
 use super::stats::{Comparison, Series};
 use super::variant::{AUDIT, ENFORCE, MAIN, RUNC, Variant, of_round};
-use super::{Plan, Report};
 
 pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let (mut by_ctr, mut by_api, mut execs) = <(Comparison, Comparison, Comparison)>::default();
+    let mut used = Comparison::default();
     for round in 0..=plan.rounds(16) {
         plan.progress("container start", round, plan.rounds(16));
         for variant in of_round(&MAIN, round) {
+            let before = lab.processor_time()?;
             let took = lab.ctr_run(*variant, Base::Busybox, "true")?;
+            let spent = lab.processor_time()?.saturating_sub(before);
             let made = lab.make(*variant, Base::Busybox, &["sleep", "1000"], None)?;
             let started = lab.run(&made)?;
             let exec = (0..3)
@@ -26,6 +30,7 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
             // The first round warms.
             if round > 0 {
                 by_ctr.push(variant.name, took.as_nanos() as f64);
+                used.push(variant.name, spent.as_nanos() as f64);
                 by_api.push(variant.name, started.as_nanos() as f64);
                 execs.push(variant.name, exec.median());
             }
@@ -38,16 +43,21 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
          removal included. Then without `ctr`: the task's Create and Start by containerd's \
          gRPC API, and (the median of three a round) Exec and Start of a `true` in the \
          running container. The baseline is cached. *exempt* is the wrapper alone, which \
-         forwards and does not guard.",
+         forwards and does not guard. *Processor time* is that of containerd and all shims \
+         together for one `ctr run`, as their cgroup counts it; the container itself and \
+         `ctr` are not in it.",
     );
     let by_api = by_api.ordered(names());
     section.comparison("`ctr run`", Unit::Nanoseconds, &by_ctr.ordered(names()));
+    let used = used.ordered(names());
+    section.comparison("`ctr run`, processor time", Unit::Nanoseconds, &used);
     section.comparison("Create, Start", Unit::Nanoseconds, &by_api);
     section.comparison("Exec, Start", Unit::Nanoseconds, &execs.ordered(names()));
-    let verdicts = [AUDIT, ENFORCE]
-        .iter()
-        .filter_map(|variant| Verdict::of(Key::Start, "busybox: ", &by_api, variant.name))
-        .collect();
+    let of = |key, table| {
+        let each = move |variant: &Variant| Verdict::of(key, "busybox: ", table, variant.name);
+        [AUDIT, ENFORCE].iter().filter_map(each)
+    };
+    let verdicts = of(Key::Start, &by_api).chain(of(Key::StartProcessor, &used)).collect();
     cold(lab, plan, &mut section)?;
     Ok(Report { sections: vec![section], verdicts })
 }

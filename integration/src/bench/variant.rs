@@ -1,7 +1,5 @@
 //! The ways in which the same container is run.
 
-use super::lab::Lab;
-
 /// One way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Variant {
@@ -27,6 +25,8 @@ pub(crate) const AUDIT: Variant = lacre("audit", "lacre, audit", "mode: audit\n"
 pub(crate) const ENFORCE: Variant = lacre("enforce", "lacre, enforce", "mode: enforce\n");
 pub(crate) const BLOCK_ALL: Variant =
     lacre("all", "lacre, enforce, `block: all`", "mode: enforce\nblock: all\n");
+pub(crate) const AUDIT_ALL: Variant =
+    lacre("auditall", "lacre, audit, `block: all`", "mode: audit\nblock: all\n");
 /// Without the hook in every page fault by which `exec-trace` sees libraries.
 pub(crate) const NO_FETCH: Variant =
     lacre("nofetch", "lacre, enforce, `fetch: false`", "mode: enforce\nfetch: false\n");
@@ -38,8 +38,10 @@ pub(crate) const EXEC_MAP: Variant =
     lacre("execmap", "lacre, `[exec-map]`", "mode: enforce\nsources: [exec-map]\n");
 
 /// All of them, in the order of the page.
-pub(crate) const ALL: [Variant; 10] =
-    [RUNC, CONTROL, EXEMPT, AUDIT, ENFORCE, BLOCK_ALL, NO_FETCH, FANOTIFY, EXEC_TRACE, EXEC_MAP];
+pub(crate) const ALL: [Variant; 11] = [
+    RUNC, CONTROL, EXEMPT, AUDIT, ENFORCE, AUDIT_ALL, BLOCK_ALL, NO_FETCH, FANOTIFY, EXEC_TRACE,
+    EXEC_MAP,
+];
 /// What most people run.
 pub(crate) const MAIN: [Variant; 5] = [RUNC, CONTROL, EXEMPT, AUDIT, ENFORCE];
 
@@ -53,11 +55,6 @@ pub(crate) fn of_round<T>(all: &[T], round: usize) -> Vec<&T> {
         order.reverse();
     }
     order
-}
-
-/// Those of `all` that this node offers: an older kernel has not every source.
-pub(crate) fn offered(lab: &Lab, all: &[Variant]) -> Vec<Variant> {
-    all.iter().copied().filter(|variant| lab.offers(*variant)).collect()
 }
 
 #[cfg(test)]

@@ -15,12 +15,13 @@ use super::budgets::{Key, Verdict};
 use super::image::DATA_FILES;
 use super::lab::Lab;
 use super::page::{Section, Unit};
+use super::plan::Plan;
+use super::report::Report;
 use super::stats::{Comparison, Series};
 use super::variant::{
-    self, AUDIT, BLOCK_ALL, CONTROL, ENFORCE, EXEC_MAP, EXEC_TRACE, FANOTIFY, NO_FETCH, RUNC,
-    Variant, of_round,
+    AUDIT, BLOCK_ALL, CONTROL, ENFORCE, EXEC_MAP, EXEC_TRACE, FANOTIFY, NO_FETCH, RUNC, Variant,
+    of_round,
 };
-use super::{Plan, Report};
 
 const WAYS: [Variant; 9] =
     [RUNC, CONTROL, AUDIT, ENFORCE, BLOCK_ALL, NO_FETCH, FANOTIFY, EXEC_TRACE, EXEC_MAP];
@@ -35,7 +36,7 @@ pub(crate) fn measure(lab: &mut Lab, plan: &Plan) -> Result<Report> {
     let mut own_time = Comparison::default();
     let mut recorded = lab.records(0)?.1;
     let mut violations = Vec::new();
-    let ways = variant::offered(lab, if plan.is_quick() { &HEAVY } else { &WAYS });
+    let ways = lab.offered(if plan.is_quick() { &HEAVY } else { &WAYS });
     let rounds = plan.rounds(10);
     for round in 0..=rounds {
         plan.progress("inside a container", round, rounds);
@@ -123,7 +124,7 @@ fn last_cpu() -> usize {
 }
 
 /// The CPU time of the lacre processes of the node so far, ns.
-fn cpu_time(lab: &Lab) -> f64 {
+pub(super) fn cpu_time(lab: &Lab) -> f64 {
     let mut sum = 0.0;
     for process in lab.daemon().node().processes() {
         if process.name() != "containerd-shim-lacre-v1" {

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use lacre_integration::cases::{CASES, Case, POLICY, Row, plain_rootfs, records, state_after};
+use lacre_integration::demo_cases::{CASES, Case, POLICY, Row, plain_rootfs, records, state_after};
 use lacre_integration::images::{busybox_image, debian_image};
 use lacre_integration::output::wait_for;
 use lacre_integration::paths::{binaries, cached};

@@ -6,7 +6,6 @@ use std::io::{BufReader, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lacre_containerd::{Client, Status};
@@ -15,10 +14,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::following;
+use super::deadline::SOON;
+use super::follow_latency;
 use super::rootfs::{NAMESPACE, NODES, PROGRAMS_OF_VERSIONS, VERSIONS};
 use super::wire::{self, Answer, Hello, Request};
-use crate::cases::{self, Case, POLICY, Row};
+use crate::demo_cases::{self, Case, POLICY, Row};
 use crate::output::{Output, wait_for};
 use crate::{Runtime, config, daemon};
 
@@ -29,10 +29,6 @@ const OBJECT: &str = "/lacre/lsm.bpf.o";
 const CONFIG: &str = "/etc/lacre/config.yaml";
 const OWN_CONFIG: &str = "mode: enforce\n";
 const RECORDS: &str = "/var/log/lacre/violations.jsonl";
-
-/// Nothing takes longer in an emulated machine, be its host busy; the test's own limit is
-/// later.
-pub(super) const SOON: Duration = Duration::from_secs(300);
 
 /// Serves requests until the test has gone.
 ///
@@ -122,14 +118,14 @@ impl Agent {
             }
             Request::Violation { id, word } => {
                 let found = wait_for(format!("a record of {id} with {word}"), SOON, || {
-                    let records = cases::records(Path::new(RECORDS), id)?;
+                    let records = demo_cases::records(Path::new(RECORDS), id)?;
                     let has = |record: &Value| record.to_string().contains(word.as_str());
                     Ok(records.iter().any(has).then_some(records))
                 })?;
                 Ok(json!(found))
             }
             Request::Following { programs, beside } => {
-                Ok(serde_json::to_value(following::follow(*programs, *beside)?)?)
+                Ok(serde_json::to_value(follow_latency::follow(*programs, *beside)?)?)
             }
             Request::Read { path } => {
                 let bytes = fs::read(path).with_context(|| format!("reading {path}"))?;
@@ -212,7 +208,8 @@ impl Daemon {
         match case.image {
             Some(image) => command.arg(image),
             None => {
-                let rootfs = cases::plain_rootfs(&self.folder.join(id), Path::new("/bin/busybox"))?;
+                let rootfs =
+                    demo_cases::plain_rootfs(&self.folder.join(id), Path::new("/bin/busybox"))?;
                 command.arg("--rootfs").arg(rootfs)
             }
         };
@@ -221,7 +218,7 @@ impl Daemon {
         if case.image.is_some() {
             ran.ok().with_context(|| format!("starting {id}"))?;
         }
-        let records = || cases::records(Path::new(RECORDS), id);
+        let records = || demo_cases::records(Path::new(RECORDS), id);
         match case.expected {
             Some(_) => wait_for(format!("a record of {id}"), SOON, || {
                 Ok((!records()?.is_empty()).then_some(()))
@@ -229,7 +226,7 @@ impl Daemon {
             // The script's last program runs: all the others have.
             None => wait_for("the script's end", SOON, || Ok(self.sleeps(id)?.then_some(())))?,
         }
-        let wanted = cases::state_after(&records()?);
+        let wanted = demo_cases::state_after(&records()?);
         let state = wait_for(format!("{id} being {wanted:?}"), SOON, || {
             let state = self.state(id)?;
             Ok(wanted.is_none_or(|wanted| wanted == state).then_some(state))

@@ -8,8 +8,9 @@
 //! kept ([`rootfs`]), and one made for each run with the programs as they were just built.
 
 pub mod agent;
+mod deadline;
 mod disk;
-pub mod following;
+pub mod follow_latency;
 mod guest;
 mod kernel;
 mod machine;

@@ -13,7 +13,7 @@ const LINE_MAX: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// Runs one of [`crate::cases::CASES`]; the answer is its [`crate::cases::Row`].
+    /// Runs one of [`crate::demo_cases::CASES`]; the answer is its [`crate::demo_cases::Row`].
     Case {
         /// The case.
         id: String,
@@ -40,7 +40,7 @@ pub enum Request {
         word: String,
     },
     /// Measures how `container-ima` follows; the answer is a
-    /// [`super::following::Following`].
+    /// [`super::follow_latency::Following`].
     Following {
         /// How many programs the container runs.
         programs: usize,

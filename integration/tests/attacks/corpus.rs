@@ -80,6 +80,47 @@ os.execve("/proc/self/fd/%d" % fd, ["x"], os.environ)'"#,
     ),
     shell("A14d", "a script sourced: . x", r#"echo ': >"$MARK"' >/tmp/script; . /tmp/script"#),
     shell(
+        "A14e",
+        "a script by a link of the process's own: sh /proc/self/root/tmp/x.sh",
+        r#"echo ': >"$MARK"' >/tmp/x.sh; sh /proc/self/root/tmp/x.sh"#,
+    ),
+    shell(
+        "A14f",
+        "a script behind more arguments than are told at once",
+        r#"echo ': >"$MARK"' >/tmp/x.sh; bash $(printf -- '-e %.0s' $(seq 200)) /tmp/x.sh"#,
+    ),
+    shell(
+        "A14g",
+        "a script run in a directory whose path is longer than is told",
+        r#"echo ': >"$MARK"' >/tmp/x.sh; d=$(printf 'd%.0s' $(seq 200)); cd /tmp
+for n in $(seq 12); do mkdir $d; cd $d; done; bash /tmp/x.sh"#,
+    ),
+    shell(
+        "A14h",
+        "a script by .. behind a link",
+        r#"mkdir -p /tmp/d/e; ln -s /tmp/d/e /tmp/link; echo ': >"$MARK"' >/tmp/d/y.sh; bash /tmp/link/../y.sh"#,
+    ),
+    shell(
+        "A14i",
+        "a script that is searched for: PATH=/tmp/e bash zz",
+        r#"mkdir /tmp/e; echo ': >"$MARK"' >/tmp/e/zz; chmod +x /tmp/e/zz; PATH=/tmp/e:$PATH bash zz"#,
+    ),
+    shell(
+        "A14j",
+        "a script of an interpreter that the loader was told to run",
+        r#"echo ': >"$MARK"' >/tmp/x; $(ls /lib64/ld-linux-*) $(command -v bash) /tmp/x"#,
+    ),
+    shell(
+        "A14k",
+        "a script that unlinks itself",
+        r#"echo 'unlink $0; open F, ">", $ENV{MARK}' >/tmp/x.pl; perl /tmp/x.pl"#,
+    ),
+    shell(
+        "A14l",
+        "a script of an interpreter that is called what it is not",
+        r#"echo ': >"$MARK"' >/tmp/x; bash -c 'exec -a cat bash /tmp/x'"#,
+    ),
+    shell(
         "A21",
         "an open file, executed after it was deleted",
         r#"cp /attack/pwned /tmp/gone; python3 -c 'import os

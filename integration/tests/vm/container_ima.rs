@@ -1,14 +1,13 @@
 //! The source `container-ima` on the patched kernel: the demonstration, each container's own
 //! list, and what vouches for it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lacre_attest::container::{Aggregate, Audited, Key, Secret, audit, parse_line};
 use lacre_attest::ima::Entry;
 use lacre_integration::Version;
-use lacre_integration::vm::following::Following;
+use lacre_integration::vm::follow_latency::Following;
 use lacre_integration::vm::{Guest, Kernel, Request, shared};
 use lacre_types::{Algorithm, Digest};
-use serde_json::Value;
 
 use super::ima::{IMA, each, settled};
 use super::{case_with, shim};
@@ -113,17 +112,19 @@ mod patched {
             case_with(Kernel::Patched, id, Version::V1_6, Some(BESIDE))
                 .with_context(|| format!("the container {id}"))?;
         }
-        // What fanotify holds back is in no list; what it lets through, both tell.
+        // What fanotify holds back is in no list; what it lets through is, and whoever tells of
+        // it, the use is one record.
         let mut guest = shared(Kernel::Patched)?;
         let audit = BESIDE.replace("enforce", "audit");
         let inside = "cp /bin/busybox /tmp/one; /tmp/one true; exec sleep 1000";
         guest.run_with(&audit, &run("beside", "", "lacre.test/busybox:1", inside, "/tmp/one"))?;
-        for source in ["container-ima", "fanotify"] {
-            let records = guest.violation("beside", &format!("\"source\":\"{source}\""))?;
-            let is_it = |record: &&Value| record["source"] == source;
-            let record = records.iter().find(is_it).context("no such record")?;
-            assert_eq!(record["notificate"].as_str(), Some("ENTRY_NOT_FOUND"), "{records:?}");
-        }
+        let records = guest.violation("beside", "\"path\":\"/tmp/one\"")?;
+        let of_it = records.iter().filter(|record| record["path"] == "/tmp/one");
+        let told: Vec<_> = of_it.filter(|record| record["notificate"].is_string()).collect();
+        let [record] = told[..] else { bail!("one use: {records:?}") };
+        assert_eq!(record["notificate"].as_str(), Some("ENTRY_NOT_FOUND"), "{records:?}");
+        let lines = list(&mut guest, "beside")?;
+        assert!(lines.iter().any(|line| line.name == "/tmp/one"), "{lines:?}");
         guest.run_with(AUDIT, &remove("beside")).map(drop)
     }
 

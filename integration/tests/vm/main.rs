@@ -18,7 +18,7 @@ mod source_ima;
 
 use anyhow::{Context, Result};
 use lacre_integration::Version;
-use lacre_integration::cases::{Case, Row};
+use lacre_integration::demo_cases::{Case, Row};
 use lacre_integration::vm::{Guest, Kernel, Request, shared};
 
 /// One container of the demonstration, on a kernel, under a containerd.

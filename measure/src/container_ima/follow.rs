@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::kernel::List;
 use crate::ima::{cut, line};
-use crate::reader::End;
+use crate::reader_thread::End;
 use crate::{Judge, Known, Loss, Outcome};
 
 /// What one read takes, in bytes: some 600 lines.

@@ -11,7 +11,7 @@ use rustix::time::Timespec;
 
 use super::failed;
 use super::secret::Earlier;
-use crate::process::Held;
+use crate::held_process::Held;
 use crate::{SourceError, ima};
 
 /// What the kernel takes for a name, in bytes (`kernel/INTERFACE.md`, create).

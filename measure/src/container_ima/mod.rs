@@ -9,9 +9,9 @@
 //! with poll. Each line is judged once: the descriptor keeps the place, for as long as the
 //! container lives.
 
+mod final_list;
 mod follow;
 mod kernel;
-mod parting;
 mod secret;
 
 use std::io;
@@ -20,11 +20,11 @@ use std::sync::Arc;
 
 use lacre_types::Source;
 
-use crate::reader::{GRACE, Reader};
+use crate::reader_thread::{GRACE, Reader};
 use crate::{Armed, Judge, Known, Rest, SourceError, Target, ima};
+use final_list::Parting;
 use follow::Watch;
 use kernel::{Containers, List};
-use parting::Parting;
 use secret::SecretFile;
 
 pub use kernel::list_id;
@@ -40,7 +40,7 @@ pub struct Options {
     /// Where the containers' secrets are kept, for whoever verifies them: root's alone.
     pub secrets: PathBuf,
     /// Where a list is written down when its container ends, if the node's agent has made
-    /// that folder ([`lacre_attest::container::ended`]).
+    /// that folder ([`lacre_attest::container::final_list`]).
     pub ended: PathBuf,
     /// The container's image, which is told with its list. Empty: none is known.
     pub image: String,
@@ -61,7 +61,7 @@ impl Options {
 }
 
 fn ended(run: &Path) -> PathBuf {
-    run.join("evidence").join(lacre_attest::container::ended::FOLDER)
+    run.join("evidence").join(lacre_attest::container::final_list::FOLDER)
 }
 
 /// `container-ima` at work on one container.

@@ -11,26 +11,38 @@
 #[doc(hidden)]
 pub mod fuzz;
 mod record;
+mod sweep;
 
+use std::collections::BTreeSet;
 use std::io::{self, PipeReader};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use lacre_sys::perf::{Mappings, Scope};
-use lacre_types::{CanonicalPath, Content, Digest, Event, Measurement, Process, Source};
-use rustix::event::{PollFd, PollFlags};
+use lacre_types::{
+    CanonicalPath, Content, Digest, Event, Listing, Measurement, Memory, Mode, Process, Source,
+};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::files::{self, Digests, Layers, Real};
-use crate::process::Held;
-use crate::reader::Reader;
-use crate::{Answer, Armed, Judge, Known, Loss, Outcome, SourceError, Target};
+use crate::files::{self, Layers, Real};
+use crate::held_process::Held;
+use crate::reader_thread::{GRACE, Reader};
+use crate::verifiers::Verifiers;
+use crate::{
+    Answer, Armed, Judge, Known, Loss, Outcome, SourceError, Target, Unverified, verified,
+};
 use record::{Behind, Mapping, Record};
+pub use sweep::sweep;
 
 /// Processes that may wait to be taken in by the reader: more enter a container at once
 /// only if somebody floods it, and then waits.
 const WAITING: usize = 64;
+
+/// Of a file that nothing leads to any more.
+const GONE: &str = "it was gone before it could be read";
 
 /// How `exec-map` works on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,17 +64,18 @@ pub struct ExecMapArmed {
     options: Options,
     more: SyncSender<Vec<Mappings>>,
     reader: Reader,
+    enforce: Arc<AtomicBool>,
 }
 
 fn failed(doing: String, source: impl Into<io::Error>) -> SourceError {
     SourceError::Failed { source_name: Source::ExecMap, doing, source: source.into() }
 }
 
-/// One event for each processor: a ring can't be mapped for a task on all of them.
+/// One event for each processor: a ring can't be mapped for a task on all of them. Not for those
+/// that may come: each event costs every fork of the container's.
 fn attach(scope: Scope<'_>, options: &Options) -> Result<Vec<Mappings>, SourceError> {
-    let processors =
-        processors().map_err(|why| failed("counting the processors".to_owned(), why))?;
-    processors
+    let online = processors().map_err(|why| failed("counting the processors".to_owned(), why))?;
+    online
         .into_iter()
         .map(|cpu| {
             Mappings::open(scope, cpu, options.ring_pages).map_err(|why| match why.kind() {
@@ -79,16 +92,40 @@ fn attach(scope: Scope<'_>, options: &Options) -> Result<Vec<Mappings>, SourceEr
         .collect()
 }
 
-/// The processors that are online, from `0-3,6`.
-fn processors() -> io::Result<Vec<u32>> {
-    let list = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
-    let mut all = Vec::new();
-    for range in list.trim().split(',') {
+/// The processors that are online.
+fn processors() -> io::Result<BTreeSet<u32>> {
+    list(&std::fs::read_to_string("/sys/devices/system/cpu/online")?)
+}
+
+/// From `0-3,6`.
+fn list(text: &str) -> io::Result<BTreeSet<u32>> {
+    let mut all = BTreeSet::new();
+    for range in text.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let number = |text: &str| text.parse::<u32>().map_err(io::Error::other);
         all.extend(number(first)?..=number(last)?.min(8191));
     }
     Ok(all)
+}
+
+/// How often it is looked whether a processor came: a hypervisor's operator or cloud adds one now
+/// and then, and nothing that could be polled tells in every network namespace.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+const COUNT_AFTER: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// The processors that every task is followed on. One that comes later sees only who enters
+/// after it: what else is mapped there is not seen, and that is told once.
+struct Processors {
+    followed: BTreeSet<u32>,
+    told: BTreeSet<u32>,
+}
+
+impl Processors {
+    /// Those that came since the last call, of those that are online now.
+    fn came(&mut self, online: BTreeSet<u32>) -> Vec<u32> {
+        let came = online.into_iter().filter(|cpu| !self.followed.contains(cpu));
+        came.filter(|cpu| self.told.insert(*cpu)).collect()
+    }
 }
 
 /// Arms the source on a container whose init waits to be started.
@@ -100,21 +137,18 @@ pub fn arm(
     judge: Arc<dyn Judge>,
     options: &Options,
 ) -> Result<ExecMapArmed, SourceError> {
-    let init = Held::open(target.init_pid)
-        .map_err(|why| failed(format!("opening process {}", target.init_pid), why))?;
+    let watch = Watch::of(target, judge, target.mode)?;
+    let enforce = Arc::clone(&watch.enforce);
+    // Before the rings: one that comes in between has one all the same, and is told of.
+    let counting = |why| failed("counting the processors".to_owned(), why);
+    let followed = processors().map_err(counting)?;
+    let online = Processors { followed, told: BTreeSet::new() };
     let rings = attach(Scope::Tree(target.init_pid), options)?;
-    let watch = Watch {
-        judge,
-        known: Arc::clone(&target.known),
-        layers: Layers::new(target.upper.as_deref(), &target.lower),
-        root: files::root_device(target.init_pid).ok(),
-        init,
-        digests: Digests::default(),
-    };
     let (more, incoming) = sync_channel(WAITING);
-    let reader = Reader::start("exec-map", move |woken| read(watch, rings, &incoming, woken))
-        .map_err(|why| failed("starting the reader of mappings".to_owned(), why))?;
-    Ok(ExecMapArmed { options: options.clone(), more, reader })
+    let reader =
+        Reader::start("exec-map", move |woken| read(watch, (rings, online), &incoming, woken))
+            .map_err(|why| failed("starting the reader of mappings".to_owned(), why))?;
+    Ok(ExecMapArmed { options: options.clone(), more, reader, enforce })
 }
 
 /// Whether this node offers what `exec-map` needs.
@@ -149,6 +183,11 @@ impl Armed for ExecMapArmed {
         Source::ExecMap
     }
 
+    fn enforce(&self) -> Result<(), SourceError> {
+        self.enforce.store(true, Ordering::Release);
+        Ok(())
+    }
+
     fn joined(&self, pid: u32) -> Result<(), SourceError> {
         self.follow(pid)
     }
@@ -161,23 +200,47 @@ struct Watch {
     layers: Layers,
     /// The device of the container's own root, if it is told.
     root: Option<u32>,
+    /// Those of the file systems that the kernel mounts for itself.
+    nameless: Vec<u32>,
     init: Held,
-    digests: Digests,
+    verifiers: Verifiers,
+    /// It kills: a policy may come to be for enforce while the container runs.
+    enforce: Arc<AtomicBool>,
 }
 
 fn read(
-    mut watch: Watch,
-    mut rings: Vec<Mappings>,
+    watch: Watch,
+    (mut rings, online): (Vec<Mappings>, Processors),
     incoming: &Receiver<Vec<Mappings>>,
     mut woken: PipeReader,
 ) {
+    let watch = Arc::new(watch);
+    follow(&watch, (&mut rings, online), incoming, &mut woken);
+    watch.verifiers.finish(GRACE);
+}
+
+fn follow(
+    watch: &Arc<Watch>,
+    (rings, mut online): (&mut Vec<Mappings>, Processors),
+    incoming: &Receiver<Vec<Mappings>>,
+    woken: &mut PipeReader,
+) {
+    let mut counted = Instant::now();
     loop {
+        if counted.elapsed() >= COUNT_EVERY {
+            counted = Instant::now();
+            // Unread, it is as it was.
+            for cpu in processors().map(|now| online.came(now)).unwrap_or_default() {
+                let why = format!("processor {cpu} came, and what is mapped on it is not seen");
+                watch.judge.lost(Source::ExecMap, Loss::Ended(why));
+            }
+        }
         let mut fds: Vec<_> = rings
             .iter()
             .map(|ring| PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN))
             .chain([PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN)])
             .collect();
-        match rustix::event::poll(&mut fds, None) {
+        match rustix::event::poll(&mut fds, Some(&COUNT_AFTER)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(why) => {
                 let why = format!("waiting for mappings failed: {why}");
@@ -188,14 +251,14 @@ fn read(
         // A ring hangs up when the last task that it follows has gone.
         let events: Vec<_> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
-        for ring in &mut rings {
+        for ring in rings.iter_mut() {
             ring.read(|raw| watch.record(raw));
         }
         let mut over = events.iter().map(|events| events.contains(PollFlags::HUP));
         rings.retain(|_| !over.next().unwrap_or(false));
         if events.last().is_some_and(|events| !events.is_empty()) {
             let mut bytes = [0; WAITING];
-            match io::Read::read(&mut woken, &mut bytes) {
+            match io::Read::read(woken, &mut bytes) {
                 Ok(0) | Err(_) => return,
                 Ok(_) => rings.extend(incoming.try_iter().flatten()),
             }
@@ -204,50 +267,153 @@ fn read(
 }
 
 impl Watch {
-    fn record(&mut self, raw: &[u8]) {
+    fn of(target: &Target, judge: Arc<dyn Judge>, mode: Mode) -> Result<Self, SourceError> {
+        let init = Held::open(target.init_pid)
+            .map_err(|why| failed(format!("opening process {}", target.init_pid), why))?;
+        Ok(Self {
+            judge,
+            known: Arc::clone(&target.known),
+            layers: Layers::new(target),
+            root: files::root_device(target.init_pid).ok(),
+            nameless: nameless(),
+            init,
+            verifiers: Verifiers::new(),
+            enforce: Arc::new(AtomicBool::new(mode == Mode::Enforce)),
+        })
+    }
+
+    /// Memory, or a program in it: what its process was started from. Of a memfd whose process
+    /// has gone nobody can tell, and a program it may have been; where memory is denied too, it
+    /// is a violation either way, and went with its process.
+    fn memory(&self, mapping: &Mapping, process: Option<&Held>, behind: Behind) -> bool {
+        let program = process.and_then(Program::of);
+        let is_program = match &program {
+            Some(program) => (program.dev, program.ino) == (mapping.dev, mapping.ino),
+            None => behind == Behind::Memfd && self.judge.spared().memory,
+        };
+        let event = match behind {
+            Behind::Memfd => Event::Memfd,
+            Behind::Shared => Event::Mmap,
+            // Mapped and mprotect-ed leave the same record.
+            _ => Event::Mprotect,
+        };
+        if is_program {
+            return self.pass(mapping, process, event, (None, Content::Fileless));
+        }
+        let path = program.and_then(|program| CanonicalPath::new(program.path).ok());
+        let memory = if behind == Behind::Private { Memory::Private } else { Memory::Shared };
+        self.pass(mapping, process, event, (path, Content::Memory(memory)))
+    }
+
+    /// On the reader's thread, which reads no file.
+    fn record(self: &Arc<Self>, raw: &[u8]) {
         match record::parse(raw) {
             Record::Lost(count) => {
                 self.judge.lost(Source::ExecMap, Loss::Overflow(Some(count)));
             }
             Record::Other => {}
-            Record::Mapped(mapping) => self.mapped(&mapping),
+            Record::Mapped(mapping) => self.mapped(mapping),
         }
     }
 
-    fn mapped(&mut self, mapping: &Mapping) {
-        match mapping.behind() {
+    fn mapped(self: &Arc<Self>, mapping: Mapping) {
+        match mapping.behind(&self.nameless) {
             Behind::Kernel => {}
-            Behind::Memfd => self.pass(mapping, Event::Memfd, None, Content::Fileless),
-            // Mapped and mprotect-ed leave the same record.
-            Behind::Anonymous => self.pass(mapping, Event::Mprotect, None, Content::Fileless),
-            Behind::File => self.file(mapping),
+            Behind::File => self.to_be_read(mapping),
+            behind => {
+                self.memory(&mapping, Held::open(mapping.pid).ok().as_ref(), behind);
+            }
         }
     }
 
-    fn file(&mut self, mapping: &Mapping) {
-        let process = Held::open(mapping.pid).ok();
+    /// Of a file that is not known in its present state.
+    fn to_be_read(self: &Arc<Self>, mapping: Mapping) {
         let path = CanonicalPath::new(&mapping.name).ok();
-        if let Some(path) = &path
-            && self.in_present_state(mapping, path)
-        {
+        if path.as_ref().is_some_and(|path| self.in_present_state(&mapping, path)) {
             return;
         }
-        let content = match self.find(mapping, process.as_ref(), path.as_ref()) {
+        // Both are soon gone where the process is; this opens no file.
+        let process = Held::open(mapping.pid).ok();
+        let mapped = process.as_ref().and_then(|process| {
+            files::open_magic(&process.proc("map_files").join(mapping.range())).ok()
+        });
+        let (watch, lost) = (Arc::clone(self), mapping.clone());
+        let (told_path, job_path) = (path.clone(), path);
+        let job = Box::new(move |dropped: &AtomicBool| {
+            watch.file(&mapping, process.as_ref(), mapped, (job_path, dropped));
+        });
+        if self.verifiers.submit(job).is_err() {
+            let why = "too many files wait to be read".to_owned();
+            let process = Held::open(lost.pid).ok();
+            self.pass(&lost, process.as_ref(), Event::Mmap, (told_path, Content::Unread(why)));
+        }
+    }
+
+    fn file(
+        &self,
+        mapping: &Mapping,
+        process: Option<&Held>,
+        mapped: Option<OwnedFd>,
+        (path, dropped): (Option<CanonicalPath>, &AtomicBool),
+    ) -> bool {
+        // A name that went says still which file it was.
+        let unlinked = mapped.as_ref().is_some_and(|file| is_unlinked(file.as_fd()));
+        let live = mapping.name.strip_suffix(b" (deleted)").filter(|_| unlinked);
+        let path = live.map_or(path, |live| CanonicalPath::new(live).ok());
+        let content = match self.find(mapping, process, mapped, path.as_ref()) {
             Err(why) => Content::Unread(why),
-            Ok(None) if mapping.name.ends_with(b" (deleted)") => Content::Fileless,
-            Ok(None) => Content::Unread("it was gone before it could be read".to_owned()),
-            Ok(Some(mut real)) => match self.known.by_inode(real.id.dev, real.id.ino) {
+            Ok(None) => Content::Unread(GONE.to_owned()),
+            Ok(Some((Some(opened), real)))
+                if self.layers.came_with_image(opened.as_fd(), &real)
+                    && path.as_ref().is_some_and(|it| self.known.listed(it) == Listing::No) =>
+            {
+                // Data of the image's, which an engine maps as code.
+                return false;
+            }
+            Ok(Some((opened, real))) => match self.known.by_inode(real.id.dev, real.id.ino) {
                 Some((_, known)) if real.exact && known.id == real.id => {
                     if self.allowed(mapping, path.as_ref(), known.digest) {
-                        return;
+                        return false;
                     }
                     Content::Digest(known.digest)
                 }
-                _ => self.digests.of(&mut real).map_or_else(Content::Unread, Content::Digest),
+                _ => self.content(mapping, (opened, real), path.as_ref(), dropped),
             },
         };
-        let path = path.filter(|_| content != Content::Fileless);
-        self.pass(mapping, Event::Mmap, path, content);
+        // What has no name and is shared, as what is written to elsewhere is, is an engine's
+        // memory, as `exec-trace` has it; so is, of one that has ended, what can have been nothing
+        // else.
+        let is_gone =
+            content == Content::Unread(GONE.to_owned()) && mapping.name.ends_with(b" (deleted)");
+        if mapping.shared && (unlinked || is_gone) {
+            return self.memory(mapping, process, Behind::Shared);
+        }
+        self.pass(mapping, process, Event::Mmap, (path, content))
+    }
+
+    /// What a file holds: the image's own content only where somebody can vouch for it.
+    fn content(
+        &self,
+        mapping: &Mapping,
+        (opened, real): (Option<OwnedFd>, Real),
+        path: Option<&CanonicalPath>,
+        dropped: &AtomicBool,
+    ) -> Content {
+        // Where nothing of the container is left, nobody writes through its overlay.
+        let file = match opened.map(|opened| files::reopen(opened.as_fd())) {
+            None => real.file,
+            Some(Ok(file)) => file,
+            Some(Err(why)) => return Content::Unread(format!("opening it failed: {why}")),
+        };
+        match verified::verify(file.into(), path, &self.layers, dropped) {
+            Ok(verified) => Content::Digest(*verified.digest()),
+            Err(Unverified { why, glimpse }) => {
+                match glimpse.filter(|digest| !self.allowed(mapping, path, *digest)) {
+                    Some(digest) => Content::Digest(digest),
+                    None => Content::Unread(why.to_string()),
+                }
+            }
+        }
     }
 
     /// Whether a lower directory's file is what was mapped: known, so nothing is read.
@@ -269,15 +435,13 @@ impl Watch {
         &self,
         mapping: &Mapping,
         process: Option<&Held>,
+        mapped: Option<OwnedFd>,
         path: Option<&CanonicalPath>,
-    ) -> Result<Option<Real>, String> {
+    ) -> Result<Option<(Option<OwnedFd>, Real)>, String> {
         let held: Vec<&Held> = process.into_iter().chain([&self.init]).collect();
         if let Some(kind) = held.iter().find_map(|one| files::unsteady(one.pid(), mapping.dev)) {
             return Err(format!("it lies on {kind}, which may answer each reader differently"));
         }
-        let mapped = process.and_then(|process| {
-            files::open_magic(&process.proc("map_files").join(mapping.range())).ok()
-        });
         let by_root = held
             .iter()
             .filter(|one| one.lives())
@@ -285,13 +449,28 @@ impl Watch {
         // When no process is left to ask, what lies on the container's own root still says
         // where: nothing else has its device.
         let left = path.filter(|_| self.root == Some(mapping.dev));
+        // What the mapping itself leads to is told by the number that it shows too, which on an
+        // overlay is the lower file's where that was copied up. A name may lead to another.
+        let shown = |file: &OwnedFd| files::regular(file.as_fd()).map_or(0, |(id, _)| id.ino);
+        let opened =
+            |file: OwnedFd| self.layers.real(file.as_fd()).ok().map(|real| (Some(file), real));
+        let mapped = mapped.and_then(|file| {
+            let is_shown = shown(&file) as u32 == mapping.ino as u32;
+            opened(file).map(|found| (is_shown, found))
+        });
+        let mapped = match mapped {
+            Some((true, found)) => return Ok(Some(found)),
+            other => other.map(|(_, found)| found),
+        };
         Ok(mapped
             .into_iter()
-            .chain(by_root)
-            .filter_map(|file| self.layers.real(file.as_fd()).ok())
-            .chain(left.into_iter().filter_map(|path| self.layers.topmost(path.as_bytes())))
+            .chain(by_root.filter_map(opened))
+            .chain(
+                left.into_iter()
+                    .filter_map(|path| Some((None, self.layers.topmost(path.as_bytes())?))),
+            )
             // A record has no change time: the inode must do.
-            .find(|real| real.id.ino as u32 == mapping.ino as u32))
+            .find(|(_, real)| real.id.ino as u32 == mapping.ino as u32))
     }
 
     fn measurement(
@@ -311,13 +490,57 @@ impl Watch {
         }
     }
 
-    fn pass(&self, mapping: &Mapping, event: Event, path: Option<CanonicalPath>, content: Content) {
+    /// Whether the process was killed.
+    fn pass(
+        &self,
+        mapping: &Mapping,
+        process: Option<&Held>,
+        event: Event,
+        (path, content): (Option<CanonicalPath>, Content),
+    ) -> bool {
         let measurement = self.measurement(mapping, event, path, content);
-        let held = Held::open(mapping.pid).ok();
-        let stopped = self.judge.judge(&measurement) == Answer::Deny
-            && held.is_some_and(|process| process.kill().is_ok());
-        self.judge.seen(measurement, if stopped { Outcome::Killed } else { Outcome::Ran });
+        // Read first: where it comes to be enforce in between, this was an audit's.
+        let enforce = self.enforce.load(Ordering::Acquire);
+        let stopped = enforce
+            && self.judge.judge(&measurement) == Answer::Deny
+            && process.is_some_and(|process| process.kill().is_ok());
+        let outcome = match (enforce, stopped) {
+            (false, _) => Outcome::Watched,
+            (true, false) => Outcome::Ran,
+            (true, true) => Outcome::Killed,
+        };
+        self.judge.seen(measurement, outcome);
+        stopped
     }
+}
+
+/// What a process was started from.
+struct Program {
+    path: Vec<u8>,
+    dev: u32,
+    ino: u64,
+}
+
+impl Program {
+    fn of(process: &Held) -> Option<Self> {
+        let link = process.proc("exe");
+        let path = std::fs::read_link(&link).ok()?.into_os_string().into_encoded_bytes();
+        let (id, _) = files::regular(files::open_magic(&link).ok()?.as_fd()).ok()?;
+        Some(Self { path, dev: id.dev, ino: id.ino })
+    }
+}
+
+fn is_unlinked(file: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0)
+}
+
+/// Those of memfds, shared memory and huge pages. One that can't be had is nobody's memory, and
+/// is judged as a file is.
+fn nameless() -> Vec<u32> {
+    use rustix::fs::MemfdFlags;
+    let sorts = [MemfdFlags::CLOEXEC, MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB];
+    let files = sorts.into_iter().filter_map(|sort| rustix::fs::memfd_create("lacre", sort).ok());
+    files.filter_map(|file| Some(files::regular(file.as_fd()).ok()?.0.dev)).collect()
 }
 
 #[cfg(test)]

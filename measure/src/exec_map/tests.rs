@@ -71,19 +71,36 @@ fn what_a_container_ran_last_is_read_when_none_of_it_is_left() {
     let init = Held::open(child.id()).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
+    let target = Target {
+        container: "n/c".to_owned(),
+        init_pid: child.id(),
+        rootfs: overlay.file(""),
+        upper: Some(dir("upper")),
+        lower: vec![dir("lower")],
+        mode: lacre_types::Mode::Audit,
+        block: crate::Block::Exec,
+        known: Arc::new(Nothing),
+    };
     let watch = Watch {
         judge: Arc::new(Silent),
         known: Arc::new(Nothing),
-        layers: Layers::new(Some(&dir("upper")), &[dir("lower")]),
+        layers: Layers::new(&target),
         root: Some(device(root.dev())),
+        nameless: nameless(),
         init,
-        digests: Digests::default(),
+        verifiers: Verifiers::new(),
+        enforce: Arc::default(),
     };
     let read = |name: &str, dev: u32, ino: u64| {
         let name = format!("/{name}").into_bytes();
         let path = CanonicalPath::new(&name).unwrap();
-        let mapping = Mapping { pid: child.id(), start: 0, length: 4096, dev, ino, name };
-        watch.find(&mapping, None, Some(&path)).unwrap().map(|mut real| real.digest().unwrap())
+        let mapping =
+            Mapping { pid: child.id(), start: 0, length: 4096, dev, ino, shared: false, name };
+        let found = watch.find(&mapping, None, None, Some(&path)).unwrap()?;
+        match watch.content(&mapping, found, Some(&path), &AtomicBool::new(false)) {
+            Content::Digest(digest) => Some(digest),
+            other => panic!("{other:?}"),
+        }
     };
     let of = |dir: &str, name: &str| {
         let file = overlay.0.path().join(dir).join(name);
@@ -102,7 +119,18 @@ fn what_a_container_ran_last_is_read_when_none_of_it_is_left() {
 }
 
 #[test]
-fn every_processor_is_counted() {
-    let online = super::processors().unwrap();
+fn every_processor_has_a_ring_and_one_that_comes_later_is_told_of_once() {
+    let online = processors().unwrap();
     assert!(online.len() >= std::thread::available_parallelism().unwrap().get());
+    let options = Options { ring_pages: 1 };
+    let rings = attach(Scope::Tree(std::process::id()), &options).unwrap();
+    assert_eq!(rings.len(), online.len());
+    assert!(list("0-2,5,8-9\n").unwrap().into_iter().eq([0, 1, 2, 5, 8, 9]));
+    assert!(list("").is_err() && list("x").is_err());
+    let mut followed = Processors { followed: list("0-1").unwrap(), told: BTreeSet::new() };
+    assert_eq!(followed.came(list("0-1").unwrap()), [0_u32; 0]);
+    // One that leaves and comes back was followed all the time.
+    assert_eq!(followed.came(list("0").unwrap()), [0_u32; 0]);
+    assert_eq!(followed.came(list("0-3").unwrap()), [2, 3]);
+    assert_eq!(followed.came(list("0-2,4").unwrap()), [4]);
 }

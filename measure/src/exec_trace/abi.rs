@@ -2,6 +2,8 @@
 
 use lacre_types::FileId;
 
+use crate::LetPass;
+
 pub(super) const VERDICT_INTERPRETER: u32 = 1 << 0;
 pub(super) const VERDICT_MULTICALL: u32 = 1 << 1;
 pub(super) const VERDICT_SCRIPT_AFTER_C: u32 = 1 << 2;
@@ -9,14 +11,17 @@ pub(super) const VERDICT_SCRIPT_AFTER_C: u32 = 1 << 2;
 pub(super) const SLOT_ENFORCE: u32 = 1 << 0;
 pub(super) const SLOT_FAULTS: u32 = 1 << 1;
 pub(super) const SLOT_SPARE_MEMORY: u32 = 1 << 2;
+pub(super) const SLOT_SPARE_PROGRAMS: u32 = 1 << 3;
+pub(super) const SLOT_ANY_NAME: u32 = 1 << 4;
 
 pub(super) const KEY_SIZE: usize = 24;
 pub(super) const TAG_SIZE: usize = 24;
-pub(super) const SLOT_SIZE: usize = 40;
+pub(super) const SLOT_SIZE: usize = 80;
 
 const ARGV_MAX: usize = 512;
 const NAMES_AT: usize = ARGV_MAX;
 const FILENAME_AT: usize = NAMES_AT + 1024 + 256;
+const FILENAME_MAX: usize = 512;
 const DATA_AT: usize = 80;
 
 /// `struct file_key`.
@@ -36,11 +41,100 @@ pub(super) fn tag(slot: u64) -> [u8; TAG_SIZE] {
     bytes
 }
 
+/// Whether the task of a `struct tag` has executed anything of the container.
+pub(super) fn has_executed(tag: &[u8]) -> bool {
+    u32_at(tag, 8).is_some_and(|flags| flags & 1 != 0)
+}
+
+/// The overlay that is a container's root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Root {
+    /// Its device, as the kernel numbers it.
+    pub(super) dev: u32,
+    /// When its upper directory was made: seconds and nanoseconds since 1970.
+    pub(super) birth: (i64, u32),
+}
+
+/// By which the paths of one container are hashed: nobody in it knows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Secret {
+    pub(super) seed: u64,
+    /// Odd, so that no byte is lost.
+    pub(super) multiplier: u64,
+}
+
+impl Secret {
+    /// Of a path as a walk from the file finds it: its names, each ended by a zero byte.
+    fn hash(self, path: &[u8]) -> u64 {
+        let names = path.split(|byte| *byte == b'/').rev().filter(|name| !name.is_empty());
+        let bytes = names.flat_map(|name| name.iter().copied().chain([0]));
+        bytes.fold(self.seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(self.multiplier))
+    }
+}
+
+/// What the programs know of one container from the beginning.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms {
+    pub(super) flags: u32,
+    pub(super) root: Option<Root>,
+    /// Its mount namespace, if that is its own, and the node's.
+    pub(super) namespaces: (u32, u32),
+    /// Which set of rules by path holds; 0: none.
+    pub(super) rules: u32,
+    pub(super) secret: Option<Secret>,
+}
+
 /// `struct slot` with its counters at zero.
-pub(super) fn slot(flags: u32) -> [u8; SLOT_SIZE] {
+pub(super) fn slot(terms: &Terms) -> [u8; SLOT_SIZE] {
     let mut bytes = [0; SLOT_SIZE];
-    bytes[..4].copy_from_slice(&flags.to_ne_bytes());
+    bytes[..4].copy_from_slice(&terms.flags.to_ne_bytes());
+    if let Some(Root { dev, birth: (seconds, nanoseconds) }) = terms.root {
+        bytes[4..8].copy_from_slice(&dev.to_ne_bytes());
+        bytes[40..48].copy_from_slice(&seconds.to_ne_bytes());
+        bytes[48..52].copy_from_slice(&nanoseconds.to_ne_bytes());
+    }
+    set_rules(&mut bytes, terms.rules);
+    bytes[56..60].copy_from_slice(&terms.namespaces.0.to_ne_bytes());
+    bytes[60..64].copy_from_slice(&terms.namespaces.1.to_ne_bytes());
+    if let Some(Secret { seed, multiplier }) = terms.secret {
+        bytes[64..72].copy_from_slice(&seed.to_ne_bytes());
+        bytes[72..].copy_from_slice(&multiplier.to_ne_bytes());
+    }
     bytes
+}
+
+/// Which rules by path hold from now on.
+pub(super) fn set_rules(slot: &mut [u8], rules: u32) {
+    if let Some(bytes) = slot.get_mut(52..56) {
+        bytes.copy_from_slice(&rules.to_ne_bytes());
+    }
+}
+
+/// The keys and values of a set of rules by path: `RULE_STEP` and `RULE_LISTED`.
+pub(super) fn rules(number: u32, let_pass: &LetPass, secret: Secret) -> Vec<([u8; KEY_SIZE], u32)> {
+    const STEP: u32 = 0;
+    const LISTED: u32 = 1;
+    const END: u64 = 257;
+    let entry = |dev, ino: u64, value| {
+        let id = FileId { dev, ino, ctime_sec: number.into(), ctime_nsec: u32::MAX };
+        (key(&id), value)
+    };
+    let step = |state: u16, by: u64| u64::from(state) << 9 | by;
+    let steps = let_pass.transitions.iter();
+    let steps = steps.map(|(from, by, to)| entry(STEP, step(*from, (*by).into()), (*to).into()));
+    let ends = let_pass.lets_run.iter().map(|state| entry(STEP, step(*state, END), 1));
+    let listed = let_pass.listed.iter();
+    let listed =
+        listed.map(|(path, may)| entry(LISTED, secret.hash(path.as_bytes()), u32::from(*may)));
+    steps.chain(ends).chain(listed).collect()
+}
+
+/// Sets some of the flags of a `struct slot`, and clears others.
+pub(super) fn change_flags(slot: &mut [u8], set: u32, clear: u32) {
+    let change = set.to_ne_bytes().into_iter().zip(clear.to_ne_bytes());
+    for (byte, (set, clear)) in slot.iter_mut().zip(change) {
+        *byte = *byte & !clear | set;
+    }
 }
 
 /// What the programs counted for one container.
@@ -117,7 +211,7 @@ pub(super) enum Kind {
     Loader,
     Arguments,
     Fetch,
-    Anonymous,
+    Memory,
     Unchecked,
 }
 
@@ -134,6 +228,7 @@ pub(super) struct Told {
     pub(super) size: u64,
     pub(super) key: FileId,
     pub(super) argv: Vec<Vec<u8>>,
+    argv_len: usize,
     /// The path that the names make, when they reach the root.
     pub(super) path: Option<Vec<u8>>,
     /// A script, as `execve` had it.
@@ -153,14 +248,62 @@ impl Told {
         self.flags & 1 << 2 != 0
     }
 
-    /// Known, but somebody has it open for writing.
+    /// Somebody has it open for writing, or mapped so.
     pub(super) const fn written(&self) -> bool {
         self.flags & 1 << 3 != 0
     }
 
-    /// Shared memory without a name.
-    pub(super) const fn shmem(&self) -> bool {
+    /// Of no file system that anybody mounts.
+    pub(super) const fn nameless(&self) -> bool {
         self.flags & 1 << 6 != 0
+    }
+
+    /// Memory of several mappings.
+    pub(super) const fn shared(&self) -> bool {
+        self.flags & 1 << 8 != 0
+    }
+
+    /// It came with the image, whether as code or not, and was let run.
+    pub(super) const fn images(&self) -> bool {
+        self.flags & 1 << 9 != 0
+    }
+
+    /// Nothing was to be killed at that moment.
+    pub(super) const fn watched(&self) -> bool {
+        self.flags & 1 << 7 != 0
+    }
+
+    /// Whether there are more arguments, or the last is longer.
+    pub(super) const fn argv_cut(&self) -> bool {
+        self.argv_len >= ARGV_MAX
+    }
+
+    /// Whether the script's name may be longer.
+    pub(super) fn filename_cut(&self) -> bool {
+        self.filename.as_ref().is_some_and(|name| name.len() + 1 >= FILENAME_MAX)
+    }
+
+    /// An interpreter that runs already, as though it were executed now: its arguments are
+    /// still to be read. `watched` where nothing is to be killed for it.
+    pub(super) const fn running(
+        (pid, uid, start): (u32, u32, u64),
+        key: FileId,
+        watched: bool,
+    ) -> Self {
+        Self {
+            kind: Kind::Arguments,
+            flags: if watched { 1 << 7 } else { 0 },
+            pid,
+            uid,
+            start,
+            address: 0,
+            size: 0,
+            key,
+            argv: Vec::new(),
+            argv_len: 0,
+            path: None,
+            filename: None,
+        }
     }
 
     /// Reads an event; `None` when it is not one.
@@ -171,7 +314,7 @@ impl Told {
             2 => Kind::Loader,
             3 => Kind::Arguments,
             4 => Kind::Fetch,
-            5 => Kind::Anonymous,
+            5 => Kind::Memory,
             6 => Kind::Unchecked,
             _ => return None,
         };
@@ -213,6 +356,7 @@ impl Told {
             size: u64_at(raw, 32)?,
             key,
             argv: split_argv(argv),
+            argv_len,
             path,
             filename,
         })

@@ -10,17 +10,19 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lacre_types::FileId;
+use lacre_types::Known;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use rustix::process::{Pid, PidfdFlags};
 use sha2::{Digest as _, Sha256};
 
-use super::abi::{self, Counters, Entry};
+use super::abi::{self, Counters, Entry, Secret, Terms};
+use super::interpreters::Interpreters;
 use super::programs::{self, Programs, bpf_failed, failed};
 use super::verdicts::{Verdicts, create};
-use crate::SourceError;
-use crate::process::began;
+use crate::held_process::began;
+use crate::{LetPass, SourceError};
 
 /// Containers that are looked through at a time.
 const BATCH: u32 = 1024;
@@ -41,7 +43,16 @@ pub(super) struct Slot {
     folder: PathBuf,
     container: String,
     owner: (u32, u64),
+    rules: Mutex<Rules>,
+    secret: Secret,
     keep: bool,
+}
+
+/// The rules by path that the map has.
+#[derive(Debug, Default)]
+struct Rules {
+    number: u32,
+    entries: Vec<([u8; abi::KEY_SIZE], u32)>,
 }
 
 impl Slot {
@@ -52,7 +63,7 @@ impl Slot {
         fetch: bool,
         container: &str,
         ring_bytes: u32,
-        files: &[(FileId, u32)],
+        (known, interpreters): (&dyn Known, Interpreters),
     ) -> Result<Self, SourceError> {
         programs::prepare(folder)?;
         let number = fresh().map_err(|why| failed("drawing a number".to_owned(), why))?;
@@ -60,7 +71,7 @@ impl Slot {
         let began = began(pid).ok_or_else(|| {
             failed("reading when this process began".to_owned(), io::ErrorKind::NotFound)
         })?;
-        let verdicts = Verdicts::filled(files)?;
+        let verdicts = Verdicts::filled(known, interpreters)?;
         let ring = create(MapType::RingBuf, 0, 0, ring_bytes)?;
         let programs = programs::lock(folder).and_then(|locked| {
             let programs = Programs::load(folder, fetch, &locked)?;
@@ -71,6 +82,11 @@ impl Slot {
             // Named first, so that what follows can be taken out again by the name alone.
             let entry = Entry { slot: number, ns_id: 0, inum: 0, owner: pid, owner_start: began };
             put(container, &programs.names, &name(container), &entry.bytes())?;
+            if let Err(why) = programs.attach(&locked) {
+                let _ = programs.names.delete(&name(container));
+                programs.detach_unneeded(&locked);
+                return Err(why);
+            }
             Ok(programs)
         })?;
         let slot = Self {
@@ -81,6 +97,8 @@ impl Slot {
             folder: folder.to_owned(),
             container: container.to_owned(),
             owner: (pid, began),
+            rules: Mutex::default(),
+            secret: secret().map_err(|why| failed("drawing a number".to_owned(), why))?,
             keep: false,
         };
         slot.put_maps()?;
@@ -106,24 +124,118 @@ impl Slot {
     }
 
     /// The second step: from now on the process, and what it forks, is watched.
-    pub(super) fn arm(&self, pid: u32, flags: u32) -> Result<(), SourceError> {
+    pub(super) fn arm(
+        &self,
+        pid: u32,
+        flags: u32,
+        root: Option<abi::Root>,
+    ) -> Result<(), SourceError> {
         let (inum, ns_id) = own_namespace(pid)?.unwrap_or((0, 0));
+        // Where it can't be told, nothing that the node opened is let pass.
+        let host = std::fs::metadata("/proc/1/ns/mnt").map_or(0, |stat| stat.ino());
+        let terms = Terms {
+            flags,
+            root,
+            namespaces: (inum, u32::try_from(host).unwrap_or(0)),
+            rules: self.rules().number,
+            secret: Some(self.secret),
+        };
         let (owner, owner_start) = self.owner;
         let entry = Entry { slot: self.number, ns_id, inum, owner, owner_start };
         let put = |map, key: &[u8], value: &[u8]| put(&self.container, map, key, value);
         let _locked = programs::lock(&self.folder)?;
         let found = self::entry(&self.programs, &name(&self.container));
-        if found.is_none_or(|found| found.slot != self.number) || !self.programs.are_pinned() {
+        if found.is_none_or(|found| found.slot != self.number) || !self.programs.are_attached() {
             let doing = format!("arming {}, which somebody has taken out", self.container);
             return Err(failed(doing, io::ErrorKind::NotFound));
         }
         put(&self.programs.names, &name(&self.container), &entry.bytes())?;
-        put(&self.programs.slots, &self.number.to_ne_bytes(), &abi::slot(flags))?;
+        put(&self.programs.slots, &self.number.to_ne_bytes(), &abi::slot(&terms))?;
         tag(&self.programs, self.number, pid)?;
         if inum != 0 {
             put(&self.programs.containers, &inum.to_ne_bytes(), &entry.container())?;
         }
         Ok(())
+    }
+
+    /// From now on what the map does not know is killed.
+    pub(super) fn enforce(&self) -> Result<(), SourceError> {
+        self.change(|value| abi::change_flags(value, abi::SLOT_ENFORCE, 0))
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts in which paths may run, before it is armed.
+    pub(super) fn let_pass(&self, let_pass: &LetPass) -> Result<(), SourceError> {
+        self.put_rules(let_pass).1
+    }
+
+    /// Puts a set of rules by path in beside the one that holds, which it gives back: that is to
+    /// be taken out once the new one's number is known to the kernel. Where there is no room for
+    /// it, none holds.
+    fn put_rules(&self, let_pass: &LetPass) -> (Rules, Result<(), SourceError>) {
+        let mut held = self.rules();
+        let number = held.number.wrapping_add(1).max(1);
+        let mut new = Rules::default();
+        let mut put = Ok(());
+        if !let_pass.is_empty() {
+            let entries = abi::rules(number, let_pass, self.secret);
+            put = self.verdicts.put_rules(&entries);
+            if put.is_ok() {
+                new = Rules { number, entries };
+            }
+        }
+        (std::mem::replace(&mut *held, new), put)
+    }
+
+    /// What the judge lets run is told anew: flags to set and to clear, and paths. They are asked
+    /// for under the lock, so that of two changes the later one holds. Whether there was room for
+    /// the paths is told within.
+    pub(super) fn tell_rules(
+        &self,
+        ask: impl FnOnce() -> ((u32, u32), LetPass),
+    ) -> Result<(LetPass, Result<(), SourceError>), SourceError> {
+        let (mut old, mut put) = (Rules::default(), Ok(()));
+        let mut asked = LetPass::default();
+        self.change(|value| {
+            let ((set, clear), let_pass) = ask();
+            abi::change_flags(value, set, clear);
+            (old, put) = self.put_rules(&let_pass);
+            abi::set_rules(value, self.rules().number);
+            asked = let_pass;
+        })?;
+        self.verdicts.take_rules(&old.entries);
+        Ok((asked, put))
+    }
+
+    /// Changes what the programs know of it. What was counted in this moment may be lost with
+    /// the old value.
+    fn change(&self, how: impl FnOnce(&mut Vec<u8>)) -> Result<(), SourceError> {
+        let _locked = programs::lock(&self.folder)?;
+        let key = self.number.to_ne_bytes();
+        let found = self.programs.slots.lookup(&key, MapFlags::ANY);
+        let mut value = found.ok().flatten().ok_or_else(|| {
+            let doing = format!("changing {}, which somebody has taken out", self.container);
+            failed(doing, io::ErrorKind::NotFound)
+        })?;
+        how(&mut value);
+        put(&self.container, &self.programs.slots, &key, &value)
+    }
+
+    /// Whether a process has executed anything of the container. One without the container's
+    /// number has not, where the mount namespace gives it to whoever does.
+    pub(super) fn has_begun(&self, pid: u32) -> Option<bool> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        let key = process.as_fd().as_raw_fd().to_ne_bytes();
+        let tag = self.programs.tags.lookup(&key, MapFlags::ANY).ok()?;
+        let tag = tag.filter(|tag| tag.get(..8) == Some(&self.number.to_ne_bytes()));
+        match tag {
+            Some(tag) => Some(abi::has_executed(&tag)),
+            None => (self.entry()?.inum != 0).then_some(false),
+        }
     }
 
     /// Nothing of it is watched or killed from now on.
@@ -156,6 +268,7 @@ impl Drop for Slot {
         take_out(&self.programs, &own);
         forget(&self.folder, &self.programs, &name(&self.container), self.number);
         sweep(&self.folder, &self.programs);
+        retire(&self.folder, &self.programs);
     }
 }
 
@@ -207,6 +320,33 @@ pub(super) fn tag(programs: &Programs, slot: u64, pid: u32) -> Result<(), Source
     }
 }
 
+/// The processes that carry a container's number now. Those of which the kernel has yet to let
+/// go are among them.
+pub(super) fn members(folder: &Path, container: &str) -> Vec<u32> {
+    let all = Programs::pinned(folder);
+    let slots = all.iter().filter_map(|one| Some((one, entry(one, &name(container))?.slot)));
+    let slots: Vec<_> = slots.collect();
+    if slots.is_empty() {
+        return Vec::new();
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let carries = |pid: &u32| {
+        let raw = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+        let Some(Ok(process)) =
+            raw.map(|raw| rustix::process::pidfd_open(raw, PidfdFlags::empty()))
+        else {
+            return false;
+        };
+        let key = process.as_fd().as_raw_fd().to_ne_bytes();
+        slots.iter().any(|(programs, slot)| {
+            let tag = programs.tags.lookup(&key, MapFlags::ANY).ok().flatten();
+            tag.is_some_and(|tag| tag.get(..8) == Some(&slot.to_ne_bytes()))
+        })
+    };
+    pids.filter(carries).collect()
+}
+
 /// Takes a container out, whichever process put it in; `false` when it was in none.
 pub(super) fn remove(folder: &Path, container: &str) -> Result<bool, SourceError> {
     if !folder.exists() {
@@ -224,6 +364,7 @@ pub(super) fn remove(folder: &Path, container: &str) -> Result<bool, SourceError
             found = true;
         }
         sweep(folder, &programs);
+        retire(folder, &programs);
     }
     Ok(found)
 }
@@ -238,7 +379,7 @@ fn disarm(programs: &Programs, entry: &Entry) {
     let inum = entry.inum.to_ne_bytes();
     if entry.inum != 0
         && let Ok(Some(found)) = programs.containers.lookup(&inum, MapFlags::ANY)
-        && found == entry.container()
+        && found.get(..8) == Some(&entry.slot.to_ne_bytes())
     {
         let _ = programs.containers.delete(&inum);
     }
@@ -290,8 +431,18 @@ fn sweep(folder: &Path, programs: &Programs) {
     }
 }
 
+fn retire(folder: &Path, programs: &Programs) {
+    if let Ok(locked) = programs::lock(folder) {
+        programs.detach_unneeded(&locked);
+    }
+}
+
 pub(super) fn counters(slots: &MapHandle, slot: u64) -> Option<Counters> {
     Counters::parse(&slots.lookup(&slot.to_ne_bytes(), MapFlags::ANY).ok()??)
+}
+
+fn secret() -> io::Result<Secret> {
+    Ok(Secret { seed: fresh()?, multiplier: fresh()? })
 }
 
 /// Random, so that no counter must be kept; never 0, which is no slot.

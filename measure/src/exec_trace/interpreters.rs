@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lacre_types::{FileId, Known};
+use lacre_types::{Digest, FileId, Known};
 
 use super::abi::{VERDICT_INTERPRETER, VERDICT_MULTICALL, VERDICT_SCRIPT_AFTER_C};
 use super::script::Family;
@@ -17,14 +17,50 @@ pub(super) fn flags(base: &[u8]) -> u32 {
     }
 }
 
-/// Every file that the baseline allows, with its flags: one file may have many names, and
-/// any of them may be an interpreter's.
-pub(super) fn marked(known: &dyn Known) -> Vec<(FileId, u32)> {
-    let mut named: HashMap<FileId, u32> = HashMap::new();
-    for (name, id) in known.named(&|name| flags(name) != 0) {
-        *named.entry(id).or_default() |= flags(&name);
+/// The image's interpreters, by their file: one file may have many names, any of them may be
+/// an interpreter's, and what is copied up or renamed keeps its bytes.
+#[derive(Debug, Default)]
+pub(super) struct Interpreters {
+    files: HashMap<FileId, (Family, u32)>,
+    /// By content.
+    flags: HashMap<Digest, u32>,
+}
+
+impl Interpreters {
+    pub(super) fn of(known: &dyn Known) -> Self {
+        let mut files: HashMap<FileId, (Family, u32)> = HashMap::new();
+        for (name, id) in known.named(&|name| Family::of(name).is_some()) {
+            let Some(family) = Family::of(&name) else { continue };
+            let entry = files.entry(id).or_insert((family, 0));
+            entry.1 |= flags(&name);
+            // One of its names says that it has many, and that decides.
+            if family == Family::Multicall {
+                entry.0 = family;
+            }
+        }
+        let mut by_content = HashMap::new();
+        for (id, (_, flags)) in &files {
+            if let Some((_, file)) = known.by_inode(id.dev, id.ino) {
+                *by_content.entry(file.digest).or_default() |= flags;
+            }
+        }
+        Self { files, flags: by_content }
     }
-    known.allowed().map(|id| (id, named.get(&id).copied().unwrap_or(0))).collect()
+
+    /// What an untouched file of the image is.
+    pub(super) fn family(&self, id: &FileId) -> Option<Family> {
+        self.files.get(id).map(|(family, _)| *family)
+    }
+
+    /// The verdict flags of a file with these bytes, by all of their names in the image.
+    pub(super) fn flags_of(&self, digest: &Digest) -> u32 {
+        self.flags.get(digest).copied().unwrap_or(0)
+    }
+
+    /// Every file that the baseline allows, with its flags.
+    pub(super) fn marked(&self, known: &dyn Known) -> Vec<(FileId, u32)> {
+        known.allowed().map(|id| (id, self.files.get(&id).map_or(0, |(_, flags)| *flags))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -72,8 +108,12 @@ mod tests {
     #[test]
     fn all_names_of_a_file_count() {
         let known = Names(&[("ls", 1), ("busybox", 1), ("sh", 1), ("cat", 2), ("sh", 3)]);
-        let found: HashMap<_, _> = marked(&known).into_iter().collect();
+        let found: HashMap<_, _> = Interpreters::of(&known).marked(&known).into_iter().collect();
         let both = VERDICT_INTERPRETER | VERDICT_MULTICALL;
         assert_eq!(found, HashMap::from([(id(1), both), (id(2), 0), (id(3), VERDICT_INTERPRETER)]));
+        let interpreters = Interpreters::of(&known);
+        assert_eq!(interpreters.family(&id(1)), Some(Family::Multicall));
+        assert_eq!(interpreters.family(&id(3)), Some(Family::Shell));
+        assert_eq!(interpreters.family(&id(2)), None);
     }
 }

@@ -1,8 +1,9 @@
 //! `exec-trace`: BTF tracepoints that see every program a container executes, and kill
 //! what its map does not know before its first instruction.
 //!
-//! The programs are loaded once per node and pinned; they stand with every lacre process
-//! dead, until the container is taken out of their maps. A task carries its container's
+//! The programs are loaded once per node and pinned. They are attached while a container
+//! needs them, and stand with every lacre process dead, until the container is taken out of
+//! their maps. A task carries its container's
 //! number from its first exec in the container's mount namespace on, and hands it to what
 //! it forks: no namespace that it enters or makes, and no parent that it loses, takes the
 //! number away.
@@ -14,7 +15,7 @@
 //!
 //! With [`Options::fetch`], the same map decides of the file behind every page whose
 //! instructions are fetched for the first time: libraries by `LD_PRELOAD` or `dlopen`,
-//! programs handed to `ld.so`, mapped memfds. Not seen: pages that are in the page table
+//! programs handed to `ld.so`, memory that several mappings share. Not seen: pages that are in the page table
 //! before they are executed (a neighbour was faulted in around them, `MAP_POPULATE`, read
 //! before `mprotect`); `exec-map` sees their mapping.
 //!
@@ -22,31 +23,38 @@
 //! Code after `-c`, from standard input, or deleted within that moment is not.
 
 mod abi;
-mod armed;
+mod changed;
 mod container;
+mod events;
 #[doc(hidden)]
 pub mod fuzz;
+mod handle;
 mod interpreters;
 mod programs;
 mod reader;
+mod running;
 mod script;
+mod script_file;
 mod verdicts;
-mod watch;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use lacre_types::{CanonicalPath, FileId, Known, Mode, Source, base_name};
 
 pub use abi::Counters;
-pub use armed::ExecTraceArmed;
+pub use handle::ExecTraceArmed;
 
+use crate::container_root::ContainerRoot;
+use crate::fanotify::Groups;
 use crate::files::Layers;
-use crate::process::Held;
-use crate::{Judge, SourceError, Target};
+use crate::held_process::Held;
+use crate::{Judge, SourceError, Target, Unverified, Verified, verified};
 use container::Slot;
+use interpreters::Interpreters;
 use programs::failed;
 use verdicts::Verdicts;
 
@@ -62,19 +70,11 @@ pub struct Options {
     /// It costs about 4 % of the fork and exec of a dynamic program, and up to 3 % of every
     /// page fault of the node.
     pub fetch: bool,
-    /// Tell of fetches from mapped memfds and anonymous memory, which JIT engines use,
-    /// and don't kill for them.
-    pub spare_memory: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            folder: "/sys/fs/bpf/lacre".into(),
-            ring_bytes: 256 << 10,
-            fetch: false,
-            spare_memory: false,
-        }
+        Self { folder: "/sys/fs/bpf/lacre".into(), ring_bytes: 256 << 10, fetch: false }
     }
 }
 
@@ -90,10 +90,11 @@ impl Allower {
     /// interpreter, whose arguments are then looked at.
     ///
     /// # Errors
-    /// When the map is full, or gone.
-    pub fn allow(&self, id: &FileId, path: Option<&CanonicalPath>) -> io::Result<()> {
+    /// When the map is full, or gone; when the file's state says nothing once its lease is
+    /// over ([`Verified::lasting`]).
+    pub fn allow(&self, file: &Verified, path: Option<&CanonicalPath>) -> io::Result<()> {
         let name = path.map_or(&b""[..], |path| base_name(path.as_bytes()));
-        self.verdicts.allow(id, interpreters::flags(name))
+        self.verdicts.allow(file, interpreters::flags(name))
     }
 
     /// From now on it may not.
@@ -104,18 +105,12 @@ impl Allower {
         self.verdicts.forget(id)
     }
 
-    /// The identity of the file beneath a descriptor of the container's root or of one
-    /// of its other file systems.
+    /// Reads a file of the container that is open to read. It may wait for a disk.
     ///
     /// # Errors
-    /// When it is not a regular file, or an overlay that is not the container's root.
-    pub fn identity(&self, file: BorrowedFd<'_>) -> io::Result<FileId> {
-        let real = self.layers.real(file)?;
-        if real.exact {
-            Ok(real.id)
-        } else {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "the overlay's layers are not known"))
-        }
+    /// Why nobody can vouch for what it holds.
+    pub fn verify(&self, file: OwnedFd) -> Result<Verified, Unverified> {
+        verified::verify(file, None, &self.layers, &AtomicBool::new(false))
     }
 }
 
@@ -140,26 +135,41 @@ pub fn prepare(
     known: &dyn Known,
     options: &Options,
 ) -> Result<Prepared, SourceError> {
-    let files = interpreters::marked(known);
+    let interpreters = Interpreters::of(known);
     let Options { folder, fetch, ring_bytes, .. } = options;
-    let slot = Slot::prepare(folder, *fetch, container, *ring_bytes, &files)?;
+    let slot = Slot::prepare(folder, *fetch, container, *ring_bytes, (known, interpreters))?;
     Ok(Prepared { slot, options: options.clone() })
 }
 
 impl Prepared {
-    /// Arms the source on the container that it was made ready for, and whose init waits to
-    /// be started.
+    /// [`Self::arm_at`], with groups of its own.
     ///
     /// # Errors
-    /// When the init is gone, or a call fails; nothing is left armed then.
+    /// As there.
     pub fn arm(
         self,
         target: &Target,
         judge: Arc<dyn Judge>,
     ) -> Result<ExecTraceArmed, SourceError> {
+        self.arm_at(&Groups::new(), target, judge)
+    }
+
+    /// Arms the source on the container that it was made ready for, and whose init waits to
+    /// be started; `groups` are the shim's.
+    ///
+    /// # Errors
+    /// When the init is gone, or a call fails; nothing is left armed then.
+    pub fn arm_at(
+        self,
+        groups: &Groups,
+        target: &Target,
+        judge: Arc<dyn Judge>,
+    ) -> Result<ExecTraceArmed, SourceError> {
         let init = Held::open(target.init_pid)
             .map_err(|why| failed(format!("opening process {}", target.init_pid), why))?;
-        let layers = Layers::new(target.upper.as_deref(), &target.lower);
+        let container = ContainerRoot::of(&init)
+            .map_err(|why| failed(format!("opening the root of process {}", init.pid()), why))?;
+        let layers = Layers::new(target);
         layers.comparable().map_err(|needs| SourceError::Unavailable {
             source_name: Source::ExecTrace,
             needs,
@@ -172,12 +182,13 @@ impl Prepared {
         if self.options.fetch {
             flags |= abi::SLOT_FAULTS;
         }
-        if self.options.spare_memory {
-            flags |= abi::SLOT_SPARE_MEMORY;
-        }
-        let known = Arc::clone(&target.known);
-        let armed = ExecTraceArmed::start(self.slot, layers, init, known, judge)?;
-        armed.arm(flags)?;
+        // Of what is in no baseline nothing is the image's.
+        let is_listed = target.known.allowed().next().is_some();
+        let root = layers.overlay().zip(layers.birth()).filter(|_| is_listed);
+        let root = root.map(|(dev, birth)| abi::Root { dev, birth });
+        let armed =
+            ExecTraceArmed::start(self.slot, layers, (init, container), target, groups, judge)?;
+        armed.arm(flags, root)?;
         Ok(armed)
     }
 }
@@ -194,14 +205,18 @@ pub fn arm(
     prepare(&target.container, &*target.known, options)?.arm(target, judge)
 }
 
-/// Whether this node offers what `exec-trace` needs; leaves the programs pinned if so.
+/// Whether this node offers what `exec-trace` needs; leaves the programs loaded if so, and
+/// attached as long as a container needs them.
 ///
 /// # Errors
 /// What is missing, and how to have it.
 pub fn probe(options: &Options) -> Result<(), SourceError> {
     programs::prepare(&options.folder)?;
     let locked = programs::lock(&options.folder)?;
-    programs::Programs::load(&options.folder, options.fetch, &locked).map(drop)
+    let programs = programs::Programs::load(&options.folder, options.fetch, &locked)?;
+    let attached = programs.attach(&locked);
+    programs.detach_unneeded(&locked);
+    attached
 }
 
 /// Takes a container out of every map, from any process; `false` when it was in none.
@@ -211,6 +226,13 @@ pub fn probe(options: &Options) -> Result<(), SourceError> {
 /// When the folder can't be locked.
 pub fn remove_container(folder: &Path, container: &str) -> Result<bool, SourceError> {
     container::remove(folder, container)
+}
+
+/// The processes of a container, wherever they went: each that executed something of it, or
+/// was forked by one that did. Looks at every process of the node.
+#[must_use]
+pub fn members(folder: &Path, container: &str) -> Vec<u32> {
+    container::members(folder, container)
 }
 
 /// Detaches and frees everything that is pinned in `folder`: for every container of the

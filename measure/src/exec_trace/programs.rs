@@ -1,11 +1,23 @@
 //! The programs and maps: loaded once per node, pinned, and used by every shim after.
+//!
+//! Loading takes some 50 ms of a processor, so what is loaded stays. What is attached costs
+//! every fork, exec and page fault of the node, so the programs are attached exactly as long
+//! as a container stands in `names`: its name goes in before they are attached, and they are
+//! detached after the last name is out, both under [`lock`]. Who dies between leaves a name,
+//! which its container's end or the next one's takes out, or links that nobody needs, which
+//! the next end takes away. Each link is put in by itself where it is missing: half of them
+//! is no state that anybody must know of.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use lacre_sys::tracepoint;
 use lacre_types::Source;
-use libbpf_rs::{ErrorKind, MapCore, MapHandle, ObjectBuilder};
+use libbpf_rs::{ErrorKind, MapCore, MapHandle, ObjectBuilder, Program};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::SourceError;
@@ -17,6 +29,20 @@ const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/exec_trace.bpf.o
 const BPF_FS: u64 = 0xcafe_4a11;
 const BPF_FS_HOME: &str = "/sys/fs/bpf";
 const MAPS: [&str; 7] = ["containers", "slots", "verdicts", "rings", "tags", "strays", "names"];
+/// A link is pinned by its program's name, the program by that and [`PROGRAM`].
+const PROGRAMS: [&str; 3] = ["lacre_exec", "lacre_fork", FETCH];
+const FETCH: &str = "lacre_fetch";
+const PROGRAM: &str = "-program";
+/// Of a folder whose pins are not all there yet, or not any more.
+const NEW: &str = "-new";
+const OLD: &str = "-old";
+/// How pins are laid out: to be raised with a change that the object does not show.
+const LAYOUT: u64 = 2;
+
+/// How often an attachment is tried anew while the kernel has yet to let go of the last one,
+/// which takes it a grace period of RCU and a turn of a work queue: in all a second.
+const TRIES: u32 = 200;
+const TRY_EVERY: Duration = Duration::from_millis(5);
 
 /// The pinned maps of one version of the programs.
 #[derive(Debug)]
@@ -47,14 +73,37 @@ fn unavailable(needs: String, source: Option<io::Error>) -> SourceError {
     SourceError::Unavailable { source_name: Source::ExecTrace, needs, source }
 }
 
-/// The folder of the programs within `folder`: the object's hash is the version of what
-/// is shared, and programs with the fetch hook are others than those without.
-fn version(fetch: bool) -> String {
+/// The version of what is shared: the object's hash and how it is pinned.
+fn version() -> String {
     // FNV-1a: it tells builds apart, it protects nothing.
-    let hash = OBJECT.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    let hash = OBJECT.iter().fold(0xcbf2_9ce4_8422_2325_u64 ^ LAYOUT, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    format!("{hash:016x}{}", if fetch { "-fetch" } else { "" })
+    format!("{hash:016x}")
+}
+
+/// The name of a set's folder: programs with the fetch hook are others than those without, and so
+/// are those that were loaded while the kernel did not know overlayfs yet. Where it is a module,
+/// its types are not known before, and are looked up when a program is loaded (`kernel.h`).
+fn set(fetch: bool) -> String {
+    name(fetch, std::fs::read_to_string("/proc/filesystems").is_ok_and(|all| has_overlay(&all)))
+}
+
+fn name(fetch: bool, overlay: bool) -> String {
+    let fetch = if fetch { "-fetch" } else { "" };
+    version() + fetch + if overlay { "" } else { NO_OVERLAY }
+}
+
+const NO_OVERLAY: &str = "-no-overlay";
+
+/// Whether a list of file systems (`/proc/filesystems`) has overlayfs.
+fn has_overlay(filesystems: &str) -> bool {
+    filesystems.lines().any(|line| line.split_whitespace().last() == Some("overlay"))
+}
+
+fn is_half(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.ends_with(NEW.as_bytes()) || name.ends_with(OLD.as_bytes())
 }
 
 /// Makes the folder where things are pinned, mounting bpffs where it belongs and is not.
@@ -99,17 +148,23 @@ pub(super) fn lock(folder: &Path) -> Result<Locked, SourceError> {
 }
 
 impl Programs {
-    /// The pinned ones of this version, loaded now if they are not there.
-    pub(super) fn load(folder: &Path, fetch: bool, _: &Locked) -> Result<Self, SourceError> {
-        let dir = folder.join(version(fetch));
-        if !dir.exists() {
-            let fresh = folder.join(format!("{}-new", version(fetch)));
-            // What a shim left that died half-way.
-            unpin_dir(&fresh);
-            pin(&fresh, fetch)?;
-            std::fs::rename(&fresh, &dir)
-                .map_err(|why| failed(format!("naming the pins {}", dir.display()), why))?;
+    /// The pinned ones of this version, loaded now if they are not there. They may be
+    /// attached to nothing.
+    pub(super) fn load(folder: &Path, fetch: bool, locked: &Locked) -> Result<Self, SourceError> {
+        sweep(folder, locked);
+        let dir = folder.join(set(fetch));
+        if dir.exists() {
+            match Self::open(dir.clone()) {
+                Ok(programs) if programs.are_pinned() => return Ok(programs),
+                // Somebody else removed some of it. What is attached guards somebody yet.
+                Err(why) if is_any_attached(&dir) => return Err(why),
+                _ => unpin_dir(&dir),
+            }
         }
+        let fresh = folder.join(set(fetch) + NEW);
+        pin(&fresh, fetch).inspect_err(|_| clear(&fresh))?;
+        std::fs::rename(&fresh, &dir)
+            .map_err(|why| failed(format!("naming the pins {}", dir.display()), why))?;
         Self::open(dir)
     }
 
@@ -118,7 +173,7 @@ impl Programs {
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
         entries
             .flatten()
-            .filter(|entry| !entry.file_name().as_encoded_bytes().ends_with(b"-new"))
+            .filter(|entry| !is_half(&entry.file_name()))
             .filter_map(|entry| Self::open(entry.path()).ok())
             .collect()
     }
@@ -141,9 +196,64 @@ impl Programs {
         })
     }
 
-    /// Whether the programs are still attached: nobody unpinned them since.
-    pub(super) fn are_pinned(&self) -> bool {
-        self.dir.join("lacre_exec").exists()
+    fn programs(&self) -> impl Iterator<Item = &'static str> {
+        let fetch = self.dir.as_os_str().as_encoded_bytes().ends_with(b"-fetch");
+        PROGRAMS.into_iter().filter(move |name| fetch || *name != FETCH)
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}{PROGRAM}"))
+    }
+
+    /// Whether each program can be attached. An earlier lacre pinned only the links.
+    fn are_pinned(&self) -> bool {
+        self.programs().all(|name| self.program(name).exists())
+    }
+
+    /// Whether every program is attached: nobody unpinned one since.
+    pub(super) fn are_attached(&self) -> bool {
+        self.programs().all(|name| self.dir.join(name).exists())
+    }
+
+    /// Attaches what is not.
+    pub(super) fn attach(&self, _: &Locked) -> Result<(), SourceError> {
+        for name in self.programs() {
+            let link = self.dir.join(name);
+            if link.exists() {
+                continue;
+            }
+            let pinned = self.program(name);
+            let program = Program::fd_from_pinned_path(&pinned)
+                .map_err(|why| bpf_failed(format!("opening {}", pinned.display()), why))?;
+            let attached = attach(program.as_fd())
+                .map_err(|why| unavailable(format!("the tracepoint of {name}"), Some(why)))?;
+            tracepoint::pin(attached.as_fd(), &link)
+                .map_err(|why| failed(format!("pinning the link {}", link.display()), why))?;
+        }
+        Ok(())
+    }
+
+    /// Detaches them once no container needs them. The next one attaches them again while it
+    /// is being created.
+    pub(super) fn detach_unneeded(&self, _: &Locked) {
+        if self.is_needed() {
+            return;
+        }
+        if !self.are_pinned() {
+            unpin_dir(&self.dir);
+            return;
+        }
+        for name in PROGRAMS {
+            let _ = std::fs::remove_file(self.dir.join(name));
+        }
+        // What a process of a container that is gone handed on.
+        for stray in self.strays.keys() {
+            let _ = self.strays.delete(&stray);
+        }
+    }
+
+    fn is_needed(&self) -> bool {
+        self.names.keys().next().is_some()
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -151,7 +261,43 @@ impl Programs {
     }
 }
 
-/// Loads everything, attaches it, and pins it in `dir`.
+fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    for _ in 0..TRIES {
+        match tracepoint::attach(program) {
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            attached => return attached,
+        }
+        std::thread::sleep(TRY_EVERY);
+    }
+    tracepoint::attach(program)
+}
+
+fn is_any_attached(dir: &Path) -> bool {
+    PROGRAMS.iter().any(|name| dir.join(name).exists())
+}
+
+/// Unpins what a shim left that died half-way, and other versions that guard nobody, those from
+/// before overlayfs too.
+fn sweep(folder: &Path, _: &Locked) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let own = version();
+    for entry in entries.flatten() {
+        let (name, dir) = (entry.file_name(), entry.path());
+        if is_half(&name) {
+            clear(&dir);
+        } else if !name.as_encoded_bytes().starts_with(own.as_bytes())
+            || name.as_encoded_bytes().ends_with(NO_OVERLAY.as_bytes())
+        {
+            let is_needed = Programs::open(dir.clone())
+                .map_or_else(|_| is_any_attached(&dir), |other| other.is_needed());
+            if !is_needed {
+                unpin_dir(&dir);
+            }
+        }
+    }
+}
+
+/// Loads everything and pins it in `dir`.
 fn pin(dir: &Path, fetch: bool) -> Result<(), SourceError> {
     std::fs::create_dir(dir).map_err(|why| failed(format!("making {}", dir.display()), why))?;
     let loading = |why: libbpf_rs::Error| match why.kind() {
@@ -169,7 +315,7 @@ fn pin(dir: &Path, fetch: bool) -> Result<(), SourceError> {
     let mut builder = ObjectBuilder::default();
     let mut open = builder.open_memory(OBJECT).map_err(loading)?;
     for mut program in open.progs_mut() {
-        if program.name() == "lacre_fetch" {
+        if program.name() == FETCH {
             program.set_autoload(fetch);
         }
     }
@@ -182,19 +328,13 @@ fn pin(dir: &Path, fetch: bool) -> Result<(), SourceError> {
             })?;
         }
     }
-    for program in object.progs_mut() {
+    for mut program in object.progs_mut() {
         let name = program.name().to_owned();
-        if name == "lacre_fetch" && !fetch {
+        if name == FETCH && !fetch {
             continue;
         }
-        let mut link = program.attach().map_err(|why| {
-            unavailable(
-                format!("the BTF tracepoint {}", program.section().display()),
-                Some(io::Error::other(why)),
-            )
-        })?;
-        link.pin(dir.join(&name)).map_err(|why| {
-            bpf_failed(format!("pinning the link {} in {}", name.display(), dir.display()), why)
+        program.pin(dir.join(format!("{}{PROGRAM}", name.display()))).map_err(|why| {
+            bpf_failed(format!("pinning {} in {}", name.display(), dir.display()), why)
         })?;
     }
     Ok(())
@@ -205,15 +345,44 @@ pub(super) fn unpin_all(folder: &Path) -> Result<(), SourceError> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
     let _locked = lock(folder)?;
     for entry in entries.flatten() {
-        unpin_dir(&entry.path());
+        clear(&entry.path());
     }
     std::fs::remove_dir(folder).map_err(|why| failed(format!("removing {}", folder.display()), why))
 }
 
+/// Takes one version's pins away: nobody finds some of them by its name.
 fn unpin_dir(dir: &Path) {
+    let mut old = dir.as_os_str().to_owned();
+    old.push(OLD);
+    clear(Path::new(&old));
+    match std::fs::rename(dir, &old) {
+        Ok(()) => clear(Path::new(&old)),
+        Err(_) => clear(dir),
+    }
+}
+
+fn clear(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let _ = std::fs::remove_file(entry.path());
     }
     let _ = std::fs::remove_dir(dir);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_loaded_before_overlayfs_serves_no_overlay() {
+        assert!(has_overlay("nodev\tproc\n\text4\nnodev\toverlay\n"));
+        assert!(!has_overlay("nodev\tproc\nnodev\toverlayish\n\text4\n") && !has_overlay(""));
+        let all = [(true, true), (true, false), (false, true), (false, false)]
+            .map(|(fetch, overlay)| name(fetch, overlay));
+        for (at, one) in all.iter().enumerate() {
+            assert!(
+                !all[..at].contains(one) && one.starts_with(&version()) && !is_half(one.as_ref())
+            );
+        }
+    }
 }

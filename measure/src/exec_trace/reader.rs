@@ -9,13 +9,18 @@ use lacre_types::Source;
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 use rustix::event::{PollFd, PollFlags};
 
+use super::changed::Changed;
 use super::container::{self, Slot};
-use super::watch::Watch;
+use super::events::Watch;
 use crate::Loss;
+use crate::reader_thread::GRACE;
 
 /// How often the counters are read where no event wakes the reader: long enough to cost
 /// nothing, and a loss is told within it.
 const COUNTERS_EVERY: Duration = Duration::from_secs(5);
+
+/// The niceness of who must hear in time.
+const AHEAD: i32 = -15;
 
 /// Where it reads.
 pub(super) struct Feed {
@@ -32,15 +37,18 @@ impl Feed {
     }
 }
 
-pub(super) fn read(mut watch: Watch, feed: &Feed, stopped: &PipeReader) {
-    let judge = Arc::clone(&watch.judge);
-    if let Err(why) = follow(&mut watch, feed, stopped) {
-        judge.lost(Source::ExecTrace, Loss::Ended(why.to_string()));
+pub(super) fn read(watch: &Arc<Watch>, feed: &Feed, woken: &PipeReader) {
+    // What it hears it must act on before others, and does so in microseconds: a file whose
+    // owner was changed is used a moment later. Without the right to it, it is as it was.
+    let _ = rustix::process::setpriority_process(None, AHEAD);
+    if let Err(why) = follow(watch, feed, woken) {
+        watch.judge.lost(Source::ExecTrace, Loss::Ended(why.to_string()));
     }
+    watch.verifiers.finish(GRACE);
 }
 
 /// Reads until told to stop; what was told before is read to the end.
-fn follow(watch: &mut Watch, feed: &Feed, stopped: &PipeReader) -> io::Result<()> {
+fn follow(watch: &Arc<Watch>, feed: &Feed, mut woken: &PipeReader) -> io::Result<()> {
     let judge = Arc::clone(&watch.judge);
     let mut builder = RingBufferBuilder::new();
     builder
@@ -54,15 +62,26 @@ fn follow(watch: &mut Watch, feed: &Feed, stopped: &PipeReader) -> io::Result<()
     let every =
         rustix::time::Timespec { tv_sec: COUNTERS_EVERY.as_secs().cast_signed(), tv_nsec: 0 };
     loop {
-        let mut fds = [
+        let mut fds = vec![
             PollFd::from_borrowed_fd(feed.ring.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::empty()),
+            PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
         ];
+        let telling = watch.changed.get().map(Changed::telling);
+        fds.extend(telling.map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN)));
         match rustix::event::poll(&mut fds, Some(&every)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(why) => return Err(why.into()),
         }
-        let ending = !fds[1].revents().is_empty();
+        let called = fds[1].revents();
+        let ending = called.contains(PollFlags::HUP);
+        if called.contains(PollFlags::IN) {
+            // That there is more to listen to is seen at the next poll.
+            let _ = io::Read::read(&mut woken, &mut [0; 8])?;
+        }
+        // Before the kills that they may be in time for.
+        if let Some(telling) = telling {
+            telling.hand_out()?;
+        }
         events.consume().map_err(io::Error::other)?;
         if let Some(counters) = container::counters(&feed.slots, feed.slot)
             && counters.lost > told_lost

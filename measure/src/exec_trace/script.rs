@@ -13,16 +13,28 @@ pub(super) enum Family {
     Php,
     Lua,
     Awk,
+    Csh,
+    Expect,
+    Guile,
+    /// Of R: the script's interpreter.
+    Rscript,
+    /// Of .NET: what it runs is no script, and is named as one.
+    Mono,
     /// The first argument that is no option.
     Plain,
     /// One file of many names.
     Multicall,
+    /// A dynamic loader, which runs what its arguments say.
+    Loader,
 }
 
 impl Family {
     /// The family of a program, by its base name; versions may follow the name.
     pub(super) fn of(base: &[u8]) -> Option<Self> {
         let name = base.strip_prefix(b"-").unwrap_or(base);
+        if name.starts_with(b"ld-") || name.starts_with(b"ld.so") || name.starts_with(b"ld64.so") {
+            return Some(Self::Loader);
+        }
         let end = name
             .iter()
             .rposition(|byte| !byte.is_ascii_digit() && *byte != b'.' && *byte != b'-')
@@ -37,9 +49,12 @@ impl Family {
             b"php" | b"php-cgi" => Self::Php,
             b"lua" | b"luajit" => Self::Lua,
             b"awk" | b"gawk" | b"mawk" | b"nawk" | b"original-awk" => Self::Awk,
-            b"tclsh" | b"wish" | b"expect" | b"guile" | b"Rscript" | b"csh" | b"tcsh" => {
-                Self::Plain
-            }
+            b"csh" | b"tcsh" => Self::Csh,
+            b"expect" => Self::Expect,
+            b"guile" => Self::Guile,
+            b"Rscript" => Self::Rscript,
+            b"mono" | b"mono-sgen" | b"mono-boehm" => Self::Mono,
+            b"tclsh" | b"wish" => Self::Plain,
             b"busybox" | b"toybox" => Self::Multicall,
             _ => return None,
         })
@@ -56,7 +71,14 @@ impl Family {
             Self::Php => b"dczBRFEzt",
             Self::Lua => b"l",
             Self::Awk => b"vFE",
-            Self::Plain | Self::Multicall => b"",
+            Self::Guile => b"Lxe",
+            Self::Csh
+            | Self::Expect
+            | Self::Rscript
+            | Self::Mono
+            | Self::Plain
+            | Self::Multicall
+            | Self::Loader => b"",
         }
     }
 
@@ -69,8 +91,9 @@ impl Family {
             Self::Ruby => b"e",
             Self::Node => b"ep",
             Self::Php => b"r",
-            Self::Lua => b"e",
-            Self::Awk | Self::Plain | Self::Multicall => b"",
+            Self::Lua | Self::Rscript => b"e",
+            Self::Csh | Self::Expect | Self::Guile => b"c",
+            Self::Awk | Self::Mono | Self::Plain | Self::Multicall | Self::Loader => b"",
         }
     }
 
@@ -96,6 +119,7 @@ impl Family {
             ],
             Self::Php => &[b"--define", b"--php-ini"],
             Self::Awk => &[b"--assign", b"--field-separator"],
+            Self::Mono => &[b"--config"],
             _ => &[],
         }
     }
@@ -113,28 +137,50 @@ impl Family {
 /// The script among the arguments of a program named `base`; `None` when the code comes
 /// from elsewhere (`-c`, a module, standard input), or the program runs none.
 pub(super) fn script<'a>(base: &[u8], argv: &'a [Vec<u8>]) -> Option<&'a [u8]> {
-    let family = Family::of(base)?;
-    if family == Family::Multicall {
-        return applet(argv);
-    }
-    of_family(family, argv.get(1..)?)
+    let (family, arguments) = match Family::of(base)? {
+        Family::Multicall => applet(argv)?,
+        family => (family, argv.get(1..)?),
+    };
+    of_family(family, arguments)
 }
 
-/// busybox and toybox: `argv[0]` says which, or the first argument does.
-fn applet(argv: &[Vec<u8>]) -> Option<&[u8]> {
+/// busybox and toybox: `argv[0]` says which, or the first argument does. A copy of another
+/// name says it by that; what has none of an interpreter's runs no script.
+pub(super) fn applet(argv: &[Vec<u8>]) -> Option<(Family, &[Vec<u8>])> {
     let mut rest = argv;
     // `busybox busybox sh` is legal; deeper is nobody's use.
     for _ in 0..4 {
         let (first, more) = rest.split_first()?;
         match Family::of(base_name(first))? {
             Family::Multicall => rest = more,
-            family => return of_family(family, more),
+            family => return Some((family, more)),
         }
     }
     None
 }
 
-fn of_family(family: Family, arguments: &[Vec<u8>]) -> Option<&[u8]> {
+/// Where, among a loader's arguments, the program is that it loads (ld.so(8)).
+pub(super) fn loaded(argv: &[Vec<u8>]) -> Option<usize> {
+    const TAKING: [&[u8]; 6] = [
+        b"--library-path",
+        b"--preload",
+        b"--audit",
+        b"--argv0",
+        b"--inhibit-rpath",
+        b"--glibc-hwcaps-mask",
+    ];
+    let mut at = 1;
+    loop {
+        let argument = argv.get(at)?;
+        if !argument.starts_with(b"-") {
+            return Some(at);
+        }
+        at += if TAKING.contains(&&argument[..]) { 2 } else { 1 };
+    }
+}
+
+/// The script among what follows the name of a program of that family.
+pub(super) fn of_family(family: Family, arguments: &[Vec<u8>]) -> Option<&[u8]> {
     let mut arguments = arguments.iter().map(Vec::as_slice);
     while let Some(argument) = arguments.next() {
         let Some(letters) = argument.strip_prefix(b"-") else {
@@ -203,6 +249,8 @@ fn cluster(family: Family, letters: &[u8]) -> Cluster<'_> {
         let file = match family {
             Family::Php => *letter == b'f' || *letter == b'F',
             Family::Awk => *letter == b'f' || *letter == b'E',
+            Family::Expect => *letter == b'f' || *letter == b'b',
+            Family::Guile => *letter == b's' || *letter == b'l',
             _ => false,
         };
         if file {
@@ -275,11 +323,35 @@ mod tests {
             ("awk -F : -f x.awk data", Some("x.awk")),
             ("gawk --file=x.awk data", Some("x.awk")),
             ("tclsh8.6 x.tcl", Some("x.tcl")),
+            ("csh -f x.csh a", Some("x.csh")),
+            ("tcsh -c ls x", None),
+            ("expect -c code x", None),
+            ("expect -f x.exp a", Some("x.exp")),
+            ("expect x.exp", Some("x.exp")),
+            ("guile -c code x", None),
+            ("guile3.0 -L /lib -e main -s x.scm", Some("x.scm")),
+            ("guile --no-auto-compile x.scm", Some("x.scm")),
+            ("Rscript -e code", None),
+            ("Rscript --vanilla x.R a", Some("x.R")),
+            ("mono --debug x.exe a", Some("x.exe")),
+            ("mono-sgen --config f x.exe", Some("x.exe")),
             ("ls /tmp/x", None),
             ("python3", None),
         ] {
             assert_eq!(found(line).as_deref(), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_loader_runs_what_follows_its_options() {
+        let at = |line: &str| {
+            loaded(&line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
+        };
+        assert_eq!(at("ld.so /bin/bash /tmp/x"), Some(1));
+        assert_eq!(at("ld.so --library-path /x --inhibit-cache bash x"), Some(4));
+        assert_eq!(at("ld.so --help"), None);
+        assert_eq!(Family::of(b"ld-linux-x86-64.so.2"), Some(Family::Loader));
+        assert_eq!(Family::of(b"ld"), None);
     }
 
     #[test]

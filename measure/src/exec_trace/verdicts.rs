@@ -4,21 +4,26 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
-use lacre_types::FileId;
+use lacre_types::{FileId, Known};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use super::abi;
+use super::interpreters::Interpreters;
 use super::programs::{bpf_failed, failed};
-use crate::SourceError;
+use crate::{SourceError, Verified};
 
 /// A batch of map updates: 24 kB of keys.
 const BATCH: usize = 1024;
-/// Room for files that are allowed later, beside a quarter of what is there at first.
+/// Room for files that are allowed later and for rules by path, beside a quarter of what is
+/// there at first, and what a rule by path may have to name.
 const ROOM: usize = 4096;
 
 /// The container's map of allowed files, as the programs read it.
 #[derive(Debug, Clone)]
-pub(super) struct Verdicts(Arc<MapHandle>);
+pub(super) struct Verdicts {
+    map: Arc<MapHandle>,
+    pub(super) interpreters: Arc<Interpreters>,
+}
 
 /// A map that will stand in one of the maps of maps.
 pub(super) fn create(
@@ -38,8 +43,13 @@ pub(super) fn create(
 }
 
 impl Verdicts {
-    pub(super) fn filled(files: &[(FileId, u32)]) -> Result<Self, SourceError> {
-        let entries = files.len() + files.len() / 4 + ROOM;
+    pub(super) fn filled(
+        known: &dyn Known,
+        interpreters: Interpreters,
+    ) -> Result<Self, SourceError> {
+        let files = interpreters.marked(known);
+        // Without values in it, a place costs 16 bytes.
+        let entries = files.len() + files.len() / 4 + known.count() + ROOM;
         let entries = u32::try_from(entries)
             .map_err(|_| failed(format!("mapping {entries} files"), io::ErrorKind::OutOfMemory))?;
         let map = create(MapType::Hash, abi::KEY_SIZE as u32, 4, entries)?;
@@ -51,22 +61,64 @@ impl Verdicts {
                     bpf_failed(format!("filling a map with {} files", files.len()), why)
                 })?;
         }
-        Ok(Self(Arc::new(map)))
+        Ok(Self { map: Arc::new(map), interpreters: Arc::new(interpreters) })
     }
 
     pub(super) fn fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
+        self.map.as_fd().as_raw_fd()
     }
 
-    pub(super) fn allow(&self, id: &FileId, flags: u32) -> io::Result<()> {
-        self.0.update(&abi::key(id), &flags.to_ne_bytes(), MapFlags::ANY).map_err(io::Error::other)
+    /// What came with the image was filled in before; all else was verified. No flag that its
+    /// bytes have under another name is lost.
+    pub(super) fn allow(&self, file: &Verified, flags: u32) -> io::Result<()> {
+        let id = file.lasting().ok_or(io::ErrorKind::Unsupported)?;
+        let flags = flags | self.interpreters.flags_of(file.digest());
+        self.map
+            .update(&abi::key(id), &flags.to_ne_bytes(), MapFlags::ANY)
+            .map_err(io::Error::other)
+    }
+
+    /// Puts a set of rules by path in, which is looked at once the container's `struct slot`
+    /// names it. Nothing of it is left where it finds no room.
+    pub(super) fn put_rules(
+        &self,
+        rules: &[([u8; abi::KEY_SIZE], u32)],
+    ) -> Result<(), SourceError> {
+        for batch in rules.chunks(BATCH) {
+            let keys: Vec<u8> = batch.iter().flat_map(|(key, _)| *key).collect();
+            let values: Vec<u8> = batch.iter().flat_map(|(_, to)| to.to_ne_bytes()).collect();
+            let put = self.map.update_batch(
+                &keys,
+                &values,
+                batch.len() as u32,
+                MapFlags::ANY,
+                MapFlags::ANY,
+            );
+            put.map_err(|why| {
+                self.take_rules(rules);
+                bpf_failed(format!("telling the kernel of {} rules by path", rules.len()), why)
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_rules(&self, rules: &[([u8; abi::KEY_SIZE], u32)]) {
+        for (key, _) in rules {
+            let _ = self.map.delete(key);
+        }
     }
 
     pub(super) fn forget(&self, id: &FileId) -> io::Result<()> {
-        self.0.delete(&abi::key(id)).map_err(io::Error::other)
+        self.map.delete(&abi::key(id)).map_err(io::Error::other)
     }
 
     pub(super) fn allows(&self, id: &FileId) -> bool {
-        matches!(self.0.lookup(&abi::key(id), MapFlags::ANY), Ok(Some(_)))
+        self.flags(id).is_some()
+    }
+
+    /// The verdict's flags, of a file that may run.
+    pub(super) fn flags(&self, id: &FileId) -> Option<u32> {
+        let flags = self.map.lookup(&abi::key(id), MapFlags::ANY).ok()??;
+        Some(u32::from_ne_bytes(flags.try_into().ok()?))
     }
 }

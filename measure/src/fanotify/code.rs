@@ -1,42 +1,82 @@
-//! Whether a file that no baseline lists holds code, by its first bytes and its name.
+//! Whether opening a file that no baseline lists is running it.
+//!
+//! A file that is read is not run: `cat` of a script, `git add`, `ld` on its own object and
+//! a web server's static file are nobody's violation. What is loaded is an ELF file that
+//! its opener's loader opens; what is run as text is a file that an interpreter opens, and
+//! that its own language's suffix, a `#!`, or the command line says is code.
 
-use lacre_types::Event;
+use std::os::fd::AsFd;
 
-use super::opener::{Interpreter, base};
+use lacre_types::{Event, code};
 
-/// Names that only ever hold code; those that a web server hands out as data (`.js`,
-/// `.jar`) count only when their interpreter opens them.
-const CODE: [&str; 11] = ["sh", "bash", "py", "pyc", "pyo", "pl", "pm", "rb", "php", "phar", "lua"];
+use super::failure::Failure;
+use super::limits::HEAD;
+use super::requester::{self, Multicall, Opener, base};
 
-/// What opening it is, when its content or its name alone tells that it holds code.
-pub(super) fn by_content(head: &[u8], path: &[u8]) -> Option<Event> {
-    if head.is_empty() {
-        None
-    } else if head.starts_with(b"\x7fELF") {
-        Some(Event::Open)
-    } else if head.starts_with(b"#!") || has_suffix(path, &CODE) {
-        Some(Event::Script)
+/// What is to be done to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// Whoever opens it, it is not run.
+    Data,
+    /// Who opens it tells, and asking may wait.
+    Look,
+}
+
+/// What the first bytes, the name and the opener's program tell without waiting.
+pub(super) fn first(head: &[u8], path: &[u8], may_interpret: impl FnOnce() -> bool) -> First {
+    if !head.is_empty() && (may_be_code(head, path) || may_interpret()) {
+        First::Look
     } else {
-        None
+        First::Data
     }
 }
 
-/// What opening it is, when only who opens it tells: an interpreter that its command line
-/// has run it, or whose own kind of file it is.
-pub(super) fn by_opener(
-    path: &[u8],
-    interpreter: &Interpreter,
-    script: Option<&[u8]>,
-) -> Option<Event> {
-    let runs = script.is_some_and(|script| script == base(path));
-    (runs || has_suffix(path, interpreter.suffixes)).then_some(Event::Script)
+/// Whether somebody might take it for code, by content or name.
+fn may_be_code(head: &[u8], path: &[u8]) -> bool {
+    head.starts_with(ELF) || head.starts_with(b"#!") || code::named(path).is_some()
 }
 
-fn has_suffix(path: &[u8], list: &[&str]) -> bool {
-    let name = base(path);
-    let dot = name.iter().rposition(|byte| *byte == b'.');
-    let suffix = dot.and_then(|dot| name.get(dot + 1..));
-    suffix.is_some_and(|suffix| list.iter().any(|entry| entry.as_bytes() == suffix))
+const ELF: &[u8] = b"\x7fELF";
+
+/// Whether the process runs what it is about to open. It may wait, for the file and for the
+/// process.
+pub(super) fn look(
+    file: impl AsFd,
+    path: &[u8],
+    opener: u32,
+    multicall: &Multicall,
+) -> Result<Option<Event>, Failure> {
+    let head = head(file)?;
+    if head.is_empty() {
+        return Ok(None);
+    }
+    if head.starts_with(ELF) {
+        return Ok(requester::loads(opener).then_some(Event::Open));
+    }
+    Ok(is_run(&head, path, &requester::opener(opener, multicall)).then_some(Event::Script))
+}
+
+/// Whether that opener runs a file that begins so.
+fn is_run(head: &[u8], path: &[u8], opener: &Opener) -> bool {
+    match opener {
+        Opener::Interpreter { languages, script } => {
+            // What awk is given is its data, unless an option says that it is its program.
+            (head.starts_with(b"#!") && languages != &[code::AWK])
+                || script.as_deref().is_some_and(|script| script == base(path))
+                || languages.iter().any(|language| language.of(path).is_some())
+        }
+        Opener::Other => false,
+        // Nobody can tell what it does with it.
+        Opener::Unknown => may_be_code(head, path),
+    }
+}
+
+/// The first bytes of a file.
+pub(super) fn head(file: impl AsFd) -> Result<Vec<u8>, Failure> {
+    let mut head = vec![0; HEAD];
+    let got = rustix::io::pread(file, &mut head[..], 0).map_err(|_| Failure::Unreadable)?;
+    head.truncate(got);
+    Ok(head)
 }
 
 /// The path of the loader or interpreter that the kernel will open next, if this begins
@@ -115,13 +155,36 @@ mod tests {
     }
 
     #[test]
-    fn content_and_name_tell_code_from_data() {
-        assert_eq!(by_content(b"\x7fELF\x02", b"/x"), Some(Event::Open));
-        assert_eq!(by_content(b"#!/bin/sh", b"/x"), Some(Event::Script));
-        assert_eq!(by_content(b"print(1)", b"/x.py"), Some(Event::Script));
-        assert_eq!(by_content(b"let x", b"/www/x.js"), None);
-        assert_eq!(by_content(b"plain", b"/py"), None);
-        assert_eq!(by_content(b"", b"/x.py"), None);
+    fn what_is_read_is_not_run() {
+        let python =
+            || Opener::Interpreter { languages: vec![code::PYTHON], script: Some(b"app".to_vec()) };
+        for (head, path, runs) in [
+            (&b"import os"[..], "/x/app", true),
+            (b"import os", "/x/lib.py", true),
+            (b"#!/bin/sh", "/x/odd", true),
+            (b"a,b", "/x/data.csv", false),
+            (b"let x", "/static/x.js", false),
+        ] {
+            assert_eq!(is_run(head, path.as_bytes(), &python()), runs, "{path}");
+            assert!(!is_run(head, path.as_bytes(), &Opener::Other), "{path}");
+        }
+        assert!(is_run(b"let x", b"/x.js", &Opener::Unknown));
+        let awk = |script: Option<&str>| {
+            let script = script.map(|script| script.as_bytes().to_vec());
+            Opener::Interpreter { languages: vec![code::AWK], script }
+        };
+        assert!(!is_run(b"#!/bin/sh", b"/x/s.sh", &awk(None)));
+        assert!(is_run(b"#!/usr/bin/awk -f", b"/x/prog", &awk(Some("prog"))));
+        assert!(is_run(b"BEGIN {}", b"/x/lib.awk", &awk(None)));
+    }
+
+    #[test]
+    fn only_data_is_told_at_once() {
+        assert_eq!(first(b"plain", b"/x", || false), First::Data);
+        assert_eq!(first(b"plain", b"/x", || true), First::Look);
+        assert_eq!(first(b"\x7fELF", b"/x", || false), First::Look);
+        assert_eq!(first(b"let x", b"/www/x.js", || false), First::Look);
+        assert_eq!(first(b"", b"/x.py", || true), First::Data);
     }
 
     proptest! {
@@ -130,7 +193,7 @@ mod tests {
             let mut head = if elf { b"\x7fELF\x02\x01".to_vec() } else { Vec::new() };
             head.extend(data);
             interpreter(&head);
-            super::super::opener::fuzz(&head);
+            requester::fuzz(&head);
         }
     }
 }

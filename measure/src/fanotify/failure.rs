@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lacre_types::Mode;
 
-use crate::Answer;
+use crate::{Answer, Outcome};
 
 /// What can go wrong between an event and its answer. The table below says for each what
 /// follows; nothing else decides it.
@@ -18,7 +18,13 @@ pub enum Failure {
     Changed,
     /// Somebody has it open for writing, or mapped so, or it can't be told.
     Writer,
-    /// Not even `fstat` told what it is.
+    /// Its file system does not keep what a lease or a date promises.
+    NoPromise,
+    /// Which file of which layer it is can't be told.
+    Unplaced,
+    /// It is larger than what is read.
+    TooLarge,
+    /// Not even `statx` told what it is.
     NoFacts,
     /// The kernel could not open the file for us, and denied the event itself.
     Unopened,
@@ -30,6 +36,8 @@ pub enum Failure {
     Unmarked,
     /// An ignore mark could not be taken back.
     Unheeded,
+    /// The source was disarmed while the file was read.
+    Disarmed,
 }
 
 /// What follows a failure.
@@ -43,7 +51,7 @@ pub enum Follows {
 }
 
 /// In the order of the enum.
-const TABLE: [(Failure, &str, Follows, &str); 11] = {
+const TABLE: [(Failure, &str, Follows, &str); 15] = {
     use Failure as F;
     use Follows::{Lost, Refuse};
     [
@@ -52,6 +60,14 @@ const TABLE: [(Failure, &str, Follows, &str); 11] = {
         (F::Unreadable, "unreadable", Refuse, "reading it failed"),
         (F::Changed, "changed", Refuse, "it changes while it is read"),
         (F::Writer, "writer", Refuse, "it may be open for writing"),
+        (
+            F::NoPromise,
+            "no-promise",
+            Refuse,
+            "it lies where nobody can promise that it stays the same",
+        ),
+        (F::Unplaced, "unplaced", Refuse, "it can't be told which file of which layer it is"),
+        (F::TooLarge, "too-large", Refuse, "it has more bytes than are read (1 GiB)"),
         (F::NoFacts, "no-facts", Refuse, "it could not be examined"),
         (
             F::Unopened,
@@ -63,6 +79,7 @@ const TABLE: [(Failure, &str, Follows, &str); 11] = {
         (F::Response, "response", Lost, "the kernel would not take an answer"),
         (F::Unmarked, "unmarked", Lost, "a mount of the container could not be marked"),
         (F::Unheeded, "unheeded", Lost, "an ignore mark could not be taken back"),
+        (F::Disarmed, "disarmed", Refuse, "the source was disarmed while it was read"),
     ]
 };
 
@@ -90,6 +107,28 @@ impl Failure {
         match mode {
             Mode::Enforce => Answer::Deny,
             Mode::Audit => Answer::Allow,
+        }
+    }
+}
+
+/// An answer, and the mode that it was given in: what became of it is told by both, however
+/// much later that is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ruling {
+    pub(super) mode: Mode,
+    pub(super) answer: Answer,
+}
+
+impl Ruling {
+    pub(super) const fn of_failure(mode: Mode, failure: Failure) -> Self {
+        Self { mode, answer: failure.answer(mode) }
+    }
+
+    pub(super) const fn outcome(self) -> Outcome {
+        match (self.answer, self.mode) {
+            (Answer::Deny, _) => Outcome::Denied,
+            (Answer::Allow, Mode::Audit) => Outcome::Watched,
+            (Answer::Allow, Mode::Enforce) => Outcome::Ran,
         }
     }
 }

@@ -15,10 +15,14 @@ pub struct Limits {
     /// Files to be read for a report after the kernel was answered. One more is
     /// reported by its size alone.
     pub reports: usize,
+    /// The largest file that is read while a process waits: 1 GiB, a second of one core. A
+    /// larger one is refused as not read.
+    pub verify_bytes: u64,
     /// The largest file that is read only for a report: 64 MiB, 60 ms of one core.
     pub report_bytes: u64,
-    /// Files that need no second look. Each holds a descriptor, and about 1 KiB of the
-    /// kernel's memory; the oldest goes when one more comes.
+    /// Code that needs no second look: 8,192 files, more than a program and its interpreter's
+    /// library have. Each holds a descriptor, and some 3 KiB of the kernel's memory, most of it
+    /// inodes that a memory shortage would free otherwise; one goes when one more comes.
     pub settled: usize,
     /// How often settled files are looked through for deleted ones, whose space on the
     /// disk they would keep: 10 s. Only while there is one that a deletion can free.
@@ -34,8 +38,9 @@ impl Default for Limits {
             readers: 2,
             waiting: 256,
             reports: 64,
+            verify_bytes: crate::MOST,
             report_bytes: 64 << 20,
-            settled: 1024,
+            settled: 8192,
             sweep: Duration::from_secs(10),
             idle: Duration::from_secs(2),
         }

@@ -6,11 +6,14 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use lacre_sys::fanotify::{Group, Mask, Reach};
+use lacre_sys::fanotify::{Mask, Reach};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 
+use super::groups::Asking;
 use super::limits::MOUNTINFO;
+use super::seat::Seat;
 use crate::Target;
 use crate::mountinfo::{self, Mount};
 
@@ -39,8 +42,7 @@ const KERNELS: [&[u8]; 18] = [
 /// The container's mounts, and the group that asks about what is opened on them.
 ///
 /// Mounts that come later are learnt from poll(2) on the mount table, which every kernel
-/// has, and which costs no second group of the 128 that a user may have by default
-/// (`FAN_MARK_MNTNS`, 6.14, would tell no more and no sooner). Between the mount and its
+/// has, and which costs no other group (`FAN_MARK_MNTNS`, 6.14, would tell no more and no sooner). Between the mount and its
 /// mark nothing is held back there, and a mount in a namespace nested in the container's
 /// is never learnt of: `exec-trace` sees what is executed from either.
 pub(super) struct Marks {
@@ -84,18 +86,37 @@ impl Marks {
 
     /// Marks all that is mounted now. What is marked already stays so; `later` tells
     /// that processes of the container run, and may have mounted some of it.
-    pub(super) fn apply(&mut self, group: &Group, later: bool) -> io::Result<()> {
-        self.table.rewind()?;
-        let container = read(&self.table)?;
-        let host = read(&File::open("/proc/self/mountinfo")?)?;
+    pub(super) fn apply(&mut self, asking: &Asking, seat: &Seat, later: bool) -> io::Result<()> {
+        let (container, host) = self.tables()?;
         for Plan { mount, reach } in plan(&container, &host, &self.rootfs, self.overlay, later) {
             let Some(at) = self.reach(mount)? else { continue };
-            group.mark(reach, self.mask, at.as_fd()).map_err(|error| {
+            if reach == Reach::Filesystem {
+                seat.marks(mount.dev);
+            }
+            asking.group.mark(reach, self.mask, at.as_fd()).map_err(|error| {
                 let point = lacre_types::escape(&mount.point);
                 io::Error::new(error.kind(), format!("marking {point} of the container: {error}"))
             })?;
         }
         Ok(())
+    }
+
+    /// Takes the marks off, but for those that another container needs. What can't be
+    /// unmarked goes with its mount, and until then what is opened there is nobody's.
+    pub(super) fn remove(&mut self, asking: &Asking, seat: &Arc<Seat>) {
+        let Ok((container, host)) = self.tables() else { return };
+        for Plan { mount, reach } in plan(&container, &host, &self.rootfs, self.overlay, true) {
+            let Ok(Some(at)) = self.reach(mount) else { continue };
+            if reach == Reach::Mount || !asking.is_marked_by_another(seat, mount.dev) {
+                let _ = asking.group.unmark(reach, self.mask, at.as_fd());
+            }
+        }
+    }
+
+    /// What the container mounts, and what we do.
+    fn tables(&mut self) -> io::Result<(Vec<Mount>, Vec<Mount>)> {
+        self.table.rewind()?;
+        Ok((read(&self.table)?, read(&File::open("/proc/self/mountinfo")?)?))
     }
 
     /// The mount, unless another one hides it or it is gone: then there is no way to a

@@ -1,15 +1,17 @@
 //! The `fanotify` source: holds each first use of a file until it is known, by
 //! permission events (fanotify(7), Linux 5.0).
 //!
-//! One group and one thread per container. The group is asked about what is executed,
+//! One thread per container, and one group for all containers of a shim (`groups.rs`): a
+//! question is the container's whose process asks. The group is asked about what is executed,
 //! its `#!` interpreter and its loader included; with [`Block::All`] about everything
 //! that is opened, so that libraries, scripts and what is handed to a loader are seen
 //! too (an open to write can't be told from one to read: unlisted code is not even
 //! written to). A file of the image that is still as it was hashed is answered from what is
 //! known; another is read while its opener waits, up to a deadline; what no baseline
 //! lists is answered at once and read afterwards, for the report. What the baseline
-//! allows is then ignored by the kernel until somebody opens it for writing
-//! (`settled.rs`), so that steady state costs nothing.
+//! allows is then ignored by the kernel until somebody opens it for writing, and what is the
+//! image's data until it is written to (`ignore_marks.rs`); where many files are opened in a row,
+//! that comes before they are asked about (`look_ahead.rs`).
 //!
 //! What it can't see: a memfd, code that is no file, scripts read from a pipe or sourced
 //! by a script that was allowed; what is executed from a mount in a mount namespace
@@ -20,17 +22,23 @@
 //! kernel lets all that wait pass. `exec-trace` stands behind it.
 
 mod code;
-mod decide;
+mod decision;
+mod event_file;
 mod failure;
+mod groups;
+mod hold;
+mod ignore_marks;
 mod limits;
+mod look_ahead;
 mod marks;
-mod opener;
-mod read;
-mod recent;
+mod member;
+mod recent_execs;
+mod requester;
 mod responder;
 mod root;
-mod settled;
-mod subject;
+mod seat;
+mod telling;
+mod verification;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -38,29 +46,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use lacre_sys::fanotify::{Group, Mask, Response};
+use lacre_sys::fanotify::{Mask, Response};
 use lacre_types::Source;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 pub use failure::{Failure, Follows};
+pub use groups::Groups;
+pub use hold::Holder;
 pub use limits::Limits;
+pub(crate) use telling::{Listener, Telling};
 
 use crate::{Answer, Armed, Block, Judge, Loss, SourceError, Target};
-use failure::Counters;
+use event_file::Facts;
 use limits::{FAREWELL, STACK};
 use marks::Marks;
-use opener::Home;
+use member::Member;
 use responder::{Responder, Shared};
 use root::Root;
+use seat::Seat;
 
-/// The source at work on one container. Dropping it closes the group, which lets all
-/// that wait go on, and ends its thread.
+/// The source at work on one container. Dropping it takes its marks off and ends its
+/// thread; who still waits then is refused in enforce mode.
 #[must_use = "dropping it disarms the source"]
 pub struct FanotifyArmed {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     ended: mpsc::Receiver<()>,
+    holder: Holder,
 }
 
 impl std::fmt::Debug for FanotifyArmed {
@@ -73,26 +86,36 @@ impl Armed for FanotifyArmed {
     fn source(&self) -> Source {
         Source::Fanotify
     }
+
+    /// What the baseline does not allow was never told to the kernel, and is asked about again.
+    fn enforce(&self) -> Result<(), SourceError> {
+        self.shared.seat.enforce.store(true, Ordering::Release);
+        Ok(())
+    }
 }
 
 impl FanotifyArmed {
+    /// Holds files whose next use must be asked about.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        self.holder.clone()
+    }
+
     /// How often each failure happened since it was armed.
     pub fn failures(&self) -> impl Iterator<Item = (Failure, u64)> {
-        self.shared.counters.all()
+        self.shared.seat.counters.all()
     }
 }
 
 impl Drop for FanotifyArmed {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        // The group first, the thread after: nobody may wait for a thread that ends.
-        let _ = self.shared.group.close();
-        let _ = rustix::io::write(&*self.shared.wake, &1_u64.to_ne_bytes());
-        // A thread that a dead server's file system holds is left to itself.
+        let _ = rustix::io::write(&*self.shared.seat.wake, &1_u64.to_ne_bytes());
         let ended = self.ended.recv_timeout(FAREWELL);
-        if !matches!(ended, Err(mpsc::RecvTimeoutError::Timeout))
-            && let Some(thread) = self.thread.take()
-        {
+        if matches!(ended, Err(mpsc::RecvTimeoutError::Timeout)) {
+            // A thread that a dead server's file system holds is left to itself.
+            self.shared.asking.leave(&self.shared.seat);
+        } else if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
@@ -108,6 +131,19 @@ pub fn arm(target: &Target, judge: Arc<dyn Judge>) -> Result<FanotifyArmed, Sour
     arm_with(target, judge, Limits::default())
 }
 
+/// [`arm`], at the groups of a shim that has other containers too.
+///
+/// # Errors
+/// As [`arm`].
+pub fn arm_at(
+    groups: &Groups,
+    target: &Target,
+    judge: Arc<dyn Judge>,
+    limits: Limits,
+) -> Result<FanotifyArmed, SourceError> {
+    with_groups(groups, target, judge, limits)
+}
+
 /// [`arm`], with other limits than the default.
 ///
 /// # Errors
@@ -115,48 +151,64 @@ pub fn arm(target: &Target, judge: Arc<dyn Judge>) -> Result<FanotifyArmed, Sour
 pub fn arm_with(
     target: &Target,
     judge: Arc<dyn Judge>,
+    limits: Limits,
+) -> Result<FanotifyArmed, SourceError> {
+    with_groups(&Groups::new(), target, judge, limits)
+}
+
+fn with_groups(
+    groups: &Groups,
+    target: &Target,
+    judge: Arc<dyn Judge>,
     mut limits: Limits,
 ) -> Result<FanotifyArmed, SourceError> {
     let init = target.init_pid;
-    let home = Home::new().map_err(|error| failed("reading the own mount namespace", error))?;
-    if home.has(init) {
-        let needs = "a container with a mount namespace of its own";
-        return Err(unavailable(needs, None));
+    let member = Member::of(init)
+        .map_err(|error| failed(&format!("reading the namespaces of process {init}"), error))?;
+    if member.is_at_home() {
+        let why = "it has no mount namespace of its own, and what it opens is the node's";
+        return Err(failed("telling the container from the node", io::Error::other(why)));
     }
     limits.settled = limits.settled.min(spare_descriptors());
     let mask = match target.block {
         Block::Exec => Mask::EXEC,
         Block::All => Mask::EXEC.and(Mask::OPEN),
     };
-    let group = Arc::new(Group::new().map_err(no_group)?);
     let mounts = |error| failed(&format!("reading the mounts of process {init}"), error);
     let mut marks = Marks::open(target, mask).map_err(mounts)?;
-    let root = Root::new(marks.root(), target)
-        .map_err(|error| failed(&format!("examining {}", target.rootfs.display()), error))?;
+    let examining = |error| failed(&format!("examining {}", target.rootfs.display()), error);
+    let root = Root::new(marks.root(), target).map_err(examining)?;
+    let device = Facts::of(marks.root()).map_err(examining)?.state.dev;
     let pidfd = Pid::from_raw(i32::try_from(init).unwrap_or(0))
         .ok_or(rustix::io::Errno::SRCH)
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
         .map_err(|error| failed(&format!("following process {init}"), error.into()))?;
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|error| failed("making an eventfd", error.into()))?;
-    let shared = Arc::new(Shared {
-        group,
-        wake: Arc::new(wake),
-        stop: AtomicBool::new(false),
-        counters: Counters::default(),
-        judge,
-    });
-    marks.apply(&shared.group, false).map_err(mounts)?;
-    start(target, shared, (root, home), (marks, pidfd), (mask, limits))
+    let seat = Arc::new(Seat::new((member, device), Arc::new(wake), judge, target.mode));
+    // What is asked between the marks and the thread waits for it.
+    let asking = groups.sit(&seat).map_err(no_group)?;
+    let shared = Arc::new(Shared { asking, seat, stop: AtomicBool::new(false) });
+    let armed = marks
+        .apply(&shared.asking, &shared.seat, false)
+        .map_err(mounts)
+        .and_then(|()| start(target, Arc::clone(&shared), root, (marks, pidfd), (mask, limits)));
+    if armed.is_err() {
+        shared.asking.leave(&shared.seat);
+    }
+    armed
 }
 
 fn start(
     target: &Target,
     shared: Arc<Shared>,
-    facts: (Root, Home),
+    root: Root,
     follow: (Marks, OwnedFd),
     terms: (Mask, Limits),
 ) -> Result<FanotifyArmed, SourceError> {
+    let at = follow.0.root().try_clone_to_owned();
+    let at = at.map_err(|error| failed("holding on to the container's root", error))?;
+    let holder = Holder { group: Arc::clone(&shared.asking.group), root: Arc::new(at) };
     let (started, is_started) = mpsc::sync_channel(1);
     let (ends, ended) = mpsc::sync_channel(1);
     let its = (target.clone(), Arc::clone(&shared));
@@ -166,7 +218,7 @@ fn start(
         .spawn(move || {
             let (target, shared) = its;
             let _end = End(Arc::clone(&shared), ends);
-            match Responder::new(&target, &shared, facts, follow, terms) {
+            match Responder::new(&target, &shared, root, follow, terms) {
                 Ok(responder) => {
                     let _ = started.send(Ok(()));
                     responder.run();
@@ -178,7 +230,7 @@ fn start(
             }
         })
         .map_err(|error| failed("starting the responder", error))?;
-    let armed = FanotifyArmed { shared, thread: Some(thread), ended };
+    let armed = FanotifyArmed { shared, thread: Some(thread), ended, holder };
     match is_started.recv() {
         Ok(Ok(())) => Ok(armed),
         Ok(Err(error)) => Err(failed("starting the responder", error)),
@@ -191,10 +243,10 @@ struct End(Arc<Shared>, mpsc::SyncSender<()>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        let _ = self.0.group.close();
+        self.0.asking.leave(&self.0.seat);
         if !self.0.stop.load(Ordering::Acquire) {
             let reason = "the responder ended; nothing is held back any more".to_owned();
-            self.0.judge.lost(Source::Fanotify, Loss::Ended(reason));
+            self.0.seat.judge.lost(Source::Fanotify, Loss::Ended(reason));
         }
         let _ = self.1.try_send(());
     }
@@ -221,7 +273,8 @@ fn no_group(error: io::Error) -> SourceError {
         }
         Some(Errno::PERM) => unavailable("CAP_SYS_ADMIN", Some(error)),
         Some(Errno::MFILE) => failed(
-            "making a group; raise fs.fanotify.max_user_groups, one is used per container",
+            "making a group under several users, each of which has as many as it may; raise \
+             fs.fanotify.max_user_groups, and the shim's limit of open files",
             error,
         ),
         _ => failed("making a group", error),
@@ -254,12 +307,12 @@ pub mod fuzz {
             assert!(data.windows(path.len().max(1)).any(|part| part == path) || path.is_empty());
             assert!(!data.starts_with(b"#!") || !path.iter().any(u8::is_ascii_whitespace));
         }
-        let code = super::code::by_content(data, b"/x").is_some();
+        let code = super::code::first(data, b"/x", || false) == super::code::First::Look;
         assert_eq!(code, data.starts_with(b"#!") || data.starts_with(b"\x7fELF"));
     }
 
     /// A command line, a NUL after each argument.
     pub fn fuzz_command_line(data: &[u8]) {
-        super::opener::fuzz(data);
+        super::requester::fuzz(data);
     }
 }

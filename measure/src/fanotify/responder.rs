@@ -10,59 +10,49 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lacre_sys::fanotify::{Event, Group, Mask, Permission};
+use lacre_sys::fanotify::{Event, Mask, Permission};
 use lacre_sys::lease::Leases;
-use lacre_types::{Measurement, Mode, Source};
+use lacre_types::Measurement;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::failure::{Counters, Failure, Follows};
+use super::event_file::Subject;
+use super::failure::Failure;
+use super::groups::{Asker, Asking};
+use super::ignore_marks::Settled;
 use super::limits::Limits;
+use super::look_ahead::LookAhead;
 use super::marks::Marks;
-use super::opener::Home;
-use super::read::Readers;
-use super::recent::{Interpreters, Ran};
+use super::recent_execs::{Interpreters, Ran};
+use super::requester::Multicall;
 use super::root::Root;
-use super::settled::Settled;
-use super::subject::Subject;
-use crate::{Block, Judge, Known, Loss, Outcome, Target};
+use super::seat::Seat;
+use super::verification::Readers;
+use crate::files::Layers;
+use crate::{Block, Known, Outcome, Target};
+
+/// How often the queue is read once nothing is marked any more: 1,024 questions.
+const LAST_READS: usize = 16;
 
 /// What the thread shares with who armed it.
 pub(super) struct Shared {
-    pub(super) group: Arc<Group>,
-    pub(super) wake: Arc<OwnedFd>,
+    pub(super) asking: Arc<Asking>,
+    pub(super) seat: Arc<Seat>,
     pub(super) stop: AtomicBool,
-    pub(super) counters: Counters,
-    pub(super) judge: Arc<dyn Judge>,
-}
-
-impl Shared {
-    /// Counts it, and reports it where nobody can be refused any more.
-    pub(super) fn note(&self, failure: Failure) {
-        self.counters.count(failure);
-        if failure.follows() == Follows::Lost {
-            let loss = match failure {
-                Failure::Overflow => Loss::Overflow(None),
-                Failure::Unopened => Loss::Overflow(Some(1)),
-                other => Loss::Ended(other.reason().to_owned()),
-            };
-            self.judge.lost(Source::Fanotify, loss);
-        }
-    }
 }
 
 pub(super) struct Responder {
     pub(super) shared: Arc<Shared>,
     pub(super) known: Arc<dyn Known>,
-    pub(super) mode: Mode,
     pub(super) block: Block,
     pub(super) mask: Mask,
-    pub(super) own: u32,
-    pub(super) home: Home,
     pub(super) root: Arc<Root>,
     pub(super) rootfs: std::path::PathBuf,
     pub(super) limits: Limits,
     pub(super) readers: Readers,
+    pub(super) multicall: Arc<Multicall>,
     pub(super) settled: Settled,
+    /// Gone with the container's init, too.
+    pub(super) ahead: Option<LookAhead>,
     pub(super) interpreters: Interpreters,
     pub(super) ran: Ran,
     pub(super) waiting: BTreeMap<u64, Waiting>,
@@ -85,24 +75,33 @@ impl Responder {
     pub(super) fn new(
         target: &Target,
         shared: &Arc<Shared>,
-        (root, home): (Root, Home),
+        root: Root,
         (marks, init): (Marks, OwnedFd),
         (mask, limits): (Mask, Limits),
     ) -> std::io::Result<Self> {
         let root = Arc::new(root);
-        let settled = Settled::new(Leases::here()?, Arc::clone(&shared.group), &limits);
+        let multicall = Arc::new(Multicall::of(&*target.known));
+        let ahead = marks.root().try_clone_to_owned().map(|at| {
+            let asking = (Arc::clone(&shared.asking), Arc::clone(&shared.seat));
+            LookAhead::new(asking, Arc::clone(&target.known), (Arc::clone(&root), at), limits.idle)
+        })?;
+        let settled = Settled::new(Leases::here()?, Arc::clone(&shared.asking.group), &limits);
         Ok(Self {
             known: Arc::clone(&target.known),
-            mode: target.mode,
             block: target.block,
             mask,
-            own: std::process::id(),
-            home,
             rootfs: target.rootfs.clone(),
-            readers: Readers::new(Arc::clone(&root), Arc::clone(&shared.wake), limits),
+            readers: Readers::new(
+                Layers::new(target),
+                Arc::clone(&multicall),
+                Arc::clone(&shared.seat.wake),
+                limits,
+            ),
+            multicall,
             root,
             limits,
             settled,
+            ahead: Some(ahead),
             interpreters: Interpreters::default(),
             ran: Ran::default(),
             waiting: BTreeMap::new(),
@@ -117,13 +116,17 @@ impl Responder {
     pub(super) fn run(mut self) {
         while !self.shared.stop.load(Ordering::Acquire) {
             let Ok(ready) = self.wait() else { break };
+            self.shared.seat.turn_begins();
             // Writers first: they wait for nothing but us.
             if ready.writers {
                 let let_in = self.settled.let_writers_in();
                 self.note(let_in);
             }
             if ready.woken {
-                let _ = rustix::io::read(&*self.shared.wake, &mut [0_u8; 8]);
+                let _ = rustix::io::read(&*self.shared.seat.wake, &mut [0_u8; 8]);
+                for ask in self.shared.seat.questions() {
+                    self.asked(ask);
+                }
                 for done in self.readers.done() {
                     self.complete(done);
                 }
@@ -139,15 +142,17 @@ impl Responder {
             }
             if ready.init_gone {
                 self.marks = None;
+                self.ahead = None;
                 self.settled.end();
             }
+            self.shared.seat.turn_ends();
         }
         self.end();
     }
 
-    fn note(&self, result: Result<(), Failure>) {
+    pub(super) fn note(&self, result: Result<(), Failure>) {
         if let Err(failure) = result {
-            self.shared.note(failure);
+            self.shared.seat.note(failure);
         }
     }
 
@@ -165,8 +170,8 @@ impl Responder {
         });
         let writers = self.settled.writers();
         let mut fds = vec![
-            PollFd::new(&*self.shared.group, PollFlags::IN),
-            PollFd::new(&*self.shared.wake, PollFlags::IN),
+            PollFd::new(&*self.shared.asking.group, PollFlags::IN),
+            PollFd::new(&*self.shared.seat.wake, PollFlags::IN),
             PollFd::from_borrowed_fd(writers, PollFlags::IN),
         ];
         if let Some((marks, init)) = &self.marks {
@@ -192,17 +197,24 @@ impl Responder {
     }
 
     fn take_events(&mut self) {
-        let unless_told = super::raw(Failure::Unreadable.answer(self.mode));
+        let unless_told = super::raw(Failure::Unreadable.answer(self.shared.seat.mode()));
         let mut events = Vec::new();
-        let read = self.shared.group.read(unless_told, &mut events);
+        let read = self.shared.asking.group.read(unless_told, &mut events);
+        // Others' first: what is ours may take a moment.
+        let mut own = Vec::new();
         for event in events {
             match event {
-                Event::Asked(ask) => self.asked(ask),
-                Event::Overflow => self.shared.note(Failure::Overflow),
+                Event::Asked(ask) => {
+                    if let Asker::Own(ask) = self.shared.asking.hand(&self.shared.seat, ask) {
+                        own.push(ask);
+                    }
+                }
+                Event::Overflow => self.shared.asking.note(Failure::Overflow),
             }
         }
+        own.into_iter().for_each(|ask| self.asked(ask));
         if read.is_err() && !self.shared.stop.load(Ordering::Acquire) {
-            self.shared.note(Failure::Unopened);
+            self.shared.asking.note(Failure::Unopened);
         }
     }
 
@@ -219,28 +231,37 @@ impl Responder {
 
     fn mark(&mut self) {
         let Some((marks, _)) = &mut self.marks else { return };
-        if marks.apply(&self.shared.group, true).is_err() {
-            self.shared.note(Failure::Unmarked);
+        if marks.apply(&self.shared.asking, &self.shared.seat, true).is_err() {
+            self.shared.seat.note(Failure::Unmarked);
         }
+        self.root.refresh();
         // A bind mount gives a file another name.
         let reset = self.settled.reset();
         self.note(reset);
     }
 
-    /// After the group has closed: nobody waits any more, and all of them ran.
+    /// Who waits is refused as for any other reason, and nobody is asked for any more: what
+    /// the kernel still has when its last container leaves the group would run.
     fn end(mut self) {
-        let _ = self.shared.group.close();
+        self.ahead = None;
         self.settled.end();
+        if let Some((marks, _)) = &mut self.marks {
+            marks.remove(&self.shared.asking, &self.shared.seat);
+        }
+        for _ in 0..LAST_READS {
+            self.take_events();
+        }
+        for ask in self.shared.seat.questions() {
+            self.asked(ask);
+        }
         for (_, waiting) in std::mem::take(&mut self.waiting) {
-            let reason = "the source was disarmed".to_owned();
-            let content = lacre_types::Content::Unread(reason);
-            self.shared
-                .judge
-                .seen(super::decide::measurement(waiting.subject, content), Outcome::Ran);
+            waiting.dropped.store(true, Ordering::Relaxed);
+            self.refuse(&waiting.ask, waiting.subject, Failure::Disarmed);
         }
         for (_, (measurement, outcome)) in std::mem::take(&mut self.reports) {
-            self.shared.judge.seen(measurement, outcome);
+            self.shared.seat.judge.seen(measurement, outcome);
         }
+        self.shared.asking.leave(&self.shared.seat);
     }
 }
 

@@ -1,64 +1,106 @@
-//! What may be believed of a file without reading it, by the container's root file system.
+//! What may be believed of a file without reading it, by the container's mounts.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use lacre_sys::lease::Still;
-use lacre_types::{CanonicalPath, FileId};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+use lacre_types::{CanonicalPath, FileId, Known};
 
-use super::failure::Failure;
-use super::subject::{Facts, State};
-use crate::{KnownFile, Target};
+use super::event_file::{Facts, State};
+use super::limits::MOUNTINFO;
+use crate::file_systems;
+use crate::files::{birth, same_number};
+use crate::mountinfo;
+use crate::{KnownFile, Listing, Target};
 
-/// `TMPFS_MAGIC`, `RAMFS_MAGIC` (linux/magic.h): a store to a shared mapping doesn't
-/// change their files' times.
-const TIMELESS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
-
+/// The mounts of a container.
 #[derive(Debug)]
 pub(super) struct Root {
     dev: u64,
     kind: Kind,
+    table: Mutex<File>,
+    mounts: Mutex<BTreeMap<u64, Mount>>,
+    /// The devices that an overlay's layers are on, as the kernel numbers them.
+    layers: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mount {
+    /// Of the root file system, whatever device its files show.
+    root: bool,
+    local: bool,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// With the upper directory and the time of its birth, unless it is read-only.
-    Overlay(Option<(OwnedFd, (i64, u32))>),
+    /// With the birth of the container's own layer, where it has one.
+    Overlay(Option<(i64, u32)>),
     /// Not an overlay; whether each change of content shows in the change time.
     Plain { timely: bool },
 }
 
 impl Root {
     pub(super) fn new(root: impl AsFd, target: &Target) -> io::Result<Self> {
-        let dev = Facts::of(&root)?.state.dev;
-        let kind = match &target.upper {
-            Some(upper) => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let upper = rustix::fs::openat(CWD, upper, flags, Mode::empty())?;
-                let stat = rustix::fs::statx(&upper, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
-                let born = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-                // Without a birth time, nothing is old enough to be believed.
-                let birth = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
-                Kind::Overlay(Some((upper, if born { birth } else { (i64::MIN, 0) })))
-            }
-            None if !target.lower.is_empty() => Kind::Overlay(None),
-            None => Kind::Plain { timely: !TIMELESS.contains(&magic(&root)?) },
+        let facts = Facts::of(&root)?;
+        let overlay = target.upper.is_some() || !target.lower.is_empty();
+        let timely = !TIMELESS.contains(&magic(&root)?);
+        let root = Self {
+            dev: facts.state.dev,
+            kind: if overlay {
+                Kind::Overlay(target.upper.as_deref().map(birth).transpose()?)
+            } else {
+                Kind::Plain { timely }
+            },
+            table: Mutex::new(File::open(format!("/proc/{}/mountinfo", target.init_pid))?),
+            mounts: Mutex::default(),
+            layers: devices(&target.lower)?,
         };
-        Ok(Self { dev, kind })
+        root.refresh();
+        Ok(root)
+    }
+
+    /// Reads the container's mounts again. Of one that is not known nothing is believed.
+    pub(super) fn refresh(&self) {
+        let found = self.read().unwrap_or_default();
+        *self.mounts.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    fn read(&self) -> io::Result<BTreeMap<u64, Mount>> {
+        let mut bytes = Vec::new();
+        {
+            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.rewind()?;
+            io::Read::take(&mut *table, MOUNTINFO).read_to_end(&mut bytes)?;
+        }
+        let mounts = mountinfo::parse(&bytes).map_err(io::Error::other)?;
+        let device = |(major, minor)| rustix::fs::makedev(major, minor);
+        let of = |mount: &mountinfo::Mount| Mount {
+            // A root directory shows its overlay's own device.
+            root: device(mount.dev) == self.dev,
+            local: file_systems::answers(&mount.kind),
+        };
+        Ok(mounts.iter().map(|mount| (mount.id, of(mount))).collect())
+    }
+
+    fn mount(&self, facts: &Facts) -> Option<Mount> {
+        self.mounts.lock().unwrap_or_else(PoisonError::into_inner).get(&facts.mount).copied()
     }
 
     /// Whether this is the file that was hashed before, in the state it had.
     ///
     /// overlayfs shows the real inode's change time, which user space cannot set; a
     /// copy-up makes another inode, changed later, so equal times mean the lower file.
-    /// Only files of the root's own device are believed: a file system of an attacker's
-    /// making (FUSE) can show any time.
-    pub(super) fn is_same(&self, known: &KnownFile, state: &State) -> bool {
+    /// Only files of the root's own file system are believed: one of an attacker's making
+    /// (FUSE) can show any time. Which one it is its mount tells: an overlay over several
+    /// file systems gives its files several devices.
+    pub(super) fn is_same(&self, known: &KnownFile, facts: &Facts) -> bool {
         let FileId { dev, ino, ctime_sec, ctime_nsec } = known.id;
-        let same_state = state.dev == self.dev
-            && state.ctime == (ctime_sec, ctime_nsec)
-            && state.size == known.size;
+        let state = &facts.state;
+        let same_state =
+            self.holds(facts) && state.ctime == (ctime_sec, ctime_nsec) && state.size == known.size;
         same_state
             && match &self.kind {
                 Kind::Overlay(_) => same_number(ino, state.ino),
@@ -66,86 +108,85 @@ impl Root {
             }
     }
 
-    /// Whether a read lease is enough to keep its content: on an overlay, a shared
-    /// mapping of a file that was copied up holds on to the real inode only, and no
-    /// lease sees it; but a lower file has none. What changed before the upper directory
-    /// was born is not in it.
-    fn lease_holds(&self, state: &State) -> bool {
-        state.dev == self.dev
+    /// The file of the image that this is, untouched, by its inode: whatever name, link,
+    /// chroot or bind mount it was reached by.
+    pub(super) fn of_image(
+        &self,
+        known: &dyn Known,
+        facts: &Facts,
+    ) -> Option<(CanonicalPath, KnownFile)> {
+        let shown = facts.state.ino;
+        self.layers
+            .iter()
+            .flat_map(|device| [shown, shown & 0xffff_ffff].map(|number| (*device, number)))
+            .filter_map(|(device, number)| known.by_inode(device, number))
+            .find(|(_, file)| self.is_same(file, facts))
+    }
+
+    /// Whether the file is a layer's and is as it came with the image, listed or not: it last
+    /// changed before the container's own layer was made, and no change is stamped earlier.
+    pub(super) fn came_with_image(&self, facts: &Facts) -> bool {
+        self.holds(facts)
             && match &self.kind {
-                Kind::Overlay(Some((_, birth))) => state.ctime < *birth,
-                Kind::Overlay(None) | Kind::Plain { .. } => true,
+                Kind::Overlay(Some(birth)) => facts.state.ctime < *birth,
+                Kind::Overlay(None) => true,
+                Kind::Plain { .. } => false,
             }
     }
 
-    /// Keeps writers out of the real inode of a file that was copied up, or made there:
-    /// shared mappings that were made before are writers. Nothing is kept where the lease
-    /// on the overlay's own inode is enough.
-    ///
-    /// # Errors
-    /// [`Failure::Writer`] when there is one, or when it can't be told: the name leads to
-    /// another file by now. `origin` is the inode of the image's file of that name.
-    pub(super) fn still(
+    /// Whether the file is the image's data: as it came with the image, and no code that a
+    /// baseline lists, by its inode or by that name.
+    pub(super) fn is_data_of_image(
         &self,
-        path: Option<&CanonicalPath>,
-        state: &State,
-        origin: Option<u64>,
-    ) -> Result<Option<Still<OwnedFd>>, Failure> {
-        let Kind::Overlay(Some((upper, _))) = &self.kind else { return Ok(None) };
-        if state.dev != self.dev || self.lease_holds(state) {
-            return Ok(None);
-        }
-        let path = path.and_then(|path| path.as_bytes().strip_prefix(b"/"));
-        let path = path.ok_or(Failure::Writer)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let real = rustix::fs::openat2(upper, path, flags, Mode::empty(), resolve)
-            .map_err(|_| Failure::Writer)?;
-        let facts = Facts::of(&real).map_err(|_| Failure::Writer)?;
-        // What was copied up keeps the number of where it came from.
-        let numbered = same_number(facts.state.ino, state.ino)
-            || origin.is_some_and(|origin| same_number(origin, state.ino));
-        let same = facts.state.ctime == state.ctime && facts.state.size == state.size;
-        if !(facts.regular && numbered && same) {
-            return Err(Failure::Writer);
-        }
-        Still::new(real).map(Some).map_err(|_| Failure::Writer)
+        known: &dyn Known,
+        facts: &Facts,
+        name: &CanonicalPath,
+    ) -> bool {
+        facts.regular
+            && self.came_with_image(facts)
+            && self.of_image(known, facts).is_none()
+            && known.listed(name) == Listing::No
     }
 
-    /// Whether deleting the file frees its space: the layers of an image stay.
-    pub(super) fn owns(&self, state: &State) -> bool {
-        !(matches!(self.kind, Kind::Overlay(_)) && self.lease_holds(state))
+    /// Whether a file of the image in its first state can be deleted to free its space: the
+    /// layers of an image stay.
+    pub(super) const fn owns_image(&self) -> bool {
+        !matches!(self.kind, Kind::Overlay(_))
     }
 
     /// Whether the file is on the root file system, and not on one that is mounted in it.
-    pub(super) fn has(&self, state: &State) -> bool {
-        state.dev == self.dev
+    pub(super) fn has(&self, facts: &Facts) -> bool {
+        self.mount(facts).is_some_and(|mount| mount.root)
+    }
+
+    /// The same of one that is reached by a mount that our table does not have, which came
+    /// just now or is a nested namespace's: its device tells, where the layers are on one
+    /// file system. Nothing of such a mount may be held on to.
+    fn holds(&self, facts: &Facts) -> bool {
+        self.mount(facts).map_or(facts.state.dev == self.dev, |mount| mount.root)
+    }
+
+    /// Whether reading a few bytes of the file waits for a disk at most, not for a server.
+    pub(super) fn is_local(&self, facts: &Facts) -> bool {
+        self.mount(facts).is_some_and(|mount| mount.local)
     }
 }
 
-/// Of a real inode and the overlay's: the high bits may tell the layer's file system
-/// (`xino`).
-const fn same_number(real: u64, shown: u64) -> bool {
-    real & 0xffff_ffff == shown & 0xffff_ffff
+fn devices(layers: &[PathBuf]) -> io::Result<Vec<u32>> {
+    let mut devices = Vec::new();
+    for layer in layers {
+        let device = rustix::fs::stat(layer)?.st_dev;
+        let device = FileId::kernel_dev(rustix::fs::major(device), rustix::fs::minor(device));
+        if !devices.contains(&device) {
+            devices.push(device);
+        }
+    }
+    Ok(devices)
 }
 
-/// ext2..4, XFS, btrfs, f2fs, EROFS, squashfs, overlayfs, tmpfs, ramfs (linux/magic.h).
-const LOCAL: [i64; 9] = [
-    0xef53,
-    0x5846_5342,
-    0x9123_683e,
-    0xf2f5_2010,
-    0xe0f5_e1e2,
-    0x7371_7368,
-    0x794c_7630,
-    TIMELESS[0],
-    TIMELESS[1],
-];
-
-/// Whether reading a few bytes of the file waits for a disk at most, not for a server.
-pub(super) fn is_local(file: impl AsFd) -> bool {
-    magic(file).is_ok_and(|magic| LOCAL.contains(&magic))
-}
+/// `TMPFS_MAGIC`, `RAMFS_MAGIC` (linux/magic.h): a store to a shared mapping doesn't
+/// change their files' times.
+const TIMELESS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
 #[allow(clippy::useless_conversion, reason = "the field's type differs between targets")]
 fn magic(file: impl AsFd) -> io::Result<i64> {

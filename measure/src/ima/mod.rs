@@ -10,8 +10,8 @@
 //! the same name is not told again. And it wakes nobody: the list is looked at every
 //! [`Options::every`].
 
-mod inside;
 pub(crate) mod line;
+mod membership;
 mod owner;
 
 use std::fs::File;
@@ -28,10 +28,10 @@ use lacre_types::{Algorithm, Content, Source};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
-use crate::process::Held;
-use crate::reader::{End, GRACE, Reader};
+use crate::held_process::Held;
+use crate::reader_thread::{End, GRACE, Reader};
 use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
-use inside::Inside;
+use membership::Inside;
 use owner::{Owner, Whose};
 
 /// Where the kernel shows the list.
@@ -164,7 +164,8 @@ fn follow(left: Left, target: &Target, judge: Arc<dyn Judge>) -> Result<ImaArmed
 /// container has ended: for who follows it, or settles what a shim that died has left.
 pub struct Left {
     owner: Owner,
-    init: Held,
+    /// `None`: it has ended.
+    init: Option<Held>,
     list: List,
     before: u64,
     every: Duration,
@@ -187,12 +188,26 @@ impl Left {
         Self::with(owner, init, options)
     }
 
+    /// Of a container of which nobody is left, whose first process had those cgroups, as
+    /// `/proc/PID/cgroup` has them: its files are what is left in its upper directory.
+    ///
+    /// # Errors
+    /// When the kernel keeps no list.
+    pub fn of_ended(cgroups: &str, options: &Options) -> Result<Self, SourceError> {
+        let list = List::open(&options.folder)?;
+        let before = list.count();
+        let before =
+            before.map_err(|why| failed("reading how long the list is".to_owned(), why))?;
+        let owner = Owner::of_ended(cgroups.as_bytes());
+        Ok(Self { owner, init: None, list, before, every: options.every })
+    }
+
     fn with(owner: Owner, init: u32, options: &Options) -> Result<Self, SourceError> {
         let list = List::open(&options.folder)?;
         let doing = |doing: String| move |why| failed(doing, why);
         let held = Held::open(init).map_err(doing(format!("opening process {init}")))?;
         let before = list.count().map_err(doing("reading how long the list is".to_owned()))?;
-        Ok(Self { owner, init: held, list, before, every: options.every })
+        Ok(Self { owner, init: Some(held), list, before, every: options.every })
     }
 
     /// Tells of each line that is the container's, from the list's first.

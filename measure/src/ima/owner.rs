@@ -34,16 +34,23 @@ pub(super) struct Owner {
 impl Owner {
     /// The container of a process that waits to be started, in its cgroups already.
     pub(super) fn of(init: u32) -> io::Result<Self> {
-        let cgroups = cgroups(&std::fs::read(format!("/proc/{init}/cgroup"))?);
-        let absolute = match std::fs::metadata("/proc/self/ns/cgroup") {
-            Ok(meta) => meta.ino() == FIRST,
-            Err(why) => why.kind() == io::ErrorKind::NotFound,
-        };
+        let Self { cgroups, absolute, .. } =
+            Self::of_ended(&std::fs::read(format!("/proc/{init}/cgroup"))?);
         let own = std::fs::metadata("/proc/self/ns/ima").map(|meta| meta.ino());
         let its = std::fs::metadata(format!("/proc/{init}/ns/ima")).map(|meta| meta.ino());
         // Shared with the host, it tells nothing.
         let namespace = its.ok().filter(|its| own.is_ok_and(|own| own != *its));
         Ok(Self { cgroups, absolute, namespace })
+    }
+
+    /// A container of which nobody is left: by the cgroups that its first process had, as
+    /// `/proc/PID/cgroup` has them.
+    pub(super) fn of_ended(text: &[u8]) -> Self {
+        let absolute = match std::fs::metadata("/proc/self/ns/cgroup") {
+            Ok(meta) => meta.ino() == FIRST,
+            Err(why) => why.kind() == io::ErrorKind::NotFound,
+        };
+        Self { cgroups: cgroups(text), absolute, namespace: None }
     }
 
     /// The container of that cgroup.

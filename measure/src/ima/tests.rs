@@ -244,7 +244,7 @@ fn what_comes_up_once_the_reader_is_to_end_is_a_loss() {
     let mut watch = Watch {
         judge: Arc::clone(&node.told) as _,
         known: Arc::clone(&target.known),
-        inside: Inside::of(&target, Held::open(std::process::id()).unwrap()),
+        inside: Inside::of(&target, Held::open(std::process::id()).ok()),
         owner: Owner::default(),
         list: List::open(node.dir.path()).unwrap(),
         before: 0,

@@ -21,8 +21,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use lacre_measure::exec_trace::Options;
-use lacre_measure::{Answer, Block, Judge, Known, KnownFile, Loss, Outcome, Target};
-use lacre_types::{CanonicalPath, Digest, FileId, Measurement, Mode, Source};
+use lacre_measure::{
+    Answer, Block, Judge, Known, KnownFile, LetPass, Listing, Loss, Outcome, Spared, Target,
+};
+use lacre_policy::{Effective, PathTable, Policy, Subject};
+use lacre_types::{
+    Action, CanonicalPath, Content, Digest, FileId, Measurement, Mode, Source, ViolationKind,
+};
 use rustix::mount::MountFlags;
 use tempfile::TempDir;
 
@@ -143,6 +148,10 @@ impl Known for Files {
         self.0.get(path).cloned()
     }
 
+    fn listed(&self, path: &CanonicalPath) -> Listing {
+        self.by_path(path).map_or(Listing::No, |file| Listing::Yes(Some(file.size)))
+    }
+
     fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)> {
         self.0
             .iter()
@@ -159,6 +168,9 @@ impl Known for Files {
 pub struct Recorder {
     pub mode: Mode,
     pub baseline: Mutex<HashMap<CanonicalPath, Digest>>,
+    pub spared: Mutex<Spared>,
+    /// What it lets run all the same.
+    pub policy: Mutex<Option<Effective>>,
     seen: Mutex<Seen>,
     more: Condvar,
 }
@@ -175,6 +187,8 @@ impl Recorder {
         Arc::new(Self {
             mode,
             baseline: Mutex::new(baseline.collect()),
+            spared: Mutex::default(),
+            policy: Mutex::default(),
             seen: Mutex::default(),
             more: Condvar::new(),
         })
@@ -188,12 +202,42 @@ impl Recorder {
         self.seen.lock().unwrap().losses.clone()
     }
 
+    /// Whoever tells it something waits, until what this gives is dropped.
+    pub fn hold(&self) -> impl Sized + '_ {
+        self.seen.lock().unwrap()
+    }
+
     /// The first measurement like this, which must come.
+    /// Sets what it lets run, by a policy file.
+    pub fn follow(&self, policy: &str) {
+        let (policy, _) = Policy::parse("p", policy.as_bytes()).unwrap();
+        *self.policy.lock().unwrap() = Some(policy.effective(&Subject::default()));
+    }
+
+    fn skips(&self, path: &CanonicalPath) -> bool {
+        let is_listed = self.baseline.lock().unwrap().contains_key(path);
+        let kind =
+            if is_listed { ViolationKind::InvalidHash } else { ViolationKind::EntryNotFound };
+        let policy = self.policy.lock().unwrap();
+        let action = policy.as_ref().map(|policy| policy.decide(kind, Some(path)).action);
+        action == Some(Action::Skip)
+    }
+
     pub fn wait(&self, like: impl Fn(&Measurement) -> bool) -> (Measurement, Outcome) {
+        self.wait_after(0, like)
+    }
+
+    /// One that came after so many others.
+    pub fn wait_after(
+        &self,
+        others: usize,
+        like: impl Fn(&Measurement) -> bool,
+    ) -> (Measurement, Outcome) {
         let limit = Instant::now() + PATIENCE;
         let mut seen = self.seen.lock().unwrap();
         loop {
-            if let Some(found) = seen.measurements.iter().find(|(found, _)| like(found)) {
+            let mut later = seen.measurements.iter().skip(others);
+            if let Some(found) = later.find(|(found, _)| like(found)) {
                 return found.clone();
             }
             let left = limit.saturating_duration_since(Instant::now());
@@ -222,8 +266,31 @@ impl Recorder {
 }
 
 impl Judge for Recorder {
+    fn spared(&self) -> Spared {
+        *self.spared.lock().unwrap()
+    }
+
+    fn let_pass(&self) -> LetPass {
+        let policy = self.policy.lock().unwrap();
+        let Some(policy) = policy.as_ref() else { return LetPass::default() };
+        let PathTable { transitions, lets_run } =
+            policy.path_table(ViolationKind::EntryNotFound).unwrap();
+        let may = |kind, path| policy.decide(kind, Some(path)).action == Action::Skip;
+        let baseline = self.baseline.lock().unwrap();
+        let listed = baseline.keys().map(|path| (path, may(ViolationKind::InvalidHash, path)));
+        let listed = listed.filter(|(path, it)| may(ViolationKind::EntryNotFound, path) != *it);
+        let listed = listed.map(|(path, it)| (path.clone(), it)).collect();
+        LetPass { transitions, lets_run, listed, is_too_much: false }
+    }
+
     fn judge(&self, measurement: &Measurement) -> Answer {
-        if self.mode == Mode::Audit || self.settled(measurement) {
+        let spared = match (&measurement.content, &measurement.path) {
+            (Content::Memory(_), _) => self.spared().memory,
+            (Content::Fileless, _) => self.spared().programs,
+            (_, Some(path)) => self.skips(path),
+            _ => false,
+        };
+        if self.mode == Mode::Audit || spared || self.settled(measurement) {
             Answer::Allow
         } else {
             Answer::Deny
@@ -264,6 +331,9 @@ impl Container {
         for folder in ["upper", "work", "merged"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
+        // What the image has as it came may be mapped: this is the container's own.
+        fs::create_dir(dir.path().join("upper/opt")).unwrap();
+        copy(image.lower().join("opt/evil.so"), dir.path().join("upper/opt/evil.so"));
         // A copy that is not the image's, as runc is not the container's.
         let helper = dir.path().join("runc");
         copy(image.helper(), &helper);

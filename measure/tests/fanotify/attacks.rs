@@ -107,7 +107,7 @@ fn a04_a_tmpfs_that_is_mounted_later_is_marked() {
 }
 
 /// A dynamic program, its loader and its libraries, in an image.
-fn dynamic(lower: &std::path::Path) {
+pub fn dynamic(lower: &std::path::Path) {
     compile(&lower.join("bin/dynamic"), &["-DNOTE=\"dynamic\""]);
     for file in ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"] {
         let to = lower.join(&file[1..]);
@@ -328,12 +328,12 @@ fn audit_mode_never_denies_and_tells_all() {
     for name in ["/tmp/x", "/bin/good", "/dev/shm/x"] {
         assert_eq!(it.container.tool(&["run", name]), 0, "{name}");
         let told = |m: &lacre_types::Measurement, o| {
-            m.path == Some(path(name)) && o == Outcome::Ran && content_is(m, &evil())
+            m.path == Some(path(name)) && o == Outcome::Watched && content_is(m, &evil())
         };
         it.baseline.wait_for(name, told);
     }
     assert_eq!(it.container.run(&["/bin/sh", "/tmp/s"]), 3);
     it.baseline.wait("/tmp/s");
     assert_eq!(it.container.tool(&["read", "/tmp/big"]), 0);
-    assert!(it.baseline.all().iter().all(|(_, outcome)| *outcome == Outcome::Ran));
+    assert!(it.baseline.all().iter().all(|(_, outcome)| *outcome == Outcome::Watched));
 }

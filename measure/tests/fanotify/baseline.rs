@@ -148,8 +148,18 @@ impl Known for Baseline {
         size.map_or(Listing::No, |size| Listing::Yes(Some(size)))
     }
 
-    fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
-        None
+    fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)> {
+        let mut files = self.files.iter();
+        let (path, file) = files.find(|(_, file)| file.id.dev == dev && file.id.ino == ino)?;
+        Some((path.clone(), file.clone()))
+    }
+
+    fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
+        let named = self
+            .files
+            .iter()
+            .map(|(path, file)| (lacre_types::base_name(path.as_bytes()).to_vec(), file.id));
+        named.filter(|(name, _)| wanted(name)).collect()
     }
 
     fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {

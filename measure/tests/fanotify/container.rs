@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use lacre_integration::paths::cached;
 use tempfile::TempDir;
 
 use crate::place;
@@ -50,11 +51,19 @@ pub fn compile(to: &Path, flags: &[&str]) {
     assert!(built.success());
 }
 
+fn only_child(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.trim().parse().unwrap()
+}
+
 pub struct Container {
     pub dir: TempDir,
     /// The root's device.
     pub dev: u64,
     init: Child,
+    pid: u32,
+    /// Whether it has a pid namespace of its own.
+    isolated: bool,
 }
 
 impl Container {
@@ -69,6 +78,16 @@ impl Container {
 
     /// With a root that `mount` mounts on `root`.
     pub fn with(mount: &str, more: impl FnOnce(&Path)) -> Self {
+        Self::of(mount, false, more)
+    }
+
+    /// In a pid namespace of its own.
+    pub fn isolated(more: impl FnOnce(&Path)) -> Self {
+        let mount = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work root";
+        Self::of(mount, true, more)
+    }
+
+    fn of(mount: &str, isolated: bool, more: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lower = dir.path().join("lower");
         for name in [
@@ -88,7 +107,7 @@ impl Container {
         let Programs { tool, good, .. } = programs();
         place::copy(tool, lower.join("bin/tool"));
         place::copy(good, lower.join("bin/good"));
-        place::copy("/bin/busybox", lower.join("bin/busybox"));
+        place::copy(cached("tools/bin/busybox").unwrap(), lower.join("bin/busybox"));
         std::fs::hard_link(lower.join("bin/busybox"), lower.join("bin/sh")).unwrap();
         std::fs::write(lower.join("data"), "only data\n").unwrap();
         more(&lower);
@@ -113,7 +132,9 @@ impl Container {
             dir = dir.path().display()
         );
         let mut init = Command::new("unshare")
-            .args(["-m", "--propagation", "private", "sh", "-c", &script])
+            .args(["-m", "--propagation", "private"])
+            .args(isolated.then_some("-pf"))
+            .args(["sh", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -121,12 +142,13 @@ impl Container {
         let mut line = String::new();
         BufReader::new(init.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
-        let root = std::fs::metadata(format!("/proc/{}/root", init.id())).unwrap();
-        Self { dir, dev: std::os::unix::fs::MetadataExt::dev(&root), init }
+        let pid = if isolated { only_child(init.id()) } else { init.id() };
+        let root = std::fs::metadata(format!("/proc/{pid}/root")).unwrap();
+        Self { dir, dev: std::os::unix::fs::MetadataExt::dev(&root), init, pid, isolated }
     }
 
     pub fn pid(&self) -> u32 {
-        self.init.id()
+        self.pid
     }
 
     pub fn lower(&self) -> PathBuf {
@@ -140,7 +162,11 @@ impl Container {
 
     fn enter(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["-t", &self.pid().to_string(), "-m", "-r", "-w", "--"]).args(arguments);
+        command
+            .args(["-t", &self.pid().to_string(), "-m", "-r", "-w"])
+            .args(self.isolated.then_some("-p"))
+            .arg("--")
+            .args(arguments);
         command
     }
 
@@ -180,7 +206,8 @@ impl Drop for Container {
 
 impl Container {
     pub fn kill(&mut self) {
-        let _ = self.init.kill();
+        let pid = rustix::process::Pid::from_raw(self.pid.cast_signed()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         let _ = self.init.wait();
     }
 }

@@ -1,5 +1,5 @@
 //! The fanotify source against real overlays, real processes and the running kernel.
-//! They need root, cc, busybox, unshare and nsenter.
+//! They need root.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 #![allow(clippy::print_stdout, reason = "figures are for who runs it")]
 #![allow(unreachable_pub, reason = "a test has no outside")]
@@ -9,8 +9,11 @@ mod baseline;
 mod container;
 mod latency;
 mod life;
+mod openers;
+mod opens;
 #[path = "../common/place.rs"]
 mod place;
+mod reading;
 
 use std::sync::Arc;
 

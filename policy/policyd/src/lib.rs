@@ -6,12 +6,14 @@
 
 pub mod args;
 pub mod attest;
-pub mod followed;
+pub mod door;
 pub mod ledger;
 pub mod logging;
 pub mod nodes;
 pub mod policy;
 pub mod reload;
+pub mod reloaded_file;
+mod rpc;
 pub mod server;
 pub mod session;
 pub mod signals;

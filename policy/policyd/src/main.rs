@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use lacre_policyd::args::{Args, ArgsError};
-use lacre_policyd::attest::{book::Book, config::Config};
-use lacre_policyd::followed::Followed;
+use lacre_policyd::attest::{config::Config, nodes::Book};
+use lacre_policyd::door::Door;
 use lacre_policyd::ledger::Ledger;
 use lacre_policyd::logging::logger;
 use lacre_policyd::policy::PolicyFile;
 use lacre_policyd::reload;
-use lacre_policyd::server::{Door, Server};
+use lacre_policyd::reloaded_file::Followed;
+use lacre_policyd::server::Server;
 use lacre_policyd::signals::signals;
 use lacre_proto::{Address, Bound, Limits, ServerTls, serve};
 use lacre_types::chain;

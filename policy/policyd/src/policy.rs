@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lacre_policy::{Errors, Policy};
 
-use crate::followed::Content;
+use crate::reloaded_file::Content;
 
 /// A policy file, read.
 #[derive(Debug)]

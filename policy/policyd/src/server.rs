@@ -1,29 +1,23 @@
-//! What all connections share, and what is logged of them.
+//! What all connections share.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lacre_proto::attest::create_attestation;
+use lacre_proto::Peer;
 use lacre_proto::policy::StatusResponse;
-use lacre_proto::service::create_policy_service;
-use lacre_proto::{Host, Notice, Peer};
 use lacre_types::chain;
 use slog::{Logger, error, info, warn};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use ttrpc::r#async::Service;
 
-use crate::attest::book::Book;
-use crate::attest::service::AttestSession;
-use crate::followed::{Content, Followed, Loaded, Reloaded};
+use crate::attest::nodes::Book;
 use crate::ledger::Ledger;
 use crate::logging::Limit;
 use crate::nodes::Nodes;
 use crate::policy::PolicyFile;
 use crate::reload;
-use crate::session::Session;
+use crate::reloaded_file::{Content, Followed, Loaded, Reloaded};
 
 /// Lines about connections and their errors, in a second. The rest is counted.
 const LINES: u32 = 20;
@@ -43,8 +37,8 @@ pub struct Server {
     pub attest: Option<Arc<Book>>,
     /// Turns true when the server is to end.
     pub stop: watch::Receiver<bool>,
-    log: Logger,
-    limit: Limit,
+    pub(crate) log: Logger,
+    pub(crate) limit: Limit,
 }
 
 impl Server {
@@ -151,43 +145,6 @@ impl Server {
             }
             // Baselines may be large.
             tokio::task::block_in_place(|| self.reload());
-        }
-    }
-}
-
-/// The server, as connections find it.
-#[derive(Debug)]
-pub struct Door(pub Arc<Server>);
-
-impl Host for Door {
-    fn services(&self, peer: &Peer) -> HashMap<String, Service> {
-        let session = Session::new(Arc::clone(&self.0), peer.clone());
-        let attest = AttestSession::new(Arc::clone(&self.0), peer.clone());
-        let mut services = create_policy_service(Arc::new(session));
-        services.extend(create_attestation(Arc::new(attest)));
-        services
-    }
-
-    fn notice(&self, notice: Notice) {
-        let Some(held) = self.0.limit.pass() else { return };
-        let log = self.0.log.new(slog::o!("held" => held));
-        match notice {
-            Notice::Opened(peer) => info!(log, "connected"; "peer" => %peer),
-            Notice::Closed(peer) => info!(log, "disconnected"; "peer" => %peer),
-            Notice::Full(what) => warn!(log, "refused: too many"; "what" => what),
-            Notice::Handshake(from, error) => {
-                warn!(log, "refused: TLS handshake failed"; "from" => from, "error" => chain(&error));
-            }
-            Notice::Stalled(from) => {
-                warn!(log, "refused: no TLS handshake in time"; "from" => from)
-            }
-            Notice::Nameless(from, error) => {
-                warn!(log, "refused"; "from" => from, "error" => chain(&error));
-            }
-            Notice::User(peer) => {
-                warn!(log, "refused: this user may not connect (--allow-uid)"; "peer" => %peer);
-            }
-            Notice::Accept(error) => error!(log, "accepting"; "error" => chain(&error)),
         }
     }
 }

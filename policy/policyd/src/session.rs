@@ -20,6 +20,7 @@ use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
 use crate::ledger::{Batch, Refusal, Report, lines};
+use crate::rpc::{permit, status};
 use crate::server::Server;
 
 /// The most calls of one connection at a time. A reporter has two: one watches, one works.
@@ -89,17 +90,6 @@ impl Known {
             annotations: &annotations,
         })
     }
-}
-
-pub(crate) fn status(code: Code, message: impl ToString) -> ttrpc::Error {
-    ttrpc::Error::RpcStatus(ttrpc::get_status(code, message.to_string()))
-}
-
-/// Leave to do one call more on a connection that may do so many at a time.
-pub(crate) fn permit(calls: &Semaphore, most: usize) -> ttrpc::Result<SemaphorePermit<'_>> {
-    calls
-        .try_acquire()
-        .map_err(|_| status(Code::RESOURCE_EXHAUSTED, format!("more than {most} calls at a time")))
 }
 
 fn refused(refusal: Refusal) -> ttrpc::Error {

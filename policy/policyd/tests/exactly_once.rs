@@ -18,7 +18,7 @@ use lacre_types::Action;
 use support::{Ca, LONG, Policyd, Quiet, record, until};
 
 /// Not a test: what a client process runs. It reports `/NAME/FROM` to `/NAME/TO`, a
-/// millisecond apart, and prints the number of each when the call has returned.
+/// millisecond apart, and prints the number of each when it is on disk.
 #[test]
 #[ignore = "run by the other tests as a process of its own"]
 fn client_process() {
@@ -36,7 +36,8 @@ fn client_process() {
     let mut out = std::io::stdout();
     for number in from..=to {
         let path = format!("/{}/{number}", var("NAME"));
-        reporter.report(record("c", &path, Action::Skip)).unwrap();
+        reporter.report(record("c", &path, Action::Skip));
+        assert!(reporter.flush(LONG));
         writeln!(out, "reported {number}").unwrap();
         out.flush().unwrap();
         std::thread::sleep(Duration::from_millis(1));

@@ -10,9 +10,10 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lacre_policyd::followed::Followed;
+use lacre_policyd::door::Door;
 use lacre_policyd::ledger::Ledger;
-use lacre_policyd::server::{Door, Server};
+use lacre_policyd::reloaded_file::Followed;
+use lacre_policyd::server::Server;
 use lacre_proto::policy::{
     Container, RegisterRequest, Report, ReportRequest, ReportResponse, StatusRequest,
 };

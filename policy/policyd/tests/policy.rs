@@ -14,7 +14,7 @@ use lacre_policy::Effective;
 use lacre_proto::Connector;
 use lacre_proto::policy::{StatusRequest, StatusResponse};
 use lacre_proto::service::PolicyServiceClient;
-use lacre_report::{Config, Note, Reporter, StoredPolicy};
+use lacre_report::{Config, Note, Reporter, StoredPolicy, Told};
 use lacre_types::{Action, ViolationKind};
 use support::{LONG, Policyd, Said, container, over, policy_text, record, within};
 
@@ -81,7 +81,8 @@ fn a_change_reaches_the_node_and_a_broken_file_does_not() {
     let nodes = status(&to).nodes;
     assert_eq!((&*nodes[0].principal, &*nodes[0].node, nodes[0].containers), ("uid:0", "node", 1));
     reporter.unregister("test", "c");
-    assert_eq!(StoredPolicy::load(&dir.path().join("node"), "test", "c"), None);
+    assert!(reporter.flush(LONG));
+    assert_eq!(StoredPolicy::load(&dir.path().join("node"), "0a"), None);
     reporter.stop(LONG);
 }
 
@@ -117,15 +118,20 @@ fn the_server_overrules_a_node_that_acted_by_an_older_policy() {
     let (reporter, said) = reporter(dir.path(), &to);
     reporter.register(container());
     next_policy(&said);
-    let wrong = reporter.report(record("c", "/wrong", Action::Skip)).unwrap();
-    let right = reporter.report(record("c", "/right", Action::Delete)).unwrap();
-    reporter.report(record("unknown", "/unanswered", Action::Skip)).unwrap();
+    let number = |told| match told {
+        Told::Anew(number) => number,
+        other => panic!("{other:?}"),
+    };
+    let wrong = number(reporter.report(record("c", "/wrong", Action::Skip)));
+    let right = number(reporter.report(record("c", "/right", Action::Delete)));
+    reporter.report(record("unknown", "/unanswered", Action::Skip));
     let mut answers = Vec::new();
     while answers.len() < 2 {
         if let Said::Answer { number, action, overrules } = said.recv_timeout(LONG).unwrap() {
             answers.push((number, action, overrules));
         }
     }
+    let (wrong, right) = (wrong.get().unwrap(), right.get().unwrap());
     assert_eq!(answers, [(wrong, Action::Delete, true), (right, Action::Delete, false)]);
     reporter.stop(LONG);
     assert!(!said.try_iter().any(|said| matches!(said, Said::Answer { .. })));
@@ -145,11 +151,12 @@ fn while_the_server_is_away_the_last_policy_holds_and_nothing_waits() {
             break;
         }
     }
-    let stored = StoredPolicy::load(&dir.path().join("node"), "test", "c").unwrap();
+    assert!(reporter.flush(LONG));
+    let stored = StoredPolicy::load(&dir.path().join("node"), "0a").unwrap();
     assert_eq!(stored.version, version);
     let began = std::time::Instant::now();
     for number in 0..2000 {
-        reporter.report(record("c", &format!("/{number}"), Action::Kill)).unwrap();
+        reporter.report(record("c", &format!("/{number}"), Action::Kill));
     }
     let each = began.elapsed() / 2000;
     eprintln!("report() with the server away: {each:?}");

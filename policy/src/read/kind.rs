@@ -23,6 +23,8 @@ pub(crate) const KIND: &[&str] = &[
 ];
 /// The keys under a rule that has paths of its own.
 pub(crate) const NESTED: &[&str] = &["ByPath", "Default"];
+/// The same of FILELESS.
+pub(crate) const NESTED_FILELESS: &[&str] = &["ByPath", "JIT", "Default"];
 
 type Paths = Option<Arc<Patterns<Leaf>>>;
 
@@ -129,25 +131,27 @@ fn outcome(
     let rule = Rule { kind, entry: Some(key), path: None, line: entry.span.line };
     if !matches!(entry.value.value, Value::Map(_)) {
         let action = action(reader, kind, entry.value)?;
-        return Some((Outcome { action, rule, paths: None }, 0));
+        return Some((Outcome { action, rule, paths: None, jit: None }, 0));
     }
     let mut chosen = None;
     let mut own: (Paths, usize) = (None, 0);
-    for field in reader.fields(entry.value, "a rule", NESTED)? {
-        if field.name == "Default" {
-            chosen = Some(action(reader, kind, field.value));
-        } else {
-            own = paths(reader, kind, rule.entry.clone(), field);
+    let mut jit = None;
+    let keys = if kind == ViolationKind::Fileless { NESTED_FILELESS } else { NESTED };
+    for field in reader.fields(entry.value, "a rule", keys)? {
+        match field.name {
+            "Default" => chosen = Some(action(reader, kind, field.value)),
+            "JIT" => jit = super::jit(reader, field.value),
+            _ => own = paths(reader, kind, rule.entry.clone(), field),
         }
     }
     let Some(action) = chosen else {
         reader
-            .error(entry.span, "this rule has paths, and no `Default`")
-            .help("add `Default: ACTION` for the files that its paths do not name");
+            .error(entry.span, "this rule has no `Default`")
+            .help("add `Default: ACTION` for what its other lines do not name");
         return None;
     };
     let (paths, count) = own;
-    Some((Outcome { action: action?, rule, paths }, count))
+    Some((Outcome { action: action?, rule, paths, jit }, count))
 }
 
 fn paths(

@@ -6,7 +6,9 @@ mod values;
 
 use std::collections::HashMap;
 
-use lacre_types::{Action, ViolationKind};
+use lacre_types::{Action, Jit, ViolationKind};
+
+pub use values::duration;
 
 use crate::policy::{KindRules, Policy};
 use crate::settings::{Backoff, Settings};
@@ -14,7 +16,8 @@ use crate::yaml::{Node, Reader, Value};
 use crate::{Diagnostic, Errors};
 
 /// The keys at the top of the file.
-pub(crate) const TOP: &[&str] = &["Actions", "Mode", "GracePeriod", "Fallback", "Restart", "PORT"];
+pub(crate) const TOP: &[&str] =
+    &["Actions", "Mode", "JIT", "GracePeriod", "Fallback", "Restart", "PORT"];
 /// The keys under `Restart`.
 pub(crate) const RESTART: &[&str] = &["Delay", "MaxDelay", "ResetAfter", "Attempts"];
 
@@ -30,6 +33,7 @@ pub(crate) fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>
         match field.name {
             "Actions" => kinds = Some(actions(&mut reader, field.value)),
             "Mode" => settings.mode = reader.word(field.value, "a mode", &[]),
+            "JIT" => settings.jit = jit(&mut reader, field.value).unwrap_or_default(),
             "GracePeriod" => {
                 if let Some(grace) = values::duration(&mut reader, field.value) {
                     settings.grace = grace;
@@ -51,6 +55,10 @@ pub(crate) fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>
         .iter()
         .map(|kind| kinds.remove(kind).unwrap_or_else(|| KindRules::none(*kind)));
     Ok((Policy::new(settings, port, rules), warnings))
+}
+
+fn jit(reader: &mut Reader<'_>, node: &Node) -> Option<Jit> {
+    reader.word(node, "what JIT takes", &[])
 }
 
 fn actions(reader: &mut Reader<'_>, node: &Node) -> HashMap<ViolationKind, KindRules> {

@@ -7,7 +7,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
-pub(super) fn duration(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {
+/// A duration, such as `500ms`, `10s` or `5m`: at most a day.
+pub fn duration(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {
     let text = reader.text(node, "a duration such as 10s")?;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

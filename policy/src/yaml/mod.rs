@@ -11,6 +11,7 @@ pub use load::{MAX_BYTES, MAX_DEPTH};
 pub use reader::{Field, Reader};
 
 pub use crate::diagnostic::Span;
+pub use crate::read::duration;
 
 /// A node of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use lacre_policy::{Errors, yaml};
+use lacre_types::Mode;
 
 use super::{Config, read};
 
@@ -27,13 +28,42 @@ pub enum ConfigError {
     /// It says something that can't be.
     #[error(transparent)]
     Wrong(#[from] Errors),
+    /// It names a policy that is not there.
+    #[error(
+        "the configuration {} is for enforce and names the policy {}, which is not there; \
+         write it, or leave `policy` out for the built-in one", .path.display(), .policy.display()
+    )]
+    Policy {
+        /// The configuration.
+        path: PathBuf,
+        /// The policy.
+        policy: PathBuf,
+    },
 }
 
-/// The file to read, and whether it must be there: what the runtime options name, else
-/// what the environment names, else the standard path, which may be absent.
+/// The file that a shim's own name chooses: `containerd-shim-lacre-audit-v1` (the runtime
+/// `io.containerd.lacre-audit.v1`, or a `runtime_path`) reads `/etc/lacre/audit.yaml`.
+/// `program` is the name by which it was started, with or without folders.
 #[must_use]
-pub fn locate(options: Option<PathBuf>, environment: Option<&OsStr>) -> (PathBuf, bool) {
-    if let Some(path) = options {
+pub fn named(program: Option<&OsStr>) -> Option<PathBuf> {
+    let name = Path::new(program?).file_name()?.to_str()?;
+    let (name, version) = name.strip_prefix("containerd-shim-lacre-")?.rsplit_once("-v")?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let sound = !name.is_empty() && name.bytes().all(is_name);
+    let version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    (sound && version).then(|| format!("/etc/lacre/{name}.yaml").into())
+}
+
+/// The file to read, and whether it must be there: what the runtime options name, else what
+/// the name chooses by which the shim was started, else what the environment names, else
+/// the standard path, which may be absent.
+#[must_use]
+pub fn locate(
+    options: Option<PathBuf>,
+    program: Option<&OsStr>,
+    environment: Option<&OsStr>,
+) -> (PathBuf, bool) {
+    if let Some(path) = options.or_else(|| named(program)) {
         return (path, true);
     }
     match environment {
@@ -48,8 +78,17 @@ impl Config {
     /// # Errors
     /// When the file can't be read, or is wrong.
     pub fn find(options: Option<PathBuf>) -> Result<Self, ConfigError> {
-        let (path, required) = locate(options, env::var_os(ENVIRONMENT).as_deref());
-        Self::load(&path, required)
+        let program = env::args_os().next();
+        let environment = env::var_os(ENVIRONMENT);
+        let (path, required) = locate(options, program.as_deref(), environment.as_deref());
+        let config = Self::load(&path, required)?;
+        if config.mode == Mode::Enforce
+            && config.policy != Self::default().policy
+            && config.policy.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+        {
+            return Err(ConfigError::Policy { path, policy: config.policy });
+        }
+        Ok(config)
     }
 
     /// Reads the file; the defaults when it may be absent and is.
@@ -84,7 +123,7 @@ impl Config {
 mod tests {
     use super::super::{Block, Server, Sources};
     use super::*;
-    use lacre_types::{Mode, Source};
+    use lacre_types::Source;
 
     #[test]
     fn the_example_of_the_manual_loads() {
@@ -122,10 +161,48 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_is_named_for_enforce_must_be_there() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let find = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            Config::find(Some(file.path().to_owned()))
+        };
+        let absent = "policy: /nonexistent/policy.yaml\n";
+        let error = find(&format!("mode: enforce\n{absent}")).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/policy.yaml"), "{error}");
+        assert!(find(absent).is_ok(), "audit touches nothing");
+        assert!(find("mode: enforce\n").is_ok());
+    }
+
+    #[test]
     fn who_names_the_file() {
         let environment = Some(OsStr::new("/e"));
-        assert_eq!(locate(Some("/o".into()), environment), ("/o".into(), true));
-        assert_eq!(locate(None, environment), ("/e".into(), true));
-        assert_eq!(locate(None, Some(OsStr::new(""))), (STANDARD_PATH.into(), false));
+        let plain = Some(OsStr::new("/usr/local/bin/containerd-shim-lacre-v1"));
+        let audit = Some(OsStr::new("/usr/local/bin/containerd-shim-lacre-audit-v1"));
+        assert_eq!(locate(Some("/o".into()), audit, environment), ("/o".into(), true));
+        assert_eq!(locate(None, audit, environment), ("/etc/lacre/audit.yaml".into(), true));
+        assert_eq!(locate(None, plain, environment), ("/e".into(), true));
+        assert_eq!(locate(None, plain, Some(OsStr::new(""))), (STANDARD_PATH.into(), false));
+        assert_eq!(locate(None, None, None), (STANDARD_PATH.into(), false));
+    }
+
+    #[test]
+    fn a_shims_name_chooses_its_file() {
+        for (program, file) in [
+            ("containerd-shim-lacre-audit-v1", Some("/etc/lacre/audit.yaml")),
+            ("/opt/x/containerd-shim-lacre-team-a-v2", Some("/etc/lacre/team-a.yaml")),
+            ("containerd-shim-lacre-vip-v1", Some("/etc/lacre/vip.yaml")),
+            ("containerd-shim-lacre-v1", None),
+            ("containerd-shim-lacre-v1-v1", Some("/etc/lacre/v1.yaml")),
+            ("containerd-shim-lacre--v1", None),
+            ("containerd-shim-lacre-audit", None),
+            ("containerd-shim-lacre-audit-vx", None),
+            ("containerd-shim-lacre-..-v1", None),
+            ("containerd-shim-lacre-a/../b-v1", None),
+            ("containerd-shim-runc-v2", None),
+            ("", None),
+        ] {
+            assert_eq!(named(Some(OsStr::new(program))), file.map(PathBuf::from), "{program}");
+        }
     }
 }

@@ -5,18 +5,18 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use lacre_policy::Errors;
-use lacre_policy::yaml::{Field, Node, Reader, Span, Value};
+use lacre_policy::yaml::{self, Field, Node, Reader, Span, Value};
 
 use super::values::Armable;
 use super::{Config, Exemptions, Inner, RuncValue, Server, Sources, Tls};
-use crate::options::{RUNC_FIELDS, RuncKind};
+use crate::bootstrap::options::{RUNC_FIELDS, RuncKind};
 
 /// `sun_path` is 108 bytes (unix(7)); a socket's name there takes 36, and a NUL.
 const RUN_MAX: usize = 60;
 
 const TOP: &[&str] = &[
-    "mode", "policy", "server", "tls", "sources", "block", "fetch", "inner", "exempt", "records",
-    "state", "run",
+    "mode", "policy", "server", "tls", "sources", "block", "fetch", "docker", "patience", "inner",
+    "exempt", "programs", "records", "state", "run",
 ];
 
 pub(super) fn config(name: &str, text: &[u8]) -> Result<Config, Errors> {
@@ -41,8 +41,11 @@ pub(super) fn config(name: &str, text: &[u8]) -> Result<Config, Errors> {
             "sources" => set(&mut config.sources, sources(&mut reader, value)),
             "block" => set(&mut config.block, reader.word(value, "a `block`", &[])),
             "fetch" => set(&mut config.fetch, reader.switch(value)),
+            "docker" => set(&mut config.docker, path(&mut reader, field)),
+            "patience" => set(&mut config.patience, yaml::duration(&mut reader, value)),
             "inner" => config.inner = inner(&mut reader, value),
             "exempt" => config.exempt = exempt(&mut reader, value),
+            "programs" => set(&mut config.programs, path(&mut reader, field)),
             "records" => set(&mut config.records, path(&mut reader, field)),
             "state" => set(&mut config.state, path(&mut reader, field)),
             _ => set(&mut config.run, run(&mut reader, field)),
@@ -175,7 +178,7 @@ fn inner(reader: &mut Reader<'_>, node: &Node) -> Inner {
 fn shim(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let shim = reader.text(node, "a runtime's name, or a shim's path")?;
     if !shim.starts_with('/')
-        && let Err(error) = crate::inner::binary_name(shim)
+        && let Err(error) = crate::inner::program::binary_name(shim)
     {
         reader.error(node.span, error.to_string());
         return None;

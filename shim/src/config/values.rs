@@ -2,11 +2,20 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lacre_types::{Source, UnknownWord};
+use serde::{Deserialize, Serialize};
 
-use super::Block;
+/// What is held back until it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Block {
+    /// Programs, and the interpreters of what is executed.
+    #[default]
+    Exec,
+    /// Libraries and scripts too: a first look at every file opened.
+    All,
+}
 
 /// Where the policy server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Server {
     /// On this machine.
     Unix(PathBuf),

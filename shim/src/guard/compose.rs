@@ -1,49 +1,16 @@
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lacre_report::{Address, Connector, Origin, Reporter, StartError, TlsFiles};
+use lacre_report::{Origin, Reporter};
 use lacre_types::chain;
 use slog::{Logger, info, warn};
 
-use super::lacre::{Lacre, Shared};
-use super::policies::Switchboard;
-use super::respond;
-use super::{Exempt, Guard, NoGuard};
-use crate::config::{Config, Server};
-use crate::events::Events;
-use crate::task::Inner;
-
-/// What a guard has to work with.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// How this node guards.
-    pub config: Arc<Config>,
-    /// The containerd namespace.
-    pub namespace: String,
-    /// The container that the inner shim was started for: of a pod, the sandbox.
-    pub id: String,
-    /// Its bundle.
-    pub bundle: PathBuf,
-    /// containerd's gRPC socket.
-    pub containerd: PathBuf,
-    /// Calls to the inner shim.
-    pub inner: Inner,
-    /// Events into containerd's stream.
-    pub events: Events,
-    /// Into containerd's log.
-    pub log: Logger,
-}
-
-/// Why there is no guard: then nothing starts.
-#[derive(Debug, thiserror::Error)]
-pub enum GuardError {
-    /// The policy server can't be reached as the configuration says, now or ever.
-    #[error("the policy server of the configuration")]
-    Server(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Records can't be kept.
-    #[error("keeping records")]
-    Records(#[from] StartError),
-}
+use super::context::{Context, GuardError, node, reports};
+use super::policy::Switchboard;
+use super::responder;
+use super::{Exempt, Guard, NoGuard, Shared};
+use crate::config::Config;
+use crate::container::lacre::Lacre;
 
 /// The guard that the configuration asks for.
 ///
@@ -59,7 +26,7 @@ pub async fn compose(context: Context) -> Result<Arc<dyn Guard>, GuardError> {
     let reporter = Reporter::start(reports(&context.config, &node)?, switchboard.clone())?;
     let reporter = Arc::new(reporter);
     tell_of_helpers(&context, &node, &reporter);
-    Ok(Arc::new(Lacre::new(Shared { context, node, reporter, switchboard })))
+    Ok(Arc::new(Lacre::new(Shared::new(context, node, reporter, switchboard))))
 }
 
 /// The outcomes of helpers (DELETE, RESTART) whose own shim has gone before they were done.
@@ -78,32 +45,15 @@ fn tell_of_helpers(context: &Context, node: &str, reporter: &Reporter) {
             node: node.to_owned(),
             ..Origin::default()
         };
-        reporter.report(respond::outcome(&origin, record.outcome, None));
+        reporter.answer(responder::outcome(&origin, record.outcome), None);
     }
 }
 
-/// The node's name.
-pub(super) fn node() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-pub(super) fn reports(config: &Config, node: &str) -> Result<lacre_report::Config, GuardError> {
-    let mut reports = lacre_report::Config::new(node, &config.state);
-    reports.records = Some(config.records.clone());
-    reports.server = config.server.as_ref().map(|server| connector(server, config)).transpose()?;
-    Ok(reports)
-}
-
-fn connector(server: &Server, config: &Config) -> Result<Connector, GuardError> {
-    let address = match server {
-        Server::Unix(path) => format!("unix://{}", path.display()),
-        Server::Tls(host) => format!("tls://{host}"),
-    };
-    let address: Address = address.parse().map_err(|error| GuardError::Server(Box::new(error)))?;
-    let tls = config.tls.as_ref().map(|tls| TlsFiles {
-        cert: tls.cert.clone(),
-        key: tls.key.clone(),
-        ca: tls.ca.clone(),
-    });
-    Connector::new(address, tls).map_err(|error| GuardError::Server(Box::new(error)))
+/// Delivers what dead shims of this node left in their spools, for at most `limit`; what is
+/// not, the next shim delivers.
+pub(crate) fn deliver_left(config: &Config, limit: Duration) -> Result<(), GuardError> {
+    let reports = reports(config, &node())?;
+    let silent = Arc::new(Switchboard::new(Logger::root(slog::Discard, slog::o!())));
+    lacre_report::deliver_orphans(reports, silent, limit)?;
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! What the sources ask: a measurement, the baseline and the policy, and no I/O.
 
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -8,48 +7,111 @@ use std::time::SystemTime;
 use lacre_analyzer::{Verdict, source_lost};
 use lacre_baseline::Baseline;
 use lacre_measure::exec_trace::Allower;
-use lacre_measure::{Answer, Loss, Outcome};
-use lacre_policy::{Decision, Effective};
-use lacre_types::{Action, Measurement, Mode, Source, Violation, Whitelist};
+use lacre_measure::fanotify::Holder;
+use lacre_measure::{Answer, LetPass, Loss, Outcome, Spared, Verified};
+use lacre_policy::{Decision, Effective, PathTable};
+use lacre_types::{
+    Action, CanonicalPath, Content, Jit, Measurement, Memory, Mode, Source, Violation,
+    ViolationKind, Whitelist,
+};
 use slog::Logger;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
-use super::evidence::Evidence;
+use super::evidence_list::Evidence;
+use super::sightings::{Sightings, Teller, sightings};
 
-/// Violations on their way to [`super::respond`]. Full, the source that has one more waits
-/// with it: a flood slows its container down, and loses nothing.
-pub(super) const QUEUE: usize = 1024;
+/// Of a process that was killed for a file which turned out to be the image's own.
+const KILLED_UNKNOWN: &str = "it turned out to be the image's own, changed only in its metadata, \
+                              and was used before that was known";
 
-/// A violation, and what became of what was measured.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) violation: Violation,
-    pub(super) outcome: Outcome,
-}
-
-/// The policy as it is now, and how far it goes.
-pub(super) struct Rules {
+/// The policy as it is now, and how far it goes: both change while the container runs, the
+/// policy to anything, the mode only from audit to enforce.
+pub(crate) struct Rules {
     policy: Mutex<Arc<Effective>>,
-    mode: Mode,
+    /// What the node and the container itself ask for, whatever a policy says.
+    floor: Mode,
+    mode: watch::Sender<Mode>,
+    /// How many policies have held, one after the other.
+    changes: watch::Sender<u64>,
 }
 
 impl Rules {
-    pub(super) const fn new(policy: Arc<Effective>, mode: Mode) -> Self {
-        Self { policy: Mutex::new(policy), mode }
+    pub(crate) fn new(policy: Arc<Effective>, floor: Mode) -> Self {
+        let mode = watch::Sender::new(policy.mode_on(floor));
+        Self { policy: Mutex::new(policy), floor, mode, changes: watch::Sender::new(0) }
     }
 
-    pub(super) const fn mode(&self) -> Mode {
-        self.mode
+    /// The stricter of node and policy, of all policies that have held.
+    pub(crate) fn mode(&self) -> Mode {
+        *self.mode.borrow()
+    }
+
+    /// The mode that a use is answered under: where its source was there to see alone, audit,
+    /// though the mode may have tightened before that is told. Nobody is made to answer now for
+    /// what was let pass then; what still runs of it the sweep finds.
+    pub(super) fn mode_of(&self, outcome: Outcome) -> Mode {
+        match outcome {
+            Outcome::Watched => Mode::Audit,
+            Outcome::Ran | Outcome::Denied | Outcome::Killed => self.mode(),
+        }
+    }
+
+    /// Tells when the mode has changed.
+    pub(crate) fn modes(&self) -> watch::Receiver<Mode> {
+        self.mode.subscribe()
+    }
+
+    /// The policy that holds.
+    pub(crate) fn policy(&self) -> Arc<Effective> {
+        Arc::clone(&self.policy.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From the next verdict on, this one holds.
     pub(super) fn set_policy(&self, policy: Arc<Effective>) {
-        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+        let mode = policy.mode_on(self.floor);
+        let changes = {
+            let mut held = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+            let old = std::mem::replace(&mut *held, Arc::clone(&policy));
+            old != policy
+        };
+        self.mode.send_if_modified(|held| {
+            let tighter = mode > *held;
+            *held = mode.max(*held);
+            tighter
+        });
+        if changes {
+            self.changes.send_modify(|count| *count += 1);
+        }
     }
 
+    /// Whether memory that is made executable is no violation.
+    pub(super) fn jit(&self) -> Jit {
+        self.policy().jit()
+    }
+
+    /// What code without a file may run.
+    fn spared(&self) -> Spared {
+        let policy = self.policy();
+        let programs = policy.decide(ViolationKind::Fileless, None).action == Action::Skip;
+        Spared { memory: programs || policy.jit() == Jit::Allow, programs }
+    }
+
+    /// Tells when another policy holds, by their number.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// What is done where none of `tried` could be.
+    pub(super) fn instead(&self, first: Action, tried: &[Action]) -> Option<Action> {
+        self.policy().fallbacks().after(first, tried)
+    }
+
+    /// What has no file has no path that a rule could match: of memory it is its program's.
     pub(super) fn decide(&self, violation: &Violation) -> Decision {
-        let policy = Arc::clone(&self.policy.lock().unwrap_or_else(PoisonError::into_inner));
-        policy.decide(violation.kind, violation.measurement.path.as_ref())
+        let measurement = &violation.measurement;
+        let is_memory = matches!(measurement.content, Content::Memory(_));
+        let path = measurement.path.as_ref().filter(|_| !is_memory);
+        self.policy().decide(violation.kind, path)
     }
 }
 
@@ -58,9 +120,11 @@ impl Rules {
 pub(super) struct Judge {
     baseline: Option<Arc<Baseline>>,
     rules: Arc<Rules>,
-    violations: mpsc::Sender<Seen>,
+    violations: Teller,
     /// `exec-trace`'s map, which must know in time what another source lets pass.
     traced: OnceLock<Allower>,
+    /// fanotify's hand, which holds what `exec-trace` does not know yet.
+    holder: OnceLock<Holder>,
     /// The container's own list.
     evidence: Evidence,
 }
@@ -69,14 +133,15 @@ impl Judge {
     pub(super) fn new(
         baseline: Option<Arc<Baseline>>,
         rules: Arc<Rules>,
-    ) -> (Self, mpsc::Receiver<Seen>) {
-        let (violations, queue) = mpsc::channel(QUEUE);
+    ) -> (Self, Arc<Sightings>) {
+        let (violations, queue) = sightings();
         (
             Self {
                 baseline,
                 rules,
                 violations,
                 traced: OnceLock::new(),
+                holder: OnceLock::new(),
                 evidence: Evidence::default(),
             },
             queue,
@@ -88,14 +153,23 @@ impl Judge {
         let _ = self.traced.set(allower);
     }
 
+    pub(super) fn hold(&self, holder: Holder) {
+        let _ = self.holder.set(holder);
+    }
+
     /// Begins the container's own list, if there is an agent that anchors it. Does I/O.
     pub(super) fn keep_list(&self, run: &Path, id: &str, image: &str, log: &Logger) {
-        let violations = self.violations.clone();
+        let (violations, rules) = (self.violations.clone(), Arc::clone(&self.rules));
         self.evidence.begin(run, id, image, log, move |why| {
             let violation = source_lost(Source::Attestation, why, SystemTime::now());
-            // Without a reader the container is gone.
-            let _ = violations.blocking_send(Seen { violation, outcome: Outcome::Ran });
+            violations.tell(violation, Outcome::Ran, |lost| rules.decide(lost).action);
         });
+    }
+
+    /// Whether memory that is made executable is a violation, which all sources that see it are
+    /// needed for.
+    pub(super) fn denies_memory(&self) -> bool {
+        self.rules.jit() == Jit::Deny
     }
 
     /// Nothing is seen of the container: its list can't be all.
@@ -108,25 +182,27 @@ impl Judge {
         lacre_analyzer::judge(baseline, measurement)
     }
 
-    /// Hands a violation over; waits while the queue is full.
+    /// Hands a violation over, and waits for nobody.
     pub(super) fn tell(&self, violation: Violation, outcome: Outcome) {
-        // Without a reader the container is gone.
-        let _ = self.violations.blocking_send(Seen { violation, outcome });
+        self.violations.tell(violation, outcome, |seen| self.rules.decide(seen).action);
     }
 }
 
 impl lacre_measure::Judge for Judge {
     fn judge(&self, measurement: &Measurement) -> Answer {
-        if self.rules.mode == Mode::Audit {
+        if self.rules.mode() == Mode::Audit {
             return Answer::Allow;
         }
         match self.verdict(measurement) {
             Verdict::Allowed(_) => Answer::Allow,
+            Verdict::Memory(_) if self.rules.jit() == Jit::Allow => Answer::Allow,
             // Whatever else is to be done about it, it does not run.
-            Verdict::Violation(violation) => match self.rules.decide(&violation).action {
-                Action::Skip => Answer::Allow,
-                _ => Answer::Deny,
-            },
+            Verdict::Violation(violation) | Verdict::Memory(violation) => {
+                match self.rules.decide(&violation).action {
+                    Action::Skip => Answer::Allow,
+                    _ => Answer::Deny,
+                }
+            }
         }
     }
 
@@ -134,25 +210,69 @@ impl lacre_measure::Judge for Judge {
         matches!(self.verdict(measurement), Verdict::Allowed(_))
     }
 
-    fn passes(&self, file: BorrowedFd<'_>, measurement: &Measurement) {
-        // In audit mode `exec-trace` kills nothing, and reports for itself.
-        if self.rules.mode == Mode::Audit {
+    fn spared(&self) -> Spared {
+        self.rules.spared()
+    }
+
+    fn let_pass(&self) -> LetPass {
+        let policy = self.rules.policy();
+        let kind = match self.baseline {
+            Some(_) => ViolationKind::EntryNotFound,
+            None => ViolationKind::NoWhitelist,
+        };
+        let Some(table) = policy.path_table(kind) else {
+            return LetPass { is_too_much: true, ..LetPass::default() };
+        };
+        let may =
+            |kind, path: &CanonicalPath| policy.decide(kind, Some(path)).action == Action::Skip;
+        let listed = self.baseline.iter().flat_map(|baseline| baseline.files()).flatten();
+        let paths = listed.filter_map(|entry| CanonicalPath::new(entry.path).ok());
+        let listed = paths
+            .filter_map(|path| {
+                let changed = may(ViolationKind::InvalidHash, &path);
+                (changed != may(kind, &path)).then_some((path, changed))
+            })
+            .collect();
+        let PathTable { transitions, lets_run } = table;
+        LetPass { transitions, lets_run, listed, is_too_much: false }
+    }
+
+    fn passes(&self, file: &Verified, measurement: &Measurement) {
+        // What a rule lets run it knows by its name; by its inode it would run under any.
+        if !self.settled(measurement) {
             return;
         }
-        if let Some(traced) = self.traced.get()
-            && let Ok(id) = traced.identity(file)
-        {
+        if let Some(traced) = self.traced.get() {
             // Not known there, it is killed: the safe side.
-            let _ = traced.allow(&id, measurement.path.as_ref());
+            let _ = traced.allow(file, measurement.path.as_ref());
         }
     }
 
-    fn seen(&self, measurement: Measurement, outcome: Outcome) {
+    fn changed(&self, path: &CanonicalPath) {
+        if let Some(holder) = self.holder.get() {
+            holder.hold(path);
+        }
+    }
+
+    fn seen(&self, mut measurement: Measurement, outcome: Outcome) {
+        let verdict = self.verdict(&measurement);
+        let is_let_be = matches!(verdict, Verdict::Memory(_)) && self.rules.jit() == Jit::Allow;
+        if is_let_be && measurement.content == Content::Memory(Memory::Private) {
+            return;
+        }
         // What was refused never ran. A kill may come after the first instructions.
-        if outcome != Outcome::Denied {
+        if outcome != Outcome::Denied && !is_let_be {
             self.evidence.saw(&measurement);
         }
-        if let Verdict::Violation(violation) = self.verdict(&measurement) {
+        // Whatever was found afterwards: nobody is killed and nobody told.
+        let verdict = match verdict {
+            Verdict::Allowed(_) if outcome == Outcome::Killed => {
+                measurement.content = Content::Unread(KILLED_UNKNOWN.to_owned());
+                self.verdict(&measurement)
+            }
+            verdict => verdict,
+        };
+        if let Verdict::Violation(violation) | Verdict::Memory(violation) = verdict {
             self.tell(violation, outcome);
         }
     }
@@ -168,7 +288,7 @@ mod tests {
     use super::*;
     use lacre_measure::Judge as _;
     use lacre_policy::{Policy, Subject};
-    use lacre_types::{CanonicalPath, Content, Digest, Event, Process, ViolationKind};
+    use lacre_types::{Digest, Event, Process};
 
     fn measured(path: &str) -> Measurement {
         Measurement {
@@ -181,7 +301,7 @@ mod tests {
         }
     }
 
-    fn judge(mode: Mode, policy: &str) -> (Judge, mpsc::Receiver<Seen>) {
+    fn judge(mode: Mode, policy: &str) -> (Judge, Arc<Sightings>) {
         let (policy, _) = Policy::parse("p", policy.as_bytes()).unwrap();
         let policy = Arc::new(policy.effective(&Subject::default()));
         Judge::new(None, Arc::new(Rules::new(policy, mode)))
@@ -200,10 +320,54 @@ mod tests {
 
     #[test]
     fn a_rule_may_let_it_pass_and_it_is_still_told() {
-        let (lenient, mut queue) = judge(Mode::Enforce, SKIP);
+        let (lenient, queue) = judge(Mode::Enforce, SKIP);
         assert_eq!(lenient.judge(&measured("/bin/sh")), Answer::Allow);
         lenient.seen(measured("/bin/sh"), Outcome::Ran);
-        assert_eq!(queue.try_recv().unwrap().violation.kind, ViolationKind::NoWhitelist);
+        assert_eq!(queue.take().seen[0].violation.kind, ViolationKind::NoWhitelist);
+    }
+
+    fn memory(sort: Memory) -> Measurement {
+        Measurement { content: Content::Memory(sort), ..measured("/usr/bin/beam") }
+    }
+
+    /// Whoever has it, and whether there is a baseline or not.
+    #[test]
+    fn memory_is_a_violation_where_the_policy_says_so() {
+        let denies = "JIT: deny\nActions: {FILELESS: {ByPath: [{/usr/**: SKIP}], Default: DENY}}";
+        let spares = "JIT: deny\nActions: {FILELESS: {Default: SKIP}}";
+        for sort in Memory::ALL {
+            for (policy, answer, spared) in [
+                ("Actions: {}", Answer::Allow, (true, false)),
+                (denies, Answer::Deny, (false, false)),
+                (spares, Answer::Allow, (true, true)),
+            ] {
+                let (judge, queue) = judge(Mode::Enforce, policy);
+                assert_eq!(judge.judge(&memory(*sort)), answer, "{policy}");
+                let Spared { memory: lives, programs } = judge.spared();
+                assert_eq!((lives, programs), spared, "{policy}");
+                judge.seen(memory(*sort), Outcome::Ran);
+                let is_told = policy != "Actions: {}" || *sort == Memory::Shared;
+                assert_eq!(queue.take().seen.len(), usize::from(is_told), "{policy}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_run_without_a_file_follows_the_policy_both_ways() {
+        let (judge, _queue) = judge(Mode::Enforce, "Actions: {}");
+        let mut changes = judge.rules.changes();
+        for (text, memory) in [
+            ("JIT: deny\nActions: {}", false),
+            ("JIT: deny\nActions: {}", false),
+            ("Actions: {}", true),
+        ] {
+            let is_other = memory != judge.spared().memory;
+            let (policy, _) = Policy::parse("p", text.as_bytes()).unwrap();
+            judge.rules.set_policy(Arc::new(policy.effective(&Subject::default())));
+            assert_eq!(changes.has_changed().unwrap(), is_other, "{text}");
+            changes.mark_unchanged();
+            assert_eq!(judge.spared().memory, memory, "{text}");
+        }
     }
 
     #[test]
@@ -212,6 +376,36 @@ mod tests {
         let (policy, _) = Policy::parse("p", SKIP.as_bytes()).unwrap();
         judge.rules.set_policy(Arc::new(policy.effective(&Subject::default())));
         assert_eq!(judge.judge(&measured("/bin/sh")), Answer::Allow);
+    }
+
+    #[test]
+    fn a_policy_for_enforce_tightens_for_good() {
+        let (judge, _queue) = judge(Mode::Audit, "Actions: {}");
+        assert_eq!(judge.judge(&measured("/bin/sh")), Answer::Allow);
+        let modes = judge.rules.modes();
+        for (text, mode) in [
+            ("Actions: {}", Mode::Audit),
+            ("Mode: enforce\nActions: {}", Mode::Enforce),
+            ("Mode: audit\nActions: {}", Mode::Enforce),
+            ("Actions: {}", Mode::Enforce),
+        ] {
+            let (policy, _) = Policy::parse("p", text.as_bytes()).unwrap();
+            judge.rules.set_policy(Arc::new(policy.effective(&Subject::default())));
+            assert_eq!((judge.rules.mode(), *modes.borrow()), (mode, mode), "{text}");
+        }
+        assert_eq!(judge.judge(&measured("/bin/sh")), Answer::Deny);
+    }
+
+    /// However late it is told: the container is not killed for what audit let pass.
+    #[test]
+    fn what_was_only_watched_is_answered_as_audit_though_the_mode_has_tightened() {
+        let (judge, _queue) = judge(Mode::Audit, "Actions: {}");
+        let (policy, _) = Policy::parse("p", b"Mode: enforce\nActions: {}").unwrap();
+        judge.rules.set_policy(Arc::new(policy.effective(&Subject::default())));
+        assert_eq!(judge.rules.mode_of(Outcome::Watched), Mode::Audit);
+        for outcome in [Outcome::Ran, Outcome::Killed, Outcome::Denied] {
+            assert_eq!(judge.rules.mode_of(outcome), Mode::Enforce, "{outcome:?}");
+        }
     }
 
     fn log() -> Logger {
@@ -223,9 +417,9 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         // A folder in which nobody can make a file.
         std::os::unix::fs::symlink("/proc", run.path().join("evidence")).unwrap();
-        let (judge, mut queue) = judge(Mode::Audit, "Actions: {}");
+        let (judge, queue) = judge(Mode::Audit, "Actions: {}");
         judge.keep_list(run.path(), "ns/c", "demo:1", &log());
-        assert_eq!(queue.try_recv().unwrap().violation.kind, ViolationKind::SourceLost);
+        assert_eq!(queue.take().seen[0].violation.kind, ViolationKind::SourceLost);
     }
 
     #[test]
@@ -243,13 +437,13 @@ mod tests {
             judge.seen(measured(path), outcome);
         }
         drop(judge);
-        assert_eq!(super::super::evidence::names(&folder), ["/bin/killed", "/bin/ran"]);
+        assert_eq!(super::super::evidence_list::names(&folder), ["/bin/killed", "/bin/ran"]);
     }
 
     #[test]
     fn a_loss_is_a_violation() {
-        let (judge, mut queue) = judge(Mode::Audit, "Actions: {}");
+        let (judge, queue) = judge(Mode::Audit, "Actions: {}");
         judge.lost(Source::ExecTrace, Loss::Overflow(Some(3)));
-        assert_eq!(queue.try_recv().unwrap().violation.kind, ViolationKind::SourceLost);
+        assert_eq!(queue.take().seen[0].violation.kind, ViolationKind::SourceLost);
     }
 }

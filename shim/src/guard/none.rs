@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 
 use super::{Created, Exempt, Guard, Handling, Permit, Refusal};
+use crate::container::generation::Generation;
 use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
 
 /// Guards nothing: forwards everything, for exempt containers.
@@ -34,7 +35,7 @@ impl Guard for NoGuard {
         Ok(())
     }
 
-    async fn deleted(&self, _: &ProcessId) {}
+    async fn end(&self, _: &Generation) {}
 
     async fn pause(&self, _: &str) -> Handling {
         Handling::Forward
@@ -51,6 +52,8 @@ impl Guard for NoGuard {
     fn status(&self, _: &ProcessId, status: Status) -> Status {
         status
     }
+
+    async fn inner_gone(&self) {}
 
     async fn shutdown(&self) {}
 }

@@ -12,29 +12,72 @@ use slog::{Logger, info, warn};
 
 use super::judge::Judge;
 use crate::config::{Config, Sources};
+use crate::container::generation::Generation;
 
 /// What `auto` tries. Not `exec-map`: the events that it inherits cost every fork and exec
-/// some 15 %, and `exec-trace` sees all but memory made executable.
+/// some 15 %, and `exec-trace` sees all but memory made executable. Where the policy denies
+/// that, it is tried all the same.
 const AUTO: &[Source] = &[Source::ExecTrace, Source::Fanotify];
 
 /// What names a container on this node; its id does so only within its namespace.
-pub(super) fn name(namespace: &str, container: &str) -> String {
+pub(crate) fn name(namespace: &str, container: &str) -> String {
     format!("{namespace}/{container}")
 }
 
-/// Why a container is not watched as it must be.
+/// A source that should watch a container and does not: a SOURCE_LOST of its name, whatever
+/// else watches. In enforce mode the container does not start.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LadderError {
-    #[error("arming the source {0}, which the configuration asks for")]
-    Named(Source, #[source] SourceError),
-    #[error(
-        "this node offers none of the sources; docs/sources.md says what each one needs, the log what is missing"
-    )]
-    None,
+#[error("{source_name} does not watch this container")]
+pub(super) struct Lost {
+    pub(super) source_name: Source,
+    #[source]
+    pub(super) why: SourceError,
 }
 
+/// What came of arming the sources: those that watch, and each that should and does not.
+#[derive(Default)]
+pub(super) struct Ladder {
+    pub(super) armed: Vec<Box<dyn Armed>>,
+    pub(super) lost: Vec<Lost>,
+}
+
+impl Ladder {
+    /// Sorts what came of one source. Only what `auto` tries may be missing, and only where
+    /// the node does not have it: what is named, and what the node offers and can't arm, is
+    /// lost.
+    fn came(&mut self, source: Source, came: Came, named: bool, log: &Logger) {
+        match came {
+            Ok(armed) => self.armed.push(armed),
+            Err(why @ SourceError::Unavailable { .. }) if !named => {
+                info!(log, "this node does not have a source";
+                    "source" => source.as_str(), "error" => chain(&why));
+            }
+            Err(why) => {
+                let lost = Lost { source_name: source, why };
+                warn!(log, "source not armed"; "error" => chain(&lost));
+                self.lost.push(lost);
+            }
+        }
+    }
+
+    /// Where nothing at all watches, that is a loss of what `auto` tried first.
+    fn closed(mut self) -> Self {
+        if self.armed.is_empty() && self.lost.is_empty() {
+            let needs = "one of the sources that docs/sources.md lists, each with what it needs; \
+                         the log says what is missing"
+                .to_owned();
+            let source_name = AUTO[0];
+            let why = SourceError::Unavailable { source_name, needs, source: None };
+            self.lost.push(Lost { source_name, why });
+        }
+        self
+    }
+}
+
+type Came = Result<Box<dyn Armed>, SourceError>;
+
 /// The sources that the configuration names, or those that `auto` tries.
-pub(super) fn named(config: &Config) -> &[Source] {
+pub(crate) fn named(config: &Config) -> &[Source] {
     wanted(config).0
 }
 
@@ -54,54 +97,111 @@ pub(super) fn kernel_keeps_list(config: &Config) -> bool {
 /// What of the sources needs no process of the container.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
-    trace: Option<Result<exec_trace::Prepared, SourceError>>,
+    trace: Option<Trace>,
+}
+
+/// `exec-trace`, and why it does not check libraries where it can't.
+#[derive(Debug)]
+struct Trace {
+    ready: Result<exec_trace::Prepared, SourceError>,
+    without_fetch: Option<SourceError>,
 }
 
 /// Makes ready, while the container is being created, what the kernel takes its time for.
-pub(super) fn prepare(config: &Config, container: &str, known: &dyn Known) -> Prepared {
-    let trace = wanted(config)
-        .0
-        .contains(&Source::ExecTrace)
-        .then(|| exec_trace::prepare(container, known, &trace_options(config)));
-    Prepared { trace }
+pub(super) fn prepare(config: &Config, generation: &Generation, known: &dyn Known) -> Prepared {
+    let wanted = wanted(config).0.contains(&Source::ExecTrace);
+    Prepared { trace: wanted.then(|| trace(config, generation, known)) }
 }
 
-fn trace_options(config: &Config) -> exec_trace::Options {
-    exec_trace::Options { fetch: config.fetch, ..exec_trace::Options::default() }
+/// A kernel that has no hook for fetches still has the one for programs.
+fn trace(config: &Config, generation: &Generation, known: &dyn Known) -> Trace {
+    let options = |fetch| exec_trace::Options { fetch, ..exec_trace::Options::default() };
+    let container = generation.as_str();
+    match exec_trace::prepare(container, known, &options(config.fetch)) {
+        Err(why @ SourceError::Unavailable { .. }) if config.fetch => {
+            let ready = exec_trace::prepare(container, known, &options(false));
+            let without_fetch = ready.is_ok().then_some(why);
+            Trace { ready, without_fetch }
+        }
+        ready => Trace { ready, without_fetch: None },
+    }
 }
 
-/// Arms what the configuration asks for: each source that it names, or whatever of `auto`
-/// this node offers, one at least.
-pub(super) fn arm(
-    config: &Config,
-    mut prepared: Prepared,
-    target: &Target,
-    image: &str,
-    judge: &Arc<Judge>,
-    log: &Logger,
-) -> Result<Vec<Box<dyn Armed>>, LadderError> {
-    let (list, all) = wanted(config);
-    let mut armed = Vec::with_capacity(list.len());
-    for source in list {
-        match one(*source, config, &mut prepared, target, image, judge) {
-            Ok(source) => armed.push(source),
-            Err(error) if all => return Err(LadderError::Named(*source, error)),
-            Err(error) => {
-                warn!(log, "source not armed"; "source" => source.as_str(), "error" => chain(&error));
+/// What there is to arm the sources of one container with.
+pub(super) struct Arming<'a> {
+    pub(super) config: &'a Config,
+    pub(super) generation: &'a Generation,
+    /// Of fanotify's, which all containers of the shim share.
+    pub(super) groups: &'a fanotify::Groups,
+    pub(super) target: &'a Target,
+    /// The image's name.
+    pub(super) image: &'a str,
+    pub(super) judge: &'a Arc<Judge>,
+    pub(super) log: &'a Logger,
+}
+
+impl Arming<'_> {
+    /// Arms what the configuration asks for: each source that it names, or whatever of `auto`
+    /// this node offers.
+    pub(super) fn all(&self, mut prepared: Prepared) -> Ladder {
+        let (list, named) = wanted(self.config);
+        let mut ladder = Ladder::default();
+        for source in list {
+            ladder.came(*source, self.one(*source, &mut prepared), named, self.log);
+        }
+        // exec-trace sees what is mapped of memory, and not what is changed where it is mapped.
+        if self.judge.denies_memory() && !list.contains(&Source::ExecMap) {
+            ladder.came(Source::ExecMap, self.one(Source::ExecMap, &mut prepared), false, self.log);
+        }
+        let ladder = ladder.closed();
+        let names: Vec<_> = ladder.armed.iter().map(|source| source.source().as_str()).collect();
+        info!(self.log, "armed"; "sources" => names.join(", "), "mode" => self.target.mode.as_str());
+        remark(&ladder.armed, self.log);
+        ladder
+    }
+
+    fn one(&self, source: Source, prepared: &mut Prepared) -> Came {
+        let Self { config, generation, groups, target, image, judge, log } = *self;
+        let asked: Arc<dyn lacre_measure::Judge> = Arc::clone(judge) as _;
+        match source {
+            Source::Fanotify => {
+                let limits = fanotify::Limits::default();
+                let armed = fanotify::arm_at(groups, target, asked, limits)?;
+                judge.hold(armed.holder());
+                Ok(Box::new(armed))
             }
+            Source::ExecTrace => {
+                let Trace { ready, without_fetch } = prepared
+                    .trace
+                    .take()
+                    .unwrap_or_else(|| trace(config, generation, &*target.known));
+                if let Some(why) = without_fetch {
+                    warn!(log, "exec-trace sees programs here, and no libraries";
+                        "error" => chain(&why));
+                }
+                let armed = ready?.arm_at(groups, target, asked)?;
+                judge.trace(armed.allower());
+                Ok(Box::new(armed))
+            }
+            Source::ExecMap => {
+                Ok(Box::new(exec_map::arm(target, asked, &exec_map::Options::default())?))
+            }
+            Source::ContainerIma => {
+                let options = container_ima::Options::below(&config.state, &config.run, image);
+                Ok(Box::new(container_ima::arm(target, asked, &options)?))
+            }
+            Source::Ima => Ok(Box::new(ima::arm(target, asked, &ima::Options::default())?)),
+            other @ Source::Bpf => unavailable(other, "a later release of lacre"),
+            other @ Source::Attestation => unavailable(
+                other,
+                "a policy server that attests this node, and is no source of a shim",
+            ),
         }
     }
-    if armed.is_empty() {
-        return Err(LadderError::None);
-    }
-    let names: Vec<_> = armed.iter().map(|source| source.source().as_str()).collect();
-    info!(log, "armed"; "sources" => names.join(", "), "mode" => target.mode.as_str());
-    remark(&armed, log);
-    Ok(armed)
 }
 
 /// What the sources have to say of how they see here.
-pub(super) fn remark(armed: &[Box<dyn Armed>], log: &Logger) {
+pub(crate) fn remark(armed: &[Box<dyn Armed>], log: &Logger) {
     for source in armed {
         if let Some(remark) = source.remark() {
             info!(log, "a source's limits"; "source" => source.source().as_str(), "remark" => remark);
@@ -109,49 +209,15 @@ pub(super) fn remark(armed: &[Box<dyn Armed>], log: &Logger) {
     }
 }
 
-fn one(
-    source: Source,
-    config: &Config,
-    prepared: &mut Prepared,
-    target: &Target,
-    image: &str,
-    judge: &Arc<Judge>,
-) -> Result<Box<dyn Armed>, SourceError> {
-    let asked: Arc<dyn lacre_measure::Judge> = Arc::clone(judge) as _;
-    match source {
-        Source::Fanotify => Ok(Box::new(fanotify::arm(target, asked)?)),
-        Source::ExecTrace => {
-            let ready = prepared.trace.take().unwrap_or_else(|| {
-                exec_trace::prepare(&target.container, &*target.known, &trace_options(config))
-            });
-            let armed = ready?.arm(target, asked)?;
-            judge.trace(armed.allower());
-            Ok(Box::new(armed))
-        }
-        Source::ExecMap => {
-            Ok(Box::new(exec_map::arm(target, asked, &exec_map::Options::default())?))
-        }
-        Source::ContainerIma => {
-            let options = container_ima::Options::below(&config.state, &config.run, image);
-            Ok(Box::new(container_ima::arm(target, asked, &options)?))
-        }
-        Source::Ima => Ok(Box::new(ima::arm(target, asked, &ima::Options::default())?)),
-        other @ Source::Bpf => unavailable(other, "a later release of lacre"),
-        other @ Source::Attestation => {
-            unavailable(other, "a policy server that attests this node, and is no source of a shim")
-        }
-    }
-}
-
-fn unavailable(source_name: Source, needs: &str) -> Result<Box<dyn Armed>, SourceError> {
+fn unavailable(source_name: Source, needs: &str) -> Came {
     Err(SourceError::Unavailable { source_name, needs: needs.to_owned(), source: None })
 }
 
 /// What this node knows of an image's files.
 #[derive(Debug, Clone)]
-pub(super) struct ImageFiles {
-    pub(super) baseline: Arc<Baseline>,
-    pub(super) index: Arc<NodeIndex>,
+pub(crate) struct ImageFiles {
+    pub(crate) baseline: Arc<Baseline>,
+    pub(crate) index: Arc<NodeIndex>,
 }
 
 impl Known for ImageFiles {
@@ -170,6 +236,10 @@ impl Known for ImageFiles {
         self.index.by_inode(dev, ino)
     }
 
+    fn count(&self) -> usize {
+        self.baseline.len()
+    }
+
     fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
         self.index.allowed()
     }
@@ -181,7 +251,7 @@ impl Known for ImageFiles {
 
 /// Nothing is known of a container that has no baseline.
 #[derive(Debug)]
-pub(super) struct NoFiles;
+pub(crate) struct NoFiles;
 
 impl Known for NoFiles {
     fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
@@ -198,5 +268,63 @@ impl Known for NoFiles {
 
     fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
         Box::new(std::iter::empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sees(Source);
+
+    impl Armed for Sees {
+        fn source(&self) -> Source {
+            self.0
+        }
+    }
+
+    fn failed(source_name: Source) -> Came {
+        let source = std::io::ErrorKind::OutOfMemory.into();
+        Err(SourceError::Failed { source_name, doing: "making a group".to_owned(), source })
+    }
+
+    fn ladder(named: bool, came: Vec<(Source, Came)>) -> (Vec<Source>, Vec<Source>) {
+        let log = Logger::root(slog::Discard, slog::o!());
+        let mut ladder = Ladder::default();
+        came.into_iter().for_each(|(source, came)| ladder.came(source, came, named, &log));
+        let Ladder { armed, lost } = ladder.closed();
+        let armed = armed.iter().map(|source| source.source()).collect();
+        (armed, lost.iter().map(|lost| lost.source_name).collect())
+    }
+
+    use Source::{ContainerIma, ExecTrace, Fanotify};
+
+    fn sees(source: Source) -> (Source, Came) {
+        (source, Ok(Box::new(Sees(source))))
+    }
+
+    #[test]
+    fn what_the_node_offers_and_cannot_arm_is_lost_and_the_others_stand() {
+        let came = vec![sees(ExecTrace), (Fanotify, failed(Fanotify))];
+        assert_eq!(ladder(false, came), (vec![ExecTrace], vec![Fanotify]));
+    }
+
+    #[test]
+    fn auto_goes_on_without_what_the_node_does_not_have() {
+        let came = vec![(ExecTrace, unavailable(ExecTrace, "BTF")), sees(Fanotify)];
+        assert_eq!(ladder(false, came), (vec![Fanotify], vec![]));
+    }
+
+    #[test]
+    fn a_named_source_that_is_missing_is_lost_by_its_own_name() {
+        let missing = (ContainerIma, unavailable(ContainerIma, "the patched kernel"));
+        let came = vec![missing, sees(Fanotify), sees(ExecTrace)];
+        assert_eq!(ladder(true, came), (vec![Fanotify, ExecTrace], vec![ContainerIma]));
+    }
+
+    #[test]
+    fn a_node_that_has_none_of_them_is_a_loss_too() {
+        let none = |source| (source, unavailable(source, "another kernel"));
+        assert_eq!(ladder(false, vec![none(ExecTrace), none(Fanotify)]), (vec![], vec![AUTO[0]]));
     }
 }

@@ -5,6 +5,9 @@
  *   exec CHUNKS COUNT PATH  starts PATH and waits for it, COUNT times a chunk: ns each time
  *   make FILES DIR          writes files DIR/0, DIR/1...
  *   open PASSES FILES DIR   opens and closes each: ns each time, by pass
+ *   read PASSES ALL DIR     opens and closes each file below DIR, with ALL = 1 after reading it
+ *                           to its end: ns in all, and ns of processor time
+ *   copy FROM TO            copies the files below FROM
  *   serve REQUESTS          a server and a client on the loopback: ns in all
  *   run PATH ARG            ns until it has exited with 0
  *   drop MARK PATH TO       copies PATH to TO and adds MARK, so that the content is new
@@ -15,6 +18,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -34,11 +38,13 @@ extern char **environ;
 
 static FILE *answers;
 
-static uint64_t now(void) {
+static uint64_t clock_ns(clockid_t clock) {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(clock, &time);
     return time.tv_sec * UINT64_C(1000000000) + time.tv_nsec;
 }
+
+static uint64_t now(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 /* Starts a program and waits for it: its status, or -1 with errno. */
 static int start(char *path, char *argument) {
@@ -116,6 +122,67 @@ static int opens(int passes, int files, char *dir) {
     fprintf(answers, "ok");
     for (int pass = 0; pass < passes; pass++) fprintf(answers, " %.1f", each[pass]);
     fprintf(answers, "\n");
+    return 0;
+}
+
+static char **found;
+static int many;
+
+static int find(const char *path, const struct stat *stat, int kind, struct FTW *at) {
+    (void)stat, (void)at;
+    if (kind != FTW_F) return 0;
+    if (many % 4096 == 0) {
+        char **more = realloc(found, (many + 4096) * sizeof *found);
+        if (!more) return -1;
+        found = more;
+    }
+    found[many] = strdup(path);
+    return found[many++] ? 0 : -1;
+}
+
+static int find_below(const char *dir) {
+    while (many > 0) free(found[--many]);
+    return nftw(dir, find, 16, FTW_PHYS);
+}
+
+static int reads(int passes, int all, char *dir) {
+    static char text[65536];
+    if (find_below(dir)) return -1;
+    uint64_t from = now(), used = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    for (int pass = 0; pass < passes; pass++) {
+        for (int file = 0; file < many; file++) {
+            int opened = open(found[file], O_RDONLY | O_CLOEXEC);
+            if (opened < 0) return -1;
+            while (all && read(opened, text, sizeof text) > 0) {}
+            close(opened);
+        }
+    }
+    used = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - used;
+    fprintf(answers, "ok %llu %llu\n", (unsigned long long)(now() - from),
+            (unsigned long long)used);
+    return 0;
+}
+
+static int copy_all(char *from, char *to) {
+    static char text[65536];
+    char path[512];
+    if (find_below(from)) return -1;
+    for (int file = 0; file < many; file++) {
+        ssize_t got;
+        snprintf(path, sizeof path, "%s%s", to, found[file] + strlen(from));
+        for (char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
+            *at = 0;
+            if (mkdir(path, 0755) && errno != EEXIST) return -1;
+            *at = '/';
+        }
+        int source = open(found[file], O_RDONLY | O_CLOEXEC);
+        int made = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
+        if (source < 0 || made < 0) return -1;
+        while ((got = read(source, text, sizeof text)) > 0)
+            if (write(made, text, got) != got) return -1;
+        if (got < 0 || close(made) || close(source)) return -1;
+    }
+    fprintf(answers, "ok\n");
     return 0;
 }
 
@@ -215,6 +282,8 @@ static int obey(char *line) {
     if (!strcmp(word[0], "exec")) return exec(atoi(word[1]), atoi(word[2]), word[3]);
     if (!strcmp(word[0], "make")) return make(atoi(word[1]), word[2]);
     if (!strcmp(word[0], "open")) return opens(atoi(word[1]), atoi(word[2]), word[3]);
+    if (!strcmp(word[0], "read")) return reads(atoi(word[1]), atoi(word[2]), word[3]);
+    if (!strcmp(word[0], "copy")) return copy_all(word[1], word[2]);
     if (!strcmp(word[0], "serve")) return serve(atoi(word[1]));
     if (!strcmp(word[0], "run")) return run(word[1], word[2]);
     if (!strcmp(word[0], "drop")) return drop(word[1], word[2], word[3]);

@@ -10,7 +10,7 @@ use lacre_attest::expect::{ExpectError, Expected, Hex, Written as Expectations, 
 use lacre_attest::tpm2::Selection;
 use serde::Deserialize;
 
-use crate::followed::Content;
+use crate::reloaded_file::Content;
 
 /// Where the lists are anchored: boot, the host's, the kernel's containers', the shims'.
 const PCRS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15];

@@ -1,13 +1,13 @@
 //! Attestation of nodes: enrolment, challenges, verdicts, and what is kept of each.
 //!
-//! A node's agent asks what is wanted ([`service`]); the [`book`] has all nodes in memory
+//! A node's agent asks what is wanted ([`service`]); the [`nodes`] hold all nodes in memory
 //! and on disk, and holds their evidence against what the [`config`] expects. What is
 //! thought of a node belongs to its principal, as its reports do.
 
-pub mod book;
 pub mod config;
+mod error;
 mod files;
+pub mod nodes;
 pub mod record;
-mod refused;
 pub mod service;
 mod upload;

@@ -22,12 +22,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
-use super::book::{Book, Wanted};
+use super::error::Refused;
+use super::nodes::{Book, Wanted};
 use super::record::{State, Told, now};
-use super::refused::Refused;
 use super::upload::Uploading;
+use crate::rpc::{permit, status};
 use crate::server::Server;
-use crate::session::{permit, status};
 
 /// The most calls of one connection at a time: an agent has one.
 const CALLS: usize = 4;

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use ttrpc::Code;
 
 use super::record::now;
-use crate::session::status;
+use crate::rpc::status;
 
 /// What comes over one connection.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lacre_attest::container::Secret;
-use lacre_attest::container::kept::{About, Kept};
+use lacre_attest::container::shim_list::{About, Kept};
 use lacre_types::{Algorithm, Digest};
 
 use crate::attesting::Server;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use lacre_attest::container::Secret;
-use lacre_attest::container::kept::{About, Kept};
+use lacre_attest::container::shim_list::{About, Kept};
 use lacre_types::Digest;
 
 use crate::attesting::Server;

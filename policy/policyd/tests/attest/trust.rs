@@ -15,7 +15,7 @@ fn a_node_is_trusted_until_its_log_is_tampered_with() {
     node.run("web", "/bin/app");
     let mut server = Server::start(&node, "interval: 3600\n", false);
     let (reporter, said) = server.reporter();
-    reporter.report(record("c", "/early", Action::Skip)).unwrap();
+    reporter.report(record("c", "/early", Action::Skip));
     until("the early report", || server.trusts().len() == 1);
 
     let agent = server.trusted(&node);
@@ -25,7 +25,7 @@ fn a_node_is_trusted_until_its_log_is_tampered_with() {
         (shown["node"].as_str(), shown["principal"].as_str()),
         (Some("node-1"), Some("uid:0"))
     );
-    reporter.report(record("c", "/good", Action::Skip)).unwrap();
+    reporter.report(record("c", "/good", Action::Skip));
     until("the good report", || server.trusts().len() == 2);
 
     // Only what is new is sent the second time, and verified.
@@ -74,7 +74,7 @@ fn a_node_is_trusted_until_its_log_is_tampered_with() {
     let answer = told.next().unwrap();
     let expected = Said::Answer { number: 0, action: Action::Pause, overrules: true };
     assert_eq!(format!("{answer:?}"), format!("{expected:?}"));
-    reporter.report(record("c", "/bad", Action::Skip)).unwrap();
+    reporter.report(record("c", "/bad", Action::Skip));
     until("the bad report", || server.trusts().len() == 3);
     let trusts = server.trusts().into_iter().map(|(path, trust)| format!("{path} {trust}"));
     assert_eq!(
@@ -115,7 +115,7 @@ fn reports_of_a_node_that_is_not_trusted_wait_where_they_are_refused() {
     let node = Node::new();
     let server = Server::start(&node, "interval: 3600\nreports: refuse\n", false);
     let (reporter, said) = server.reporter();
-    reporter.report(record("c", "/waits", Action::Skip)).unwrap();
+    reporter.report(record("c", "/waits", Action::Skip));
     server.policyd.wait_for("\"connected\"");
     let _agent = server.trusted(&node);
     until("the report", || server.trusts().len() == 1);
@@ -123,6 +123,9 @@ fn reports_of_a_node_that_is_not_trusted_wait_where_they_are_refused() {
     reporter.stop(LONG);
     let notes = said.try_iter().filter(|said| matches!(said, Said::Note(_)));
     let notes: Vec<_> = notes.collect();
-    let stuck = matches!(notes[..], [Said::Note(Note::Connected(_)), Said::Note(Note::Stuck(..))]);
+    let stuck = matches!(
+        notes[..],
+        [Said::Note(Note::Connected(_)), Said::Note(Note::Stuck(..)), Said::Note(Note::Ended(_)),]
+    );
     assert!(stuck, "one connection, told once: {notes:?}");
 }

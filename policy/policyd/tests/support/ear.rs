@@ -43,7 +43,12 @@ pub(crate) fn reporter(config: Config) -> (Reporter, Receiver<Said>) {
 
 /// The container that records of these tests are of.
 pub(crate) fn container() -> Container {
-    Container { id: "c".into(), namespace: "test".into(), ..Container::default() }
+    Container {
+        id: "c".into(),
+        namespace: "test".into(),
+        generation: "0a".into(),
+        ..Container::default()
+    }
 }
 
 /// Hears nothing, and prints what is noted.

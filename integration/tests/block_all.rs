@@ -1,0 +1,153 @@
+//! `block: all` in real containers: what the policy lets pass runs wherever it lies, and what is
+//! read is not run.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use lacre_integration::images::{busybox_image, debian_image};
+use lacre_integration::paths::cached;
+use lacre_integration::{Containerd, Image, Runtime, Version};
+use serde_json::Value;
+
+const POLICY: &str = "Actions:\n  ENTRY_NOT_FOUND:\n    ByContainerID: [skips: SKIP]\n    \
+                      Default: DENY\n  NO_WHITELIST: {Default: SKIP}\n";
+
+struct Field {
+    daemon: Containerd,
+    /// What the host mounts into the containers.
+    volume: tempfile::TempDir,
+}
+
+impl Field {
+    fn new(image: &Image) -> Result<Self> {
+        let volume = tempfile::tempdir()?;
+        let policy = volume.path().join("policy.yaml");
+        fs::write(&policy, POLICY)?;
+        let settings = format!("mode: enforce\nblock: all\npolicy: {}\n", policy.display());
+        let daemon = Containerd::builder(Version::V2_1).lacre(&settings).start()?;
+        daemon.import(image)?;
+        Ok(Self { daemon, volume })
+    }
+
+    fn start(&self, image: &Image, id: &str, mounts: &[String]) -> Result<()> {
+        let options: Vec<_> = mounts.iter().flat_map(|mount| ["--mount", mount]).collect();
+        let sleeps = ["sh", "-c", "while :; do sleep 1; done"];
+        self.daemon.spawn_with(Runtime::Lacre, &options, image, id, &sleeps)
+    }
+
+    fn records(&self) -> Result<Vec<Value>> {
+        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    fn sh(&self, id: &str, script: &str) -> Result<i32> {
+        Ok(self.daemon.exec(id, &["sh", "-c", script])?.code)
+    }
+}
+
+fn program(at: &Path, mark: &str) -> Result<()> {
+    let mut bytes = fs::read(cached("tools/bin/busybox")?)?;
+    bytes.extend(mark.as_bytes());
+    fs::write(at, bytes)?;
+    Ok(fs::set_permissions(at, fs::Permissions::from_mode(0o755))?)
+}
+
+fn bind(from: &Path, to: &str) -> String {
+    format!("type=bind,src={},dst={to},options=rbind:rw", from.display())
+}
+
+/// A responder that opened what it watches would wait for its own answer, and each program here
+/// with it: on a volume, a ConfigMap's links, a single file as `--init` mounts it, a tmpfs, and
+/// one that the container mounts itself. Several at a time, each many times.
+#[test]
+fn what_the_policy_lets_pass_runs_wherever_it_lies() -> Result<()> {
+    let image = busybox_image()?;
+    let field = Field::new(&image)?;
+    let volume = field.volume.path().join("volume");
+    let map = field.volume.path().join("map");
+    fs::create_dir_all(&volume)?;
+    fs::create_dir_all(map.join("..2026"))?;
+    program(&volume.join("busybox"), "volume")?;
+    program(&map.join("..2026/busybox"), "map")?;
+    symlink("..2026", map.join("..data"))?;
+    symlink("..data/busybox", map.join("busybox"))?;
+    program(&field.volume.path().join("init"), "init")?;
+    let mounts = [
+        bind(&volume, "/volume"),
+        bind(&map, "/map"),
+        bind(&field.volume.path().join("init"), "/busybox-init"),
+        "type=tmpfs,src=tmpfs,dst=/shm,options=rw:exec".to_owned(),
+    ];
+    field.start(&image, "skips", &mounts)?;
+    for (to, mark) in [("/shm", "shm"), ("/tmp", "tmp")] {
+        let copy = format!("cd {to}; cp /busybox-init busybox; echo {mark} >> busybox");
+        assert_eq!(field.sh("skips", &copy)?, 0, "{to}");
+    }
+    // The status of a child that waits for an answer that never comes is 143. On a tmpfs, whose
+    // files nobody can promise to be the same later, it may be killed, which is no waiting either.
+    let many = "for p in /volume /map /tmp /shm / ; do \
+                (i=0; while [ $i -lt 20 ]; do \
+                timeout 30 $p/busybox* true; s=$?; i=$((i + 1)); [ $s = 0 ] || echo $p $s; \
+                done) & done; wait; echo all";
+    let output = field.daemon.exec("skips", &["sh", "-c", many])?;
+    let records = field.records()?;
+    let lines: Vec<_> = output.stdout.lines().collect();
+    assert_eq!(lines.last(), Some(&"all"), "{output:?}");
+    let odd = lines.iter().filter(|line| **line != "all" && **line != "/shm 137");
+    assert_eq!(odd.count(), 0, "{output:?} {records:#?}");
+    let told = |path: &str| {
+        records.iter().any(|record| record["path"] == path && record["action"] == "SKIP")
+    };
+    for path in ["/volume/busybox", "/map/..2026/busybox", "/busybox-init", "/tmp/busybox"] {
+        assert!(told(path), "{path}: {records:#?}");
+    }
+    field.daemon.remove("skips")?;
+    // Whom no rule lets pass is refused there, and nobody waits either.
+    field.start(&image, "denies", &mounts)?;
+    for path in ["/volume/busybox", "/map/busybox", "/busybox-init"] {
+        assert_ne!(field.sh("denies", &format!("timeout 30 {path} true"))?, 0, "{path}");
+    }
+    field.daemon.remove("denies")
+}
+
+/// A file that is read is not run, whatever it holds and whoever reads it.
+#[test]
+fn what_is_read_is_neither_refused_nor_told() -> Result<()> {
+    let image = debian_image()?;
+    let field = Field::new(&image)?;
+    let volume = field.volume.path().join("volume");
+    fs::create_dir_all(&volume)?;
+    program(&volume.join("elf"), "volume")?;
+    fs::write(volume.join("s.sh"), "#!/bin/sh\nexit 0\n")?;
+    fs::write(volume.join("m.py"), "print(1)\n")?;
+    fs::write(volume.join("d.csv"), "a,b\n")?;
+    field.start(&image, "reads", &[bind(&volume, "/v")])?;
+    for (what, script) in [
+        ("cat", "cat /v/* > /dev/null"),
+        ("copies", "cp -r /v /tmp/v && mv /tmp/v /tmp/w"),
+        ("sums", "sha256sum /v/* /tmp/w/* > /dev/null"),
+        ("finds and sorts", "grep -r exit /v /tmp/w > /dev/null; sort /v/s.sh > /dev/null"),
+        ("changes", "sed -i 's/0/1/' /tmp/w/s.sh && cat /tmp/w/s.sh > /tmp/w/t.sh"),
+        ("compares", "comm /v/s.sh /tmp/w/s.sh > /dev/null; od /v/elf | head > /dev/null"),
+        ("the shell itself", "while read -r line; do :; done < /v/d.csv"),
+        ("python", "python3 -c 'open(\"/v/d.csv\").read(); open(\"/v/elf\", \"rb\").read()'"),
+        ("perl", "perl -ne '$n++' /v/d.csv"),
+        ("awk", "awk '{n++} END {print n}' /v/s.sh > /dev/null"),
+    ] {
+        let output = field.daemon.exec("reads", &["bash", "-c", script])?;
+        assert_eq!(output.code, 0, "{what}: {output:?} {:#?}", field.records()?);
+    }
+    let records = field.records()?;
+    let told = records.iter().filter(|record| record["notificate"].is_string());
+    assert_eq!(told.count(), 0, "{records:#?}");
+    // And the same files, run, are refused.
+    for script in ["sh /v/s.sh", "/v/elf true", "python3 /v/m.py", "cd /v; python3 -c 'import m'"] {
+        let output = field.daemon.exec("reads", &["bash", "-c", script])?;
+        assert_ne!(output.code, 0, "{script}");
+    }
+    let log = field.daemon.log();
+    field.daemon.remove("reads").context(log)
+}

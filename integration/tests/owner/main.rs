@@ -1,0 +1,7 @@
+//! Who guards a container when those who should have died, or hang: containerd, the inner shim,
+//! lacre itself, in any order. In enforce mode a container is ended or still guarded; it never
+//! runs on unguarded, and never stands still.
+
+mod deaths;
+mod field;
+mod watchdog;

@@ -1,0 +1,1 @@
+cat("answer", commandArgs(trailingOnly = TRUE)[1])

@@ -1,0 +1,1 @@
+BEGIN { print "answer " ENVIRON["x"] n; exit }

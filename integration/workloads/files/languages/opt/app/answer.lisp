@@ -1,0 +1,1 @@
+(format t "answer ~a~%" (car (last sb-ext:*posix-argv*)))

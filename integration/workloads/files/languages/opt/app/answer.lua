@@ -1,0 +1,1 @@
+print("answer " .. arg[1])

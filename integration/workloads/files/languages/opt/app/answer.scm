@@ -1,0 +1,1 @@
+(display "answer ") (display (cadr (command-line))) (newline)

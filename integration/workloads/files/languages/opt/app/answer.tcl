@@ -1,0 +1,1 @@
+puts "answer [lindex $argv 0]"

@@ -1,0 +1,1 @@
+import sys; from answer.answer_module import say; say(sys.argv[1])

@@ -1,0 +1,1 @@
+def say(n): print("answer", n)

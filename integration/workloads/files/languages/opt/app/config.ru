@@ -1,0 +1,1 @@
+puts "ru #{ARGV[0]}"

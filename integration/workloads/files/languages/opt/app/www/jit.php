@@ -1,0 +1,2 @@
+<?php
+echo opcache_get_status(false)['jit']['on'] ? 'on' : 'off', "\n";

@@ -1,0 +1,5 @@
+public class Sleeper {
+    public static void main(String[] arguments) throws Exception {
+        Thread.sleep(60000);
+    }
+}

@@ -1,0 +1,8 @@
+core.register_service("answer", "http", function(applet)
+    local n = tonumber(string.match(applet.qs, "n=(%d+)"))
+    local text = "answer " .. math.tointeger(n * 7)
+    applet:set_status(200)
+    applet:add_header("content-length", #text)
+    applet:start_response()
+    applet:send(text)
+end)

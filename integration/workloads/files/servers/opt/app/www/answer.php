@@ -1,0 +1,3 @@
+<?php
+$n = (int) ($_GET['n'] ?? 0);
+echo 'php ', $n * $n, "\n";

@@ -1,0 +1,3 @@
+while more; do
+    equal program "answer $rounds" "$(mono /opt/app/answer.exe "$rounds")"
+done

@@ -1,0 +1,358 @@
+//! From a question of the kernel's to its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Instant, SystemTime};
+
+use lacre_sys::fanotify::{Mask, Permission};
+use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode, Process, Source};
+
+use super::code::{self, First};
+use super::event_file::{Facts, State, Subject, names};
+use super::failure::{Failure, Ruling};
+use super::ignore_marks::ignore_data;
+use super::responder::{Responder, Waiting};
+use super::verification::{Done, Found, Job, Purpose, Refusal};
+use super::{raw, requester};
+use crate::{Answer, Block, KnownFile, Listing, Outcome, Verified};
+
+impl Responder {
+    pub(super) fn asked(&mut self, ask: Permission) {
+        let pid = ask.pid();
+        let exec = ask.mask().has(Mask::EXEC);
+        let process = Process { pid, uid: None };
+        let Ok(facts) = Facts::of(ask.file()) else {
+            let state = State { dev: 0, ino: 0, size: 0, ctime: (0, 0) };
+            let event = if exec { Event::Exec } else { Event::Open };
+            let subject = Subject { event, path: None, state, process };
+            self.refuse(&ask, subject, Failure::NoFacts);
+            return;
+        };
+        if !facts.regular || (!exec && self.ran.take(pid, &facts.state)) {
+            self.allow(&ask);
+            return;
+        }
+        let (path, known) = self.name(&ask, &facts);
+        let event = if exec { self.exec_event(pid, path.as_ref()) } else { Event::Open };
+        let subject = Subject { event, path, state: facts.state, process };
+        if self.block == Block::Exec && !exec {
+            self.held(ask, subject, known.is_some());
+            return;
+        }
+        if let Some(known) = known {
+            self.known(ask, subject, &known, &facts);
+            return;
+        }
+        let listed = subject.path.as_ref().map_or(Listing::No, |path| self.known.listed(path));
+        match listed {
+            Listing::No if exec => self.unlisted(ask, subject),
+            Listing::No => self.opened(ask, subject, &facts),
+            Listing::Yes(Some(size)) if size != facts.state.size => self.unlisted(ask, subject),
+            Listing::Yes(_) => self.submit(ask, subject, Purpose::Verdict),
+        }
+    }
+
+    /// Its name in the container, and the file of the image that it still is.
+    fn name(&self, ask: &Permission, facts: &Facts) -> (Option<CanonicalPath>, Option<KnownFile>) {
+        if let Some((path, known)) = self.root.of_image(&*self.known, facts) {
+            return (Some(path), Some(known));
+        }
+        let names = names(ask.file(), facts, Some(&self.rootfs));
+        for name in &names {
+            let known = self.known.by_path(name);
+            if let Some(known) = known.filter(|known| self.root.is_same(known, facts)) {
+                return (Some(name.clone()), Some(known));
+            }
+        }
+        (names.into_iter().next(), None)
+    }
+
+    fn exec_event(&mut self, pid: u32, path: Option<&CanonicalPath>) -> Event {
+        let path = path.map_or(&[][..], CanonicalPath::as_bytes);
+        if self.interpreters.is_one(pid, path) { Event::Interpreter } else { Event::Exec }
+    }
+
+    /// A file of the image, as it was hashed: nothing to read, and whoever knows files by
+    /// their identity has it already. It is kept still before the kernel has its answer.
+    fn known(&mut self, ask: Permission, subject: Subject, known: &KnownFile, facts: &Facts) {
+        let state = subject.state;
+        let measurement = measurement(subject, Content::Digest(known.digest));
+        if !self.shared.seat.judge.settled(&measurement) {
+            self.judged(ask, measurement, state);
+            return;
+        }
+        // A settled file holds on to its mount: a volume must stay free to be unmounted.
+        if self.root.has(facts)
+            && let Ok(file) = ask.file().try_clone_to_owned()
+        {
+            let added = self.settled.add_known(file, &state, (self.mask, self.root.owns_image()));
+            self.note(added);
+        }
+        let outcome = self.respond(&ask, self.rule(&measurement));
+        self.ran_now(&ask, outcome, state, measurement.event);
+        self.shared.seat.judge.seen(measurement, outcome);
+    }
+
+    /// An open of a file of the image that changed, where opens are not blocked: it goes on
+    /// whatever the file is, once whoever stands behind this source knows it.
+    fn held(&mut self, ask: Permission, subject: Subject, known: bool) {
+        let listed = subject.path.as_ref().map_or(Listing::No, |path| self.known.listed(path));
+        match listed {
+            Listing::Yes(size) if !known && size.is_none_or(|size| size == subject.state.size) => {
+                self.submit(ask, subject, Purpose::Verdict);
+            }
+            _ => {
+                let group = &self.shared.asking.group;
+                let ignored = ignore_data(group, ask.file(), &subject.state);
+                self.note(ignored);
+                self.allow(&ask);
+            }
+        }
+    }
+
+    /// Whether it is only held, and goes on whatever comes of it.
+    fn is_only_held(&self, ask: &Permission) -> bool {
+        self.block == Block::Exec && !ask.mask().has(Mask::EXEC)
+    }
+
+    /// Whatever it holds is a violation: it is read only for the report, afterwards. Where it
+    /// may run all the same it is read first, since whoever stands behind this source must
+    /// know it in time.
+    fn unlisted(&mut self, ask: Permission, subject: Subject) {
+        let state = subject.state;
+        let content = Content::Size(state.size);
+        self.judged(ask, measurement(subject, content), state);
+    }
+
+    fn judged(&mut self, ask: Permission, mut measurement: Measurement, state: State) {
+        measurement.process = requester::process(ask.pid());
+        let path = measurement.path.clone();
+        let ruling = self.rule(&measurement);
+        if ruling == (Ruling { mode: Mode::Enforce, answer: Answer::Allow }) {
+            let Measurement { event, process, .. } = measurement;
+            self.submit(ask, Subject { event, path, state, process }, Purpose::Verdict);
+            return;
+        }
+        let outcome = self.respond(&ask, ruling);
+        self.ran_now(&ask, outcome, state, measurement.event);
+        let id = self.id();
+        let job = (state.size <= self.limits.report_bytes && measurement.digest().is_none())
+            .then(|| ask.into_file().ok())
+            .flatten()
+            .map(|file| Job {
+                id,
+                file,
+                path,
+                state,
+                pid: measurement.process.pid,
+                purpose: Purpose::Report,
+                dropped: Arc::default(),
+            });
+        if job.is_some_and(|job| self.readers.submit(job).is_ok()) {
+            self.reports.insert(id, (measurement, outcome));
+        } else {
+            self.shared.seat.judge.seen(measurement, outcome);
+        }
+    }
+
+    /// A file that no baseline lists is opened: to run it is a violation, to read it is not.
+    fn opened(&mut self, ask: Permission, subject: Subject, facts: &Facts) {
+        if self.root.came_with_image(facts) {
+            self.data(&ask, &subject);
+        } else if subject.state.size == 0 || self.first(&ask, &subject, facts) == First::Data {
+            // Asked about again: the next to open it may run it.
+            self.allow(&ask);
+        } else {
+            self.submit(ask, subject, Purpose::Look);
+        }
+    }
+
+    fn first(&self, ask: &Permission, subject: &Subject, facts: &Facts) -> First {
+        // First: what a server answers for is never read here.
+        if !self.root.is_local(facts) {
+            return First::Look;
+        }
+        let path = subject.path.as_ref().map_or(&[][..], CanonicalPath::as_bytes);
+        let may_interpret = || requester::may_interpret(ask.pid(), &self.multicall);
+        code::head(ask.file()).map_or(First::Look, |head| code::first(&head, path, may_interpret))
+    }
+
+    /// The image's own, whoever opens it; asked about again once it was written to. Nothing is held for it: no lease, for which a writer with
+    /// `O_NONBLOCK` would fail, and no descriptor.
+    fn data(&mut self, ask: &Permission, subject: &Subject) {
+        // Before the answer, after which it is somebody's.
+        let ignored = ignore_data(&self.shared.asking.group, ask.file(), &subject.state);
+        self.note(ignored);
+        self.allow(ask);
+        if let (Some(path), Some(ahead)) = (&subject.path, &mut self.ahead) {
+            ahead.asked(path);
+        }
+    }
+
+    fn submit(&mut self, ask: Permission, mut subject: Subject, purpose: Purpose) {
+        let Ok(file) = ask.file().try_clone_to_owned() else {
+            self.refuse(&ask, subject, Failure::QueueFull);
+            return;
+        };
+        subject.process = requester::process(ask.pid());
+        let id = self.id();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let job = Job {
+            id,
+            file,
+            path: subject.path.clone(),
+            state: subject.state,
+            pid: ask.pid(),
+            purpose,
+            dropped: Arc::clone(&dropped),
+        };
+        if self.waiting.len() >= self.limits.waiting {
+            self.refuse(&ask, subject, Failure::QueueFull);
+            return;
+        }
+        if let Err(failure) = self.readers.submit(job) {
+            self.refuse(&ask, subject, failure);
+            return;
+        }
+        let until = Instant::now() + self.limits.deadline;
+        self.waiting.insert(id, Waiting { ask, subject, until, dropped });
+    }
+
+    /// A reader is done with a file.
+    pub(super) fn complete(&mut self, done: Done) {
+        if let Some((mut measurement, outcome)) = self.reports.remove(&done.id) {
+            if let Ok(Found::Digest(digest)) = done.found {
+                measurement.content = Content::Digest(digest);
+            }
+            self.shared.seat.judge.seen(measurement, outcome);
+            return;
+        }
+        let Some(Waiting { ask, mut subject, .. }) = self.waiting.remove(&done.id) else {
+            return;
+        };
+        match done.found {
+            Ok(Found::Verified(file)) => self.verified(ask, subject, file),
+            Ok(Found::Code(None)) => self.allow(&ask),
+            Ok(Found::Code(Some(event))) => {
+                subject.event = event;
+                self.unlisted(ask, subject);
+            }
+            // A report is nobody's who waits.
+            Ok(Found::Digest(_)) => self.refuse(&ask, subject, Failure::Unreadable),
+            Err(refusal) => self.unverified(&ask, subject, refusal),
+        }
+    }
+
+    /// Answers while the file is kept still, and asks no more about it where the baseline
+    /// allows it: its lease then lives on.
+    fn verified(&mut self, ask: Permission, subject: Subject, file: Verified) {
+        let (state, held) = (subject.state, self.is_only_held(&ask));
+        let measurement = measurement(subject, Content::Digest(*file.digest()));
+        let mut ruling = self.rule(&measurement);
+        if ruling.answer == Answer::Allow {
+            self.shared.seat.judge.passes(&file, &measurement);
+        }
+        if held {
+            ruling.answer = Answer::Allow;
+        }
+        let outcome = self.respond(&ask, ruling);
+        self.ran_now(&ask, outcome, state, measurement.event);
+        if outcome.ran()
+            && self.shared.seat.judge.settled(&measurement)
+            && Facts::of(ask.file()).is_ok_and(|facts| self.root.has(&facts))
+        {
+            let mask = self.mask.and(ask.mask());
+            let added = self.settled.add(file, &state, (mask, true));
+            self.note(added);
+        }
+        if !held {
+            self.shared.seat.judge.seen(measurement, outcome);
+        }
+    }
+
+    /// A wrong digest is told as such; a right one counts only if nobody could write.
+    fn unverified(&mut self, ask: &Permission, subject: Subject, refusal: Refusal) {
+        if self.is_only_held(ask) {
+            self.allow(ask);
+            return;
+        }
+        let Refusal { failure, glimpse } = refusal;
+        let state = subject.state;
+        let content = match (glimpse, failure) {
+            (Some(digest), _) => Content::Digest(digest),
+            (None, Failure::TooLarge) => Content::Size(state.size),
+            (None, _) => return self.refuse(ask, subject, failure),
+        };
+        let measurement = measurement(subject, content);
+        if self.shared.seat.judge.settled(&measurement) {
+            let Measurement { event, path, process, .. } = measurement;
+            return self.refuse(ask, Subject { event, path, state, process }, failure);
+        }
+        let outcome = self.respond(ask, self.rule(&measurement));
+        self.ran_now(ask, outcome, state, measurement.event);
+        self.shared.seat.note(failure);
+        self.shared.seat.judge.seen(measurement, outcome);
+    }
+
+    /// Answers for a failure, as its table says.
+    pub(super) fn refuse(&self, ask: &Permission, subject: Subject, failure: Failure) {
+        if self.is_only_held(ask) {
+            self.allow(ask);
+            return;
+        }
+        let outcome = self.respond(ask, Ruling::of_failure(self.shared.seat.mode(), failure));
+        self.shared.seat.note(failure);
+        let content = Content::Unread(failure.reason().to_owned());
+        self.shared.seat.judge.seen(measurement(subject, content), outcome);
+    }
+
+    fn allow(&self, ask: &Permission) {
+        self.respond(ask, Ruling { mode: self.shared.seat.mode(), answer: Answer::Allow });
+    }
+
+    /// What the judge says. The mode is read first: where it comes to be enforce in between,
+    /// the answer is an audit's.
+    fn rule(&self, measurement: &Measurement) -> Ruling {
+        let mode = self.shared.seat.mode();
+        let asked = self.shared.seat.judge.judge(measurement);
+        Ruling { mode, answer: if mode == Mode::Audit { Answer::Allow } else { asked } }
+    }
+
+    fn respond(&self, ask: &Permission, ruling: Ruling) -> Outcome {
+        if ask.answer(raw(ruling.answer)).is_err() {
+            self.shared.seat.note(Failure::Response);
+        }
+        ruling.outcome()
+    }
+
+    /// Expects what follows an exec that was allowed.
+    fn ran_now(&mut self, ask: &Permission, outcome: Outcome, state: State, event: Event) {
+        if !outcome.ran() || !matches!(event, Event::Exec | Event::Interpreter) {
+            return;
+        }
+        if self.block == Block::All {
+            self.ran.note(ask.pid(), state);
+        }
+        if Facts::of(ask.file()).is_ok_and(|facts| self.root.is_local(&facts))
+            && let Ok(head) = code::head(ask.file())
+        {
+            self.interpreters.announce(ask.pid(), &head);
+        }
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+pub(super) fn measurement(subject: Subject, content: Content) -> Measurement {
+    Measurement {
+        source: Source::Fanotify,
+        event: subject.event,
+        path: subject.path,
+        content,
+        process: subject.process,
+        time: SystemTime::now(),
+    }
+}

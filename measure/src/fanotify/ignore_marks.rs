@@ -1,0 +1,219 @@
+//! Files that need no second look: an ignore mark each.
+//!
+//! Code has one that is kept true by a read lease. The kernel drops an ignore mark when the
+//! file is written to, but not for a store to a shared mapping, and overlayfs keeps the inode,
+//! mark and all, when it copies a file up. Either way the file must first be opened for
+//! writing, and a lease makes that open wait, before the copy-up, until the mark is gone. So
+//! the mark is only set under a lease, and only when nobody can write who came before it
+//! ([`Verified`]). Who opens it for writing with `O_NONBLOCK` gets `EWOULDBLOCK` the first time.
+//!
+//! Data that came with the image has one that goes when the kernel forgets the inode
+//! ([`ignore_data`]): it needs no lease and holds on to nothing, so that there may be any number.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lacre_sys::fanotify::{Group, Mask};
+use lacre_sys::lease::{Broken, Leases, is_breaking};
+
+use super::event_file::{Facts, State};
+use super::failure::Failure;
+use super::limits::Limits;
+use crate::Verified;
+
+pub(super) struct Settled {
+    leases: Leases,
+    group: Arc<Group>,
+    files: Vec<File>,
+    /// Where in `files` each is, by device and inode.
+    places: HashMap<(u64, u64), usize>,
+    /// How many of them a deletion can free.
+    owned: usize,
+    /// Chooses which goes when one more comes.
+    lot: usize,
+    most: usize,
+    sweep: Duration,
+    swept: Instant,
+}
+
+struct File {
+    fd: OwnedFd,
+    id: (u64, u64),
+    mask: Mask,
+    /// Deleting it would free its space, if we let go.
+    owned: bool,
+}
+
+impl Settled {
+    pub(super) fn new(leases: Leases, group: Arc<Group>, limits: &Limits) -> Self {
+        let Limits { settled: most, sweep, .. } = *limits;
+        let (files, places) = (Vec::new(), HashMap::new());
+        Self { leases, group, files, places, owned: 0, lot: 1, most, sweep, swept: Instant::now() }
+    }
+
+    /// Readable when a writer waits.
+    pub(super) fn writers(&self) -> BorrowedFd<'_> {
+        self.leases.as_fd()
+    }
+
+    /// Asks no more about a file that was verified. Its lease is taken over, so that there was
+    /// no moment in which somebody could write to it.
+    pub(super) fn add(
+        &mut self,
+        file: Verified,
+        state: &State,
+        (mask, owned): (Mask, bool),
+    ) -> Result<(), Failure> {
+        self.ask_again(state)?;
+        if self.most == 0 {
+            return Ok(());
+        }
+        // Without the lease every use is asked about.
+        let Ok(Some(fd)) = file.keep(&self.leases) else { return Ok(()) };
+        self.ignore(File { fd, id: id(state), mask, owned }, state)
+    }
+
+    /// The same of a file of the image in the state that it came in, which needs not be read.
+    pub(super) fn add_known(
+        &mut self,
+        fd: OwnedFd,
+        state: &State,
+        (mask, owned): (Mask, bool),
+    ) -> Result<(), Failure> {
+        self.ask_again(state)?;
+        if self.most == 0 || self.leases.take(fd.as_fd()).is_err() {
+            return Ok(());
+        }
+        // Under the lease it is what it was: nobody has it open for writing, and nobody can
+        // have mapped a file of a layer that was not copied up.
+        self.ignore(File { fd, id: id(state), mask, owned }, state)
+    }
+
+    /// A new question about a settled file: the kernel dropped the mark, or it holds for less
+    /// than is asked now.
+    fn ask_again(&mut self, state: &State) -> Result<(), Failure> {
+        match self.places.get(&id(state)) {
+            Some(&at) => self.forget(at),
+            None => Ok(()),
+        }
+    }
+
+    fn ignore(&mut self, file: File, state: &State) -> Result<(), Failure> {
+        if self.files.len() >= self.most {
+            // Any: who reads more files than have room here, in the same order again and
+            // again, would find none of them if it were always the oldest.
+            self.lot = self.lot.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+            self.forget((self.lot >> 8) % self.files.len())?;
+        }
+        if self.group.ignore(file.mask, file.fd.as_fd()).is_ok() {
+            // After the mark: no lease keeps attributes as they are, and a change of them
+            // that came before it has no mark to take back (`Holder`).
+            let same = Facts::of(&file.fd).is_ok_and(|facts| facts.state == *state);
+            self.places.insert(file.id, self.files.len());
+            self.owned += usize::from(file.owned);
+            self.files.push(file);
+            if !same {
+                return self.forget(self.files.len() - 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the writers in that wait, their files' marks gone.
+    pub(super) fn let_writers_in(&mut self) -> Result<(), Failure> {
+        let broken = self.leases.broken().unwrap_or(Broken::Unknown);
+        self.forget_all(|file| match &broken {
+            Broken::These(fds) => fds.contains(&file.fd.as_raw_fd()),
+            Broken::Unknown => is_breaking(file.fd.as_fd()),
+        })
+    }
+
+    /// When to look for deleted files, if one of them can be.
+    pub(super) fn next_sweep(&self) -> Option<Instant> {
+        (self.owned > 0).then(|| self.swept + self.sweep)
+    }
+
+    /// Forgets the files that were deleted.
+    pub(super) fn sweep(&mut self) -> Result<(), Failure> {
+        if self.next_sweep().is_none_or(|at| at > Instant::now()) {
+            return Ok(());
+        }
+        self.swept = Instant::now();
+        self.forget_all(|file| {
+            file.owned && !Facts::of(&file.fd).is_ok_and(|facts| !facts.nameless)
+        })
+    }
+
+    /// Forgets every file: one may be known by another name now.
+    pub(super) fn reset(&mut self) -> Result<(), Failure> {
+        self.forget_all(|_| true)
+    }
+
+    /// Forgets every file for good, and so holds on to no mount.
+    pub(super) fn end(&mut self) {
+        self.most = 0;
+        let _ = self.reset();
+    }
+
+    /// Forgets those; all of them, whatever becomes of one.
+    fn forget_all(&mut self, which: impl Fn(&File) -> bool) -> Result<(), Failure> {
+        let mut all = Ok(());
+        // From the last: what takes a place that became free was looked at before.
+        for at in (0..self.files.len()).rev() {
+            if self.files.get(at).is_some_and(&which) {
+                all = self.forget(at).and(all);
+            }
+        }
+        all
+    }
+
+    fn forget(&mut self, at: usize) -> Result<(), Failure> {
+        if at >= self.files.len() {
+            return Ok(());
+        }
+        let file = self.files.swap_remove(at);
+        self.places.remove(&file.id);
+        self.owned -= usize::from(file.owned);
+        if let Some(moved) = self.files.get(at) {
+            self.places.insert(moved.id, at);
+        }
+        match self.group.heed(file.mask, file.fd.as_fd()) {
+            // NotFound: a write took the mark first.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Unheeded),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn id(state: &State) -> (u64, u64) {
+    (state.dev, state.ino)
+}
+
+/// Asks no more about the opens of a file that is data, and was in that state when it was looked
+/// at, for as long as the kernel keeps its inode anyway, or until it is written to; `file` may be
+/// `O_PATH`. Whether it is to be executed is asked all the same.
+///
+/// Where the kernel has no such marks (before Linux 5.19) every open is asked about. What is made
+/// code by a store to a shared mapping is `exec-trace`'s to see.
+///
+/// # Errors
+/// [`Failure::Unheeded`] when it was another already, and the mark can't be taken back.
+pub(super) fn ignore_data(
+    group: &Group,
+    file: BorrowedFd<'_>,
+    state: &State,
+) -> Result<(), Failure> {
+    if group.ignore_while_cached(Mask::OPEN, file).is_err() {
+        return Ok(());
+    }
+    // After the mark: a write that came before it had none to take away.
+    if Facts::of(file).is_ok_and(|facts| facts.state == *state) {
+        return Ok(());
+    }
+    match group.heed(Mask::OPEN, file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Unheeded),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,270 @@
+//! A few threads that read and hash files, so that the responder never waits for a disk.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use lacre_types::{CanonicalPath, Digest, Event};
+use sha2::{Digest as _, Sha256};
+
+use super::code;
+use super::event_file::State;
+use super::failure::Failure;
+use super::limits::{Limits, STACK};
+use super::requester::Multicall;
+use crate::files::Layers;
+use crate::verified::{self, Unverified, Verified, Why};
+
+/// One read's buffer. 128 KiB: a larger one is no faster.
+const CHUNK: usize = 128 << 10;
+/// How many report digests are remembered: a program that is denied and tried again
+/// is read once.
+const REMEMBERED: usize = 32;
+
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) file: OwnedFd,
+    pub(super) path: Option<CanonicalPath>,
+    pub(super) state: State,
+    pub(super) pid: u32,
+    pub(super) purpose: Purpose,
+    /// Nobody waits for it any more.
+    pub(super) dropped: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A process waits, and the digest decides, or is at least to be known to others.
+    Verdict,
+    /// A process waits, and whether the file holds code decides.
+    Look,
+    /// The digest is only told.
+    Report,
+}
+
+/// What came of a job.
+pub(super) struct Done {
+    pub(super) id: u64,
+    pub(super) found: Result<Found, Refusal>,
+}
+
+/// Why a file was not verified, and what it held all the same.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) failure: Failure,
+    pub(super) glimpse: Option<Digest>,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { failure, glimpse: None }
+    }
+}
+
+impl From<Unverified> for Refusal {
+    fn from(Unverified { why, glimpse }: Unverified) -> Self {
+        let failure = match why {
+            Why::Unexamined(_) => Failure::NoFacts,
+            Why::Writer => Failure::Writer,
+            Why::NoPromise(_) => Failure::NoPromise,
+            Why::Unplaced => Failure::Unplaced,
+            Why::TooLarge(_) => Failure::TooLarge,
+            Why::Changed => Failure::Changed,
+            Why::Unreadable(_) => Failure::Unreadable,
+            Why::Dropped => Failure::Deadline,
+        };
+        Self { failure, glimpse }
+    }
+}
+
+pub(super) enum Found {
+    /// What a process waits for.
+    Verified(Verified),
+    /// What a report has.
+    Digest(Digest),
+    /// What opening it is; nothing for data.
+    Code(Option<Event>),
+}
+
+/// The pool. Dropping it leaves a thread that is stuck in a read to end by itself.
+pub(super) struct Readers {
+    shared: Arc<Shared>,
+    limits: Limits,
+}
+
+struct Shared {
+    state: Mutex<Queue>,
+    work: Condvar,
+    layers: Layers,
+    multicall: Arc<Multicall>,
+    most: u64,
+    wake: Arc<OwnedFd>,
+}
+
+#[derive(Default)]
+struct Queue {
+    verdicts: VecDeque<Job>,
+    reports: VecDeque<Job>,
+    done: Vec<Done>,
+    remembered: VecDeque<(State, Digest)>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Readers {
+    pub(super) fn new(
+        layers: Layers,
+        multicall: Arc<Multicall>,
+        wake: Arc<OwnedFd>,
+        limits: Limits,
+    ) -> Self {
+        let (state, most) = (Mutex::default(), limits.verify_bytes);
+        let shared = Shared { state, work: Condvar::new(), layers, multicall, most, wake };
+        Self { shared: Arc::new(shared), limits }
+    }
+
+    /// Queues a file to be read; `wake` tells when [`Readers::done`] has it.
+    ///
+    /// # Errors
+    /// [`Failure::QueueFull`].
+    pub(super) fn submit(&self, job: Job) -> Result<(), Failure> {
+        let mut queue = self.shared.lock();
+        let (jobs, most) = match job.purpose {
+            Purpose::Verdict | Purpose::Look => (&mut queue.verdicts, self.limits.waiting),
+            Purpose::Report => (&mut queue.reports, self.limits.reports),
+        };
+        if jobs.len() >= most {
+            return Err(Failure::QueueFull);
+        }
+        jobs.push_back(job);
+        let waiting = queue.verdicts.len() + queue.reports.len();
+        if queue.idle < waiting && queue.threads < self.limits.readers {
+            let shared = Arc::clone(&self.shared);
+            let idle = self.limits.idle;
+            let started = std::thread::Builder::new()
+                .name("fanotify-read".to_owned())
+                .stack_size(STACK)
+                .spawn(move || run(&shared, idle));
+            if started.is_ok() {
+                queue.threads += 1;
+            } else if queue.threads == 0 {
+                queue.verdicts.clear();
+                queue.reports.clear();
+                return Err(Failure::QueueFull);
+            }
+        }
+        drop(queue);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// What was read since the last call.
+    pub(super) fn done(&self) -> Vec<Done> {
+        std::mem::take(&mut self.shared.lock().done)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.closed = true;
+        for job in queue.verdicts.drain(..) {
+            job.dropped.store(true, Ordering::Relaxed);
+        }
+        queue.reports.clear();
+        drop(queue);
+        self.shared.work.notify_all();
+    }
+}
+
+fn run(shared: &Shared, idle: std::time::Duration) {
+    let mut queue = shared.lock();
+    loop {
+        if queue.closed {
+            break;
+        }
+        let next = queue.verdicts.pop_front().or_else(|| queue.reports.pop_front());
+        let Some(job) = next else {
+            queue.idle += 1;
+            let (woken, timed) =
+                shared.work.wait_timeout(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            queue.idle -= 1;
+            if timed.timed_out() && queue.verdicts.is_empty() && queue.reports.is_empty() {
+                break;
+            }
+            continue;
+        };
+        drop(queue);
+        let found = match job.purpose {
+            Purpose::Verdict => verify(&job, shared).map(Found::Verified),
+            Purpose::Report => tell(&job, shared).map(Found::Digest).map_err(Refusal::from),
+            Purpose::Look => look(&job, shared).map(Found::Code).map_err(Refusal::from),
+        };
+        let id = job.id;
+        drop(job);
+        queue = shared.lock();
+        queue.done.push(Done { id, found });
+        // Best effort on a counter that cannot be full.
+        let _ = rustix::io::write(&*shared.wake, &1_u64.to_ne_bytes());
+    }
+    queue.threads -= 1;
+}
+
+/// Reads a file by its event's own descriptor: no mount is asked for it again.
+fn verify(job: &Job, shared: &Shared) -> Result<Verified, Refusal> {
+    let file = job.file.try_clone().map_err(|_| Failure::QueueFull)?;
+    let (path, layers) = (job.path.as_ref(), &shared.layers);
+    let verified = verified::verify_up_to(shared.most, file, path, layers, &job.dropped)?;
+    // Here, and not where somebody is to be answered.
+    verified.settle();
+    Ok(verified)
+}
+
+/// Reads a file that was decided on without its content.
+fn tell(job: &Job, shared: &Shared) -> Result<Digest, Failure> {
+    let remembered =
+        shared.lock().remembered.iter().find(|(state, _)| *state == job.state).map(|(_, d)| *d);
+    if let Some(digest) = remembered {
+        return Ok(digest);
+    }
+    let digest = hash(job)?;
+    let mut queue = shared.lock();
+    if queue.remembered.len() >= REMEMBERED {
+        queue.remembered.pop_front();
+    }
+    queue.remembered.push_back((job.state, digest));
+    Ok(digest)
+}
+
+/// Whether opening the file is running it.
+fn look(job: &Job, shared: &Shared) -> Result<Option<Event>, Failure> {
+    let path = job.path.as_ref().map_or(&[][..], CanonicalPath::as_bytes);
+    code::look(&job.file, path, job.pid, &shared.multicall)
+}
+
+fn hash(job: &Job) -> Result<Digest, Failure> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    loop {
+        if job.dropped.load(Ordering::Relaxed) {
+            return Err(Failure::Deadline);
+        }
+        let got = rustix::io::pread(job.file.as_fd(), &mut buffer[..], at)
+            .map_err(|_| Failure::Unreadable)?;
+        if got == 0 {
+            return Ok(Digest::sha256(hasher.finalize().into()));
+        }
+        hasher.update(buffer.get(..got).unwrap_or_default());
+        at += got as u64;
+    }
+}

@@ -1,0 +1,90 @@
+//! A process of a container, held so that its number can't come to mean another.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// `USER_HZ`: what /proc counts in, on every architecture that lacre knows.
+const TICKS: u64 = 100;
+
+/// A process by its descriptor.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pid: u32,
+    fd: OwnedFd,
+}
+
+impl Held {
+    /// The process with that number now.
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let raw = raw.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { pid, fd: rustix::process::pidfd_open(raw, PidfdFlags::empty())? })
+    }
+
+    /// The one that began `start` nanoseconds after boot; `None` when it is gone.
+    pub(crate) fn open_started(pid: u32, start: u64) -> Option<Self> {
+        let held = Self::open(pid).ok()?;
+        (began(pid)? == start / (1_000_000_000 / TICKS)).then_some(held)
+    }
+
+    /// When it began, nanoseconds after boot, to a clock tick.
+    pub(crate) fn started(&self) -> Option<u64> {
+        Some(began(self.pid)?.saturating_mul(1_000_000_000 / TICKS))
+    }
+
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// A file of its folder in /proc.
+    pub(crate) fn proc(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.pid))
+    }
+
+    /// Whether it has not ended: then what was opened below [`Held::proc`] was its own.
+    pub(crate) fn lives(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::IN)];
+        matches!(rustix::event::poll(&mut fds, Some(&rustix::time::Timespec::default())), Ok(0))
+    }
+
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        Ok(rustix::process::pidfd_send_signal(&self.fd, Signal::KILL)?)
+    }
+}
+
+/// When the process with that number began, in clock ticks since boot; `None` when there is
+/// none.
+pub(crate) fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; field 22 is the 20th after it.
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let ticks = stat.get(end + 2..)?.split(|byte| *byte == b' ').nth(19)?;
+    std::str::from_utf8(ticks).ok()?.trim_end().parse().ok()
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_that_ended_is_told_from_one_that_lives() {
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        let held = Held::open(child.id()).unwrap();
+        assert!(held.lives());
+        assert!(Held::open_started(child.id(), 1).is_none());
+        held.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!held.lives());
+    }
+}

@@ -1,0 +1,178 @@
+//! An interpreter that was started on a file is told, with that file or with why nobody can
+//! tell which: there is no way to name a script by which it runs in silence. `exec-trace`
+//! against real processes; needs root and BPF.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it must")]
+
+mod common;
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use common::{Container, Image, Node, Recorder};
+use lacre_measure::exec_trace::{self, ExecTraceArmed};
+use lacre_measure::{Judge, Outcome};
+use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode};
+
+struct Guarded {
+    container: Container,
+    judge: Arc<Recorder>,
+    _armed: ExecTraceArmed,
+    // after what is pinned on it
+    _node: Node,
+}
+
+fn guarded(image: &Image, mode: Mode) -> Guarded {
+    let node = Node::new();
+    let mut container = Container::new(image);
+    for script in ["opt/bad", "mnt/bad", "mnt/only", "opt/short"] {
+        let ends = if script == "opt/short" { ":\n" } else { ENDLESS };
+        std::fs::write(format!("/proc/{}/root/{script}", container.init_pid), ends).unwrap();
+    }
+    let judge = Recorder::new(mode, image);
+    let target = container.target(image, mode);
+    let armed =
+        exec_trace::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &node.options()).unwrap();
+    container.start("/bin/t each");
+    Guarded { container, judge, _armed: armed, _node: node }
+}
+
+/// It never ends, so that it is alive to be killed.
+const ENDLESS: &str = "while :; do :; done\n";
+
+fn image() -> Image {
+    let image = Image::new();
+    let lower = image.lower();
+    std::fs::create_dir_all(lower.join("mnt/deep")).unwrap();
+    std::fs::write(lower.join("opt/own"), ENDLESS).unwrap();
+    std::os::unix::fs::symlink("/mnt/deep", lower.join("opt/link")).unwrap();
+    // An image is older than its containers, by more than the clock's tick that dates files.
+    let dated = |path: &std::path::Path| {
+        let meta = std::fs::metadata(path).unwrap();
+        (meta.ctime(), meta.ctime_nsec())
+    };
+    let later = tempfile::NamedTempFile::new_in(lower.parent().unwrap()).unwrap();
+    while dated(later.path()) <= dated(&lower.join("opt/own")) {
+        std::fs::write(later.path(), "x").unwrap();
+    }
+    image
+}
+
+fn loader() -> &'static str {
+    if cfg!(target_arch = "x86_64") {
+        "/lib64/ld-linux-x86-64.so.2"
+    } else {
+        "/lib/ld-linux-aarch64.so.1"
+    }
+}
+
+fn is_script(found: &Measurement) -> bool {
+    found.event == Event::Script
+}
+
+#[test]
+fn however_a_script_is_named_it_is_found_and_killed() {
+    let image = image();
+    let loaded = format!("{} /bin/sh /opt/bad", loader());
+    for (command, path) in [
+        ("/bin/sh /opt/bad", "/opt/bad"),
+        ("/bin/sh /proc/self/root/opt/bad", "/opt/bad"),
+        ("/bin/sh /proc/self/root/proc/self/root/opt/bad", "/opt/bad"),
+        ("/bin/sh /proc/self/cwd/opt/bad", "/opt/bad"),
+        // As the kernel follows it, and not as it is spelt: /opt/bad is another file.
+        ("/bin/sh /opt/link/../only", "/mnt/only"),
+        ("/bin/t long /bin/sh /opt/bad", "/opt/bad"),
+        ("/bin/t deep /bin/sh /opt/bad", "/opt/bad"),
+        ("/bin/t with PATH=/nowhere:/mnt /bin/sh only", "/mnt/only"),
+        (&loaded, "/opt/bad"),
+        ("/bin/t as cat /bin/sh /opt/bad", "/opt/bad"),
+    ] {
+        let mut it = guarded(&image, Mode::Enforce);
+        // A shell that does not search would end before it could be killed.
+        it.container.start(command);
+        let (found, outcome) = it.judge.wait(is_script);
+        // This shell looks along no PATH, and may have ended before its environment was read.
+        if command.contains("PATH=") && found.path.is_none() {
+            assert!(matches!(found.content, Content::Unread(_)), "{command}: {found:?}");
+            continue;
+        }
+        assert_eq!(found.path, CanonicalPath::new(path).ok(), "{command}: {found:?}");
+        assert!(found.digest().is_some(), "{command}");
+        if !command.ends_with(" only") {
+            assert_eq!(outcome, Outcome::Killed, "{command}");
+        }
+    }
+}
+
+#[test]
+fn a_script_that_nobody_can_find_is_told_as_one_that_was_not_read() {
+    let image = image();
+    for command in [
+        // Relative to a directory that has no name any more, and to one whose name is cut.
+        "/bin/t deep /bin/sh bad",
+        // A pipe gives its bytes once.
+        "/bin/sh /tmp/pipe",
+    ] {
+        let mut it = guarded(&image, Mode::Enforce);
+        let pipe = it.container.upper("/tmp/pipe");
+        std::fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(format!("/proc/{}/root/tmp/pipe", it.container.init_pid))
+            .status();
+        assert!(made.unwrap().success());
+        it.container.start(command);
+        let (found, _) = it.judge.wait(is_script);
+        assert!(matches!(found.content, Content::Unread(_)), "{command}: {found:?}");
+    }
+}
+
+/// By the time somebody looks, the interpreter has ended, and with it the container.
+#[test]
+fn a_script_is_found_though_everybody_has_ended() {
+    let image = image();
+    for mode in [Mode::Audit, Mode::Enforce] {
+        for _ in 0..20 {
+            let mut it = guarded(&image, mode);
+            it.container.start("/bin/sh /opt/short");
+            it.container.finish();
+            let (found, _) = it.judge.wait(is_script);
+            assert_eq!(found.path, CanonicalPath::new("/opt/short").ok(), "{found:?}");
+            assert!(found.digest().is_some(), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_never_there_is_nobodys_violation() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    for command in ["/bin/sh /opt/missing", "/bin/sh /nowhere/missing", "/bin/sh /dev/null"] {
+        it.container.each(command);
+    }
+    it.container.start("/bin/sh /opt/bad");
+    it.judge.wait(is_script);
+    let all = it.judge.all();
+    assert_eq!(all.iter().filter(|(found, _)| is_script(found)).count(), 1, "{all:?}");
+}
+
+/// Nothing of it says that it is a script, so that no baseline lists it; it came with the image.
+#[test]
+fn the_images_own_is_nobodys_violation_whatever_it_looks_like() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    let own = "/bin/sh /opt/own";
+    it.container.start(own);
+    let runs =
+        || std::fs::read_to_string(format!("/proc/{}/task/{0}/children", it.container.init_pid));
+    while runs().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    let child: i32 = runs().unwrap().trim().parse().unwrap();
+    // What is told in its order: once this is, the other has been looked at.
+    it.container.enter("/bin/sh /opt/bad");
+    it.judge.wait(is_script);
+    assert!(
+        it.judge.all().iter().all(|(found, _)| found.path != CanonicalPath::new("/opt/own").ok())
+    );
+    assert!(std::fs::metadata(format!("/proc/{child}")).is_ok(), "it was killed");
+}

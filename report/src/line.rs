@@ -1,0 +1,15 @@
+use crate::entry::Entry;
+use crate::folding::Number;
+use crate::share::Owner;
+
+/// A line on its way to the disk.
+pub(crate) struct Line {
+    pub(crate) owner: Owner,
+    pub(crate) entry: Entry,
+    /// Where its number goes.
+    pub(crate) number: Option<Number>,
+    /// Whose number it speaks of.
+    pub(crate) of: Option<Number>,
+    /// How many uses it is the only line of.
+    pub(crate) uses: u64,
+}

@@ -1,0 +1,106 @@
+//! What the threads of a reporter have in common.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::config::Config;
+use crate::container::Container;
+use crate::counters::Counting;
+use crate::events::Events;
+use crate::files::Files;
+use crate::intake::Intake;
+use crate::spool::draw_stream;
+
+/// The most containers of one reporter: kubelet allows 110 pods on a *node*, and a pod
+/// has a handful of containers.
+const CONTAINERS: usize = 1024;
+
+/// Why a reporter cannot be started. That a file cannot be had, or the server, is no reason:
+/// records wait for them, in memory and then on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A thread cannot be started.
+    #[error("starting the reporter's threads")]
+    Thread(#[source] std::io::Error),
+    /// The kernel gives no random bytes to name the stream by.
+    #[error("drawing a name for the stream of reports")]
+    Stream(#[source] std::io::Error),
+}
+
+/// The one value of a reporter that all of its threads hold.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    /// The stream that numbers its lines.
+    pub(crate) stream: Arc<str>,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) counting: Arc<Counting>,
+    pub(crate) intake: Intake,
+    pub(crate) wake: Notify,
+    /// Until when to go on, once it is to end.
+    pub(crate) stop: watch::Sender<Option<Instant>>,
+    containers: Mutex<Containers>,
+    /// Numbers what is said of containers, so that a later word is told from an earlier.
+    changes: AtomicU64,
+}
+
+type Containers = BTreeMap<(String, String), (u64, Container)>;
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, events: Arc<dyn Events>) -> Result<Arc<Self>, StartError> {
+        Ok(Arc::new(Self {
+            stream: draw_stream().map_err(StartError::Stream)?,
+            intake: Intake::new(&config.node),
+            config,
+            events,
+            counting: Arc::default(),
+            wake: Notify::new(),
+            stop: watch::Sender::new(None),
+            containers: Mutex::default(),
+            changes: AtomicU64::new(0),
+        }))
+    }
+
+    /// Has the disk's thread do it, and waits without a thread. `None` when it has ended, or
+    /// has too much to do.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Files) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        let job = move |files: &mut Files| {
+            // Who asked may have gone.
+            let _ = done.send(work(files));
+        };
+        if !self.intake.job(Box::new(job)) {
+            return None;
+        }
+        answer.await.ok()
+    }
+
+    /// `false` when there are too many.
+    pub(crate) fn add(&self, container: Container) -> bool {
+        let key = (container.namespace.clone(), container.id.clone());
+        let mut containers = self.containers();
+        if containers.len() >= CONTAINERS && !containers.contains_key(&key) {
+            return false;
+        }
+        let change = self.changes.fetch_add(1, Ordering::Relaxed);
+        containers.insert(key, (change, container));
+        true
+    }
+
+    pub(crate) fn containers(&self) -> MutexGuard<'_, Containers> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,436 @@
+//! `delete`: what containerd runs when a container has gone, in good order or not.
+//!
+//! It is told the bundle, which names the container's charter. It runs the inner shim's own
+//! `delete`, which kills the container if it still runs, and sees to it that neither guard nor
+//! inner shim is left without containers, nor a container without its guard: a guard that
+//! lives ends what it guards itself, and one that has died is stood in for, by the charter.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lacre_types::{Mode, chain};
+
+use crate::arguments::{Args, FINISH};
+use crate::commands::serve;
+use crate::config::{self, Config};
+use crate::container::bundle::{self, Bundle};
+use crate::container::charter::{Charter, Charters, Head};
+use crate::container::control;
+use crate::container::end::{self, Stands};
+use crate::container::generation::Generation;
+use crate::container::left::Left;
+use crate::container::processes::Processes;
+use crate::inner::client::Inner;
+use crate::inner::program::{self, InnerError, Output, Run};
+use crate::messages::ProcessId;
+use crate::node::cgroup;
+use crate::node::process::{self, Process};
+use crate::node::run_dir::{Container, Place, RunDirError, State};
+use crate::wire::{put_bytes, put_uint};
+
+/// How long a process that was asked to go, or killed, may take. containerd gives `delete`
+/// five seconds in all.
+const GOING: Duration = Duration::from_secs(1);
+
+/// How long an inner shim's `delete` may take before its container is looked at.
+const HELD: Duration = Duration::from_millis(500);
+
+/// For the reports that the guard had not delivered; the next shim does it otherwise.
+const DELIVERY: Duration = Duration::from_millis(500);
+
+/// How long the guard has to end what it guards, and to account for it, once asked. One that
+/// hangs is killed then, and two seconds are left for the rest.
+const ACCOUNTING: Duration = Duration::from_secs(3);
+
+/// `wait(2)`'s word for a process that exited with 1.
+const FAILED: i32 = 1 << 8;
+
+/// What a shell says of SIGKILL: 128 + 9.
+const KILLED: u64 = 137;
+
+/// Why `delete` has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// The bundle can't be told.
+    #[error("finding out the bundle, or removing it")]
+    Bundle(#[source] io::Error),
+    /// The inner shim's `delete` does not run.
+    #[error(transparent)]
+    Inner(#[from] InnerError),
+    /// What is known of the container can't be read.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+}
+
+/// Cleans up, and gives what the inner shim's `delete` gave.
+///
+/// # Errors
+/// When the inner shim's `delete` can't be run.
+pub fn run(args: &Args) -> Result<Output, DeleteError> {
+    let bundle = bundle_of(args)?;
+    let note = Bundle::read(&bundle)?;
+    let program = match &note {
+        Some(note) => note.inner.clone(),
+        None => program(args)?,
+    };
+    let place = note.and_then(|note| note.socket).map(Place::at);
+    let mut output = match &place {
+        Some(place) => guarded(args, &program, &bundle, place),
+        None => unguarded(args, &program, &bundle),
+    };
+    if let Some(place) = &place {
+        let container = Container {
+            id: args.id.clone(),
+            bundle: bundle.clone(),
+            generation: bundle::generation(&bundle),
+        };
+        // Whatever the guard, or who stood in for it, has left of this one.
+        settled(left(args, place, [&container]), place, &mut output);
+    }
+    let nothing = bundle::never_created(&bundle) || bundle::not_begun_by_runc(&bundle, &program);
+    let output = output.map(|output| if nothing { gone(output) } else { output });
+    cgroup::remove_empty(&bundle);
+    if let Some(place) = &place {
+        sweep(place);
+    }
+    output
+}
+
+/// What a guard that died has left of a container, by its charter.
+struct OfOne {
+    charter: Charter,
+    left: Left,
+    /// An older lacre had it, which knew it by its names.
+    unnamed: bool,
+}
+
+/// What is left of each; nothing of one whose charter is gone, which is accounted for, nor of
+/// one that a guard has. To be looked at while the processes are there.
+fn left<'a>(
+    args: &Args,
+    place: &Place,
+    containers: impl IntoIterator<Item = &'a Container>,
+) -> Vec<OfOne> {
+    if place.state().is_ok_and(|state| state.is_some_and(|state| state.guard.is_alive())) {
+        return Vec::new();
+    }
+    let node = config();
+    let of_one = |container: &Container| {
+        let Container { id, bundle, generation } = container;
+        let (charter, unnamed) = match generation {
+            Some(generation) => (Charters::of(place).read(generation).ok().flatten()?, false),
+            None if bundle::never_created(bundle) => return None,
+            None => {
+                let drawn = Generation::draw().ok()?;
+                let head = Head::new(drawn, &args.namespace, id, bundle, place.socket());
+                (Charter { head, body: None }, true)
+            }
+        };
+        let left = Left::of(&charter, &node, &args.address);
+        Some(OfOne { charter, left, unnamed })
+    };
+    containers.into_iter().filter_map(of_one).collect()
+}
+
+/// Ends each of these: kills whom the inner shim's `delete` has left, and takes down what
+/// stands once nobody is left. While somebody is, it stands, and the `delete` has failed.
+fn settled(all: Vec<OfOne>, place: &Place, output: &mut Result<Output, DeleteError>) {
+    for OfOne { charter: Charter { head, body }, left, unnamed } in all {
+        let mode = body.as_ref().map_or(Mode::Enforce, |body| body.mode);
+        let processes = Processes::of(&head, mode);
+        processes.kill();
+        let Some(none) = processes.wait(Some(GOING)) else {
+            if let Ok(output) = output {
+                let pids: Vec<_> = processes.left().iter().map(|left| left.pid).collect();
+                let said = format!("lacre: processes {pids:?} of {} do not end\n", head.id);
+                output.stderr.extend(said.into_bytes());
+                output.status = ExitStatus::from_raw(FAILED);
+            }
+            continue;
+        };
+        if unnamed {
+            end::end_unnamed(&head.namespace, &head.id, place.run(), &none);
+        }
+        let (rests, accounted) =
+            end::end(&head, Stands::Left(Box::new(left)), &Charters::of(place), &none);
+        rests.into_iter().for_each(|rest| rest());
+        if let (Err(error), Ok(output)) = (accounted, &mut *output) {
+            output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
+        }
+    }
+}
+
+/// What is left of a container whose bundle is gone already, as where containerd has removed
+/// it after it had killed this `delete`.
+pub(crate) fn settle_rest(args: &Args, place: &Place, generation: Generation) {
+    let bundle = args.bundle.clone();
+    let container = Container { id: args.id.clone(), bundle, generation: Some(generation) };
+    settled(
+        left(args, place, [&container]),
+        place,
+        &mut Err(DeleteError::Bundle(io::ErrorKind::NotFound.into())),
+    );
+}
+
+/// A container that was never created is as good as deleted, where the inner shim finds
+/// nothing to delete and says so: containerd keeps the bundle of a `delete` that fails.
+fn gone(output: Output) -> Output {
+    if output.status.success() {
+        return output;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut timestamp = Vec::new();
+    put_uint(&mut timestamp, 1, now.as_secs());
+    put_uint(&mut timestamp, 2, u64::from(now.subsec_nanos()));
+    // `DeleteResponse`: no pid, killed, now.
+    let mut stdout = Vec::new();
+    put_uint(&mut stdout, 2, KILLED);
+    put_bytes(&mut stdout, 3, &timestamp);
+    Output { status: ExitStatus::default(), stdout, stderr: output.stderr }
+}
+
+pub(crate) fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
+    if args.bundle.as_os_str().is_empty() {
+        return env::current_dir().map_err(DeleteError::Bundle);
+    }
+    Ok(args.bundle.clone())
+}
+
+/// One that can't be read is no reason not to clean up.
+fn config() -> Config {
+    let (path, required) = config::locate(
+        None,
+        env::args_os().next().as_deref(),
+        env::var_os(config::ENVIRONMENT).as_deref(),
+    );
+    Config::load(&path, required).unwrap_or_default()
+}
+
+/// The inner shim, when no `start` has noted it down: then nothing runs.
+fn program(args: &Args) -> Result<PathBuf, InnerError> {
+    program::find(&config().inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)
+}
+
+fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
+    let arguments = env::args_os().skip(1).filter(|argument| argument != FINISH);
+    Run::spawn(program, arguments, bundle, b"")
+}
+
+/// What it gave, in the end: it waits for a container that is frozen half-way.
+fn ended(run: Run, bundle: &Path) -> Result<Output, InnerError> {
+    run.finish_or(HELD, || cgroup::end_frozen(bundle))
+}
+
+/// `start` did not get as far as a guard: an inner shim may be there, and nothing says where.
+fn unguarded(args: &Args, program: &Path, bundle: &Path) -> Result<Output, DeleteError> {
+    for process in process::find(program, &[["-namespace", &args.namespace], ["-id", &args.id]]) {
+        let _ = process.kill(GOING);
+    }
+    let output = ended(inner_delete(program, bundle)?, bundle)?;
+    // Where containerd 1.x finds it; the shim has been killed, and removes nothing itself.
+    if let Ok(address) = fs::read_to_string(bundle.join("address"))
+        && let Some(socket) = address.trim().strip_prefix("unix://")
+        && std::os::unix::net::UnixStream::connect(socket).is_err()
+    {
+        let _ = fs::remove_file(socket);
+    }
+    Ok(output)
+}
+
+fn guarded(
+    args: &Args,
+    program: &Path,
+    bundle: &Path,
+    place: &Place,
+) -> Result<Output, DeleteError> {
+    let Some(state) = place.state()? else {
+        // The guard has left in good order.
+        place.clear();
+        return Ok(ended(inner_delete(program, bundle)?, bundle)?);
+    };
+    if !state.guard.is_alive() {
+        return orphaned(args, program, bundle, place, &state);
+    }
+    let own = inner_delete(program, bundle)?;
+    let shim_lives = state.inner.is_none_or(Process::is_alive);
+    let others: Vec<_> = state.containers.iter().filter(|_| !shim_lives).collect();
+    let others = delete_others(args, program, others);
+    let output = ended(own, bundle);
+    others_ended(others);
+    let output = output?;
+    let state = place.state()?.unwrap_or(state);
+    let ending: Vec<_> = state
+        .containers
+        .iter()
+        .filter(|container| !shim_lives || container.id == args.id)
+        .cloned()
+        .collect();
+    if !accounted(place, &ending) {
+        if state.guard.is_alive() {
+            place.note_hang();
+        }
+        // It hangs, or is dying.
+        let _ = state.guard.kill(GOING);
+        return orphaned(args, program, bundle, place, &state);
+    }
+    if state.containers.iter().all(|container| container.id == args.id) || !shim_lives {
+        end(args, place, &state);
+    }
+    Ok(output)
+}
+
+/// Has the guard end these containers, and waits for its word that nothing of them is left.
+fn accounted(place: &Place, containers: &[Container]) -> bool {
+    let until = Instant::now() + ACCOUNTING;
+    containers.iter().filter_map(|container| container.generation.as_ref()).all(|generation| {
+        let limit = until.saturating_duration_since(Instant::now());
+        // It may have gone, having done so, before it could answer.
+        !limit.is_zero() && control::end(&place.control(), generation, limit)
+            || Charters::of(place).read(generation).is_ok_and(|charter| charter.is_none())
+    })
+}
+
+/// The guard has died: nothing of it may run on. The inner shim goes first, so that nothing
+/// new starts; then every container that it had, of which containerd 2.x tells us only one.
+fn orphaned(
+    args: &Args,
+    program: &Path,
+    bundle: &Path,
+    place: &Place,
+    state: &State,
+) -> Result<Output, DeleteError> {
+    // Of a pod, containerd 1.x runs one of us for each container, at the same time; and where
+    // it has killed one, another finishes that.
+    let lock = place.lock()?;
+    if let Some(inner) = state.inner {
+        let _ = inner.kill(GOING);
+    }
+    // Without the lock, another of us has done the rest.
+    let containers = lock.as_ref().map_or(&[][..], |_| &state.containers);
+    let left = left(args, place, containers);
+    let own = inner_delete(program, bundle)?;
+    let others = delete_others(args, program, containers);
+    let mut output = ended(own, bundle).map_err(DeleteError::from);
+    others_ended(others);
+    settled(left, place, &mut output);
+    if let (true, Err(error), Ok(output)) =
+        (lock.is_some(), crate::guard::deliver_left(&config(), DELIVERY), &mut output)
+    {
+        output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
+    }
+    // Its own are seen to last of all.
+    for other in state.containers.iter().filter(|container| container.id != args.id) {
+        cgroup::remove_empty(&other.bundle);
+    }
+    if lock.is_some() {
+        serve::clear(place, &state.inner_sockets);
+    }
+    output
+}
+
+/// Runs the inner shim's `delete` of the others of a pod.
+fn delete_others<'a>(
+    args: &Args,
+    program: &Path,
+    all: impl IntoIterator<Item = &'a Container>,
+) -> Vec<(Run, PathBuf)> {
+    all.into_iter()
+        .filter(|container| container.id != args.id && container.bundle.is_dir())
+        .filter_map(|other| Some((delete_other(args, program, other).ok()?, other.bundle.clone())))
+        .collect()
+}
+
+fn others_ended(others: Vec<(Run, PathBuf)>) {
+    for (other, bundle) in others {
+        // Its own `delete`, if containerd runs one, tells containerd how it went.
+        let _ = ended(other, &bundle);
+    }
+}
+
+fn delete_other(args: &Args, program: &Path, container: &Container) -> Result<Run, InnerError> {
+    let mut arguments: Vec<OsString> = vec!["-namespace".into(), args.namespace.clone().into()];
+    arguments.extend(["-address".into(), args.address.clone().into()]);
+    arguments.extend(["-publish-binary".into(), args.publish_binary.clone().into()]);
+    arguments.extend(["-id".into(), container.id.clone().into()]);
+    arguments.extend(["-bundle".into(), container.bundle.clone().into(), "delete".into()]);
+    Run::spawn(program, arguments, &container.bundle, b"")
+}
+
+/// Ends the inner shims whose guards died before they had a container: containerd, which
+/// could not connect, forgets such a shim and runs no `delete` for it.
+fn sweep(place: &Place) {
+    for other in place.neighbours() {
+        let Ok(Some(state)) = other.state() else { continue };
+        if state.containers.is_empty() && !state.guard.is_alive() {
+            if let Some(inner) = state.inner {
+                let _ = inner.kill(GOING);
+            }
+            serve::clear(&other, &state.inner_sockets);
+        }
+    }
+}
+
+/// The last container has gone: so must the inner shim, and with it the guard.
+fn end(args: &Args, place: &Place, state: &State) {
+    // In good order it is going already.
+    if let Some(inner) = state.inner.filter(|inner| inner.is_alive()) {
+        ask_to_end(args, state);
+        if !inner.wait(GOING) {
+            let _ = inner.kill(GOING);
+        }
+    }
+    if !state.guard.wait(GOING * 2) {
+        let _ = state.guard.kill(GOING);
+    }
+    // Where it was killed, by us or by others, it has left what it has in good order removed.
+    serve::clear(place, &state.inner_sockets);
+}
+
+/// It holds a container whose Delete it was never told of, and would not end with it.
+fn ask_to_end(args: &Args, state: &State) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    let Some(socket) = state.inner_sockets.first() else { return };
+    runtime.block_on(async {
+        // Which version it speaks is not known here; one of them it does not answer, and
+        // whatever it does, it is killed if it stays.
+        for version in [3, 2] {
+            let inner = Inner::new(socket.clone(), version, &args.namespace);
+            let _ = tokio::time::timeout(GOING / 2, async {
+                let _ = inner.delete(&ProcessId::init(&args.id)).await;
+                let _ = inner.shutdown(&args.id).await;
+            })
+            .await;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_that_is_killed_while_its_last_container_goes_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().join("0a"));
+        let mut guard = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let state = State {
+            guard: Process::by_pid(guard.id()).unwrap(),
+            inner: None,
+            inner_sockets: Vec::new(),
+            containers: Vec::new(),
+        };
+        place.keep(&state).unwrap();
+        guard.kill().unwrap();
+        end(&Args::default(), &place, &state);
+        guard.wait().unwrap();
+        assert_eq!(place.state().unwrap(), None);
+    }
+}

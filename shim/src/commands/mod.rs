@@ -1,0 +1,8 @@
+//! What containerd runs this program for, a file each.
+
+pub mod delete;
+pub mod delete_finisher;
+pub mod info;
+pub mod serve;
+pub mod start;
+mod stdin;

@@ -1,0 +1,176 @@
+//! What lacre notes down in a bundle, for a `delete` that knows nothing else.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::container::generation::Generation;
+use crate::node::run_dir::{RunDirError, failed, read_json, write_json};
+
+/// Who the inner shim is, and where its guard.
+const NOTE: &str = "lacre.json";
+/// There once a Create of this bundle may have reached the inner shim: the container's
+/// generation.
+const CREATED: &str = "lacre.created";
+
+/// What a bundle says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The inner shim's program.
+    pub inner: PathBuf,
+    /// The guard's socket, once there is one.
+    pub socket: Option<PathBuf>,
+}
+
+impl Bundle {
+    /// What the bundle says; nothing when `start` did not get that far.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn read(bundle: &Path) -> Result<Option<Self>, RunDirError> {
+        read_json(&bundle.join(NOTE))
+    }
+
+    /// Says it.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write(&self, bundle: &Path) -> Result<(), RunDirError> {
+        write_json(&bundle.join(NOTE), self)
+    }
+}
+
+/// Notes down that the Create of this bundle is about to be handed on. It stays, whatever
+/// comes of it: an inner shim that fails may have made half a container.
+///
+/// # Errors
+/// When it can't be written: then the Create must not be handed on.
+pub fn note_create(bundle: &Path, generation: &Generation) -> Result<(), RunDirError> {
+    let path = bundle.join(CREATED);
+    fs::write(&path, generation.as_str()).map_err(failed("writing", &path))
+}
+
+/// The generation of its container; `None`: there is none, or the bundle is of a lacre that
+/// had no generations.
+#[must_use]
+pub fn generation(bundle: &Path) -> Option<Generation> {
+    let file = File::open(bundle.join(CREATED)).ok()?;
+    let mut text = String::new();
+    file.take(64).read_to_string(&mut text).ok()?;
+    text.try_into().ok()
+}
+
+/// When its Create was about to be handed on; `None`: it was not, or that can't be told.
+#[must_use]
+pub fn created(bundle: &Path) -> Option<SystemTime> {
+    fs::metadata(bundle.join(CREATED)).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// The digest of the bundle's `config.json`, which says what the container is; `None` where it
+/// can't be read.
+#[must_use]
+pub fn spec_digest(bundle: &Path) -> Option<[u8; 32]> {
+    fs::read(bundle.join("config.json")).ok().map(|spec| Sha256::digest(spec).into())
+}
+
+/// The container's first process, as runc's own shim has noted it down (containerd,
+/// `process.InitPidFile`).
+#[must_use]
+pub fn init_pid(bundle: &Path) -> Option<u32> {
+    fs::read_to_string(bundle.join("init.pid")).ok()?.trim().parse().ok()
+}
+
+/// Whether there is certainly nothing of the bundle's container: the inner shim was never
+/// asked to create it. Where that can't be told, it is not so.
+#[must_use]
+pub fn never_created(bundle: &Path) -> bool {
+    is_absent(&bundle.join(CREATED))
+}
+
+/// Whether runc's own shim, asked to create the container, had not begun to: before it
+/// mounts or runs anything, it notes down its runtime (containerd, `runc.NewContainer`),
+/// and 1.6's `delete` fails for want of that.
+#[must_use]
+pub fn not_begun_by_runc(bundle: &Path, inner: &Path) -> bool {
+    inner.file_name().is_some_and(|name| name == "containerd-shim-runc-v2")
+        && is_absent(&bundle.join("runtime"))
+}
+
+/// Removes a bundle, as containerd would have. Whatever is on its root file system is left
+/// alone, and then the bundle is too.
+///
+/// # Errors
+/// When something is left.
+pub fn remove(bundle: &Path) -> io::Result<()> {
+    // Only an empty directory on which nothing is mounted goes.
+    match fs::remove_dir(bundle.join("rootfs")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let work = fs::read_link(bundle.join("work"));
+    for entry in fs::read_dir(bundle)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    // containerd makes way for another of this name itself, if something is in it.
+    let _ = work.and_then(fs::remove_dir);
+    fs::remove_dir(bundle)
+}
+
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_told_is_not_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(never_created(dir.path()));
+        assert_eq!(generation(dir.path()), None);
+        for _ in 0..2 {
+            let drawn = Generation::draw().unwrap();
+            note_create(dir.path(), &drawn).unwrap();
+            assert!(!never_created(dir.path()));
+            assert_eq!(generation(dir.path()), Some(drawn));
+        }
+        let file = dir.path().join(CREATED);
+        assert!(!never_created(&file), "no directory, so no telling what is in it");
+        assert!(note_create(&file, &Generation::draw().unwrap()).is_err());
+    }
+
+    #[test]
+    fn only_runcs_own_shim_is_known_to_note_its_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runc, other) = (Path::new("/usr/bin/containerd-shim-runc-v2"), Path::new("/bin/x"));
+        assert!(not_begun_by_runc(dir.path(), runc));
+        assert!(!not_begun_by_runc(dir.path(), other));
+        fs::write(dir.path().join("runtime"), "").unwrap();
+        assert!(!not_begun_by_runc(dir.path(), runc));
+    }
+
+    #[test]
+    fn a_bundle_with_a_root_is_left_and_one_without_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bundle, work) = (dir.path().join("one"), dir.path().join("work"));
+        let file = bundle.join("rootfs/etc");
+        fs::create_dir_all(&file).unwrap();
+        fs::create_dir(&work).unwrap();
+        std::os::unix::fs::symlink(&work, bundle.join("work")).unwrap();
+        note_create(&bundle, &Generation::draw().unwrap()).unwrap();
+        assert!(remove(&bundle).is_err());
+        assert!(file.exists() && !never_created(&bundle) && work.exists());
+        fs::remove_dir(file).unwrap();
+        remove(&bundle).unwrap();
+        assert!(!bundle.exists() && !work.exists());
+    }
+}

@@ -1,0 +1,17 @@
+//! A container, from Create until nothing of it is left: who owns it, what is written down of
+//! it, and its end, which is the same whoever brings it about.
+
+pub mod bundle;
+pub mod charter;
+pub(crate) mod control;
+pub(crate) mod end;
+pub mod generation;
+pub mod init;
+pub(crate) mod lacre;
+pub(crate) mod leave;
+pub(crate) mod left;
+mod machine;
+pub(crate) mod orphan;
+pub(crate) mod owner;
+pub(crate) mod processes;
+pub(crate) mod sweep;

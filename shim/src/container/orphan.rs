@@ -1,0 +1,76 @@
+//! Containers that containerd has forgotten: killed while it started one, it may never have
+//! noted whom it had started, and then nobody would ever end it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lacre_types::chain;
+use slog::{Logger, warn};
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use crate::guard::Guard;
+use crate::inner::client::Inner;
+use crate::messages::{KillRequest, ProcessId};
+use crate::relay::{Connections, Containers};
+
+/// How often to look, while nobody is connected, and how many looks in a row must find
+/// containerd there without us. It connects to every shim that it knows before it takes
+/// calls itself.
+const LOOKS: (Duration, u32) = (Duration::from_secs(1), 5);
+/// How long a killed container may take to end.
+const ENDING: Duration = Duration::from_secs(5);
+const SIGKILL: u32 = 9;
+/// How long a shim without containers is left alone. A container is created as soon as its
+/// shim is there, and a shim told to end with its last one.
+const EMPTY: Duration = Duration::from_secs(8);
+
+/// Returns when containerd, at `socket`, is there and does not know us. While it is away,
+/// containers live on: it may be being upgraded.
+pub(crate) async fn forgotten(socket: &Path, open: &Connections) {
+    let mut looks = 0;
+    while looks < LOOKS.1 {
+        open.ended().await;
+        sleep(LOOKS.0).await;
+        let there = UnixStream::connect(socket).await.is_ok();
+        looks = if there && !open.any() { looks + 1 } else { 0 };
+    }
+}
+
+/// Returns when there has been no container for long: containerd 1.6, killed before it
+/// created one, comes back, connects and leaves it at that.
+///
+/// Never for a shim of version 3, which may be a sandbox that has no containers yet.
+pub(crate) async fn empty(version: u32, containers: &Containers) {
+    if version >= 3 {
+        return std::future::pending().await;
+    }
+    containers.none_for(EMPTY).await;
+}
+
+/// Ends every container, and asks the inner shim to end.
+pub(crate) async fn end(
+    id: &str,
+    containers: &Containers,
+    guard: &dyn Guard,
+    inner: &Inner,
+    log: &Logger,
+) {
+    for (container, generation) in containers.all() {
+        warn!(log, "ending a container that containerd has forgotten"; "container" => &container);
+        let process = ProcessId::init(container);
+        let kill = KillRequest { process: process.clone(), signal: SIGKILL, all: true };
+        // One that has ended can't be killed, and can be deleted.
+        let _ = inner.kill(&kill).await;
+        let _ = timeout(ENDING, inner.wait(&process)).await;
+        if let Err(error) = inner.delete(&process).await {
+            warn!(log, "deleting a forgotten container"; "error" => chain(&error));
+        }
+        guard.end(&generation).await;
+        containers.end(&process.id, &generation);
+    }
+    if let Err(error) = inner.shutdown(id).await {
+        // It may have ended before it could answer.
+        warn!(log, "asking the inner shim to end"; "error" => chain(&error));
+    }
+}

@@ -1,0 +1,179 @@
+//! The processes of a container: who of it is left, and that nobody is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lacre_executor::Target;
+use lacre_measure::exec_trace;
+use lacre_types::Mode;
+
+use super::charter::Head;
+use crate::node::cgroup::Members;
+use crate::node::pid_namespace::PidNamespace;
+use crate::node::process::Process;
+
+/// How long to wait for one process, before all are looked for again.
+const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at who is there and has ended, for the kernel to let go of them.
+const MOMENT: Duration = Duration::from_millis(2);
+
+/// There is no process of a container any more, and there will be none: who has seen it.
+/// Nothing is disarmed without one. Only [`Processes`]
+/// makes one, and what was never created has none.
+#[derive(Debug)]
+pub(crate) struct NoProcess(());
+
+impl NoProcess {
+    /// Of a container that the inner shim has not created: nothing was armed.
+    pub(crate) const fn of_none() -> Self {
+        Self(())
+    }
+}
+
+/// The processes of a container: its first, all in its cgroups, and, where it is held back,
+/// all that carry its number in the kernel, wherever they went: its first process's end is not
+/// theirs where they share another's pid namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Processes {
+    init: Option<Process>,
+    members: Members,
+    pid_namespace: Option<PidNamespace>,
+    /// Under which name `exec-trace` knows it.
+    trace: Option<String>,
+    killing: Arc<AtomicBool>,
+}
+
+impl Processes {
+    /// By what is written down of it.
+    pub(crate) fn of(head: &Head, mode: Mode) -> Self {
+        Self {
+            init: head.init,
+            members: Members::of(&head.bundle, &head.cgroups),
+            pid_namespace: head.pid_namespace,
+            trace: (mode == Mode::Enforce).then(|| head.generation.to_string()),
+            killing: Arc::default(),
+        }
+    }
+
+    /// Those that have not ended.
+    pub(crate) fn left(&self) -> Vec<Process> {
+        let traced = self.trace.as_deref().map(traced).unwrap_or_default();
+        let mut all = self.members.processes();
+        all.retain(|process| self.is_own(process));
+        all.extend(self.init);
+        all.extend(traced.into_iter().filter_map(Process::by_pid));
+        all.sort_by_key(|process| process.pid);
+        all.dedup();
+        all.retain(|process| process.is_alive());
+        all
+    }
+
+    /// Whether one in its cgroups is its own: they may be another container's too.
+    fn is_own(&self, process: &Process) -> bool {
+        let lives = self.init.is_some_and(Process::is_alive);
+        self.pid_namespace.is_none_or(|namespace| namespace.has(process.pid, lives))
+    }
+
+    /// Kills those in its cgroups now, and all for as long as somebody waits for their end.
+    pub(crate) fn kill(&self) {
+        self.killing.store(true, Ordering::Relaxed);
+        // Whatever froze it, and wherever its processes went; what it leaves is waited for.
+        let target = self.init.filter(|init| init.is_alive());
+        if let Some(target) = target.and_then(|init| Target::hold(init.pid).ok()) {
+            let _ = target.kill();
+        }
+        self.kill_members();
+    }
+
+    fn kill_members(&self) {
+        self.members.kill(|process| self.is_own(process));
+    }
+
+    /// Waits until none is left; `None` when that takes longer.
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> Option<NoProcess> {
+        let until = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let left = self.left();
+            let Some(first) = left.first() else { return Some(NoProcess(())) };
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return None;
+            }
+            if self.killing.load(Ordering::Relaxed) {
+                for process in &left {
+                    let _ = process.kill(Duration::ZERO);
+                }
+                self.kill_members();
+            }
+            if first.wait(LOOK) {
+                std::thread::sleep(MOMENT);
+            }
+        }
+    }
+}
+
+fn traced(name: &str) -> Vec<u32> {
+    exec_trace::members(&exec_trace::Options::default().folder, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::generation::Generation;
+    use crate::node::cgroup::tests::InCgroup;
+    use std::path::Path;
+    use std::process::{Child, Command};
+
+    struct Rig {
+        _bundle: tempfile::TempDir,
+        head: Head,
+    }
+
+    fn rig(cgroup: Option<&InCgroup>) -> Rig {
+        let bundle = tempfile::tempdir().unwrap();
+        if let Some(cgroup) = cgroup {
+            let spec = serde_json::json!({"linux": {"cgroupsPath": cgroup.path()}});
+            std::fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
+        }
+        let generation = Generation::draw().unwrap();
+        let head = Head::new(generation, "n", "c", bundle.path(), Path::new("/run/s/0a"));
+        Rig { _bundle: bundle, head }
+    }
+
+    fn sleeps() -> Child {
+        Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    #[test]
+    fn nobody_is_gone_before_the_last_has_gone() {
+        let (mut init, mut other) = (sleeps(), sleeps());
+        let cgroup = InCgroup::new("end", other.id());
+        let mut rig = rig(Some(&cgroup));
+        rig.head.init = Process::by_pid(init.id());
+        let processes = Processes::of(&rig.head, Mode::Audit);
+        assert_eq!(processes.left().len(), 2);
+        init.kill().unwrap();
+        init.wait().unwrap();
+        // Its first process's end is not the others'.
+        assert!(processes.wait(Some(Duration::ZERO)).is_none());
+        let waits = {
+            let processes = processes.clone();
+            std::thread::spawn(move || processes.wait(None).is_some())
+        };
+        processes.kill();
+        other.wait().unwrap();
+        assert!(waits.join().unwrap());
+    }
+
+    #[test]
+    fn one_that_has_ended_and_waits_to_be_reaped_is_gone() {
+        let mut rig = rig(None);
+        let mut init = sleeps();
+        rig.head.init = Process::by_pid(init.id());
+        let processes = Processes::of(&rig.head, Mode::Audit);
+        assert!(processes.wait(Some(Duration::ZERO)).is_none());
+        init.kill().unwrap();
+        assert!(processes.wait(Some(Duration::from_secs(10))).is_some());
+        init.wait().unwrap();
+    }
+}

@@ -1,0 +1,382 @@
+//! Who a container is: each fact with who said it.
+//!
+//! `docs/policy.md` has the table of which rule takes which witness; [`lacre_policy::Facts`]
+//! is the only way from a fact to a rule.
+
+mod docker_api;
+mod docker_store;
+mod image;
+mod pod;
+mod rootfs;
+mod spec;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use lacre_containerd::{BlobCache, Client, Container, ImageLabels};
+use lacre_executor::Manager;
+use lacre_policy::{Effective, Fact, Facts, Policy, Use, Witness};
+use lacre_report::Origin;
+use lacre_types::{Digest, Mode, chain};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::container::generation::Generation;
+use docker_store::{Stored, StoredImage};
+use pod::Request;
+use spec::Spec;
+
+pub(crate) use pod::Pod;
+pub(crate) use rootfs::RootFs;
+
+/// For all that is asked about one container. A daemon that is slower leaves facts unknown.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// An annotation on the container, which may only tighten what the node says.
+const MODE: &str = "lacre.dev/mode";
+
+/// The containerd namespace of Docker, where nobody changed it; with `userns-remap`, UID and
+/// GID follow behind a hyphen.
+const DOCKER: &str = "moby";
+/// By which a container of Docker's is known in another (moby, libcontainerd/remote).
+const DOCKER_LABEL: &str = "com.docker/engine.bundle.path";
+/// The name that nerdctl gives (nerdctl, pkg/labels).
+const NERDCTL_NAME: &str = "nerdctl/name";
+
+/// A container, as the policy and the records tell it from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    facts: Facts,
+    pod: Option<Pod>,
+    /// The container's name, where it has one besides its id.
+    name: Option<String>,
+    /// Who brings it back after it has ended.
+    manager: Manager,
+    /// What could not be learnt, and why.
+    unknown: Vec<String>,
+    /// Whether a daemon that should have told did not answer.
+    unanswered: bool,
+}
+
+/// Where to ask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    /// containerd's socket.
+    pub(crate) containerd: &'a Path,
+    pub(crate) config: &'a Config,
+}
+
+impl Identity {
+    /// Who the container is, from the bundle, from containerd, and from Docker. It always
+    /// answers; what is not known is [`Self::unknown_facts`], and loosens nothing.
+    pub(crate) async fn resolve(
+        sources: Sources<'_>,
+        namespace: &str,
+        id: &str,
+        bundle: &Path,
+    ) -> Self {
+        let mut identity = Self::named(namespace, id);
+        let asking = identity.ask(sources, bundle);
+        if tokio::time::timeout(DEADLINE, asking).await.is_err() {
+            identity.unanswered = true;
+            identity.unknown.push(format!("no answer within {DEADLINE:?}"));
+        }
+        identity
+    }
+
+    /// One of which nothing but the name is known.
+    pub(crate) fn unknown(namespace: &str, id: &str, why: &str) -> Self {
+        let mut identity = Self::named(namespace, id);
+        identity.unanswered = true;
+        identity.unknown.push(why.to_owned());
+        identity
+    }
+
+    fn named(namespace: &str, id: &str) -> Self {
+        let facts =
+            Facts { container_id: user(id), namespace: user(namespace), ..Facts::default() };
+        let manager = if is_dockers(namespace) { Manager::Docker } else { Manager::Containerd };
+        let unknown = Vec::new();
+        Self { facts, pod: None, name: None, manager, unknown, unanswered: false }
+    }
+
+    async fn ask(&mut self, sources: Sources<'_>, bundle: &Path) {
+        let (namespace, id) = (self.namespace().to_owned(), self.id().to_owned());
+        let here = tokio::task::spawn_blocking({
+            let (bundle, namespace, id) = (bundle.to_owned(), namespace.clone(), id.clone());
+            move || {
+                let spec = Spec::read(&bundle);
+                let root = spec.as_ref().ok().map(|spec| spec.root.clone());
+                let root = root.filter(|_| is_dockers(&namespace));
+                (spec, root.map(|root| Stored::read(&root, &id)))
+            }
+        });
+        let (spec, stored) = match here.await {
+            Ok((Ok(spec), stored)) => (spec, stored),
+            Ok((Err(error), stored)) => {
+                self.missing("the specification in its bundle", &chain(&error));
+                (Spec::default(), stored)
+            }
+            Err(_) => (Spec::default(), None),
+        };
+        self.pod = Pod::of(&namespace, &spec.annotations);
+        if let Some(pod) = &self.pod {
+            let said = |text| Fact::new(text, Witness::Orchestrator);
+            self.facts.pod_namespace = pod.namespace.clone().map(said);
+            self.facts.image_name = pod.image.clone().map(said);
+            self.name.clone_from(&pod.container);
+            self.manager = Manager::Kubelet;
+        }
+        let by = if self.pod.is_some() { Witness::Orchestrator } else { Witness::User };
+        self.facts.annotations = say_all(&spec.annotations, by);
+
+        let client = Client::new(&sources.containerd.display().to_string(), &namespace);
+        let cache = BlobCache::new(sources.config.state.join("images"));
+        if let Some(Ok(stored)) = stored {
+            return self.take_docker(stored, &client, &cache).await;
+        }
+        let record = client.container(&id).await;
+        let by_docker = |record: &Container| {
+            record.labels.contains_key(DOCKER_LABEL) && record.snapshot_key.is_empty()
+        };
+        match (record, stored) {
+            (_, Some(Err(error))) => self.ask_docker(sources, &client, &cache, &error).await,
+            (Ok(record), None) if by_docker(&record) => {
+                let (root, name) = (spec.root, id.clone());
+                self.manager = Manager::Docker;
+                match tokio::task::spawn_blocking(move || Stored::read(&root, &name)).await {
+                    Ok(Ok(stored)) => self.take_docker(stored, &client, &cache).await,
+                    Ok(Err(error)) => self.ask_docker(sources, &client, &cache, &error).await,
+                    Err(_) => {}
+                }
+            }
+            (Ok(record), _) => self.take_record(&record, &client, &cache).await,
+            (Err(error), _) => {
+                self.unanswered = true;
+                self.missing("containerd's record", &chain(&error));
+            }
+        }
+    }
+
+    /// A container of containerd's own.
+    async fn take_record(&mut self, record: &Container, client: &Client, cache: &BlobCache) {
+        let request = self.pod.is_some().then(|| Request::of(record)).flatten();
+        let sandbox = self.pod.as_ref().filter(|pod| !pod.is_sandbox(&record.id));
+        let sandbox = async {
+            let record = client.container(&sandbox?.sandbox).await;
+            Some(record.map(|record| Request::of(&record).unwrap_or_default()))
+        };
+        let image = image::of_record(client, record, request.as_ref(), cache);
+        let (image, of_pod) = tokio::join!(image, sandbox);
+
+        // CRI fills the record's name with one of those that the image has; the pod's is asked
+        // for first.
+        let asked = request.as_ref().and_then(|request| request.image.clone());
+        if let Some(name) = asked {
+            self.facts.image_name = Some(Fact::new(name, Witness::Orchestrator));
+        } else if self.facts.image_name.is_none() && !record.image.is_empty() {
+            self.facts.image_name = Some(user(&record.image));
+        }
+        let (said, digests) = match image {
+            Ok(image) => {
+                let of_content = |digest: Digest| Fact::new(digest, Witness::Content);
+                (Some(image.labels), image.digests.into_iter().map(of_content).collect())
+            }
+            // No image at all (`ctr run --rootfs`): nobody but the user can have spoken.
+            Err(_) if record.image.is_empty() && record.snapshot_key.is_empty() => {
+                (Some(ImageLabels::default()), Vec::new())
+            }
+            Err(why) => {
+                self.missing("the image's digest", &why);
+                (None, Vec::new())
+            }
+        };
+        self.facts.image_digests = digests;
+        self.take_labels(&record.labels, said.as_ref());
+        let of_pod = of_pod.transpose().unwrap_or_else(|error| {
+            self.missing("the pod's labels", &chain(&error));
+            None
+        });
+        for request in [request, of_pod].into_iter().flatten() {
+            let by = |text: &String| Fact::new(text.clone(), Witness::Orchestrator);
+            for (key, value) in &request.labels {
+                Facts::say(&mut self.facts.labels, key, by(value));
+            }
+            for (key, value) in &request.annotations {
+                Facts::say(&mut self.facts.annotations, key, by(value));
+            }
+        }
+        if self.name.is_none() {
+            let name = self.facts.labels.get(NERDCTL_NAME);
+            self.name =
+                name.filter(|name| name.said_by >= Witness::User).map(|name| name.value.clone());
+        }
+    }
+
+    /// A container of Docker's: by its files, else by its API.
+    async fn take_docker(&mut self, stored: Stored, client: &Client, cache: &BlobCache) {
+        let Stored { image_name, name, labels, image } = stored;
+        self.facts.image_name = Some(user(&image_name)).filter(|name| !name.value.is_empty());
+        self.name = Some(name).filter(|name| !name.is_empty());
+        let image = match image {
+            StoredImage::Docker(image) => image.map(|image| (image.digests, image.labels)),
+            StoredImage::Containerd { target, snapshotter } => {
+                let content =
+                    image::of_docker(client, cache, &target, &snapshotter, self.id()).await;
+                content.map(|content| {
+                    let of_content = |digest| Fact::new(digest, Witness::Content);
+                    (content.digests.into_iter().map(of_content).collect(), content.labels)
+                })
+            }
+        };
+        match image {
+            Ok((digests, said)) => {
+                self.facts.image_digests = digests;
+                self.take_labels(&labels, Some(&said));
+            }
+            Err(why) => {
+                self.missing("the image's digest", &why);
+                self.take_labels(&labels, None);
+            }
+        }
+    }
+
+    async fn ask_docker(
+        &mut self,
+        sources: Sources<'_>,
+        client: &Client,
+        cache: &BlobCache,
+        unread: &docker_store::StoreError,
+    ) {
+        match docker_api::ask(&sources.config.docker, self.id()).await {
+            Ok(stored) => self.take_docker(stored, client, cache).await,
+            Err(error) => {
+                self.missing("Docker's store", &chain(unread));
+                self.missing("Docker's socket", &chain(&error));
+            }
+        }
+    }
+
+    /// Labels, of which clients copy the image's among those that were asked for. Where it is
+    /// not known what the image's author wrote, it may have been all of them.
+    fn take_labels(&mut self, labels: &BTreeMap<String, String>, said: Option<&ImageLabels>) {
+        let by = |key: &str, value: &str| match said {
+            Some(author) if !author.has(key, value) => Witness::User,
+            _ => Witness::Image,
+        };
+        for (key, value) in labels {
+            let fact = Fact::new(value.clone(), by(key, value));
+            Facts::say(&mut self.facts.labels, key, fact);
+        }
+        // No client is known that copies what manifest or index say into the specification;
+        // one that did would not make it its own word.
+        for (key, fact) in &mut self.facts.annotations {
+            if said.is_some_and(|author| author.has(key, &fact.value)) {
+                fact.said_by = Witness::Image;
+            }
+        }
+    }
+
+    fn missing(&mut self, what: &str, why: &str) {
+        self.unknown.push(format!("{what}: {why}"));
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> &str {
+        &self.facts.container_id.value
+    }
+
+    /// containerd's namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.facts.namespace.value
+    }
+
+    /// Who brings it back after it has ended.
+    pub(crate) const fn manager(&self) -> Manager {
+        self.manager
+    }
+
+    /// What could not be learnt, for a person; `None` when nothing is missing.
+    pub(crate) fn unknown_facts(&self) -> Option<String> {
+        (!self.unknown.is_empty()).then(|| self.unknown.join("; "))
+    }
+
+    /// Whether the daemon that should have told who it is did not answer: then nobody knows
+    /// which rules there are for it.
+    pub(crate) const fn unanswered(&self) -> bool {
+        self.unanswered
+    }
+
+    /// The part of a policy that is about this container.
+    pub(crate) fn effective(&self, policy: &Policy) -> Effective {
+        self.facts.effective(policy)
+    }
+
+    /// Where its records come from.
+    pub(crate) fn origin(&self, node: &str) -> Origin {
+        let image = self.facts.image_digests.first();
+        let name = self.facts.image_name.as_ref();
+        Origin {
+            container_id: self.id().to_owned(),
+            namespace: self.namespace().to_owned(),
+            image_name: name.map(|name| name.value.clone()).unwrap_or_default(),
+            image_id: image.map(|digest| digest.value.to_string()).unwrap_or_default(),
+            node: node.to_owned(),
+            pod: self.pod.as_ref().map(|pod| pod.sandbox.clone()),
+            pod_name: self.pod.as_ref().and_then(|pod| pod.name.clone()),
+            pod_namespace: self.pod.as_ref().and_then(|pod| pod.namespace.clone()),
+            container_name: self.name.clone(),
+            unknown: self.unknown_facts(),
+        }
+    }
+
+    /// What a policy server is told: nothing that its rules may not use.
+    pub(crate) fn registration(&self, generation: &Generation) -> lacre_report::Container {
+        let admitted = self.facts.admitted();
+        let known = admitted.subject();
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        lacre_report::Container {
+            id: self.id().to_owned(),
+            namespace: self.namespace().to_owned(),
+            generation: generation.to_string(),
+            image_digests: known.image_digests.iter().map(ToString::to_string).collect(),
+            image_name: known.image_name.unwrap_or_default().to_owned(),
+            labels: map(known.labels),
+            annotations: map(known.annotations),
+            pod: self.pod.as_ref().map(|pod| pod.sandbox.clone()),
+            pod_namespace: self.pod.as_ref().and_then(|pod| pod.namespace.clone()),
+        }
+    }
+
+    /// The mode that the container asks for, if that is stricter than `mode`.
+    pub(crate) fn tightened(&self, mode: Mode) -> Mode {
+        let asked = self.facts.annotations.get(MODE).and_then(|fact| fact.for_use(Use::Mode));
+        let asked = asked.and_then(|word| word.parse().ok());
+        asked.map_or(mode, |asked: Mode| asked.max(mode))
+    }
+}
+
+/// What reads bytes from outside, for the fuzzer.
+pub(crate) fn fuzz(data: &[u8]) {
+    let _ = Spec::parse(data, Path::new("/bundle"));
+    let _ = Request::parse(data);
+    let _ = docker_api::body(data);
+}
+
+fn is_dockers(namespace: &str) -> bool {
+    namespace.strip_prefix(DOCKER).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn user(text: &str) -> Fact<String> {
+    Fact::new(text.to_owned(), Witness::User)
+}
+
+fn say_all(pairs: &BTreeMap<String, String>, by: Witness) -> BTreeMap<String, Fact<String>> {
+    pairs.iter().map(|(key, value)| (key.clone(), Fact::new(value.clone(), by))).collect()
+}

@@ -1,0 +1,472 @@
+//! What comes between a container's Create and its Start: whose it is, what it may run, which
+//! policy holds, and the sources that watch it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use lacre_analyzer::Verdict;
+use lacre_baseline::{NoProgress, Options, open_or_build};
+use lacre_executor::{Backoff, Executor, Helper, Settings};
+use lacre_measure::{Armed, Block, Known, Outcome, Target};
+use lacre_policy::Effective;
+use lacre_types::{
+    Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
+    ViolationKind, chain,
+};
+use slog::{Logger, warn};
+
+use super::container::{Guarded, Spec};
+use super::helper_teller;
+use super::identity::{Identity, RootFs, Sources};
+use super::inner_runtime::OfInner;
+use super::judge::{Judge, Rules};
+use super::policy::{self, FIRST_WORD, Words};
+use super::responder::{Responder, record_of_gone};
+use super::sources::{self, Arming, ImageFiles, Ladder, NoFiles};
+use super::{Context, Created, Refusal, Shared};
+use crate::container::bundle;
+use crate::container::charter::{About, Charter};
+use crate::container::generation::Generation;
+use crate::container::init::{Candidate, Expected, Init, InitError};
+use crate::messages::CreateRequest;
+
+/// What has come of all that comes between Create and Start.
+pub(crate) enum Preparation {
+    /// The inner shim has not created it.
+    NotCreated,
+    /// Its policy is at hand, its baseline is loaded or the policy does without, and its
+    /// sources are armed.
+    Guarded(Arc<Guarded>),
+    /// It can't be guarded, and runs all the same.
+    Blind(Blind),
+    /// It must not start.
+    Refused(Refusal),
+}
+
+/// A container that audit mode runs though it can't be guarded: `SOURCE_LOST` is on record.
+/// Only [`cannot_guard`] makes one.
+pub(crate) struct Blind {
+    /// What can still be done with it.
+    pub(crate) guarded: Option<Arc<Guarded>>,
+    /// The policy may come to be for enforce, and then it must not run.
+    pub(crate) rules: Arc<Rules>,
+}
+
+/// What follows where a container can't be guarded, whatever the reason: audit runs it and
+/// says so, enforce does not start it. Nothing else refuses a Start in audit mode.
+fn cannot_guard(rules: &Arc<Rules>, why: &str) -> Result<Blind, Refusal> {
+    match rules.mode() {
+        Mode::Audit => Ok(Blind { guarded: None, rules: Arc::clone(rules) }),
+        Mode::Enforce => Err(Refusal::not_ready(format!("it can't be guarded: {why}"))),
+    }
+}
+
+impl Guarded {
+    /// Everything between Create and Start.
+    pub(crate) async fn prepare(
+        shared: &Arc<Shared>,
+        request: &CreateRequest,
+        mut created: Created,
+    ) -> (Preparation, Charter) {
+        let context = &shared.context;
+        let root = RootFs::of(request);
+        // All while runc works: whose image it is, what it may run, which policy holds, and
+        // what of the sources takes time.
+        let ready = tokio::task::spawn_blocking({
+            let (layers, config) = (root.layers.clone(), Arc::clone(&context.config));
+            let generation = created.charter.head.generation.clone();
+            let log = context.log.clone();
+            let bundle = PathBuf::from(&request.bundle);
+            move || {
+                let spec = bundle::spec_digest(&bundle);
+                let lower = layers.map(|layers| layers.lower);
+                let image = load(lower, &config.state.join("baselines"), &log);
+                let known: &dyn Known = image.as_ref().map_or(&NoFiles, |image| image);
+                let prepared = sources::prepare(&config, &generation, known);
+                Ready { image, prepared, spec, doubts: Vec::new() }
+            }
+        });
+        let sources = Sources { containerd: &context.containerd, config: &context.config };
+        let bundle = request.bundle.as_ref();
+        let who = Identity::resolve(sources, &context.namespace, &request.id, bundle).await;
+        if let Some(unknown) = who.unknown_facts() {
+            warn!(context.log, "not all is known of a container";
+                "container" => &request.id, "unknown" => unknown);
+        }
+        let asked = shared.policy_for(who, &created.charter.head.generation).await;
+        let rules = Arc::new(Rules::new(
+            Arc::clone(&asked.policy),
+            asked.who.tightened(context.config.mode),
+        ));
+        let ready = ready.await.unwrap_or_default();
+        let named = created.named().await;
+        let (mut charter, doubts) = (created.charter, created.doubts);
+        let Some(named) = named else {
+            ready.undo().await;
+            return (Preparation::NotCreated, charter);
+        };
+        // Where nobody told who it is, nobody knows which rules there are for it.
+        let why = match asked.who.unknown_facts() {
+            Some(why) if rules.mode() == Mode::Enforce && asked.who.unanswered() => {
+                Err(format!("whose image it has: {why}"))
+            }
+            _ => Ok(()),
+        };
+        let init = why.and_then(|()| {
+            let expected = Expected {
+                root: &root.path,
+                bundle: request.bundle.as_ref(),
+                inner: context.shim,
+                asked: created.asked,
+            };
+            let proven = named.and_then(|candidate: Candidate| candidate.prove(&expected));
+            proven.map_err(|error: InitError| chain(&error))
+        });
+        let preparation = match init {
+            Ok(init) => {
+                let ready = Ready { doubts, ..ready };
+                Self::arm(shared, asked, Arc::clone(&rules), root, ready, init, &mut charter).await
+            }
+            Err(why) => {
+                ready.undo().await;
+                unguarded(shared, asked, rules, why)
+            }
+        };
+        (preparation, charter)
+    }
+
+    async fn arm(
+        shared: &Arc<Shared>,
+        Asked { who, policy, words }: Asked,
+        rules: Arc<Rules>,
+        root: RootFs,
+        Ready { image, prepared, spec, doubts }: Ready,
+        init: Init,
+        charter: &mut Charter,
+    ) -> Preparation {
+        let context = &shared.context;
+        let mode = rules.mode();
+        let init_pid = init.process().pid;
+        let known_baseline = image.as_ref().map(|image| Arc::clone(&image.baseline));
+        let (judge, violations) = Judge::new(known_baseline.clone(), Arc::clone(&rules));
+        let judge = Arc::new(judge);
+        let executor = match executor(context, (&who, &charter.head.generation), &policy, init_pid)
+        {
+            Ok(executor) => executor,
+            Err(error) => {
+                let why = format!("holding the container's init: {error}");
+                Ready { image, prepared, spec, doubts }.undo().await;
+                return unguarded(shared, Asked { who, policy, words }, rules, why);
+            }
+        };
+        let responder = Responder {
+            rules: Arc::clone(&rules),
+            baseline: known_baseline,
+            executor: executor.clone(),
+            reporter: Arc::clone(&shared.reporter),
+            events: context.events.clone(),
+            origin: who.origin(&shared.node),
+            acting: Arc::default(),
+            log: context.log.clone(),
+            engines: BTreeSet::new(),
+        };
+        let image_name = responder.origin.image_name.clone();
+        tokio::spawn(responder.run(violations, words));
+
+        let without_baseline = image.is_none();
+        let layers = root.layers.unwrap_or_default();
+        let target = Target {
+            container: sources::name(who.namespace(), who.id()),
+            init_pid,
+            rootfs: root.path,
+            upper: layers.upper,
+            lower: layers.lower,
+            mode,
+            block: match context.config.block {
+                crate::config::Block::Exec => Block::Exec,
+                crate::config::Block::All => Block::All,
+            },
+            known: match image {
+                Some(image) => Arc::new(image) as Arc<dyn Known>,
+                None => Arc::new(NoFiles),
+            },
+        };
+        charter.head.init = Some(init.process());
+        charter.head.cgroups = init.cgroups().to_owned();
+        charter.head.pid_namespace = init.pid_namespace();
+        charter.fill(mode, About::of(&who, &policy, &target));
+        // Before they are armed: what changes from here on is followed.
+        let armed_by = *rules.changes().borrow();
+        let watched = watch(shared, &judge, prepared, target.clone(), image_name, charter).await;
+        let (armed, lost) = match watched {
+            Ok(Ladder { armed, lost }) => {
+                let lost = lost.iter().map(|lost| (lost.source_name, chain(lost))).collect();
+                (armed, lost)
+            }
+            Err(why) => (Vec::new(), vec![(Source::Fanotify, why)]),
+        };
+        if !lost.is_empty() {
+            judge.blind();
+        }
+        let outcome = if mode == Mode::Enforce { Outcome::Denied } else { Outcome::Ran };
+        let mut all = Vec::with_capacity(lost.len());
+        for (source, why) in lost {
+            all.push(why.clone());
+            tell(&judge, lacre_analyzer::source_lost(source, why, now()), outcome).await;
+        }
+        let whole = all.is_empty();
+        let why = format!("not all sources watch: {}", all.join("; "));
+        let blind = match (whole, cannot_guard(&rules, &why)) {
+            (true, _) => None,
+            (false, Err(refusal)) => {
+                // Nothing of it has run.
+                let _ = tokio::task::spawn_blocking(move || drop((armed, judge))).await;
+                return Preparation::Refused(refusal);
+            }
+            // What there is watches.
+            (false, Ok(blind)) => armed.is_empty().then_some(blind),
+        };
+        let armed = match without_baseline {
+            true => match refuse_without_baseline(&judge, &rules, armed).await {
+                Ok(armed) => armed,
+                Err(refusal) => {
+                    let _ = tokio::task::spawn_blocking(move || drop(judge)).await;
+                    return Preparation::Refused(refusal);
+                }
+            },
+            false => armed,
+        };
+        let is_mapped = armed.iter().any(|source| source.source() == Source::ExecMap);
+        let armed = Mutex::new(armed);
+        for doubt in &doubts {
+            tell(&judge, lacre_analyzer::log_tampered(doubt.clone(), now()), Outcome::Ran).await;
+        }
+        let spec = Spec { bundle: charter.head.bundle.clone(), asked: spec, doubts };
+        let memory = context.config.fetch || is_mapped;
+        let guarded = Self {
+            executor,
+            rules,
+            judge,
+            target,
+            spec,
+            memory,
+            armed_by,
+            holds_back: Mutex::new(mode == Mode::Enforce),
+            armed,
+            _init: init,
+        };
+        let guarded = Arc::new(guarded);
+        match blind {
+            Some(blind) => Preparation::Blind(Blind { guarded: Some(guarded), ..blind }),
+            None => Preparation::Guarded(guarded),
+        }
+    }
+}
+
+/// A container of which not so much as a process is known: that is on record, and what the
+/// server says of its policy is followed still.
+fn unguarded(
+    shared: &Shared,
+    Asked { who, mut words, .. }: Asked,
+    rules: Arc<Rules>,
+    why: String,
+) -> Preparation {
+    let blind = cannot_guard(&rules, &why);
+    let violation = lacre_analyzer::source_lost(Source::Fanotify, why, now());
+    let origin = who.origin(&shared.node);
+    shared.reporter.report(record_of_gone(&origin, &rules, None, &violation));
+    tokio::spawn(async move {
+        // Until the container has ended: then nobody is left who would send.
+        while words.policy.changed().await.is_ok() {
+            let policy = words.policy.borrow_and_update().clone();
+            if let Some(policy) = policy {
+                rules.set_policy(policy);
+            }
+        }
+    });
+    blind.map_or_else(Preparation::Refused, Preparation::Blind)
+}
+
+/// What was made ready for a container before it had a process.
+#[derive(Default)]
+struct Ready {
+    image: Option<ImageFiles>,
+    prepared: sources::Prepared,
+    /// What `config.json` was when Create was asked for.
+    spec: Option<[u8; 32]>,
+    /// Why what runs it is not what the node lists.
+    doubts: Vec<String>,
+}
+
+impl Ready {
+    /// Takes everything back, off this thread: the kernel takes its time.
+    async fn undo(self) {
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
+/// Begins the container's list, where the shim keeps it, arms the sources, and notes down what
+/// is armed.
+async fn watch(
+    shared: &Arc<Shared>,
+    judge: &Arc<Judge>,
+    prepared: sources::Prepared,
+    target: Target,
+    image_name: String,
+    charter: &mut Charter,
+) -> Result<Ladder, String> {
+    // Both start threads; the list makes files, and arming reads the mount tables.
+    let armed = tokio::task::spawn_blocking({
+        let (shared, judge) = (Arc::clone(shared), Arc::clone(judge));
+        let mut charter = charter.clone();
+        move || {
+            let Context { config, log, watchdog, .. } = &shared.context;
+            if !sources::kernel_keeps_list(config) {
+                judge.keep_list(&config.run, &target.container, &image_name, log);
+            }
+            let (groups, generation) = (watchdog.groups(), &charter.head.generation);
+            let (target, image, judge) = (&target, image_name.as_str(), &judge);
+            let arming = Arming { config, generation, groups, target, image, judge, log };
+            let ladder = arming.all(prepared);
+            charter.arm(ladder.armed.iter().map(|source| source.source()));
+            // Where it can't be, the first one holds: less is known of it, and nothing wrong.
+            if let Err(error) = shared.context.charters.write(&charter) {
+                warn!(log, "noting down what is armed"; "error" => chain(&error));
+            }
+            (ladder, charter)
+        }
+    });
+    let (ladder, written) = armed.await.map_err(|error| format!("arming the sources: {error}"))?;
+    *charter = written;
+    Ok(ladder)
+}
+
+/// A container with no baseline is a violation before it runs anything; in enforce
+/// mode it starts only where the policy says SKIP.
+async fn refuse_without_baseline(
+    judge: &Arc<Judge>,
+    rules: &Rules,
+    armed: Vec<Box<dyn Armed>>,
+) -> Result<Vec<Box<dyn Armed>>, Refusal> {
+    let violation = no_whitelist();
+    let decision = rules.decide(&violation);
+    let starts = rules.mode() == Mode::Audit || decision.action == Action::Skip;
+    let seen = if starts { Outcome::Ran } else { Outcome::Denied };
+    tell(judge, violation, seen).await;
+    if starts {
+        return Ok(armed);
+    }
+    // Nothing of it has run.
+    let _ = tokio::task::spawn_blocking(move || drop(armed)).await;
+    Err(Refusal::denied(format!(
+        "there is no baseline for this container (NO_WHITELIST), and the policy says {}; run \
+         it from an image, or let the policy say SKIP ({})",
+        decision.action, decision.rule
+    )))
+}
+
+/// What was asked of the world about a container that is being created.
+struct Asked {
+    who: Identity,
+    policy: Arc<Effective>,
+    words: Words,
+}
+
+impl Shared {
+    /// The server's policy for it, else the file's.
+    async fn policy_for(&self, who: Identity, generation: &Generation) -> Asked {
+        let config = &self.context.config;
+        let mut words = self.switchboard.listen(who.id());
+        let mut policy = None;
+        if config.server.is_some() {
+            let came = words.policy.wait_for(Option::is_some);
+            if self.reporter.register(who.registration(generation))
+                && let Ok(Ok(first)) = tokio::time::timeout(FIRST_WORD, came).await
+            {
+                policy = first.clone();
+            }
+            if policy.is_none() {
+                warn!(
+                    self.context.log,
+                    "no word from the policy server; the file holds until it comes"
+                );
+            }
+        }
+        let file = || Arc::new(policy::of_file(config, &who, &self.context.log));
+        let policy = policy.unwrap_or_else(file);
+        Asked { who, policy, words }
+    }
+}
+
+pub(crate) fn load(
+    lower: Option<Vec<PathBuf>>,
+    state: &std::path::Path,
+    log: &Logger,
+) -> Option<ImageFiles> {
+    let lower = lower?;
+    match open_or_build(&lower, state, &Options::default(), &NoProgress) {
+        Ok((baseline, index)) => Some(ImageFiles { baseline, index }),
+        Err(error) => {
+            warn!(log, "no baseline"; "error" => chain(&error));
+            None
+        }
+    }
+}
+
+fn executor(
+    context: &Context,
+    (who, generation): (&Identity, &Generation),
+    policy: &Effective,
+    init_pid: u32,
+) -> std::io::Result<Executor> {
+    let container = lacre_executor::Container {
+        namespace: who.namespace().to_owned(),
+        id: who.id().to_owned(),
+        generation: generation.to_string(),
+        init_pid,
+        address: context.containerd.display().to_string(),
+        manager: who.manager(),
+    };
+    let backoff = policy.restart();
+    let settings = Settings {
+        grace: policy.decide(ViolationKind::SourceLost, None).grace,
+        backoff: Backoff {
+            first: backoff.delay,
+            cap: backoff.max_delay,
+            limit: backoff.attempts.unwrap_or(u32::MAX),
+            forget: backoff.reset_after,
+        },
+        run: context.config.run.clone(),
+        helper: Helper::default(),
+        teller: helper_teller::teller(&context.config),
+    };
+    let runtime = OfInner { inner: context.inner.clone(), id: who.id().to_owned() };
+    Executor::start(container, settings, Arc::new(runtime))
+}
+
+fn no_whitelist() -> Violation {
+    let measurement = Measurement {
+        source: Source::Fanotify,
+        event: Event::Exec,
+        path: CanonicalPath::new("/").ok(),
+        content: Content::Unread("the container has no baseline".to_owned()),
+        process: Process::default(),
+        time: now(),
+    };
+    match lacre_analyzer::judge(None, &measurement) {
+        Verdict::Violation(violation) | Verdict::Memory(violation) => violation,
+        Verdict::Allowed(_) => {
+            Violation { kind: ViolationKind::NoWhitelist, measurement, expected: None }
+        }
+    }
+}
+
+async fn tell(judge: &Arc<Judge>, violation: Violation, outcome: Outcome) {
+    let judge = Arc::clone(judge);
+    let _ = tokio::task::spawn_blocking(move || judge.tell(violation, outcome)).await;
+}
+
+fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

@@ -1,0 +1,331 @@
+//! What follows a violation: the action, the record, the report, the event.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use lacre_analyzer::log_tampered;
+use lacre_baseline::{Baseline, Lookup};
+use lacre_executor::Executor;
+use lacre_measure::Outcome;
+use lacre_policy::{Because, Decision, resolve};
+use lacre_report::{Became, Number, Origin, OutcomeResult, Record, Reporter, Told, Verdict};
+use lacre_types::{Action, CanonicalPath, Content, Jit, Mode, Violation};
+use slog::{Logger, info};
+
+use super::judge::Rules;
+use super::policy::Words;
+use super::sightings::{Batch, Seen, Sightings};
+use super::task_events;
+use crate::node::events::Events;
+
+/// Answers the violations of one container, one after the other.
+pub(super) struct Responder {
+    pub(super) rules: Arc<Rules>,
+    pub(super) baseline: Option<Arc<Baseline>>,
+    pub(super) executor: Executor,
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) events: Events,
+    pub(super) origin: Origin,
+    pub(super) acting: Arc<Acting>,
+    pub(super) log: Logger,
+    /// Programs of the image whose memory the log has told of.
+    pub(super) engines: BTreeSet<CanonicalPath>,
+}
+
+/// Programs of an image that the log tells of: more than any has that compile as they run. A
+/// container that links its programs to more names than this is told of no further.
+const ENGINES: usize = 64;
+
+impl Responder {
+    /// Until the container is gone: nobody is left who could send.
+    pub(super) async fn run(mut self, violations: Arc<Sightings>, mut words: Words) {
+        loop {
+            tokio::select! {
+                batch = violations.next() => match batch {
+                    Some(batch) => self.answer_all(batch),
+                    None => break,
+                },
+                Ok(()) = words.policy.changed() => {
+                    if let Some(policy) = words.policy.borrow_and_update().clone() {
+                        self.rules.set_policy(policy);
+                    }
+                }
+                Some(answer) = words.overrules.recv() => self.overrule(answer.action),
+                Ok(()) = words.tampered.changed() => {
+                    if let Some(since) = *words.tampered.borrow_and_update() {
+                        self.tampered(since);
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer_all(&mut self, batch: Batch) {
+        batch.seen.into_iter().for_each(|seen| self.answer(seen));
+        for seen in batch.beyond {
+            // What it is of the many is not told; that it is stopped is what matters.
+            let (_, _, action) = self.decide(&seen.violation, seen.outcome);
+            if let Some(action) = act_of(action) {
+                let acting = self.begin(action, cause(&seen.violation));
+                self.follow(acting, None);
+            }
+            self.reporter.lost(&self.origin.namespace, &self.origin.container_id, seen.uses);
+        }
+    }
+
+    fn decide(&self, violation: &Violation, outcome: Outcome) -> (Decision, Because, Action) {
+        let decision = self.rules.decide(violation);
+        // Memory goes with its process: one that could not be killed has ended.
+        let is_memory = matches!(violation.measurement.content, Content::Memory(_));
+        let can_deny = is_memory || !outcome.ran();
+        let resolved = resolve(&decision, can_deny, self.rules.mode_of(outcome));
+        (decision, resolved.because, resolved.action)
+    }
+
+    fn record(&self, violation: &Violation, outcome: Outcome) -> (Record, Action) {
+        let (decision, because, action) = self.decide(violation, outcome);
+        let mut verdict = verdict(&decision, because, self.rules.mode_of(outcome), outcome);
+        place(&mut verdict, self.baseline.as_deref(), violation);
+        (Record::new(&self.origin, violation, &verdict), action)
+    }
+
+    fn answer(&mut self, seen: Seen) {
+        if let Content::Memory(_) = seen.violation.measurement.content
+            && self.rules.jit() == Jit::Allow
+        {
+            return self.tell_of_memory(&seen);
+        }
+        let Seen { violation, outcome, uses, last, before } = seen;
+        let (record, action) = self.record(&violation, outcome);
+        // The action goes first: it stops what runs. The record tells of both.
+        let acting = act_of(action).and_then(|action| self.begin(action, cause(&violation)));
+        let record = record.standing_for(uses, last);
+        let told = match before {
+            None => self.reporter.report(record.clone()),
+            Some((before, told)) => {
+                let (before, _) = self.record(&before, told);
+                self.reporter.amend(&before, record.clone())
+            }
+        };
+        let number = match told {
+            Told::Anew(number) => {
+                task_events::publish(&self.events, &record);
+                Some(number)
+            }
+            Told::Counted(number) => Some(number),
+            Told::Lost => None,
+        };
+        self.follow(acting, number);
+    }
+
+    /// Memory that the policy lets be: of a program of the image it is counted, and of any other
+    /// it is on record, with nothing to follow.
+    fn tell_of_memory(&mut self, seen: &Seen) {
+        let Seen { violation, outcome, uses, last, .. } = seen;
+        let program = violation.measurement.path.as_ref();
+        let is_listed = |path: &CanonicalPath| {
+            let baseline = self.baseline.as_deref();
+            baseline.is_some_and(|it| matches!(it.entry(path), Lookup::Found(_)))
+        };
+        if let Some(program) = program.filter(|path| is_listed(path)) {
+            if self.engines.len() < ENGINES && self.engines.insert(program.clone()) {
+                info!(self.log, "a program of the image runs what it made in shared memory";
+                    "program" => program.to_string());
+            }
+            return;
+        }
+        let mut verdict = Verdict {
+            mode: self.rules.mode_of(*outcome),
+            action: Action::Skip,
+            became: became(*outcome),
+            rule: Some("JIT: allow".to_owned()),
+            file_kind: None,
+            layer: None,
+        };
+        place(&mut verdict, self.baseline.as_deref(), violation);
+        let record = Record::new(&self.origin, violation, &verdict).standing_for(*uses, *last);
+        let _ = self.reporter.report(record);
+    }
+
+    /// The server's word, which stands above the policy that was at hand. Audit mode
+    /// touches nothing, whoever asks.
+    fn overrule(&self, action: Action) {
+        if self.rules.mode() == Mode::Enforce && act_of(action).is_some() {
+            let acting = self.begin(action, "overruled by the policy server".to_owned());
+            self.follow(acting, None);
+        }
+    }
+
+    /// A violation like any other: of every container of the node.
+    fn tampered(&mut self, since: u64) {
+        let reason = format!(
+            "the policy server found this node's logs altered (second {since} after 1970); \
+             `lacre node list` says what it found"
+        );
+        let now = SystemTime::now();
+        let violation = log_tampered(reason, now);
+        self.answer(Seen { violation, outcome: Outcome::Ran, uses: 1, last: now, before: None });
+    }
+
+    /// Begins an action. `None`: the same one is under way, and will be done once more after it.
+    fn begin(&self, action: Action, cause: String) -> Option<Begun> {
+        if self.acting.is_under_way(action, &cause) {
+            return None;
+        }
+        // Called here and now, it freezes before the first await.
+        Some(Begun { action, done: Box::pin(self.executor.act(action, &cause)) })
+    }
+
+    /// Tells what comes of it, has what the policy says be done in its stead where it can't be
+    /// (each action once), and does it again for those who asked meanwhile.
+    fn follow(&self, begun: Option<Begun>, of: Option<Number>) {
+        let Some(Begun { action: first, mut done }) = begun else { return };
+        let (reporter, origin) = (Arc::clone(&self.reporter), self.origin.clone());
+        let (events, executor) = (self.events.clone(), self.executor.clone());
+        let (acting, rules) = (Arc::clone(&self.acting), Arc::clone(&self.rules));
+        let (mut of, mut tried) = (of, Vec::new());
+        tokio::spawn(async move {
+            loop {
+                let outcome_of = done.await;
+                tried.push(outcome_of.action);
+                let over = outcome_of.done || outcome_of.overtaken_by.is_some();
+                let next = if over { None } else { rules.instead(first, &tried) };
+                let why = format!("{} was not done: {}", outcome_of.action, outcome_of.detail);
+                // Before anything is written: what failed leaves the intruder running.
+                let instead = next.map(|action| executor.act(action, &why));
+                if outcome_of.action == Action::Pause && outcome_of.done {
+                    task_events::paused(&events, &origin.container_id);
+                }
+                if !outcome_of.recorded {
+                    reporter.answer(outcome(&origin, outcome_of), of.clone());
+                }
+                done = match instead {
+                    Some(instead) => Box::pin(instead),
+                    None => {
+                        let Some(cause) = acting.again(first) else { return };
+                        of = None;
+                        tried.clear();
+                        Box::pin(executor.act(first, &cause))
+                    }
+                };
+            }
+        });
+    }
+}
+
+/// An action that has begun.
+struct Begun {
+    action: Action,
+    done: Pin<Box<dyn Future<Output = lacre_executor::Outcome> + Send>>,
+}
+
+/// The actions that are under way. A violation that asks for one of them has it done once more
+/// afterwards, and does not queue: so a flood costs two of a kind at a time, and none that asks
+/// after an action has begun is answered by what was done before it asked.
+#[derive(Debug, Default)]
+pub(super) struct Acting(Mutex<BTreeMap<Action, Option<String>>>);
+
+impl Acting {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Action, Option<String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_under_way(&self, action: Action, cause: &str) -> bool {
+        match self.lock().entry(action) {
+            Entry::Vacant(free) => {
+                free.insert(None);
+                false
+            }
+            Entry::Occupied(mut under_way) => {
+                under_way.insert(Some(cause.to_owned()));
+                true
+            }
+        }
+    }
+
+    /// It is done; the cause of the next one, if somebody asked.
+    fn again(&self, action: Action) -> Option<String> {
+        let mut all = self.lock();
+        let cause = all.get_mut(&action)?.take();
+        if cause.is_none() {
+            all.remove(&action);
+        }
+        cause
+    }
+}
+
+fn cause(violation: &Violation) -> String {
+    format!("{} {}", violation.kind, violation.measurement.shown_path())
+}
+
+/// What came of an action, for the record.
+pub(super) fn outcome(origin: &Origin, done: lacre_executor::Outcome) -> lacre_report::Outcome {
+    let result = if done.done { OutcomeResult::Done } else { OutcomeResult::Failed };
+    let mut outcome = lacre_report::Outcome::new(origin, done.action, result);
+    outcome.micros = u64::try_from(done.took.as_micros()).ok();
+    outcome.detail = Some(done.detail);
+    outcome
+}
+
+/// What the executor has to do; SKIP and DENY are done where the code was.
+const fn act_of(action: Action) -> Option<Action> {
+    match action {
+        Action::Skip | Action::Deny => None,
+        other => Some(other),
+    }
+}
+
+/// What the baseline knows of the file.
+fn place(verdict: &mut Verdict, baseline: Option<&Baseline>, violation: &Violation) {
+    if let (Some(baseline), Some(path)) = (baseline, &violation.measurement.path)
+        && let Lookup::Found(entry) = baseline.entry(path)
+    {
+        verdict.file_kind = Some(entry.kind);
+        verdict.layer = baseline.layer_of(path).map(|layer| layer.to_string());
+    }
+}
+
+/// The record of a violation of a container that is gone: nothing is left to be done.
+pub(crate) fn record_of_gone(
+    origin: &Origin,
+    rules: &Rules,
+    baseline: Option<&Baseline>,
+    violation: &Violation,
+) -> Record {
+    let decision = rules.decide(violation);
+    let resolved = resolve(&decision, false, rules.mode());
+    let mut verdict = verdict(&decision, resolved.because, rules.mode(), Outcome::Ran);
+    place(&mut verdict, baseline, violation);
+    Record::new(origin, violation, &verdict)
+}
+
+const fn became(outcome: Outcome) -> Became {
+    match outcome {
+        Outcome::Ran | Outcome::Watched => Became::Ran,
+        Outcome::Denied => Became::Denied,
+        Outcome::Killed => Became::Killed,
+    }
+}
+
+fn verdict(decision: &Decision, because: Because, mode: Mode, outcome: Outcome) -> Verdict {
+    let action = match because {
+        Because::Rule => decision.action,
+        Because::CannotDeny => decision.fallback.unwrap_or(Action::Kill),
+        Because::Audit { .. } => Action::Skip,
+    };
+    let rule = match because {
+        Because::Rule => decision.rule.to_string(),
+        other => format!("{} ({other})", decision.rule),
+    };
+    Verdict {
+        mode,
+        action,
+        became: became(outcome),
+        rule: Some(rule),
+        file_kind: None,
+        layer: None,
+    }
+}

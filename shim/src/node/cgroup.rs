@@ -1,0 +1,434 @@
+//! The cgroups of a container that runc did not live to remove, or to thaw.
+//!
+//! A `runc create` that dies half-way, as it does when its shim is killed, has made cgroups
+//! and kept no state; `runc delete` then knows of nothing. A `runc kill` that dies half-way
+//! leaves them frozen.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::container::bundle;
+use crate::node::process::Process;
+
+/// How long the last process of a cgroup may take to go: killed, on a machine without time to
+/// spare. containerd gives `delete` five seconds in all.
+const GOING: Duration = Duration::from_secs(3);
+/// How long to wait where nobody is to be seen: the kernel may have yet to let go of them.
+const MOMENT: Duration = Duration::from_millis(5);
+/// THAWED, FREEZING or FROZEN (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst).
+const FREEZER: &str = "freezer.state";
+
+/// Removes those of the container in `bundle` that nobody is in, or that are being left. A
+/// cgroup with a process in it can't be removed, so that nothing which runs is touched.
+pub fn remove_empty(bundle: &Path) {
+    let Some(CgroupsPath::Plain(path)) = path_of(bundle) else { return };
+    let until = Instant::now() + GOING;
+    let mut left = everywhere(&path);
+    loop {
+        left.retain(|cgroup| cgroup.is_dir() && !remove(cgroup));
+        if left.is_empty() || Instant::now() >= until {
+            return;
+        }
+        for process in left.iter().flat_map(|cgroup| processes(&beneath(cgroup))) {
+            let _ = process.wait(until.saturating_duration_since(Instant::now()));
+        }
+        std::thread::sleep(MOMENT);
+    }
+}
+
+/// Kills the container's processes where a v1 freezer holds any of what is in its cgroups, and
+/// thaws them. A frozen process does not die of SIGKILL; and where one of its threads was in
+/// execve when the others stopped, the cgroup stays FREEZING, which runc waits out for ever.
+/// Another container that is in the same cgroup is left as it is.
+pub fn end_frozen(bundle: &Path) {
+    let Some(root) = root_of(bundle) else { return };
+    let init = bundle::init_pid(bundle).filter(|pid| place(&proc_root(*pid)) == Some(root));
+    if let Some(target) = init.and_then(|pid| lacre_executor::Target::hold(pid).ok()) {
+        // What it could not end is looked at below.
+        let _ = target.kill();
+    }
+    let Some(CgroupsPath::Plain(path) | CgroupsPath::Scope(path)) = path_of(bundle) else { return };
+    for cgroup in everywhere(&path) {
+        let tree = beneath(&cgroup);
+        if !tree.iter().any(|cgroup| is_held(cgroup)) {
+            continue;
+        }
+        // A `runc create` that died has kept no init: its processes are runc's own, or have the
+        // container's root.
+        let is_its = |process: &Process| {
+            place(&proc_root(process.pid)) == Some(root) || is_runc(process.pid)
+        };
+        let (its, others): (Vec<_>, Vec<_>) = processes(&tree).into_iter().partition(is_its);
+        for process in its {
+            let _ = process.kill(Duration::ZERO);
+        }
+        if !others.is_empty() {
+            continue; // Not the container's alone: they may be frozen for a reason.
+        }
+        for cgroup in &tree {
+            // One that has gone meanwhile needs no thawing.
+            let _ = fs::write(cgroup.join(FREEZER), "THAWED");
+        }
+    }
+}
+
+/// The device and inode of the directory that is the container's root.
+fn root_of(bundle: &Path) -> Option<(u64, u64)> {
+    #[derive(serde::Deserialize)]
+    struct Spec {
+        root: Root,
+    }
+    #[derive(serde::Deserialize)]
+    struct Root {
+        path: PathBuf,
+    }
+    let spec: Spec = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
+    place(&bundle.join(spec.root.path))
+}
+
+fn place(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok()
+}
+
+fn proc_root(pid: u32) -> PathBuf {
+    format!("/proc/{pid}/root").into()
+}
+
+/// Whether it is runc, on its way into a container: it still has the node's root.
+fn is_runc(pid: u32) -> bool {
+    let named = fs::read_to_string(format!("/proc/{pid}/comm"));
+    named.is_ok_and(|name| name.starts_with("runc"))
+        && place(&proc_root(pid)) == place(Path::new("/proc/self/root"))
+}
+
+/// A container's own cgroups, in every hierarchy: those of its first process that neither this
+/// process nor the inner shim is in, and the one that its `config.json` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members(Vec<PathBuf>);
+
+impl Members {
+    /// `cgroups` are those of its first process, as `/proc/PID/cgroup` has them; empty where
+    /// they are not known.
+    #[must_use]
+    pub fn of(bundle: &Path, cgroups: &str) -> Self {
+        let own = paths(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+        let mut all: Vec<PathBuf> = paths(cgroups)
+            .into_iter()
+            .filter(|path| !own.contains(path))
+            .filter_map(|path| self::own(relative(&path)))
+            .collect();
+        all.extend(path_of(bundle).map(CgroupsPath::into_path));
+        all.sort();
+        all.dedup();
+        Self(all)
+    }
+
+    /// Whether there are any: a container need not have a cgroup of its own.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn tree(&self) -> Vec<PathBuf> {
+        let places = self.0.iter().flat_map(|path| everywhere(path));
+        let trees = places.map(|cgroup| beneath(&cgroup));
+        // A cgroup that one of us is in is not the container's alone.
+        trees
+            .filter(|tree| processes(tree).iter().all(|p| p.pid != std::process::id()))
+            .flatten()
+            .collect()
+    }
+
+    /// Who is in them now, those of which the kernel has yet to let go included.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        processes(&self.tree())
+    }
+
+    /// Kills who is in them and `is_own`, and thaws what a v1 freezer holds: a frozen process
+    /// does not die of SIGKILL. Where somebody else is in them too nothing is thawed: they may be
+    /// frozen for a reason.
+    pub fn kill(&self, is_own: impl Fn(&Process) -> bool) {
+        let tree = self.tree();
+        let (own, others): (Vec<_>, Vec<_>) = processes(&tree).into_iter().partition(is_own);
+        for process in own {
+            let _ = process.kill(Duration::ZERO);
+        }
+        if !others.is_empty() {
+            return;
+        }
+        for cgroup in tree.iter().filter(|cgroup| is_held(cgroup)) {
+            // One that has gone meanwhile needs no thawing.
+            let _ = fs::write(cgroup.join(FREEZER), "THAWED");
+        }
+    }
+}
+
+/// Whether cgroups, as `/proc/PID/cgroup` has them, are those of the container in `bundle`:
+/// as its `config.json` says; or those of the inner shim itself, which runc leaves a
+/// container in where it can make none.
+#[must_use]
+pub fn is_of(bundle: &Path, cgroups: &str, inner: Option<Process>) -> bool {
+    let Some(expected) = path_of(bundle).map(CgroupsPath::into_path) else { return true };
+    let shim = inner.map_or_else(std::process::id, |inner| inner.pid);
+    let shims = paths(&fs::read_to_string(format!("/proc/{shim}/cgroup")).unwrap_or_default());
+    let (mut own, mut other) = (false, false);
+    for path in paths(cgroups) {
+        // A node that is a container itself has its own path before it.
+        own |= Path::new(&path).ends_with(&expected);
+        other |= !shims.contains(&path);
+    }
+    own || !other
+}
+
+/// The lines of cgroups, as `/proc/PID/cgroup` has them, that the inner shim is not in.
+#[must_use]
+pub fn without_those_of(cgroups: &str, inner: Option<Process>) -> String {
+    let shim = inner.map_or_else(std::process::id, |inner| inner.pid);
+    let shims = fs::read_to_string(format!("/proc/{shim}/cgroup")).unwrap_or_default();
+    let own = cgroups.lines().filter(|line| !shims.lines().any(|shims| shims == *line));
+    own.map(|line| format!("{line}\n")).collect()
+}
+
+/// The paths of `HIERARCHY:CONTROLLERS:PATH` lines (cgroups(7)).
+fn paths(cgroups: &str) -> Vec<String> {
+    cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(str::to_owned).collect()
+}
+
+fn relative(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| !matches!(part, Component::RootDir)).collect()
+}
+
+fn is_held(cgroup: &Path) -> bool {
+    fs::read_to_string(cgroup.join(FREEZER)).is_ok_and(|state| state.trim() != "THAWED")
+}
+
+fn processes(cgroups: &[PathBuf]) -> Vec<Process> {
+    let pids = |cgroup: &PathBuf| fs::read_to_string(cgroup.join("cgroup.procs"));
+    let pids: String = cgroups.iter().filter_map(|cgroup| pids(cgroup).ok()).collect();
+    pids.lines().filter_map(|pid| Process::by_pid(pid.parse().ok()?)).collect()
+}
+
+/// What a container's `config.json` says of its cgroups: a path beneath the hierarchies.
+#[derive(Debug, PartialEq, Eq)]
+enum CgroupsPath {
+    /// As it stands there.
+    Plain(PathBuf),
+    /// Of systemd's form, `slice:prefix:name`: a scope, which systemd removes.
+    Scope(PathBuf),
+}
+
+impl CgroupsPath {
+    fn into_path(self) -> PathBuf {
+        match self {
+            Self::Plain(path) | Self::Scope(path) => path,
+        }
+    }
+}
+
+fn path_of(bundle: &Path) -> Option<CgroupsPath> {
+    #[derive(serde::Deserialize)]
+    struct Spec {
+        linux: Linux,
+    }
+    #[derive(serde::Deserialize)]
+    struct Linux {
+        #[serde(rename = "cgroupsPath")]
+        cgroups_path: String,
+    }
+    let spec: Spec = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
+    let named = spec.linux.cgroups_path;
+    if named.contains(':') {
+        let mut parts = named.split(':');
+        let scope = scope(parts.next()?, parts.next()?, parts.next()?)?;
+        return parts.next().is_none().then_some(CgroupsPath::Scope(scope));
+    }
+    own(relative(&named)).map(CgroupsPath::Plain)
+}
+
+/// Where systemd keeps the scope: in its slice, `a-b.slice`, which is in `a.slice`
+/// (systemd.slice(5)). runc's own slice is `system.slice`.
+fn scope(slice: &str, prefix: &str, name: &str) -> Option<PathBuf> {
+    let slice = if slice.is_empty() { "system.slice" } else { slice };
+    let stem = slice.strip_suffix(".slice")?;
+    let mut path = PathBuf::new();
+    if stem != "-" {
+        let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+        path.extend(ends.map(|end| format!("{}.slice", &stem[..end])));
+    }
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}-") };
+    path.push(format!("{prefix}{name}.scope"));
+    own(path)
+}
+
+/// A path that is no hierarchy's root, and leads out of none.
+fn own(path: PathBuf) -> Option<PathBuf> {
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    (plain && path.components().next().is_some()).then_some(path)
+}
+
+/// The path in each hierarchy.
+fn everywhere(path: &Path) -> Vec<PathBuf> {
+    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mut all: Vec<PathBuf> = hierarchies(&mounts).map(|mount| mount.join(path)).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// A cgroup and those beneath it, each before its own.
+fn beneath(cgroup: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(cgroup) else { return Vec::new() };
+    let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut tree = vec![cgroup.to_owned()];
+    tree.extend(folders.flat_map(|folder| beneath(&folder.path())));
+    tree
+}
+
+/// Where the cgroup hierarchies are mounted (proc_pid_mountinfo(5): after ` - `, the type).
+fn hierarchies(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
+    mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
+        let line = std::str::from_utf8(line).ok()?;
+        let (before, after) = line.split_once(" - ")?;
+        let kind = after.split(' ').next()?;
+        matches!(kind, "cgroup" | "cgroup2").then(|| before.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+/// Removes a cgroup with those beneath it; whether it is gone.
+fn remove(cgroup: &Path) -> bool {
+    let tree = beneath(cgroup);
+    let left = tree.iter().rev().filter(|cgroup| fs::remove_dir(cgroup).is_err());
+    left.count() == 0
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn bundle(cgroups_path: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = serde_json::json!({"linux": {"cgroupsPath": cgroups_path}});
+        fs::write(dir.path().join("config.json"), spec.to_string()).unwrap();
+        dir
+    }
+
+    fn path(cgroups_path: &str) -> Option<CgroupsPath> {
+        path_of(bundle(cgroups_path).path())
+    }
+
+    #[test]
+    fn only_a_path_of_its_own_is_looked_at() {
+        assert_eq!(path("/default/web"), Some(CgroupsPath::Plain("default/web".into())));
+        for not_own in ["", "/", "..", "/../web", "/a/../..", "::../a", "a:b", "a.slice:b:c:d"] {
+            assert_eq!(path(not_own), None, "{not_own:?}");
+        }
+        assert_eq!(path_of(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
+    fn scopes_are_where_systemd_keeps_them() {
+        for (named, at) in [
+            ("system.slice:docker:0a", "system.slice/docker-0a.scope"),
+            (":cri-containerd:0a", "system.slice/cri-containerd-0a.scope"),
+            ("-.slice::0a", "0a.scope"),
+            (
+                "kubepods-burstable-pod1.slice:cri-containerd:0a",
+                "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/\
+                 cri-containerd-0a.scope",
+            ),
+        ] {
+            assert_eq!(path(named), Some(CgroupsPath::Scope(at.into())), "{named}");
+        }
+    }
+
+    #[test]
+    fn hierarchies_are_told_by_their_type() {
+        let lines = b"30 23 0:26 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
+                      31 23 0:27 / /sys/fs/cgroup/unified rw - cgroup2 none rw\n\
+                      32 23 0:28 / /run rw - tmpfs tmpfs rw\nbroken\n";
+        let found: Vec<_> = hierarchies(lines).collect();
+        assert_eq!(found, ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/unified"].map(PathBuf::from));
+    }
+
+    /// A process in a cgroup of its own, which goes with this.
+    pub(crate) struct InCgroup(PathBuf, u32);
+
+    impl InCgroup {
+        pub(crate) fn new(name: &str, pid: u32) -> Self {
+            let name = format!("lacre-shim-{name}-{}", std::process::id());
+            let cgroup = pids().join(name);
+            fs::create_dir_all(&cgroup).unwrap();
+            fs::write(cgroup.join("cgroup.procs"), pid.to_string()).unwrap();
+            Self(cgroup, pid)
+        }
+
+        /// As `config.json` would name it.
+        pub(crate) fn path(&self) -> String {
+            format!("/{}", self.0.file_name().unwrap().to_str().unwrap())
+        }
+    }
+
+    impl Drop for InCgroup {
+        fn drop(&mut self) {
+            let _ = fs::write(pids().join("cgroup.procs"), self.1.to_string());
+            let _ = fs::remove_dir(&self.0);
+        }
+    }
+
+    fn pids() -> PathBuf {
+        let mounts = fs::read("/proc/self/mountinfo").unwrap();
+        let mut hierarchies = hierarchies(&mounts);
+        hierarchies.find(|mount| mount.ends_with("pids") || mount.ends_with("cgroup")).unwrap()
+    }
+
+    #[test]
+    fn members_are_those_of_the_containers_own_cgroups() {
+        let (dir, _cgroup, mut child) = slept_in("members", "1000");
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+        let empty = tempfile::tempdir().unwrap();
+        // By what the process shows, and by what config.json says.
+        let both = [Members::of(empty.path(), &text), Members::of(dir.path(), "")];
+        for members in &both {
+            let pids: Vec<_> = members.processes().iter().map(|p| p.pid).collect();
+            assert_eq!(pids, [child.id()], "{members:?}");
+        }
+        let ours = fs::read_to_string("/proc/self/cgroup").unwrap();
+        assert!(!Members::of(empty.path(), &ours).any(), "nobody of ours is a member");
+        both[1].kill(|_| true);
+        child.wait().unwrap();
+        assert_eq!(both[0].processes(), []);
+        remove_empty(dir.path());
+    }
+
+    /// A bundle whose cgroup has one beneath it, in which `sleep` runs for so long.
+    fn slept_in(name: &str, span: &str) -> (tempfile::TempDir, PathBuf, std::process::Child) {
+        let name = format!("lacre-shim-{name}-{}", std::process::id());
+        let cgroup = pids().join(&name);
+        fs::create_dir_all(cgroup.join("inner")).unwrap();
+        let child = std::process::Command::new("sleep").arg(span).spawn().unwrap();
+        fs::write(cgroup.join("inner/cgroup.procs"), child.id().to_string()).unwrap();
+        (bundle(&format!("/{name}")), cgroup, child)
+    }
+
+    #[test]
+    fn one_that_is_being_left_is_waited_for() {
+        let (dir, cgroup, mut child) = slept_in("left", "0.7");
+        remove_empty(dir.path());
+        assert!(!cgroup.exists());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn empty_cgroups_go_and_others_stay() {
+        let (dir, cgroup, mut child) = slept_in("stays", "1000");
+        remove_empty(dir.path());
+        assert!(cgroup.is_dir());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        remove_empty(dir.path());
+        assert!(!cgroup.exists());
+    }
+}

@@ -1,0 +1,10 @@
+//! What this process shares with the rest of the node.
+
+pub mod cgroup;
+pub mod events;
+pub mod logging;
+pub mod memory;
+pub mod pid_namespace;
+pub mod process;
+pub mod programs;
+pub mod run_dir;

@@ -1,0 +1,277 @@
+//! Other processes, told apart from those that later get the same number.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process: its number, and when it began, which together nobody else ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Clock ticks after boot (proc(5), `starttime`).
+    pub began: u64,
+}
+
+impl Process {
+    /// The process that has this number now, be it that it merely waits to be reaped.
+    #[must_use]
+    pub fn by_pid(pid: u32) -> Option<Self> {
+        began(pid).map(|began| Self { pid, began })
+    }
+
+    /// This process.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        Self::by_pid(std::process::id())
+    }
+
+    /// A descriptor that stands for it; `None` when it has gone.
+    fn open(self) -> Option<std::os::fd::OwnedFd> {
+        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
+        let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Looked at after the descriptor was had: what has begun then is what it stands for.
+        (began(self.pid) == Some(self.began)).then_some(fd)
+    }
+
+    /// Whether it is there, and not merely waiting to be reaped.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        self.open().is_some_and(|fd| !ended(&fd, Duration::ZERO))
+    }
+
+    /// Kills it, and waits until it has gone; whether it has.
+    #[must_use]
+    pub fn kill(self, limit: Duration) -> bool {
+        let Some(fd) = self.open() else { return true };
+        // Failing means that it has gone.
+        let _ = pidfd_send_signal(&fd, Signal::KILL);
+        ended(&fd, limit)
+    }
+
+    /// Waits until it has gone; whether it has.
+    #[must_use]
+    pub fn wait(self, limit: Duration) -> bool {
+        self.open().is_none_or(|fd| ended(&fd, limit))
+    }
+}
+
+fn ended(fd: &std::os::fd::OwnedFd, limit: Duration) -> bool {
+    let limit = Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, Some(&limit)) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The parent of a process, as this one numbers it; `None` when it has gone, or has none.
+#[must_use]
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    field(&stat, 4).filter(|parent| *parent > 0)
+}
+
+/// How many clock ticks (proc(5), `USER_HZ`: 100 on every architecture that lacre knows) the
+/// machine has been up, as [`Process::began`] counts.
+#[must_use]
+pub fn ticks() -> u64 {
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(since.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(since.tv_nsec).unwrap_or_default();
+    seconds * 100 + nanos / 10_000_000
+}
+
+/// Field 22 of `/proc/PID/stat`. Of its state there nothing follows: it is that of the first
+/// thread, which may be a zombie while others run on.
+fn began(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    field(&stat, 22)
+}
+
+/// The name, in brackets, may itself hold spaces and brackets: what follows the last one
+/// begins with field 3.
+fn field<T: std::str::FromStr>(stat: &[u8], number: usize) -> Option<T> {
+    let after = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&stat[after + 1..]).ok()?;
+    rest.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
+/// Every process whose program is `program` and whose arguments hold each of `pairs`, one
+/// after the other.
+#[must_use]
+pub fn find(program: &Path, pairs: &[[&str; 2]]) -> Vec<Process> {
+    let Ok(program) = fs::canonicalize(program) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            *pid != std::process::id()
+                && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)
+                && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| holds(&line, pairs))
+        })
+        .filter_map(Process::by_pid)
+        .collect()
+}
+
+fn holds(line: &[u8], pairs: &[[&str; 2]]) -> bool {
+    let arguments: Vec<_> = line.split(|byte| *byte == 0).collect();
+    pairs.iter().all(|[flag, value]| {
+        arguments.windows(2).any(|two| two == [flag.as_bytes(), value.as_bytes()])
+    })
+}
+
+/// Makes processes that their parents leave behind children of this one, for as long as it
+/// lives, instead of containerd's.
+pub fn adopt_orphans() {
+    // Without it `only_child` finds nobody.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// The one child of this thread; `None` if there is none or there are several, or the kernel
+/// does not list them (proc(5), `/proc/PID/task/TID/children`).
+#[must_use]
+pub fn only_child() -> Option<Process> {
+    let children = fs::read_to_string("/proc/thread-self/children").ok()?;
+    let mut children = children.split_ascii_whitespace();
+    let only = children.next().filter(|_| children.next().is_none());
+    Process::by_pid(only?.parse().ok()?)
+}
+
+/// The named unix sockets that a process listens on.
+#[must_use]
+pub fn listens_on(pid: u32) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let open: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.into()))
+        .collect();
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    table
+        .lines()
+        .filter_map(listener)
+        .filter(|(inode, _)| open.iter().any(|o| o == inode))
+        .map(|(_, path)| path.into())
+        .collect()
+}
+
+/// Inode and path of a line of `/proc/net/unix`, if it is a named socket that listens:
+/// `num: refcount protocol flags type state inode path`, where flag 0x10000 is
+/// `__SO_ACCEPTCON` (proc(5), linux/net.h).
+fn listener(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.split_ascii_whitespace();
+    let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
+    let inode = fields.nth(2)?;
+    // A path may hold spaces: it is the rest of the line.
+    let path = &line[line.find(" /")? + 1..];
+    (flags & 0x1_0000 != 0).then_some((inode, path))
+}
+
+/// Makes the kernel prefer this process over containerd, which it was born from, and its
+/// containers over it, when memory is short: as containerd's own shims do.
+///
+/// # Errors
+/// When `/proc` does not let it.
+pub fn give_way_to_parent() -> io::Result<()> {
+    let path = "/proc/self/oom_score_adj";
+    let score: i32 = fs::read_to_string(path)?.trim().parse().map_err(io::Error::other)?;
+    if score < 1000 { fs::write(path, (score + 1).to_string()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_name_cannot_deceive() {
+        let line = b"7 (a) Z 1) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
+        assert_eq!(field(line, 22), Some(4242_u64));
+        assert_eq!(field(line, 4), Some(1_u32));
+        assert_eq!(field::<u64>(b"7 (a) Z 1 7", 22), None);
+        assert_eq!(field::<u64>(b"", 22), None);
+    }
+
+    #[test]
+    fn the_one_who_later_has_the_number_is_not_killed() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let process = Process::by_pid(child.id()).unwrap();
+        let earlier = Process { began: process.began - 1, ..process };
+        assert!(earlier.kill(Duration::ZERO), "gone long since");
+        assert!(process.is_alive());
+        assert!(!process.wait(Duration::ZERO));
+        assert!(process.kill(Duration::from_secs(10)));
+        assert!(!process.is_alive());
+        child.wait().unwrap();
+    }
+
+    /// A killed process of many threads is for a while without its first.
+    #[test]
+    fn a_process_has_gone_with_its_last_thread() {
+        const SOURCE: &str = "
+            #include <pthread.h>
+            #include <unistd.h>
+            static void *last(void *none) { char byte; read(0, &byte, 1); return none; }
+            int main(void) { pthread_t thread; pthread_create(&thread, 0, last, 0); pthread_exit(0); }
+        ";
+        let dir = tempfile::tempdir().unwrap();
+        let (source, program) = (dir.path().join("last.c"), dir.path().join("last"));
+        fs::write(&source, SOURCE).unwrap();
+        let cc =
+            Command::new("cc").args(["-pthread", "-w", "-o"]).args([&program, &source]).status();
+        assert!(cc.unwrap().success());
+        let mut child = Command::new(&program).stdin(Stdio::piped()).spawn().unwrap();
+        let stat = format!("/proc/{}/stat", child.id());
+        while !fs::read_to_string(&stat).unwrap().contains(") Z ") {}
+        let process = Process::by_pid(child.id()).unwrap();
+        assert!(process.is_alive());
+        assert!(!process.wait(Duration::ZERO));
+        assert!(process.kill(Duration::from_secs(10)));
+        assert!(!process.is_alive());
+        child.wait().unwrap();
+        assert_eq!(Process::by_pid(child.id()), None);
+    }
+
+    #[test]
+    fn its_listening_sockets_are_told_from_its_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let _other = std::os::unix::net::UnixDatagram::bind(dir.path().join("c")).unwrap();
+        let mine: Vec<_> = listens_on(std::process::id())
+            .into_iter()
+            .filter(|socket| socket.starts_with(dir.path()))
+            .collect();
+        assert_eq!(mine, [path]);
+    }
+
+    #[test]
+    fn finds_by_program_and_arguments() {
+        let mut child = Command::new("/usr/bin/sleep").args(["1000", "1001"]).spawn().unwrap();
+        let sleep = Path::new("/usr/bin/sleep");
+        let pids = |pairs: &[[&str; 2]]| -> Vec<u32> {
+            find(sleep, pairs).iter().map(|p| p.pid).collect()
+        };
+        // The program is another as soon as it is executed, the arguments a moment after.
+        while !fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().ends_with(b"\x001001\0") {
+        }
+        let found = [pids(&[["1000", "1001"]]), pids(&[["1001", "1000"]])];
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found.map(|pids| pids.contains(&child.id())), [true, false]);
+    }
+}

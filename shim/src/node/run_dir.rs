@@ -1,0 +1,410 @@
+//! What outlives a process: the socket, who serves it, and which containers it has.
+//!
+//! `RUN/s/NAME` is the socket of one guard, `RUN/s/NAME.json` what is known of it,
+//! `RUN/s/NAME.lock` what it holds a lock on for as long as it lives, `RUN/s/NAME.control`
+//! where it takes orders of root's, and `RUN/s/NAME.hung` is there once it hung, where NAME comes from the inner shim's socket: the same pod finds the same guard, and a shim
+//! that takes the place of an older one does not.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::container::generation::Generation;
+use crate::node::process::Process;
+
+/// A state is a few hundred bytes a container, a charter some kilobytes; the largest part is
+/// the policy, which has a bound of its own.
+const SIZE_MAX: u64 = 8 << 20;
+
+/// Why the run directory can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}", .path.display())]
+pub struct RunDirError {
+    doing: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+pub(crate) fn failed<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl Fn(io::Error) -> RunDirError + 'a {
+    move |source| RunDirError { doing, path: path.to_owned(), source }
+}
+
+/// The place of one guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    socket: PathBuf,
+}
+
+/// A container that a guard has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// Which of those that had this id; none: an older lacre had it.
+    #[serde(default)]
+    pub generation: Option<Generation>,
+}
+
+/// What is known of one guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The guard.
+    pub guard: Process,
+    /// The inner shim, if it said who it is.
+    pub inner: Option<Process>,
+    /// Every socket that the inner shim listens on; the first is the one for its calls.
+    pub inner_sockets: Vec<PathBuf>,
+    /// The containers: created, and not yet deleted.
+    pub containers: Vec<Container>,
+}
+
+impl Place {
+    /// The place of the guard of the inner shim that listens on `inner`, beneath `run`.
+    ///
+    /// # Errors
+    /// When there is no such socket, or the directory can't be made or is open to others.
+    pub fn of(run: &Path, inner: &Path) -> Result<Self, RunDirError> {
+        let sockets = run.join("s");
+        for dir in [run, &sockets, &charters(run)] {
+            make_dir(dir)?;
+        }
+        let found =
+            fs::metadata(inner).map_err(failed("looking at the inner shim's socket", inner))?;
+        let mut hash = Sha256::new();
+        hash.update(inner.as_os_str().as_encoded_bytes());
+        for part in [found.dev(), found.ino(), found.mtime() as u64, found.mtime_nsec() as u64] {
+            hash.update(part.to_le_bytes());
+        }
+        let name: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { socket: sockets.join(name) })
+    }
+
+    /// The place of the guard that listens on `socket`.
+    #[must_use]
+    pub const fn at(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// The guard's socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The guard's address, as containerd takes it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// The run directory that it is in.
+    #[must_use]
+    pub fn run(&self) -> &Path {
+        self.socket.ancestors().nth(2).unwrap_or(Path::new("/"))
+    }
+
+    /// Where the guard takes orders.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.socket.with_extension("control")
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.socket.with_extension("lock")
+    }
+
+    fn hang_path(&self) -> PathBuf {
+        self.socket.with_extension("hung")
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.socket.with_extension("json")
+    }
+
+    /// Listens; `None` when somebody else has the place.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub fn listen(&self) -> Result<Option<UnixListener>, RunDirError> {
+        match bind(&self.socket) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            other => other.map(Some).map_err(failed("listening on", &self.socket)),
+        }
+    }
+
+    /// Listens for orders; whoever had the place before is gone.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub fn listen_for_orders(&self) -> Result<UnixListener, RunDirError> {
+        let control = self.control();
+        let _ = fs::remove_file(&control);
+        bind(&control).map_err(failed("listening on", &control))
+    }
+
+    /// Notes down that the guard hangs, before it is killed for that: who accounts for what it
+    /// left says so.
+    pub(crate) fn note_hang(&self) {
+        // Where it can't be, it is told to have died, which is as true.
+        let _ = lock_file(&self.hang_path());
+    }
+
+    /// Whether that was noted down.
+    pub(crate) fn hung(&self) -> bool {
+        self.hang_path().exists()
+    }
+
+    /// Removes the socket, so that nobody finds a guard that can do nothing for containerd.
+    pub fn unlist(&self) {
+        let _ = fs::remove_file(&self.socket);
+    }
+
+    /// What is known of the guard; nothing when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn state(&self) -> Result<Option<State>, RunDirError> {
+        read_json(&self.state_path())
+    }
+
+    /// Keeps what is known.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn keep(&self, state: &State) -> Result<(), RunDirError> {
+        write_json(&self.state_path(), state)
+    }
+
+    /// Removes all that is in the place.
+    pub fn clear(&self) {
+        // What a writer that was killed has left, too.
+        let unfinished = self.state_path().with_extension("new");
+        let own =
+            [self.state_path(), unfinished, self.control(), self.lock_path(), self.hang_path()];
+        for path in own.iter().chain([&self.socket]) {
+            // Absent is as it should be, and of the rest nobody could do more.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Every place in the same run directory of which something is known.
+    #[must_use]
+    pub fn neighbours(&self) -> Vec<Self> {
+        Self::all_below(self.run())
+    }
+
+    /// Every place of that run directory of which something is known.
+    #[must_use]
+    pub fn all_below(run: &Path) -> Vec<Self> {
+        let Ok(entries) = fs::read_dir(run.join("s")) else { return Vec::new() };
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .map(|path| Self { socket: path.with_extension("") })
+            .collect()
+    }
+
+    /// Takes the lock that says that the guard lives.
+    ///
+    /// # Errors
+    /// When it can't be taken.
+    pub fn hold(&self) -> Result<File, RunDirError> {
+        let path = self.lock_path();
+        let file = lock_file(&path).map_err(failed("opening", &path))?;
+        file.lock().map_err(failed("locking", &path))?;
+        Ok(file)
+    }
+
+    /// Holds off others who would clean up here, for as long as the result lives; the guard
+    /// itself must have gone. `None` when there is nothing left to clean up.
+    ///
+    /// # Errors
+    /// When it can't be locked.
+    pub fn lock(&self) -> Result<Option<File>, RunDirError> {
+        loop {
+            if !self.state_path().exists() {
+                return Ok(None);
+            }
+            let file = self.hold()?;
+            let path = self.lock_path();
+            let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
+            let held = file.metadata().map(place).map_err(failed("looking at", &path))?;
+            // Who had it before may have removed it: then it holds nobody off.
+            if fs::symlink_metadata(&path).map(place).is_ok_and(|found| found == held) {
+                return Ok(self.state_path().exists().then_some(file));
+            }
+        }
+    }
+}
+
+/// The folder of the charters of the containers that there are in a run directory.
+pub(crate) fn charters(run: &Path) -> PathBuf {
+    run.join("containers")
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path)
+}
+
+/// The socket has its mode from the first, so that there is no moment in which others may
+/// connect.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(before);
+    bound
+}
+
+/// 0711: anyone may pass, nobody else may look or write.
+fn make_dir(dir: &Path) -> Result<(), RunDirError> {
+    match DirBuilder::new().recursive(true).mode(0o711).create(dir) {
+        Ok(()) => {}
+        Err(error) => return Err(failed("creating", dir)(error)),
+    }
+    let found = fs::symlink_metadata(dir).map_err(failed("looking at", dir))?;
+    let own = rustix::process::geteuid().as_raw();
+    if !found.is_dir() || found.uid() != own || found.mode() & 0o022 != 0 {
+        let others = io::Error::other("it is not a directory, or others own it or may write in it");
+        return Err(failed("using", dir)(others));
+    }
+    if found.mode() & 0o777 != 0o711 {
+        fs::set_permissions(dir, Permissions::from_mode(0o711)).map_err(failed("closing", dir))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
+    path: &Path,
+) -> Result<Option<T>, RunDirError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("opening", path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX).read_to_end(&mut bytes).map_err(failed("reading", path))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| failed("reading", path)(error.into()))
+}
+
+/// What this user has written, and nobody else can have; nothing when it is not there.
+pub(crate) fn read_own_json<T: serde::de::DeserializeOwned>(
+    path: &Path,
+) -> Result<Option<T>, RunDirError> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("opening", path)(error)),
+    };
+    trusted(&file).map_err(failed("trusting", path))?;
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX).read_to_end(&mut bytes).map_err(failed("reading", path))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| failed("reading", path)(error.into()))
+}
+
+fn trusted(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    let own = rustix::process::geteuid().as_raw();
+    if found.is_file() && found.uid() == own && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::other("it is no file, or others own it or may write to it"))
+}
+
+/// Whole or not at all: a reader never sees half of it.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunDirError> {
+    let new = path.with_extension("new");
+    let bytes = serde_json::to_vec(value).map_err(|error| failed("writing", path)(error.into()))?;
+    let mut file = File::create(&new).map_err(failed("creating", &new))?;
+    file.write_all(&bytes).map_err(failed("writing", &new))?;
+    fs::rename(&new, path).map_err(failed("writing", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_place_belongs_to_one_inner_shim() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, inner) = (dir.path().join("run"), dir.path().join("inner"));
+        let first = UnixListener::bind(&inner).unwrap();
+        let place = Place::of(&run, &inner).unwrap();
+        assert_eq!(Place::of(&run, &inner).unwrap(), place);
+
+        let listener = place.listen().unwrap().unwrap();
+        assert!(place.listen().unwrap().is_none(), "taken");
+        assert_eq!(fs::metadata(place.socket()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(run.join("s")).unwrap().mode() & 0o777, 0o711);
+        UnixStream::connect(place.socket()).unwrap();
+
+        drop((first, listener));
+        // Held, so that its inode is not the next one's.
+        let old = fs::hard_link(&inner, dir.path().join("old"));
+        old.unwrap();
+        fs::remove_file(&inner).unwrap();
+        let _second = UnixListener::bind(&inner).unwrap();
+        assert_ne!(Place::of(&run, &inner).unwrap(), place, "another shim under the same name");
+        place.clear();
+        assert!(!place.socket().exists());
+    }
+
+    #[test]
+    fn a_state_reads_back_and_a_lock_holds_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().join("0a"));
+        assert_eq!(place.state().unwrap(), None);
+        assert!(place.lock().unwrap().is_none());
+        let state = State {
+            guard: Process { pid: 1, began: 2 },
+            inner: None,
+            inner_sockets: vec!["/i".into()],
+            containers: vec![Container {
+                id: "a".into(),
+                bundle: "/b".into(),
+                generation: Generation::draw().ok(),
+            }],
+        };
+        place.keep(&state).unwrap();
+        assert_eq!(place.state().unwrap(), Some(state));
+        let lock = place.lock().unwrap().unwrap();
+        let second = File::open(place.lock_path()).unwrap();
+        assert!(second.try_lock().is_err());
+        drop(lock);
+        assert!(second.try_lock().is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_in_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        fs::create_dir(&run).unwrap();
+        fs::set_permissions(&run, Permissions::from_mode(0o777)).unwrap();
+        let inner = dir.path().join("inner");
+        let _listener = UnixListener::bind(&inner).unwrap();
+        assert!(Place::of(&run, &inner).is_err());
+    }
+}

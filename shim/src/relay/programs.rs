@@ -1,0 +1,71 @@
+use std::env;
+
+use lacre_types::{Mode, chain};
+use slog::{Logger, info};
+use tokio::task::spawn_blocking;
+
+use crate::bootstrap::options;
+use crate::config::Config;
+use crate::guard::Refusal;
+use crate::inner::program::RUNC;
+use crate::messages::Any;
+use crate::node::programs::{Checked, Programs};
+
+/// Whether the inner shim and the runtime that it runs are those that the node lists.
+#[derive(Debug)]
+pub struct Listed {
+    programs: Programs,
+    mode: Mode,
+    /// Why the inner shim is not, in audit mode.
+    doubt: Option<String>,
+    /// Which runtime another shim runs nobody can tell.
+    runs_runc: bool,
+}
+
+impl Listed {
+    /// By the node's list; `doubt` is what was found of the inner shim.
+    #[must_use]
+    pub fn new(config: &Config, doubt: Option<String>, log: &Logger) -> Self {
+        let shim = &config.inner.shim;
+        let runs_runc = shim == RUNC || shim.ends_with("/containerd-shim-runc-v2");
+        if !runs_runc {
+            info!(log, "which runtime the inner shim runs is not known, nor checked");
+        }
+        Self { programs: config.programs(), mode: config.mode, doubt, runs_runc }
+    }
+
+    /// Why what is about to be run for a container is not what the node lists, in audit mode;
+    /// `options` are those that the inner shim gets.
+    ///
+    /// # Errors
+    /// The same, in enforce mode.
+    pub(super) async fn doubts(
+        &self,
+        options: Option<&Any>,
+        log: &Logger,
+    ) -> Result<Vec<String>, Refusal> {
+        let mut doubts: Vec<_> = self.doubt.iter().cloned().collect();
+        if self.runs_runc {
+            let name = options.and_then(options::binary_name).unwrap_or_else(|| "runc".to_owned());
+            let programs = self.programs.clone();
+            let path = env::var_os("PATH");
+            let checked = spawn_blocking(move || programs.check_named(&name, path.as_deref()));
+            match checked.await {
+                Ok(Ok(Checked::Listed)) => {}
+                Ok(Ok(Checked::NotChecked)) => {
+                    info!(
+                        log,
+                        "neither the inner shim nor its runtime is checked: there is no \
+                                list of programs"
+                    );
+                }
+                Ok(Err(error)) => doubts.push(chain(&error)),
+                Err(error) => doubts.push(format!("comparing the runtime: {error}")),
+            }
+        }
+        match doubts.first() {
+            Some(doubt) if self.mode == Mode::Enforce => Err(Refusal::denied(doubt)),
+            _ => Ok(doubts),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The watchdog's own process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lacre_sys::fork::{Forked, fork};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+    sockopt,
+};
+
+use super::link::{self, Word, socket};
+use super::stand_in;
+use crate::container::sweep;
+use crate::node::process::Process;
+use crate::node::run_dir::Place;
+
+/// How often every guard is asked whether it gets on.
+const ROUND: Duration = Duration::from_secs(5);
+/// How long one that was asked has until it is asked again.
+const TURN: Duration = Duration::from_secs(1);
+/// How many turns in a row may go by without a good answer. It counts turns and no time: while
+/// the machine slept, so did the watchdog.
+const TURNS: u32 = 6;
+/// How long it stays without a guard: the next container may come at once.
+const ALONE: Duration = Duration::from_secs(20);
+/// How many guards may come between two looks.
+const BACKLOG: i32 = 256;
+/// How long a connection that ends is waited for to be its process's end.
+const ENDING: Duration = Duration::from_secs(2);
+/// For another watchdog that is ending, and has the lock still.
+const LOCK: (u32, Duration) = (50, Duration::from_millis(10));
+
+/// Runs until there has been no guard for a while. Returns at once where another one runs, and
+/// in the process that was started when the one that stays listens. With `stay`, as a unit of
+/// the node's, it waits until no other runs, and never ends for want of guards.
+#[must_use]
+pub fn main(run: &Path, stay: bool) -> ExitCode {
+    match begin(run, stay) {
+        Ok(Some(watching)) => {
+            watching.run();
+            ExitCode::SUCCESS
+        }
+        Ok(None) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The lock, and what listens; `None` in the process that was started, and where another runs.
+fn begin(run: &Path, stay: bool) -> io::Result<Option<Watching>> {
+    let Some(lock) = lock(&run.join("watchdog.lock"), stay)? else { return Ok(None) };
+    let (ready, listens) = io::pipe()?;
+    if !stay {
+        if let Forked::Parent(_) = fork()? {
+            drop(listens);
+            // It says nothing: its end of the pipe closes.
+            let _ = io::read_to_string(ready);
+            return Ok(None);
+        }
+        rustix::process::setsid()?;
+    }
+    drop(ready);
+    let path = socket(run);
+    let _ = fs::remove_file(&path);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // It has its mode from the first.
+    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let bound = bind(&listener, &SocketAddrUnix::new(&path)?);
+    rustix::process::umask(before);
+    bound?;
+    listen(&listener, BACKLOG)?;
+    drop(listens);
+    let own = fs::symlink_metadata(&path).map(|found| (found.dev(), found.ino()))?;
+    let work = Arc::default();
+    stand_in::for_the_dead(run, &work);
+    let alone = (!stay).then_some(ALONE);
+    Ok(Some(Watching { path, own, listener, alone, guards: Vec::new(), work, _lock: lock }))
+}
+
+fn lock(path: &Path, wait: bool) -> io::Result<Option<File>> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
+    let file = options.open(path)?;
+    if wait {
+        file.lock()?;
+        return Ok(Some(file));
+    }
+    for _ in 0..LOCK.0 {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => thread::sleep(LOCK.1),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// One guard.
+struct Guard {
+    link: OwnedFd,
+    process: Process,
+    /// Once it has said.
+    place: Option<Place>,
+    /// Held, so that whoever asks goes on waiting when it dies.
+    groups: Vec<OwnedFd>,
+    /// It was asked, and has not said that it gets on.
+    asked: bool,
+    /// Turns since then.
+    turns: u32,
+    killed: bool,
+}
+
+struct Watching {
+    path: PathBuf,
+    own: (u64, u64),
+    listener: OwnedFd,
+    /// How long it stays without a guard; `None`: for good.
+    alone: Option<Duration>,
+    guards: Vec<Guard>,
+    /// How many dead guards are being stood in for.
+    work: Arc<AtomicUsize>,
+    _lock: File,
+}
+
+impl Watching {
+    fn run(mut self) {
+        let now = Instant::now();
+        let (mut round, mut turn, mut had) = (now + ROUND, now + TURN, now);
+        loop {
+            let now = Instant::now();
+            if !self.guards.is_empty() || self.work.load(Ordering::Acquire) > 0 {
+                had = now;
+            }
+            // Its run directory may be gone too, with all that was in it.
+            if self.alone.is_some_and(|alone| now >= had + alone) || !self.is_own() {
+                break;
+            }
+            let waits = self.guards.iter().any(|guard| guard.asked);
+            let next = if waits { turn.min(round) } else { round };
+            self.wait(next.saturating_duration_since(now));
+            self.accept();
+            // What has been said is heard before anyone's time is over.
+            self.hear();
+            let now = Instant::now();
+            if waits && now >= turn {
+                self.guards.iter_mut().for_each(|guard| guard.overdue(&self.work));
+                turn = now + TURN;
+            }
+            if now >= round {
+                self.guards.iter_mut().for_each(Guard::ask);
+                (round, turn) = (now + ROUND, now + TURN);
+            }
+        }
+        if self.is_own() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Whether guards find this one.
+    fn is_own(&self) -> bool {
+        let found = fs::symlink_metadata(&self.path);
+        found.is_ok_and(|found| (found.dev(), found.ino()) == self.own)
+    }
+
+    fn wait(&self, limit: Duration) {
+        let limit = Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        fds.extend(self.guards.iter().map(|guard| PollFd::new(&guard.link, PollFlags::IN)));
+        if poll(&mut fds, Some(&limit)).is_err_and(|error| error != rustix::io::Errno::INTR) {
+            // Out of memory, say: not at full speed.
+            thread::sleep(TURN);
+        }
+    }
+
+    fn accept(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        while let Ok(link) = accept_with(&self.listener, flags) {
+            // The socket is 0600, and a descriptor may have been handed on.
+            let Ok(peer) = sockopt::socket_peercred(&link) else { continue };
+            let process = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
+            let Some(process) = process.and_then(Process::by_pid) else { continue };
+            if peer.uid == rustix::process::geteuid() {
+                let (place, groups) = (None, Vec::new());
+                let (asked, turns, killed) = (false, 0, false);
+                self.guards.push(Guard { link, process, place, groups, asked, turns, killed });
+            }
+        }
+    }
+
+    fn hear(&mut self) {
+        for guard in std::mem::take(&mut self.guards) {
+            if let Some(there) = self.hear_one(guard) {
+                self.guards.push(there);
+            }
+        }
+    }
+
+    /// What a guard says; `None` when it has gone.
+    fn hear_one(&self, mut guard: Guard) -> Option<Guard> {
+        loop {
+            match link::receive(&guard.link) {
+                Ok(Some(Word::Guard(place))) => guard.place = Some(Place::at(place)),
+                Ok(Some(Word::Groups(groups))) => guard.groups = groups,
+                Ok(Some(Word::Well)) => (guard.asked, guard.turns) = (false, 0),
+                // As good as no answer.
+                Ok(Some(Word::Still | Word::Ask | Word::Other)) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(guard),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let Guard { process, place, groups, .. } = guard;
+        let place = place?;
+        stand_in::begin(&self.work, move || {
+            // Its descriptors are closed before its end is told. One that lives has another
+            // connection, or will have.
+            if process.wait(ENDING) {
+                stand_in::of(&place, Some(process), groups);
+            }
+        });
+        None
+    }
+}
+
+impl Guard {
+    fn ask(&mut self) {
+        if !self.asked {
+            // One that can't be asked has gone, or hangs with all that it was asked before.
+            let _ = link::ask(&self.link);
+            (self.asked, self.turns) = (true, 0);
+        }
+    }
+
+    /// A turn has gone by.
+    fn overdue(&mut self, work: &Arc<AtomicUsize>) {
+        if !self.asked || self.killed {
+            return;
+        }
+        self.turns += 1;
+        if self.turns < TURNS {
+            let _ = link::ask(&self.link);
+            return;
+        }
+        let Some(place) = self.place.clone() else { return };
+        // Where nobody is held back, nobody waits for it.
+        if self.groups.is_empty() && !sweep::holds_back(&place) {
+            self.asked = false;
+            return;
+        }
+        self.killed = true;
+        place.note_hang();
+        let _ = self.process.kill(Duration::ZERO);
+        // One that waits for a disk or a network does not die of that yet.
+        stand_in::begin(work, move || sweep::end_held_back(&place));
+    }
+}
