@@ -1,7 +1,9 @@
 use std::fs::{self, DirBuilder};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use lacre_sys::whole_file;
 
 use crate::name::file_name;
 
@@ -36,23 +38,17 @@ impl StoredPolicy {
         let path = path(state, generation);
         let dir = state.join("policies");
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let fresh = path.with_added_extension(format!("new-{}", std::process::id()));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)?;
-        file.write_all(self.version.replace('\n', " ").as_bytes())?;
-        file.write_all(b"\n")?;
-        file.write_all(&self.effective)?;
-        file.sync_data()?;
-        fs::rename(&fresh, &path)
+        whole_file::put(&path, 0o600, |file| {
+            file.write_all(self.version.replace('\n', " ").as_bytes())?;
+            file.write_all(b"\n")?;
+            file.write_all(&self.effective)?;
+            file.sync_data()
+        })
     }
 
     /// Forgets it, when the container has ended.
     pub fn forget(state: &Path, generation: &str) {
-        let _ = fs::remove_file(path(state, generation));
+        let _ = whole_file::remove(&path(state, generation));
     }
 }
 

@@ -12,3 +12,4 @@ pub mod perf;
 pub mod resident;
 pub mod title;
 pub mod tracepoint;
+pub mod whole_file;

@@ -1,11 +1,11 @@
 //! What came of an action, left in the run directory by a helper whose asker is gone and who
 //! could not put it on record.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 
+use lacre_sys::whole_file;
 use serde::{Deserialize, Serialize};
 
 use crate::helper::request::{JSON_MAX, Request};
@@ -91,16 +91,8 @@ pub(super) fn write(request: &Request, outcome: &Outcome) -> Result<(), RunDirEr
     let json = serde_json::to_vec(&record)
         .map_err(|source| RunDirError::Read { what: "the record of a helper", source })?;
     folder(&request.run, "outcomes")?;
-    let new = request.outcome.with_extension("new");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(failed("creating", &new))?;
-    file.write_all(&json).map_err(failed("writing", &new))?;
-    fs::rename(&new, &request.outcome).map_err(failed("creating", &request.outcome))
+    whole_file::put(&request.outcome, 0o600, |file| file.write_all(&json))
+        .map_err(failed("writing", &request.outcome))
 }
 
 fn read(path: &Path) -> Result<Record, RunDirError> {

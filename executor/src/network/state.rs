@@ -1,6 +1,8 @@
 use std::fs;
-use std::io;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+use lacre_sys::whole_file;
 
 use crate::network::isolate::{Cut, IsolateError, restore};
 use crate::run_dir::{RunDirError, failed, folder};
@@ -26,12 +28,7 @@ fn read(path: &Path) -> Result<Cut, RunDirError> {
 /// When it can't be removed.
 pub fn forget(run: &Path, generation: &str) -> Result<(), RunDirError> {
     let path = path(run, generation)?;
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed("removing", &path)(error))
-        }
-        _ => Ok(()),
-    }
+    whole_file::remove(&path).map_err(failed("removing", &path))
 }
 
 /// Undoes the ISOLATE of a container, by the pid of a process in it; and of those that share
@@ -83,9 +80,7 @@ pub(crate) fn remember(run: &Path, generation: &str, cut: Cut) -> Result<(), Run
         .map_err(|source| RunDirError::Read { what: "what was cut", source })?;
     folder(run, "isolated")?;
     let path = path(run, generation)?;
-    let new = path.with_extension("new");
-    fs::write(&new, json).map_err(failed("writing", &new))?;
-    fs::rename(&new, &path).map_err(failed("creating", &path))
+    whole_file::put(&path, 0o600, |file| file.write_all(&json)).map_err(failed("writing", &path))
 }
 
 fn path(run: &Path, generation: &str) -> Result<PathBuf, RunDirError> {

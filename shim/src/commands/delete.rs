@@ -30,8 +30,9 @@ use crate::inner::client::Inner;
 use crate::inner::program::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
 use crate::node::cgroup;
+use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
-use crate::node::run_dir::{Container, Place, RunDirError, State};
+use crate::node::run_dir::{Container, Place, State};
 use crate::wire::{put_bytes, put_uint};
 
 /// How long a process that was asked to go, or killed, may take. containerd gives `delete`
@@ -65,7 +66,7 @@ pub enum DeleteError {
     Inner(#[from] InnerError),
     /// What is known of the container can't be read.
     #[error(transparent)]
-    RunDir(#[from] RunDirError),
+    RunDir(#[from] FileError),
 }
 
 /// Cleans up, and gives what the inner shim's `delete` gave.

@@ -27,10 +27,11 @@ use crate::inner::client::Inner;
 use crate::inner::program::debug_socket;
 pub(crate) use crate::inner::sockets::remove_dead;
 use crate::node::events::Events;
+use crate::node::json_file::FileError;
 use crate::node::logging::to_bundle;
 use crate::node::memory::Rest;
 use crate::node::process::{self, Process};
-use crate::node::run_dir::{Place, RunDirError, State};
+use crate::node::run_dir::{Place, State};
 use crate::relay::{Common, Connections, Containers, Listed, Proxy};
 use crate::watchdog::Watchdog;
 
@@ -53,7 +54,7 @@ enum ServeError {
     #[error("connecting to the inner shim at {}", .0.display())]
     Inner(PathBuf, #[source] io::Error),
     #[error("noting down who serves")]
-    RunDir(#[from] RunDirError),
+    RunDir(#[from] FileError),
     #[error("making the guard")]
     Guard(#[from] GuardError),
 }

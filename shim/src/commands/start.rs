@@ -2,7 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, PipeReader, Read as _};
+use std::io::{self, PipeReader, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use lacre_sys::fork::{Forked, fork};
 use lacre_sys::inherited::Inherited;
+use lacre_sys::whole_file;
 use lacre_types::{Mode, chain};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -22,9 +24,10 @@ use crate::config::{Config, ConfigError};
 use crate::container::bundle::Bundle;
 use crate::guard::Exempt;
 use crate::inner::program::{self, InnerError, Output};
+use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
 use crate::node::programs::UnlistedError;
-use crate::node::run_dir::{Place, RunDirError};
+use crate::node::run_dir::Place;
 use crate::wire::WireError;
 
 /// What containerd may write on standard input, in bytes: its own limit.
@@ -72,7 +75,7 @@ pub enum StartError {
     Answer(#[from] AnswerError),
     /// The run directory can't be used.
     #[error(transparent)]
-    RunDir(#[from] RunDirError),
+    RunDir(#[from] FileError),
     /// The guard of the pod has died.
     #[error(
         "nobody serves {}: the guard of this pod has died; remove the pod and create it anew",
@@ -266,9 +269,8 @@ fn point_to(file: &Path, place: &Place) -> Result<(), StartError> {
     if !file.try_exists().map_err(failed)? {
         return Ok(());
     }
-    let new = file.with_extension("lacre");
-    fs::write(&new, place.address()).map_err(failed)?;
-    fs::rename(&new, file).map_err(failed)
+    let mode = fs::metadata(file).map_err(failed)?.mode() & 0o777;
+    whole_file::put(file, mode, |file| file.write_all(place.address().as_bytes())).map_err(failed)
 }
 
 /// Ends the inner shim that this very `start` started; that of a pod, which an earlier one

@@ -1,15 +1,16 @@
 //! What lacre notes down in a bundle, for a `delete` that knows nothing else.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use lacre_sys::whole_file;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::container::generation::Generation;
-use crate::node::run_dir::{RunDirError, failed, read_json, write_json};
+use crate::node::json_file::{self, FileError, failed};
 
 /// Who the inner shim is, and where its guard.
 const NOTE: &str = "lacre.json";
@@ -31,16 +32,16 @@ impl Bundle {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn read(bundle: &Path) -> Result<Option<Self>, RunDirError> {
-        read_json(&bundle.join(NOTE))
+    pub fn read(bundle: &Path) -> Result<Option<Self>, FileError> {
+        json_file::read(&bundle.join(NOTE))
     }
 
     /// Says it.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn write(&self, bundle: &Path) -> Result<(), RunDirError> {
-        write_json(&bundle.join(NOTE), self)
+    pub fn write(&self, bundle: &Path) -> Result<(), FileError> {
+        json_file::write(&bundle.join(NOTE), self)
     }
 }
 
@@ -49,9 +50,10 @@ impl Bundle {
 ///
 /// # Errors
 /// When it can't be written: then the Create must not be handed on.
-pub fn note_create(bundle: &Path, generation: &Generation) -> Result<(), RunDirError> {
+pub fn note_create(bundle: &Path, generation: &Generation) -> Result<(), FileError> {
     let path = bundle.join(CREATED);
-    fs::write(&path, generation.as_str()).map_err(failed("writing", &path))
+    let put = whole_file::put(&path, 0o600, |file| file.write_all(generation.as_str().as_bytes()));
+    put.map_err(failed("writing", &path))
 }
 
 /// The generation of its container; `None`: there is none, or the bundle is of a lacre that

@@ -6,22 +6,20 @@
 //! goes by its generation: namespace and id are not enough, since two daemons of a node may
 //! have the same, and an id comes again while what had it before still ends.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use lacre_measure::Target;
 use lacre_policy::Effective;
 use lacre_types::{Mode, Source};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::generation::Generation;
 use crate::config::Config;
+use crate::node::json_file::{self, FileError};
 use crate::node::pid_namespace::PidNamespace;
 use crate::node::process::Process;
-use crate::node::run_dir::{self, Place, RunDirError, failed, read_own_json};
+use crate::node::run_dir::{self, Place};
 
 /// What [`Head::version`] says today.
 const VERSION: u32 = 1;
@@ -223,29 +221,19 @@ impl Charters {
     ///
     /// # Errors
     /// When it can't be.
-    pub fn write(&self, charter: &Charter) -> Result<(), RunDirError> {
+    pub fn write(&self, charter: &Charter) -> Result<(), FileError> {
         let path = self.path(&charter.head.generation);
         let written = Written { head: &charter.head, body: charter.body.as_ref() };
-        let bytes =
-            serde_json::to_vec(&written).map_err(|error| failed("writing", &path)(error.into()))?;
-        let new = path.with_extension("new");
-        // Of a writer that was killed: nobody else writes this one.
-        let _ = fs::remove_file(&new);
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).custom_flags(flags).open(&new);
-        let mut file = file.map_err(failed("creating", &new))?;
-        file.write_all(&bytes).map_err(failed("writing", &new))?;
-        fs::rename(&new, &path).map_err(failed("writing", &path))
+        json_file::write(&path, &written)
     }
 
     /// Reads one; `None` when there is none.
     ///
     /// # Errors
     /// When it can't be read, or others could have written it.
-    pub fn read(&self, generation: &Generation) -> Result<Option<Charter>, RunDirError> {
+    pub fn read(&self, generation: &Generation) -> Result<Option<Charter>, FileError> {
         let path = self.path(generation);
-        let Some(read) = read_own_json::<Read>(&path)? else { return Ok(None) };
+        let Some(read) = json_file::read_own::<Read>(&path)? else { return Ok(None) };
         let known = read.head.version == VERSION;
         let body = known.then(|| serde_json::from_value(read.body).ok()).flatten();
         Ok(Some(Charter { head: read.head, body }))
@@ -263,9 +251,7 @@ impl Charters {
 
     /// Removes it. There may be none.
     pub fn remove(&self, generation: &Generation) {
-        let path = self.path(generation);
-        let _ = fs::remove_file(path.with_extension("new"));
-        let _ = fs::remove_file(path);
+        json_file::remove(&self.path(generation));
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::node::run_dir::{read_own_json, write_json};
+use crate::node::json_file;
 
 /// A list has a line for each program.
 const LIST_MAX: u64 = 1 << 20;
@@ -197,7 +197,7 @@ impl Programs {
         let mut file = File::open(path)?;
         let state = State::of(&file.metadata()?);
         let mut known: Vec<(State, String)> =
-            read_own_json(&self.known).ok().flatten().unwrap_or_default();
+            json_file::read_own(&self.known).ok().flatten().unwrap_or_default();
         let found = known.iter().find(|(known, _)| *known == state);
         if let Some(digest) = found.and_then(|(_, digest)| unhex(digest)) {
             return Ok(digest);
@@ -221,7 +221,7 @@ impl Programs {
             let more = known.len().saturating_sub(KNOWN_MAX);
             known.drain(..more);
             // It is read again, where it can't be kept.
-            let _ = write_json(&self.known, &known);
+            let _ = json_file::write(&self.known, &known);
         }
         Ok(digest)
     }
@@ -322,7 +322,8 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(50));
             }
             assert_eq!(rig.check(), Ok(Checked::Listed));
-            let known: Vec<(State, String)> = read_own_json(&rig.programs.known).unwrap().unwrap();
+            let known: Vec<(State, String)> =
+                json_file::read_own(&rig.programs.known).unwrap().unwrap();
             assert_eq!(known.last().unwrap().0, now);
         };
         let mut other = bytes.clone();
@@ -364,7 +365,7 @@ mod tests {
         let listed = fs::read_to_string(rig.dir.path().join("list")).unwrap();
         fs::copy("/bin/false", &rig.program).unwrap();
         let now = State::of(&fs::metadata(&rig.program).unwrap());
-        write_json(&rig.programs.known, &[(now, &listed[..64])]).unwrap();
+        json_file::write(&rig.programs.known, &[(now, &listed[..64])]).unwrap();
         fs::set_permissions(&rig.programs.known, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(rig.check().is_err());
     }

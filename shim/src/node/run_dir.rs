@@ -2,11 +2,12 @@
 //!
 //! `RUN/s/NAME` is the socket of one guard, `RUN/s/NAME.json` what is known of it,
 //! `RUN/s/NAME.lock` what it holds a lock on for as long as it lives, `RUN/s/NAME.control`
-//! where it takes orders of root's, and `RUN/s/NAME.hung` is there once it hung, where NAME comes from the inner shim's socket: the same pod finds the same guard, and a shim
-//! that takes the place of an older one does not.
+//! where it takes orders of root's, and `RUN/s/NAME.hung` is there once it hung, where NAME comes
+//! from the inner shim's socket: the same pod finds the same guard, and a shim that takes the
+//! place of an older one does not.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -18,28 +19,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::container::generation::Generation;
+use crate::node::json_file::{self, FileError, failed};
 use crate::node::process::Process;
-
-/// A state is a few hundred bytes a container, a charter some kilobytes; the largest part is
-/// the policy, which has a bound of its own.
-const SIZE_MAX: u64 = 8 << 20;
-
-/// Why the run directory can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{doing} {}", .path.display())]
-pub struct RunDirError {
-    doing: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
-
-pub(crate) fn failed<'a>(
-    doing: &'static str,
-    path: &'a Path,
-) -> impl Fn(io::Error) -> RunDirError + 'a {
-    move |source| RunDirError { doing, path: path.to_owned(), source }
-}
 
 /// The place of one guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +58,7 @@ impl Place {
     ///
     /// # Errors
     /// When there is no such socket, or the directory can't be made or is open to others.
-    pub fn of(run: &Path, inner: &Path) -> Result<Self, RunDirError> {
+    pub fn of(run: &Path, inner: &Path) -> Result<Self, FileError> {
         let sockets = run.join("s");
         for dir in [run, &sockets, &charters(run)] {
             make_dir(dir)?;
@@ -139,7 +120,7 @@ impl Place {
     ///
     /// # Errors
     /// When it can't.
-    pub fn listen(&self) -> Result<Option<UnixListener>, RunDirError> {
+    pub fn listen(&self) -> Result<Option<UnixListener>, FileError> {
         match bind(&self.socket) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
             other => other.map(Some).map_err(failed("listening on", &self.socket)),
@@ -150,7 +131,7 @@ impl Place {
     ///
     /// # Errors
     /// When it can't.
-    pub fn listen_for_orders(&self) -> Result<UnixListener, RunDirError> {
+    pub fn listen_for_orders(&self) -> Result<UnixListener, FileError> {
         let control = self.control();
         let _ = fs::remove_file(&control);
         bind(&control).map_err(failed("listening on", &control))
@@ -177,25 +158,22 @@ impl Place {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn state(&self) -> Result<Option<State>, RunDirError> {
-        read_json(&self.state_path())
+    pub fn state(&self) -> Result<Option<State>, FileError> {
+        json_file::read(&self.state_path())
     }
 
     /// Keeps what is known.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn keep(&self, state: &State) -> Result<(), RunDirError> {
-        write_json(&self.state_path(), state)
+    pub fn keep(&self, state: &State) -> Result<(), FileError> {
+        json_file::write(&self.state_path(), state)
     }
 
     /// Removes all that is in the place.
     pub fn clear(&self) {
-        // What a writer that was killed has left, too.
-        let unfinished = self.state_path().with_extension("new");
-        let own =
-            [self.state_path(), unfinished, self.control(), self.lock_path(), self.hang_path()];
-        for path in own.iter().chain([&self.socket]) {
+        json_file::remove(&self.state_path());
+        for path in [self.control(), self.lock_path(), self.hang_path(), self.socket.clone()] {
             // Absent is as it should be, and of the rest nobody could do more.
             let _ = fs::remove_file(path);
         }
@@ -223,7 +201,7 @@ impl Place {
     ///
     /// # Errors
     /// When it can't be taken.
-    pub fn hold(&self) -> Result<File, RunDirError> {
+    pub fn hold(&self) -> Result<File, FileError> {
         let path = self.lock_path();
         let file = lock_file(&path).map_err(failed("opening", &path))?;
         file.lock().map_err(failed("locking", &path))?;
@@ -235,7 +213,7 @@ impl Place {
     ///
     /// # Errors
     /// When it can't be locked.
-    pub fn lock(&self) -> Result<Option<File>, RunDirError> {
+    pub fn lock(&self) -> Result<Option<File>, FileError> {
         loop {
             if !self.state_path().exists() {
                 return Ok(None);
@@ -278,7 +256,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// 0711: anyone may pass, nobody else may look or write.
-fn make_dir(dir: &Path) -> Result<(), RunDirError> {
+fn make_dir(dir: &Path) -> Result<(), FileError> {
     match DirBuilder::new().recursive(true).mode(0o711).create(dir) {
         Ok(()) => {}
         Err(error) => return Err(failed("creating", dir)(error)),
@@ -293,53 +271,6 @@ fn make_dir(dir: &Path) -> Result<(), RunDirError> {
         fs::set_permissions(dir, Permissions::from_mode(0o711)).map_err(failed("closing", dir))?;
     }
     Ok(())
-}
-
-pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
-    path: &Path,
-) -> Result<Option<T>, RunDirError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("opening", path)(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(SIZE_MAX).read_to_end(&mut bytes).map_err(failed("reading", path))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| failed("reading", path)(error.into()))
-}
-
-/// What this user has written, and nobody else can have; nothing when it is not there.
-pub(crate) fn read_own_json<T: serde::de::DeserializeOwned>(
-    path: &Path,
-) -> Result<Option<T>, RunDirError> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("opening", path)(error)),
-    };
-    trusted(&file).map_err(failed("trusting", path))?;
-    let mut bytes = Vec::new();
-    file.take(SIZE_MAX).read_to_end(&mut bytes).map_err(failed("reading", path))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| failed("reading", path)(error.into()))
-}
-
-fn trusted(file: &File) -> io::Result<()> {
-    let found = file.metadata()?;
-    let own = rustix::process::geteuid().as_raw();
-    if found.is_file() && found.uid() == own && found.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(io::Error::other("it is no file, or others own it or may write to it"))
-}
-
-/// Whole or not at all: a reader never sees half of it.
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunDirError> {
-    let new = path.with_extension("new");
-    let bytes = serde_json::to_vec(value).map_err(|error| failed("writing", path)(error.into()))?;
-    let mut file = File::create(&new).map_err(failed("creating", &new))?;
-    file.write_all(&bytes).map_err(failed("writing", &new))?;
-    fs::rename(&new, path).map_err(failed("writing", path))
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use crate::container::generation::Generation;
 use crate::guard::Refusal;
 use crate::inner::client::Inner;
 use crate::messages::ProcessId;
-use crate::node::run_dir::{Container, Place, RunDirError, State};
+use crate::node::json_file::FileError;
+use crate::node::run_dir::{Container, Place, State};
 use crate::ttrpc::Code;
 
 /// The containers of one inner shim, here and in the run directory: what a `delete` must
@@ -58,7 +59,7 @@ impl Containers {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn new(place: Place, state: State, common: Common) -> Result<Self, RunDirError> {
+    pub fn new(place: Place, state: State, common: Common) -> Result<Self, FileError> {
         place.keep(&state)?;
         let held = Mutex::new(Held { state, preparing: HashMap::new(), left: false });
         Ok(Self { place, held, count: watch::Sender::new(0), common })
