@@ -1,7 +1,7 @@
 //! The messages that the shim reads or makes: the fields that it needs of
 //! `containerd.task.v2` and `v3` (which number them alike), and of ttrpc itself.
 
-use crate::wire::{WireError, fields, put_bytes, put_text, put_uint};
+use crate::wire::{WireError, embedded, fields, put_bytes, put_text, put_uint};
 
 /// `google.protobuf.Any`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +26,14 @@ impl Any {
             }
         }
         Ok(any)
+    }
+
+    /// The one that field `number` of a message holds.
+    ///
+    /// # Errors
+    /// When that is not a message, or holds something else there.
+    pub fn embedded(message: &[u8], number: u32) -> Result<Option<Self>, WireError> {
+        embedded(message, number)?.map(|any| Self::decode(&any)).transpose()
     }
 
     /// As bytes.
@@ -116,10 +124,10 @@ impl CreateRequest {
                 6 => request.stdout = field.text()?.to_owned(),
                 7 => request.stderr = field.text()?.to_owned(),
                 8 => request.checkpoint = field.text()?.to_owned(),
-                CREATE_OPTIONS => request.options = Some(Any::decode(field.bytes()?)?),
                 _ => {}
             }
         }
+        request.options = Any::embedded(bytes, CREATE_OPTIONS)?;
         Ok(request)
     }
 }
@@ -132,14 +140,7 @@ pub(crate) const CHECKPOINT_OPTIONS: u32 = 3;
 /// # Errors
 /// When it is not such a message.
 pub(crate) fn checkpoint_options(request: &[u8]) -> Result<Option<Any>, WireError> {
-    let mut options = None;
-    for field in fields(request) {
-        let field = field?;
-        if field.number == CHECKPOINT_OPTIONS {
-            options = Some(Any::decode(field.bytes()?)?);
-        }
-    }
-    Ok(options)
+    Any::embedded(request, CHECKPOINT_OPTIONS)
 }
 
 /// A process of a container: the init, or one that came by exec. `StartRequest`,
@@ -213,12 +214,8 @@ impl ExecRequest {
     /// When it is not such a message.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut request = Self { process: ProcessId::decode(bytes)?, ..Self::default() };
-        for field in fields(bytes) {
-            let field = field?;
-            if field.number == 7 {
-                let any = Any::decode(field.bytes()?)?;
-                (request.spec_type, request.spec) = (any.type_url, any.value);
-            }
+        if let Some(any) = Any::embedded(bytes, 7)? {
+            (request.spec_type, request.spec) = (any.type_url, any.value);
         }
         Ok(request)
     }
@@ -370,6 +367,7 @@ pub fn pids(bytes: &[u8]) -> Result<Vec<u32>, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_create_request_reads_as_containerd_writes_it() {
@@ -388,6 +386,89 @@ mod tests {
         assert_eq!((request.id.as_str(), request.bundle.as_str()), ("web", "/run/b"));
         assert_eq!(request.rootfs[0].options, ["upperdir=/u", "lowerdir=/a:/b"]);
         assert_eq!(request.options, None);
+    }
+
+    /// `CreateTaskRequest` and `Any`, as a decoder of the protocol's own reads them
+    /// (containerd's api/runtime/task/v2/shim.proto).
+    mod reference {
+        #[derive(Clone, PartialEq, prost::Message)]
+        pub(super) struct Any {
+            #[prost(string, tag = "1")]
+            pub(super) type_url: String,
+            #[prost(bytes = "vec", tag = "2")]
+            pub(super) value: Vec<u8>,
+        }
+
+        #[derive(Clone, PartialEq, prost::Message)]
+        pub(super) struct Create {
+            #[prost(string, tag = "1")]
+            pub(super) id: String,
+            #[prost(string, tag = "2")]
+            pub(super) bundle: String,
+            #[prost(string, tag = "8")]
+            pub(super) checkpoint: String,
+            #[prost(message, optional, tag = "10")]
+            pub(super) options: Option<Any>,
+        }
+    }
+
+    /// A field of a request: its number, and a text or the fields of a message.
+    type Part = (u32, Vec<(u32, String)>);
+
+    fn parts() -> impl Strategy<Value = Vec<Part>> {
+        let inner = proptest::collection::vec((1u32..4, "[a-c]{0,3}"), 0..4);
+        let number = proptest::sample::select(vec![1u32, 2, 8, 10, 10, 10, 12]);
+        proptest::collection::vec((number, inner), 0..8)
+    }
+
+    fn bytes_of(parts: &[Part]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (number, inner) in parts {
+            let mut value = Vec::new();
+            for (number, text) in inner {
+                match number {
+                    3 => put_uint(&mut value, 3, 7),
+                    number => put_bytes(&mut value, *number, text.as_bytes()),
+                }
+            }
+            if *number != CREATE_OPTIONS {
+                value = inner.iter().flat_map(|(_, text)| text.bytes()).collect();
+            }
+            put_bytes(&mut out, *number, &value);
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_reads_as_it_does_for_whom_it_is_handed_to(parts in parts()) {
+            use prost::Message as _;
+            let bytes = bytes_of(&parts);
+            let theirs = reference::Create::decode(&bytes[..]).unwrap();
+            let ours = CreateRequest::decode(&bytes).unwrap();
+            prop_assert_eq!((ours.id, ours.bundle, ours.checkpoint),
+                (theirs.id, theirs.bundle, theirs.checkpoint));
+            prop_assert_eq!(ours.options,
+                theirs.options.map(|any| Any { type_url: any.type_url, value: any.value }));
+        }
+    }
+
+    #[test]
+    fn options_in_pieces_are_read_whole() {
+        let mut program = Vec::new();
+        put_text(&mut program, 6, "/bin/not-runc");
+        let first = Any { type_url: "runtimeoptions.v1.Options".to_owned(), value: program };
+        let rest = Any { type_url: "containerd.runc.v1.Options".to_owned(), value: Vec::new() };
+        let mut bytes = Vec::new();
+        put_bytes(&mut bytes, CREATE_OPTIONS, &first.encode());
+        put_bytes(&mut bytes, CREATE_OPTIONS, &rest.encode());
+        let whole = Some(Any { value: first.value, ..rest });
+        assert_eq!(CreateRequest::decode(&bytes).unwrap().options, whole);
+        let mut of_checkpoint = Vec::new();
+        for piece in fields(&bytes) {
+            put_bytes(&mut of_checkpoint, CHECKPOINT_OPTIONS, piece.unwrap().bytes().unwrap());
+        }
+        assert_eq!(checkpoint_options(&of_checkpoint), Ok(whole));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! Generated types would reorder what they know and what they don't; a wrapper hands on
 //! what it was given. (Encoding: protobuf.dev, "Encoding".)
 
+use std::borrow::Cow;
+
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
@@ -196,6 +198,27 @@ pub fn put_text(out: &mut Vec<u8>, number: u32, text: &str) {
     if !text.is_empty() {
         put_bytes(out, number, text.as_bytes());
     }
+}
+
+/// The message that `number` of `message` holds. One that comes in pieces is what they are
+/// together, fields of the first ones included (protobuf.dev, "Encoding", "Last One Wins"):
+/// who looks at one piece sees less than who is handed all.
+///
+/// # Errors
+/// When it is not a message, or the field holds something else.
+pub fn embedded(message: &[u8], number: u32) -> Result<Option<Cow<'_, [u8]>>, WireError> {
+    let mut whole: Option<Cow<'_, [u8]>> = None;
+    for field in fields(message) {
+        let field = field?;
+        if field.number == number {
+            let piece = field.bytes()?;
+            match &mut whole {
+                None => whole = Some(Cow::Borrowed(piece)),
+                Some(whole) => whole.to_mut().extend_from_slice(piece),
+            }
+        }
+    }
+    Ok(whole)
 }
 
 /// A copy of `message` in which `number` holds `bytes`, or is absent; everything else is

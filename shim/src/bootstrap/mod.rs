@@ -214,14 +214,7 @@ impl Input {
 }
 
 fn extension(raw: &[u8]) -> Result<Option<Any>, WireError> {
-    let mut any = None;
-    for field in fields(raw) {
-        let field = field?;
-        if field.number == 1 {
-            any = Some(Any::decode(field.bytes()?)?);
-        }
-    }
-    Ok(any)
+    Any::embedded(raw, 1)
 }
 
 fn put_extension(out: &mut Vec<u8>, any: Option<Any>) {

@@ -1,4 +1,4 @@
-use crate::wire::{WireError, fields, put_bytes, put_text, put_uint, replace_bytes};
+use crate::wire::{WireError, embedded, fields, put_bytes, put_text, put_uint, replace_bytes};
 
 use super::Status;
 
@@ -83,7 +83,7 @@ impl Call<'_> {
 
 /// The payload of a response frame: success with a message, or failure.
 pub mod response {
-    use super::{Status, WireError, fields, put_bytes, replace_bytes};
+    use super::{Status, WireError, embedded, fields, put_bytes, replace_bytes};
 
     const STATUS: u32 = 1;
     const PAYLOAD: u32 = 2;
@@ -93,13 +93,12 @@ pub mod response {
     /// # Errors
     /// When it is not a response.
     pub fn decode(raw: &[u8]) -> Result<Result<&[u8], Status>, WireError> {
-        let (mut status, mut payload) = (Status::default(), &b""[..]);
+        let status = embedded(raw, STATUS)?.map(|status| Status::decode(&status)).transpose()?;
+        let (status, mut payload) = (status.unwrap_or_default(), &b""[..]);
         for field in fields(raw) {
             let field = field?;
-            match field.number {
-                STATUS => status = Status::decode(field.bytes()?)?,
-                PAYLOAD => payload = field.bytes()?,
-                _ => {}
+            if field.number == PAYLOAD {
+                payload = field.bytes()?;
             }
         }
         Ok(if status.code == 0 { Ok(payload) } else { Err(status) })
