@@ -188,3 +188,8 @@ impl fmt::Display for Errors {
         Ok(())
     }
 }
+
+/// A text of the file within a message.
+pub(crate) fn excerpt(text: &str) -> String {
+    lacre_types::escape(text.as_bytes()).chars().take(80).collect()
+}

@@ -6,7 +6,7 @@ use crate::decision::{Decision, Outcome};
 use crate::glob::Wild;
 use crate::patterns::Patterns;
 use crate::settings::Settings;
-use crate::{Backoff, Diagnostic, Effective, Errors, Fallbacks, image, read};
+use crate::{Backoff, Effective, Fallbacks, image};
 
 /// A container, as rules know it. What is not known stays empty, and matches no rule.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,14 +55,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a policy file. `name` is for the messages alone.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the file.
-    pub fn parse(name: &str, text: &[u8]) -> Result<(Self, Vec<Diagnostic>), Errors> {
-        read::policy(name, text)
-    }
-
     /// The policy where there is no file: DENY for everything, and KILL where that can't
     /// be done. With [`crate::resolve`], that touches nothing in audit mode.
     #[must_use]

@@ -1,6 +1,6 @@
 use lacre_types::{Digest, ParseDigestError};
 
-use super::values::shown;
+use crate::diagnostic::excerpt;
 use crate::glob::{Glob, Wild};
 use crate::image;
 use crate::policy::{SHORT_ID, WHOLE_ID, is_hex, parse_digest};
@@ -44,11 +44,11 @@ pub(super) fn digest(reader: &mut Reader<'_>, entry: Field<'_>) -> Option<Digest
     };
     let lower = entry.name.to_ascii_lowercase();
     let hex = lower.split_once(':').map_or(&*lower, |(_, hex)| hex);
-    let text = shown(entry.name);
+    let text = excerpt(entry.name);
     let (message, help) = match error {
         _ if parse_digest(&lower).is_ok() => (
             "a digest has no upper-case digits; this matches nothing".into(),
-            format!("write {}", shown(&lower)),
+            format!("write {}", excerpt(&lower)),
         ),
         ParseDigestError::Length { algorithm, got } if is_hex(hex) => (
             format!(
@@ -87,7 +87,7 @@ pub(super) fn pair<'n>(reader: &mut Reader<'_>, entry: Field<'n>) -> Option<(&'n
     let (key, value) = entry.name.split_once('=').unwrap_or((entry.name, "*"));
     if key.is_empty() {
         reader
-            .error(entry.span, format!("`{}` has no key", shown(entry.name)))
+            .error(entry.span, format!("`{}` has no key", excerpt(entry.name)))
             .expected("expected KEY=VALUE, or KEY for any value");
         return None;
     }
@@ -116,9 +116,9 @@ pub(super) fn path(reader: &mut Reader<'_>, entry: Field<'_>) -> Option<String> 
     let pattern = entry.name;
     if !pattern.starts_with('/') && !pattern.starts_with("**/") && pattern != "**" {
         reader
-            .error(entry.span, format!("`{}` does not begin with /", shown(pattern)))
+            .error(entry.span, format!("`{}` does not begin with /", excerpt(pattern)))
             .expected("expected a path from the container's root")
-            .help(format!("for any folder write **/{}", shown(pattern)));
+            .help(format!("for any folder write **/{}", excerpt(pattern)));
         return None;
     }
     let parts = || pattern.split('/').filter(|part| !matches!(*part, "" | "."));
@@ -131,7 +131,7 @@ pub(super) fn path(reader: &mut Reader<'_>, entry: Field<'_>) -> Option<String> 
     if pattern.ends_with('/') {
         reader
             .warn(entry.span, "this names a folder, which is never run; it matches nothing")
-            .help(format!("for what is in it write {}**", shown(pattern)));
+            .help(format!("for what is in it write {}**", excerpt(pattern)));
     }
     let mut canonical = String::with_capacity(pattern.len());
     for part in parts() {

@@ -3,12 +3,15 @@ use std::sync::Arc;
 
 use lacre_types::{Action, ViolationKind};
 
-use super::{ALSO_ACTIONS, keys};
+use super::keys;
 use crate::decision::{Leaf, Outcome, deniable};
 use crate::patterns::Patterns;
 use crate::policy::{KindRules, SHORT_ID, WHOLE_ID, can_be_done, is_hex};
 use crate::yaml::{Field, Node, Reader, Value};
 use crate::{Rule, Selector};
+
+/// `REMOVE` is figure 3's word for DELETE.
+pub(crate) const ALSO_ACTIONS: &[&str] = &["REMOVE"];
 
 /// The keys under a kind.
 pub(crate) const KIND: &[&str] = &[
@@ -140,7 +143,7 @@ fn outcome(
     for field in reader.fields(entry.value, "a rule", keys)? {
         match field.name {
             "Default" => chosen = Some(action(reader, kind, field.value)),
-            "JIT" => jit = super::jit(reader, field.value),
+            "JIT" => jit = super::values::jit(reader, field.value),
             _ => own = paths(reader, kind, rule.entry.clone(), field),
         }
     }

@@ -6,13 +6,13 @@ mod values;
 
 use std::collections::HashMap;
 
-use lacre_types::{Action, Jit, ViolationKind};
+use lacre_types::{Action, ViolationKind};
 
-pub use values::duration;
+pub(crate) use kind::ALSO_ACTIONS;
 
 use crate::policy::{KindRules, Policy};
 use crate::settings::{Backoff, Settings};
-use crate::yaml::{Node, Reader, Value};
+use crate::yaml::{Node, Reader, Value, duration};
 use crate::{Diagnostic, Errors};
 
 /// The keys at the top of the file.
@@ -21,10 +21,17 @@ pub(crate) const TOP: &[&str] =
 /// The keys under `Restart`.
 pub(crate) const RESTART: &[&str] = &["Delay", "MaxDelay", "ResetAfter", "Attempts"];
 
-/// `REMOVE` is figure 3's word for DELETE.
-pub(crate) const ALSO_ACTIONS: &[&str] = &["REMOVE"];
+impl Policy {
+    /// Reads a policy file. `name` is for the messages alone.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file.
+    pub fn parse(name: &str, text: &[u8]) -> Result<(Self, Vec<Diagnostic>), Errors> {
+        policy(name, text)
+    }
+}
 
-pub(crate) fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>), Errors> {
+fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>), Errors> {
     let (mut reader, root) = Reader::open(name, text)?;
     let mut settings = Settings::default();
     let mut port = None;
@@ -33,9 +40,9 @@ pub(crate) fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>
         match field.name {
             "Actions" => kinds = Some(actions(&mut reader, field.value)),
             "Mode" => settings.mode = reader.word(field.value, "a mode", &[]),
-            "JIT" => settings.jit = jit(&mut reader, field.value).unwrap_or_default(),
+            "JIT" => settings.jit = values::jit(&mut reader, field.value).unwrap_or_default(),
             "GracePeriod" => {
-                if let Some(grace) = values::duration(&mut reader, field.value) {
+                if let Some(grace) = duration(&mut reader, field.value) {
                     settings.grace = grace;
                 }
             }
@@ -55,10 +62,6 @@ pub(crate) fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>
         .iter()
         .map(|kind| kinds.remove(kind).unwrap_or_else(|| KindRules::none(*kind)));
     Ok((Policy::new(settings, port, rules), warnings))
-}
-
-fn jit(reader: &mut Reader<'_>, node: &Node) -> Option<Jit> {
-    reader.word(node, "what JIT takes", &[])
 }
 
 fn actions(reader: &mut Reader<'_>, node: &Node) -> HashMap<ViolationKind, KindRules> {
@@ -118,7 +121,7 @@ fn restart(reader: &mut Reader<'_>, node: &Node) -> Backoff {
                 continue;
             }
         };
-        if let Some(duration) = values::duration(reader, field.value) {
+        if let Some(duration) = duration(reader, field.value) {
             *slot = duration;
         }
         if field.name == "Delay" && backoff.delay.is_zero() {

@@ -1,6 +1,6 @@
 use granit_parser::{Event, Parser, ScalarStyle};
 
-use super::{Node, Value};
+use super::node::{Node, Value};
 use crate::diagnostic::Span;
 
 /// The largest file that is read: 1 MiB is some 15,000 rules.

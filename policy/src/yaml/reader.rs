@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lacre_types::{UnknownWord, escape};
 
 use super::load::{self, MAX_BYTES};
-use super::{Node, Value};
+use super::node::{Node, Value};
 use crate::diagnostic::{Diagnostic, Errors, Severity, Span};
 use crate::nearest::nearest;
 
