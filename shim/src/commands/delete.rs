@@ -24,8 +24,8 @@ use crate::container::charter::{Charter, Charters, Head};
 use crate::container::control;
 use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
-use crate::container::left::Left;
 use crate::container::processes::Processes;
+use crate::container::remains::Remains;
 use crate::inner::client::Inner;
 use crate::inner::program::{self, InnerError, Output, Run};
 use crate::messages::ProcessId;
@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
 /// What a guard that died has left of a container, by its charter.
 struct OfOne {
     charter: Charter,
-    left: Left,
+    left: Remains,
     /// An older lacre had it, which knew it by its names.
     unnamed: bool,
 }
@@ -133,7 +133,7 @@ fn left<'a>(
                 (Charter { head, body: None }, true)
             }
         };
-        let left = Left::of(&charter, &node, &args.address);
+        let left = Remains::of(&charter, &node, &args.address);
         Some(OfOne { charter, left, unnamed })
     };
     containers.into_iter().filter_map(of_one).collect()
@@ -159,7 +159,7 @@ fn settled(all: Vec<OfOne>, place: &Place, output: &mut Result<Output, DeleteErr
             end::end_unnamed(&head.namespace, &head.id, place.run(), &none);
         }
         let (rests, accounted) =
-            end::end(&head, Stands::Left(Box::new(left)), &Charters::of(place), &none);
+            end::end(&head, Stands::Remains(Box::new(left)), &Charters::of(place), &none);
         rests.into_iter().for_each(|rest| rest());
         if let (Err(error), Ok(output)) = (accounted, &mut *output) {
             output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());

@@ -4,8 +4,8 @@ use lacre_measure::{Rest, container_ima, exec_trace};
 use slog::Logger;
 
 use super::charter::{Charters, Head};
-use super::left::{Left, LeftError};
 use super::processes::NoProcess;
+use super::remains::{Remains, RemainsError};
 use crate::guard::container::Guarded;
 use crate::guard::sources;
 
@@ -14,7 +14,7 @@ pub(crate) enum Stands<'a> {
     /// A guard, in this process.
     Guard(Option<&'a Guarded>, &'a Logger),
     /// What a guard that died has left.
-    Left(Box<Left>),
+    Remains(Box<Remains>),
 }
 
 /// Ends what stands for a container of which nobody is left: disarms it, takes it out of the
@@ -28,12 +28,12 @@ pub(crate) fn end(
     stands: Stands<'_>,
     charters: &Charters,
     gone: &NoProcess,
-) -> (Vec<Rest>, Result<(), LeftError>) {
+) -> (Vec<Rest>, Result<(), RemainsError>) {
     let (rests, settled) = match stands {
         Stands::Guard(guarded, log) => {
             (guarded.map(|guarded| guarded.disarm(gone, log)).unwrap_or_default(), Ok(()))
         }
-        Stands::Left(left) => {
+        Stands::Remains(left) => {
             untrace(head);
             (Vec::new(), left.settle(gone))
         }

@@ -12,9 +12,9 @@ use tokio::time::sleep;
 use super::charter::Charter;
 use super::end::{self, Stands};
 use super::generation::Generation;
-use super::leave::Leave;
 use super::machine::{Effect, Event, Machine, Prepared};
 use super::processes::{NoProcess, Processes};
+use super::start_leave::StartLeave;
 use crate::guard::container::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Refusal, Shared};
@@ -27,7 +27,7 @@ const LETTERS: usize = 32;
 enum Letter {
     Tell(Event),
     Prepared(Box<(Preparation, Charter)>),
-    Start(oneshot::Sender<Result<Leave, Refusal>>),
+    Start(oneshot::Sender<Result<StartLeave, Refusal>>),
     Gone(NoProcess),
 }
 
@@ -93,7 +93,7 @@ impl Owner {
     }
 
     /// Whether a process may start.
-    pub(crate) async fn leave_to_start(&self) -> Result<Leave, Refusal> {
+    pub(crate) async fn leave_to_start(&self) -> Result<StartLeave, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.write(Letter::Start(reply)).await;
         answer.await.unwrap_or_else(|_| Err(Refusal::not_ready("this container has ended")))
@@ -123,7 +123,7 @@ struct Shell {
     processes: Option<Processes>,
     gone: Option<NoProcess>,
     refusal: Option<Refusal>,
-    waiting: Option<oneshot::Sender<Result<Leave, Refusal>>>,
+    waiting: Option<oneshot::Sender<Result<StartLeave, Refusal>>>,
     guarded: Arc<Mutex<Option<Arc<Guarded>>>>,
     letters: mpsc::WeakSender<Letter>,
     ends: watch::Sender<bool>,
@@ -266,7 +266,7 @@ impl Shell {
 
     fn act(&mut self, effect: Effect) {
         match effect {
-            Effect::Permit => self.answer(Ok(Leave::given())),
+            Effect::Permit => self.answer(Ok(StartLeave::given())),
             Effect::Refuse => {
                 let refusal = self.refusal.clone();
                 let ended = || Refusal::not_ready("this container has ended, or its inner shim");
@@ -300,7 +300,7 @@ impl Shell {
         }
     }
 
-    fn answer(&mut self, answer: Result<Leave, Refusal>) {
+    fn answer(&mut self, answer: Result<StartLeave, Refusal>) {
         if let Some(waiting) = self.waiting.take() {
             // Who asked may have gone.
             let _ = waiting.send(answer);

@@ -47,7 +47,7 @@ const UNJUDGED: &str = "the shim died, and what the container ran since then was
 
 /// Why not all that the kernel noted down of a container could be judged, or recorded.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LeftError {
+pub(crate) enum RemainsError {
     #[error("waiting for the end of the kernel's list")]
     List(#[source] std::io::Error),
     #[error("finding out what of it is on record already")]
@@ -84,7 +84,7 @@ impl Death {
 }
 
 /// What a guard that died has left of one container.
-pub(crate) struct Left {
+pub(crate) struct Remains {
     generation: Generation,
     id: String,
     namespace: String,
@@ -104,7 +104,7 @@ pub(crate) struct Left {
     death: Death,
 }
 
-impl Left {
+impl Remains {
     /// Looks. What is written down of it is the same whether it still runs or has ended, as
     /// where a `delete` was killed over it; of one that an older lacre had, what its bundle
     /// and its processes tell is all, and `node`, this node's configuration, the rule.
@@ -164,14 +164,14 @@ impl Left {
 
     /// Once the container has ended: has the kernel forget it, and records each violation of
     /// its list that is not on record.
-    pub(crate) fn settle(mut self, gone: &NoProcess) -> Result<(), LeftError> {
+    pub(crate) fn settle(mut self, gone: &NoProcess) -> Result<(), RemainsError> {
         self.judge(gone)?;
         StoredPolicy::forget(&self.config.state, self.generation.as_str());
         let _ = lacre_executor::forget(&self.config.run, self.generation.as_str());
         Ok(())
     }
 
-    fn judge(&mut self, _: &NoProcess) -> Result<(), LeftError> {
+    fn judge(&mut self, _: &NoProcess) -> Result<(), RemainsError> {
         let (kernel, host) = (self.kernel.take(), self.host.take());
         let unguarded = self.unguarded();
         if kernel.is_none() && host.is_none() {
@@ -194,7 +194,7 @@ impl Left {
         let known: Arc<dyn Known> = Arc::new(image.clone());
         if let Some(list) = kernel {
             let judge = Arc::clone(&judge) as _;
-            list.settle(Arc::clone(&known), judge).map_err(LeftError::List)?;
+            list.settle(Arc::clone(&known), judge).map_err(RemainsError::List)?;
         }
         if let Some(list) = host {
             let target = Target {
@@ -207,7 +207,7 @@ impl Left {
                 block: Block::Exec,
                 known,
             };
-            list.settle(&target, Arc::clone(&judge) as _).map_err(LeftError::List)?;
+            list.settle(&target, Arc::clone(&judge) as _).map_err(RemainsError::List)?;
         }
         let all: Vec<_> = unguarded.into_iter().chain(judge.take()).collect();
         self.record(&all, Some(&image.baseline))
@@ -243,7 +243,7 @@ impl Left {
         &mut self,
         violations: &[Violation],
         baseline: Option<&Baseline>,
-    ) -> Result<(), LeftError> {
+    ) -> Result<(), RemainsError> {
         if violations.is_empty() {
             return Ok(());
         }
@@ -257,7 +257,7 @@ impl Left {
         let new = self.unless_recorded(records, &reports)?;
         if !new.is_empty() {
             let silent = Arc::new(Switchboard::new(log));
-            let reporter = Reporter::start(reports, silent).map_err(LeftError::Reporter)?;
+            let reporter = Reporter::start(reports, silent).map_err(RemainsError::Reporter)?;
             for record in new {
                 reporter.report(record);
             }
@@ -271,7 +271,7 @@ impl Left {
         &self,
         records: impl Iterator<Item = Record>,
         reports: &lacre_report::Config,
-    ) -> Result<Vec<Record>, LeftError> {
+    ) -> Result<Vec<Record>, RemainsError> {
         // Equal uses that several sources saw are one record, which names one of them.
         let key = |record: &Record| {
             let of_source = record.notificate == ViolationKind::SourceLost;
@@ -282,7 +282,7 @@ impl Left {
         let found = recorded(reports, &self.namespace, &self.id, since, |record| {
             *on_record.entry(key(&record)).or_default() += record.uses();
         });
-        found.map_err(LeftError::Recorded)?;
+        found.map_err(RemainsError::Recorded)?;
         let is_new = |record: &Record| {
             let Some(count) = on_record.get_mut(&key(record)) else { return true };
             let left = count.checked_sub(1);
@@ -392,7 +392,7 @@ mod tests {
         charter.fill(Mode::Enforce, About::of(&who, &policy, &target));
 
         let node = Config::parse("mode: audit").unwrap();
-        let mut left = Left::of(&charter, &node, Path::new("/nonexistent"));
+        let mut left = Remains::of(&charter, &node, Path::new("/nonexistent"));
         assert_eq!(
             (&left.config.records, left.root.path.as_path()),
             (&own.records, Path::new("/root"))
@@ -409,7 +409,7 @@ mod tests {
 
         // Of one that another version wrote, the head is all; the node's rules hold.
         let other = Charter { body: None, ..charter };
-        let left = Left::of(&other, &node, Path::new("/nonexistent"));
+        let left = Remains::of(&other, &node, Path::new("/nonexistent"));
         assert_eq!((left.config.records, left.mode), (node.records, None));
     }
 }

@@ -7,8 +7,8 @@ use lacre_types::Mode;
 
 use super::charter::{Charter, Charters, boot};
 use super::end::{self, Stands};
-use super::left::Left;
 use super::processes::{NoProcess, Processes};
+use super::remains::Remains;
 use crate::config::Config;
 use crate::guard::Exempt;
 use crate::inner::sockets::remove_dead;
@@ -130,8 +130,8 @@ fn settle(charter: &Charter, charters: &Charters) -> bool {
     // The inner shim may have made another process of it before it was killed.
     let Some(none) = nobody(charter) else { return false };
     let address = charter.body.as_ref().map(|body| body.containerd.clone()).unwrap_or_default();
-    let left = Left::of(charter, &Config::default(), &address);
-    let stands = Stands::Left(Box::new(left));
+    let left = Remains::of(charter, &Config::default(), &address);
+    let stands = Stands::Remains(Box::new(left));
     let (rests, accounted) = end::end(&charter.head, stands, charters, &none);
     rests.into_iter().for_each(|rest| rest());
     accounted.is_ok()

@@ -1,5 +1,5 @@
 use super::exempt::Exempt;
-use crate::container::leave::Leave;
+use crate::container::start_leave::StartLeave;
 use crate::messages::ProcessId;
 
 /// Leave to start one process. The wrapper's only way to forward a `Start` takes one, and it
@@ -17,7 +17,7 @@ impl Permit {
     }
 
     /// Of a container whose owner gives leave.
-    pub(crate) fn given(_: Leave, process: ProcessId) -> Self {
+    pub(crate) fn given(_: StartLeave, process: ProcessId) -> Self {
         Self { process }
     }
 
