@@ -148,9 +148,9 @@ fn what_is_read_is_neither_refused_nor_told() -> Result<()> {
             "perl -e 'for (\">\", \">>\", \">>\") {open(F, $_, \"/tmp/p.pl\") or die; print F \"#!\\n\"}'",
         ),
         // A file of the image's that was changed, and is read.
-        ("a change", "sed -i '1a # changed' /usr/bin/ldd && cat /usr/bin/ldd > /dev/null"),
-        ("a second", "echo : >> /usr/bin/ldd && tar -cf /tmp/t.tar /usr/bin/ldd"),
-        ("a copy", "cp /usr/bin/ldd /tmp/ldd && grep -c changed /usr/bin/ldd"),
+        ("a change", "sed -i '1a # changed' /usr/bin/bashbug && cat /usr/bin/bashbug > /dev/null"),
+        ("a second", "echo : >> /usr/bin/bashbug && tar -cf /tmp/t.tar /usr/bin/bashbug"),
+        ("a copy", "cp /usr/bin/bashbug /tmp/bashbug && grep -c changed /usr/bin/bashbug"),
         ("a sum", "cp /bin/true /tmp/t; cat /tmp/t >> /bin/true; sha256sum /bin/true"),
     ] {
         let output = field.daemon.exec("reads", &["bash", "-c", script])?;
@@ -167,9 +167,9 @@ fn what_is_read_is_neither_refused_nor_told() -> Result<()> {
         "cd /v; python3 -c 'import m'",
         "echo x = 1 > /tmp/p.py; cd /tmp; python3 -c 'open(\"p.py\", \"a\").write(\"y=1\"); import p'",
         "sh /tmp/a",
-        "sh /usr/bin/ldd",
-        ". /usr/bin/ldd",
-        "/usr/bin/ldd /bin/sh",
+        "sh /usr/bin/bashbug",
+        ". /usr/bin/bashbug",
+        "/usr/bin/bashbug /bin/sh",
         "/bin/true",
     ] {
         let output = field.daemon.exec("reads", &["bash", "-c", script])?;
