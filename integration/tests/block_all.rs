@@ -133,9 +133,26 @@ fn what_is_read_is_neither_refused_nor_told() -> Result<()> {
         ("changes", "sed -i 's/0/1/' /tmp/w/s.sh && cat /tmp/w/s.sh > /tmp/w/t.sh"),
         ("compares", "comm /v/s.sh /tmp/w/s.sh > /dev/null; od /v/elf | head > /dev/null"),
         ("the shell itself", "while read -r line; do :; done < /v/d.csv"),
-        ("python", "python3 -c 'open(\"/v/d.csv\").read(); open(\"/v/elf\", \"rb\").read()'"),
+        // No bytecode: what one has written, the next would run.
+        ("python", "python3 -B -c 'open(\"/v/d.csv\").read(); open(\"/v/elf\", \"rb\").read()'"),
         ("perl", "perl -ne '$n++' /v/d.csv"),
         ("awk", "awk '{n++} END {print n}' /v/s.sh > /dev/null"),
+        // Who only writes, an interpreter too.
+        ("the shell writes", "echo '#!/bin/sh' > /tmp/a; echo : >> /tmp/a; echo : >> /v/s.sh"),
+        (
+            "python writes",
+            "python3 -B -c 'import os\nfor how in \"wb\", \"ab\", \"wb\":\n  open(\"/tmp/p.py\", how)\
+             .write(b\"#!x\")\nos.close(os.open(\"/tmp/p.py\", os.O_WRONLY | os.O_TRUNC))'",
+        ),
+        (
+            "perl writes",
+            "perl -e 'for (\">\", \">>\", \">>\") {open(F, $_, \"/tmp/p.pl\") or die; print F \"#!\\n\"}'",
+        ),
+        // A file of the image's that was changed, and is read.
+        ("a change", "sed -i '1a # changed' /usr/bin/bashbug && cat /usr/bin/bashbug > /dev/null"),
+        ("a second", "echo : >> /usr/bin/bashbug && od /usr/bin/bashbug > /dev/null"),
+        ("a copy", "cp /usr/bin/bashbug /tmp/bashbug && grep -c changed /usr/bin/bashbug"),
+        ("a sum", "cp /bin/true /tmp/t; cat /tmp/t >> /bin/true; sha256sum /bin/true"),
     ] {
         let output = field.daemon.exec("reads", &["bash", "-c", script])?;
         assert_eq!(output.code, 0, "{what}: {output:?} {:#?}", field.records()?);
@@ -144,7 +161,18 @@ fn what_is_read_is_neither_refused_nor_told() -> Result<()> {
     let told = records.iter().filter(|record| record["notificate"].is_string());
     assert_eq!(told.count(), 0, "{records:#?}");
     // And the same files, run, are refused.
-    for script in ["sh /v/s.sh", "/v/elf true", "python3 /v/m.py", "cd /v; python3 -c 'import m'"] {
+    for script in [
+        "sh /v/s.sh",
+        "/v/elf true",
+        "python3 /v/m.py",
+        "cd /v; python3 -c 'import m'",
+        "echo x = 1 > /tmp/p.py; cd /tmp; python3 -c 'open(\"p.py\", \"a\").write(\"y=1\"); import p'",
+        "sh /tmp/a",
+        "sh /usr/bin/bashbug",
+        ". /usr/bin/bashbug",
+        "/usr/bin/bashbug /bin/sh",
+        "/bin/true",
+    ] {
         let output = field.daemon.exec("reads", &["bash", "-c", script])?;
         assert_ne!(output.code, 0, "{script}");
     }

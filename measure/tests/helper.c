@@ -319,7 +319,7 @@ int main(int argc, char **argv)
 		return status_of(victim(argv[2], strstr(argv[2], ".so") != 0));
 	}
 	if (IS("change", 2)) {
-		const char *path = argv[3], *away = "/tmp/away";
+		const char *path = argv[3], *away = "/tmp/away", *other = "/tmp/other";
 
 #define HOW(word) (!strcmp(argv[2], word))
 		if (HOW("chown") || HOW("twice"))
@@ -334,6 +334,31 @@ int main(int argc, char **argv)
 		}
 		if (HOW("xattr"))
 			CHECK(setxattr(path, "user.x", "y", 1, 0));
+		// Of the inode, by or to another of its names.
+		if (HOW("link")) {
+			unlink(other);
+			CHECK(link(path, other));
+		}
+		if (HOW("unlink"))
+			CHECK(unlink(other));
+		if (HOW("replace")) {
+			CHECK(fd = open(away, O_WRONLY | O_CREAT, 0644));
+			CHECK(rename(away, other));
+		}
+		if (HOW("move")) {
+			CHECK(rename(other, away));
+			CHECK(rename(away, other));
+		}
+		if (HOW("chmod-other"))
+			CHECK(chmod(other, 0755));
+		if (HOW("touch-other"))
+			CHECK(utimensat(AT_FDCWD, other, 0, 0));
+		if (HOW("xattr-other"))
+			CHECK(setxattr(other, "user.y", "y", 1, 0));
+		if (HOW("fchown")) {
+			CHECK(fd = open(path, O_RDONLY));
+			CHECK(fchown(fd, 8, 8));
+		}
 		return 0;
 	}
 	if (IS("race", 3))

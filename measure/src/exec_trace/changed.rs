@@ -1,10 +1,14 @@
 //! Files of the image whose attributes or names changed: the same content in another state,
 //! often in another inode, which the map does not have and the kernel would kill for. What
 //! was changed is verified at once, and allowed before it is used, which fanotify holds
-//! meanwhile. Who is faster is killed, and a record tells of it; so is who first uses a file
-//! of which a hard link was made or removed, of which no directory is told.
+//! meanwhile. Who is faster is killed, and a record tells of it.
+//!
+//! Of what is changed by its name in the image its directory is told. Once copied up, a file can
+//! have other names, in any directory, and be changed by them: links made, removed and renamed,
+//! and what is done to them. Of all of that the file itself is told, and so it is watched too.
+//! Nobody is told of flags (`FS_IOC_SETFLAGS`, Linux 6.18): who first uses such a file is killed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
-use lacre_sys::attributes::Handle;
+use lacre_sys::attributes::{Handle, Place};
 use lacre_types::{CanonicalPath, Content, Event, Measurement, Process, Source, base_name};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -33,6 +37,46 @@ const WAITING: usize = 16_384;
 /// something of theirs was copied up. In one more it is learnt of when it is used.
 const DIRECTORIES: usize = 4096;
 
+/// Files of the image that are watched, each for some 100 bytes of the kernel's memory beside its
+/// inode's, once they were copied up. As many as may wait.
+const FILES: usize = WAITING;
+
+/// The watched files of the upper directory, by the names that they have in the image.
+#[derive(Default)]
+struct Files {
+    handles: BTreeMap<CanonicalPath, Handle>,
+    /// More than one where an overlay keeps an image's links (`index=on`).
+    paths: HashMap<Handle, BTreeSet<CanonicalPath>>,
+}
+
+impl Files {
+    /// The file of that name is this one from now on. What was it before and has no name of the
+    /// image's any more is given back.
+    fn put(&mut self, path: &CanonicalPath, handle: Handle) -> Option<Handle> {
+        self.paths.entry(handle.clone()).or_default().insert(path.clone());
+        let old = self.handles.insert(path.clone(), handle.clone()).filter(|old| *old != handle)?;
+        let names = self.paths.get_mut(&old)?;
+        names.remove(path);
+        names.is_empty().then(|| {
+            self.paths.remove(&old);
+            old
+        })
+    }
+
+    /// Below the upper directory.
+    fn names_of(&self, file: &Handle) -> Vec<PathBuf> {
+        let below = |path: &CanonicalPath| {
+            let path = path.as_bytes();
+            PathBuf::from(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)))
+        };
+        self.paths.get(file).into_iter().flatten().map(below).collect()
+    }
+
+    fn has_room_for(&self, path: &CanonicalPath) -> bool {
+        self.handles.len() < FILES || self.handles.contains_key(path)
+    }
+}
+
 /// What was changed and is not verified yet. Whatever changes a file of an overlay does so in
 /// the upper directory, after a copy-up where that is the first.
 pub(super) struct Changed {
@@ -43,6 +87,7 @@ pub(super) struct Changed {
     telling: Arc<Telling>,
     /// Below the upper directory.
     listened: Mutex<BTreeSet<PathBuf>>,
+    files: Mutex<Files>,
     waiting: Mutex<Waiting>,
 }
 
@@ -63,8 +108,8 @@ impl Changed {
         let upper = upper.canonicalize().map_err(why)?;
         let at = File::open(&upper).map_err(why)?;
         let telling = groups.telling().map_err(why)?;
-        let (listened, waiting) = (Mutex::default(), Mutex::default());
-        Ok(Self { upper, lower: lower.to_vec(), at, telling, listened, waiting })
+        let (listened, files, waiting) = <_>::default();
+        Ok(Self { upper, lower: lower.to_vec(), at, telling, listened, files, waiting })
     }
 
     /// The group, which is readable when something changed.
@@ -76,9 +121,17 @@ impl Changed {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn open(&self, relative: &Path) -> Option<OwnedFd> {
+        self.open_as(relative, OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    fn open_as(&self, relative: &Path, flags: OFlags) -> Option<OwnedFd> {
         let own = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         rustix::fs::openat2(&self.at, own, flags, Mode::empty(), resolve).ok()
     }
@@ -107,6 +160,28 @@ impl Changed {
             .collect()
     }
 
+    /// Watches a file of the image that is in the upper directory now: before it is verified, so
+    /// that no change of it is between.
+    fn watch(&self, relative: &Path, path: &CanonicalPath) {
+        let Some(file) = self.open_as(relative, OFlags::PATH) else { return };
+        let mut files = self.files();
+        if regular(file.as_fd()).is_err() || !files.has_room_for(path) {
+            return;
+        }
+        // Where it can't be, what is done by other names is learnt of when it is used.
+        let Ok(handle) = self.telling.watch_file(file.as_fd()) else { return };
+        if let Some(old) = files.put(path, handle) {
+            self.unwatch(&old);
+        }
+    }
+
+    fn unwatch(&self, file: &Handle) {
+        // One that is gone took its mark with it.
+        if let Ok(file) = file.open(self.at.as_fd()) {
+            self.telling.unwatch_file(file.as_fd());
+        }
+    }
+
     /// The path below the upper directory that was told.
     fn told(&self, dir: &Handle, name: &[u8]) -> Option<PathBuf> {
         let dir = dir.open(self.at.as_fd()).ok()?;
@@ -124,6 +199,8 @@ impl Drop for Changed {
                 self.telling.unwatch(dir.as_fd());
             }
         }
+        let files = std::mem::take(self.files.get_mut().unwrap_or_else(PoisonError::into_inner));
+        files.paths.keys().for_each(|file| self.unwatch(file));
     }
 }
 
@@ -149,9 +226,13 @@ fn why(why: std::io::Error) -> String {
 }
 
 impl Listener for Watch {
-    fn told(self: Arc<Self>, dir: &Handle, name: &[u8]) {
-        if let Some(path) = self.changed.get().and_then(|changed| changed.told(dir, name)) {
-            take(&self, vec![path]);
+    fn told(self: Arc<Self>, at: Option<&Place>, file: Option<&Handle>) {
+        let Some(changed) = self.changed.get() else { return };
+        let by_name = at.and_then(|at| changed.told(&at.dir, &at.name));
+        let by_inode = file.map(|file| changed.files().names_of(file)).unwrap_or_default();
+        let paths: BTreeSet<PathBuf> = by_name.into_iter().chain(by_inode).collect();
+        if !paths.is_empty() {
+            take(&self, paths.into_iter().collect());
         }
     }
 
@@ -174,6 +255,7 @@ fn take(watch: &Arc<Watch>, mut paths: Vec<PathBuf>) {
             paths.extend(changed.listen(&relative));
             continue;
         };
+        changed.watch(&relative, &path);
         watch.judge.changed(&path);
         let mut waiting = changed.lock();
         if waiting.paths.len() < WAITING {
@@ -190,6 +272,7 @@ pub(super) fn catch_up(watch: &Watch) {
     while let Some(relative) = paths.pop() {
         match watch.images(&relative) {
             Some(path) => {
+                changed.watch(&relative, &path);
                 watch.judge.changed(&path);
                 watch.allow_changed(&path, &AtomicBool::new(false));
             }

@@ -1,9 +1,11 @@
-//! Whether opening a file that no baseline lists is running it.
+//! Whether opening a file is running it, of one that no baseline lists, or that is not what its
+//! baseline says.
 //!
 //! A file that is read is not run: `cat` of a script, `git add`, `ld` on its own object and
 //! a web server's static file are nobody's violation. What is loaded is an ELF file that
 //! its opener's loader opens; what is run as text is a file that an interpreter opens, and
-//! that its own language's suffix, a `#!`, or the command line says is code.
+//! that its own language's suffix, a `#!`, the command line, or being listed says is code. Who only
+//! writes runs nothing.
 
 use std::os::fd::AsFd;
 
@@ -12,6 +14,8 @@ use lacre_types::{Event, code};
 use super::failure::Failure;
 use super::limits::HEAD;
 use super::requester::{self, Multicall, Opener, base};
+use super::system_call::{loads, only_writes};
+use crate::Listing;
 
 /// What is to be done to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,18 +46,42 @@ const ELF: &[u8] = b"\x7fELF";
 /// process.
 pub(super) fn look(
     file: impl AsFd,
-    path: &[u8],
+    (path, listing): (&[u8], Listing),
+    opener: u32,
+    multicall: &Multicall,
+) -> Result<Option<Event>, Failure> {
+    let run = runs(file, (path, listing), opener, multicall);
+    // Asked last: of most openers the rest tells that they run nothing.
+    if !matches!(run, Ok(None)) && only_writes(opener) { Ok(None) } else { run }
+}
+
+/// The same of who may read it.
+fn runs(
+    file: impl AsFd,
+    (path, listing): (&[u8], Listing),
     opener: u32,
     multicall: &Multicall,
 ) -> Result<Option<Event>, Failure> {
     let head = head(file)?;
+    let opener_is = || requester::opener(opener, multicall);
+    if listing != Listing::No {
+        // What it holds now may be another's next moment.
+        if head.starts_with(ELF) || is_library(path) {
+            return Ok(loads(opener).then_some(Event::Open));
+        }
+        return Ok(is_run_as_listed(&head, path, &opener_is()).then_some(Event::Script));
+    }
     if head.is_empty() {
         return Ok(None);
     }
     if head.starts_with(ELF) {
-        return Ok(requester::loads(opener).then_some(Event::Open));
+        return Ok(loads(opener).then_some(Event::Open));
     }
-    Ok(is_run(&head, path, &requester::opener(opener, multicall)).then_some(Event::Script))
+    Ok(is_run(&head, path, &opener_is()).then_some(Event::Script))
+}
+
+fn is_library(path: &[u8]) -> bool {
+    base(path).windows(3).any(|part| part == b".so")
 }
 
 /// Whether that opener runs a file that begins so.
@@ -68,6 +96,18 @@ fn is_run(head: &[u8], path: &[u8], opener: &Opener) -> bool {
         Opener::Other => false,
         // Nobody can tell what it does with it.
         Opener::Unknown => may_be_code(head, path),
+    }
+}
+
+/// The same of a file that a baseline lists, which is code whatever it holds now: whose, its name
+/// tells, or any interpreter's.
+fn is_run_as_listed(head: &[u8], path: &[u8], opener: &Opener) -> bool {
+    match opener {
+        Opener::Interpreter { languages, .. } => {
+            (code::named(path).is_none() && languages != &[code::AWK]) || is_run(head, path, opener)
+        }
+        Opener::Other => false,
+        Opener::Unknown => true,
     }
 }
 
@@ -169,6 +209,12 @@ mod tests {
             assert!(!is_run(head, path.as_bytes(), &Opener::Other), "{path}");
         }
         assert!(is_run(b"let x", b"/x.js", &Opener::Unknown));
+        for (path, runs) in [("/bin/odd", true), ("/x/lib.py", true), ("/x/lib.sh", false)] {
+            assert_eq!(is_run_as_listed(b"", path.as_bytes(), &python()), runs, "{path}");
+            assert!(!is_run_as_listed(b"", path.as_bytes(), &Opener::Other), "{path}");
+            assert!(is_run_as_listed(b"", path.as_bytes(), &Opener::Unknown), "{path}");
+        }
+        assert!(is_library(b"/lib/libc.so.6") && !is_library(b"/lib.so/ls"));
         let awk = |script: Option<&str>| {
             let script = script.map(|script| script.as_bytes().to_vec());
             Opener::Interpreter { languages: vec![code::AWK], script }

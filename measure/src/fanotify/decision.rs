@@ -24,7 +24,7 @@ impl Responder {
         let Ok(facts) = Facts::of(ask.file()) else {
             let state = State { dev: 0, ino: 0, size: 0, ctime: (0, 0) };
             let event = if exec { Event::Exec } else { Event::Open };
-            let subject = Subject { event, path: None, state, process };
+            let subject = Subject { event, path: None, state, process, digest: None };
             self.refuse(&ask, subject, Failure::NoFacts);
             return;
         };
@@ -34,22 +34,38 @@ impl Responder {
         }
         let (path, known) = self.name(&ask, &facts);
         let event = if exec { self.exec_event(pid, path.as_ref()) } else { Event::Open };
-        let subject = Subject { event, path, state: facts.state, process };
+        let digest = known.as_ref().map(|known| known.digest);
+        let subject = Subject { event, path, state: facts.state, process, digest };
         if self.block == Block::Exec && !exec {
             self.held(ask, subject, known.is_some());
             return;
         }
         if let Some(known) = known {
             self.known(ask, subject, &known, &facts);
+        } else if exec {
+            self.decide_run(ask, subject);
+        } else {
+            self.opened(ask, subject, &facts);
+        }
+    }
+
+    /// Who asks runs the file: what it holds decides.
+    fn decide_run(&mut self, ask: Permission, subject: Subject) {
+        let state = subject.state;
+        if let Some(digest) = subject.digest {
+            self.judged(ask, measurement(&subject, Content::Digest(digest)), state);
             return;
         }
-        let listed = subject.path.as_ref().map_or(Listing::No, |path| self.known.listed(path));
-        match listed {
-            Listing::No if exec => self.unlisted(ask, subject),
-            Listing::No => self.opened(ask, subject, &facts),
-            Listing::Yes(Some(size)) if size != facts.state.size => self.unlisted(ask, subject),
-            Listing::Yes(_) => self.submit(ask, subject, Purpose::Verdict),
+        match self.listing(&subject) {
+            Listing::Yes(size) if size.is_none_or(|size| size == state.size) => {
+                self.submit(ask, subject, Purpose::Verdict);
+            }
+            Listing::Yes(_) | Listing::No => self.unlisted(ask, subject),
         }
+    }
+
+    fn listing(&self, subject: &Subject) -> Listing {
+        subject.path.as_ref().map_or(Listing::No, |path| self.known.listed(path))
     }
 
     /// Its name in the container, and the file of the image that it still is.
@@ -76,9 +92,13 @@ impl Responder {
     /// their identity has it already. It is kept still before the kernel has its answer.
     fn known(&mut self, ask: Permission, subject: Subject, known: &KnownFile, facts: &Facts) {
         let state = subject.state;
-        let measurement = measurement(subject, Content::Digest(known.digest));
+        let measurement = measurement(&subject, Content::Digest(known.digest));
         if !self.shared.seat.judge.settled(&measurement) {
-            self.judged(ask, measurement, state);
+            // The image is not what its baseline says.
+            match ask.mask().has(Mask::EXEC) {
+                true => self.decide_run(ask, subject),
+                false => self.submit(ask, subject, Purpose::Look(Listing::Yes(Some(known.size)))),
+            }
             return;
         }
         // A settled file holds on to its mount: a volume must stay free to be unmounted.
@@ -96,8 +116,7 @@ impl Responder {
     /// An open of a file of the image that changed, where opens are not blocked: it goes on
     /// whatever the file is, once whoever stands behind this source knows it.
     fn held(&mut self, ask: Permission, subject: Subject, known: bool) {
-        let listed = subject.path.as_ref().map_or(Listing::No, |path| self.known.listed(path));
-        match listed {
+        match self.listing(&subject) {
             Listing::Yes(size) if !known && size.is_none_or(|size| size == subject.state.size) => {
                 self.submit(ask, subject, Purpose::Verdict);
             }
@@ -121,7 +140,7 @@ impl Responder {
     fn unlisted(&mut self, ask: Permission, subject: Subject) {
         let state = subject.state;
         let content = Content::Size(state.size);
-        self.judged(ask, measurement(subject, content), state);
+        self.judged(ask, measurement(&subject, content), state);
     }
 
     fn judged(&mut self, ask: Permission, mut measurement: Measurement, state: State) {
@@ -130,7 +149,8 @@ impl Responder {
         let ruling = self.rule(&measurement);
         if ruling == (Ruling { mode: Mode::Enforce, answer: Answer::Allow }) {
             let Measurement { event, process, .. } = measurement;
-            self.submit(ask, Subject { event, path, state, process }, Purpose::Verdict);
+            let subject = Subject { event, path, state, process, digest: None };
+            self.submit(ask, subject, Purpose::Verdict);
             return;
         }
         let outcome = self.respond(&ask, ruling);
@@ -155,15 +175,19 @@ impl Responder {
         }
     }
 
-    /// A file that no baseline lists is opened: to run it is a violation, to read it is not.
+    /// A file is opened that no baseline lists, or that is not the image's untouched one any more:
+    /// to run it may be a violation, to read or write it is none.
     fn opened(&mut self, ask: Permission, subject: Subject, facts: &Facts) {
-        if self.root.came_with_image(facts) {
+        let listing = self.listing(&subject);
+        if listing != Listing::No {
+            self.submit(ask, subject, Purpose::Look(listing));
+        } else if self.root.came_with_image(facts) {
             self.data(&ask, &subject);
         } else if subject.state.size == 0 || self.first(&ask, &subject, facts) == First::Data {
             // Asked about again: the next to open it may run it.
             self.allow(&ask);
         } else {
-            self.submit(ask, subject, Purpose::Look);
+            self.submit(ask, subject, Purpose::Look(Listing::No));
         }
     }
 
@@ -235,7 +259,7 @@ impl Responder {
             Ok(Found::Code(None)) => self.allow(&ask),
             Ok(Found::Code(Some(event))) => {
                 subject.event = event;
-                self.unlisted(ask, subject);
+                self.decide_run(ask, subject);
             }
             // A report is nobody's who waits.
             Ok(Found::Digest(_)) => self.refuse(&ask, subject, Failure::Unreadable),
@@ -247,7 +271,7 @@ impl Responder {
     /// allows it: its lease then lives on.
     fn verified(&mut self, ask: Permission, subject: Subject, file: Verified) {
         let (state, held) = (subject.state, self.is_only_held(&ask));
-        let measurement = measurement(subject, Content::Digest(*file.digest()));
+        let measurement = measurement(&subject, Content::Digest(*file.digest()));
         let mut ruling = self.rule(&measurement);
         if ruling.answer == Answer::Allow {
             self.shared.seat.judge.passes(&file, &measurement);
@@ -283,10 +307,9 @@ impl Responder {
             (None, Failure::TooLarge) => Content::Size(state.size),
             (None, _) => return self.refuse(ask, subject, failure),
         };
-        let measurement = measurement(subject, content);
+        let measurement = measurement(&subject, content);
         if self.shared.seat.judge.settled(&measurement) {
-            let Measurement { event, path, process, .. } = measurement;
-            return self.refuse(ask, Subject { event, path, state, process }, failure);
+            return self.refuse(ask, subject, failure);
         }
         let outcome = self.respond(ask, self.rule(&measurement));
         self.ran_now(ask, outcome, state, measurement.event);
@@ -303,7 +326,7 @@ impl Responder {
         let outcome = self.respond(ask, Ruling::of_failure(self.shared.seat.mode(), failure));
         self.shared.seat.note(failure);
         let content = Content::Unread(failure.reason().to_owned());
-        self.shared.seat.judge.seen(measurement(subject, content), outcome);
+        self.shared.seat.judge.seen(measurement(&subject, content), outcome);
     }
 
     fn allow(&self, ask: &Permission) {
@@ -346,11 +369,11 @@ impl Responder {
     }
 }
 
-pub(super) fn measurement(subject: Subject, content: Content) -> Measurement {
+pub(super) fn measurement(subject: &Subject, content: Content) -> Measurement {
     Measurement {
         source: Source::Fanotify,
         event: subject.event,
-        path: subject.path,
+        path: subject.path.clone(),
         content,
         process: subject.process,
         time: SystemTime::now(),

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use lacre_types::{CanonicalPath, Event, Process};
+use lacre_types::{CanonicalPath, Digest, Event, Process};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 
 /// One state of one file, as `statx` tells it.
@@ -56,6 +56,8 @@ pub(super) struct Subject {
     pub(super) path: Option<CanonicalPath>,
     pub(super) state: State,
     pub(super) process: Process,
+    /// What it holds, there where it is a file of the image as it came.
+    pub(super) digest: Option<Digest>,
 }
 
 /// The suffix that d_path (fs/d_path.c) gives a name that is no more.

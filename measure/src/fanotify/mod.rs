@@ -5,8 +5,8 @@
 //! question is the container's whose process asks. The group is asked about what is executed,
 //! its `#!` interpreter and its loader included; with [`Block::All`] about everything
 //! that is opened, so that libraries, scripts and what is handed to a loader are seen
-//! too (an open to write can't be told from one to read: unlisted code is not even
-//! written to). A file of the image that is still as it was hashed is answered from what is
+//! too: who reads a file, or only writes it, runs nothing (`code.rs`, `system_call.rs`).
+//! A file of the image that is still as it was hashed is answered from what is
 //! known; another is read while its opener waits, up to a deadline; what no baseline
 //! lists is answered at once and read afterwards, for the report. What the baseline
 //! allows is then ignored by the kernel until somebody opens it for writing, and what is the
@@ -37,6 +37,7 @@ mod requester;
 mod responder;
 mod root;
 mod seat;
+mod system_call;
 mod telling;
 mod verification;
 

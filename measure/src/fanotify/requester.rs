@@ -3,7 +3,6 @@
 
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant};
 
 use lacre_types::code::{self, Language};
 use lacre_types::{FileId, Known, Process};
@@ -21,7 +20,7 @@ pub(super) fn process(thread: u32) -> Process {
     Process { pid: field(b"Tgid:", 1).unwrap_or(thread), uid: field(b"Uid:", 2) }
 }
 
-fn bounded(pid: u32, what: &str, most: u64) -> Option<Vec<u8>> {
+pub(super) fn bounded(pid: u32, what: &str, most: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(format!("/proc/{pid}/{what}")).ok()?;
     file.take(most).read_to_end(&mut bytes).ok()?;
@@ -208,7 +207,7 @@ pub(super) fn opener(pid: u32, multicall: &Multicall) -> Opener {
 }
 
 /// The most that is read of a process's mappings: some 10,000 of them.
-const MAPS: u64 = 1 << 20;
+pub(super) const MAPS: u64 = 1 << 20;
 
 /// The languages whose interpreters are mapped as libraries: a web server's modules.
 fn embedded(maps: &[u8]) -> Vec<Language> {
@@ -234,81 +233,8 @@ fn embedded(maps: &[u8]) -> Vec<Language> {
     found
 }
 
-/// Whether a thread stands in an open of its loader's, and not of its own or of a library's:
-/// then it maps what it opens. What can't be told is loaded.
-pub(super) fn loads(thread: u32) -> bool {
-    let told = || {
-        let call = Call::parse(&waiting_call(thread)?)?;
-        // Every loader opens what it loads this way, a musl's, which is the C library too.
-        if call.flags.is_some_and(|flags| flags & LOADS != O_CLOEXEC) {
-            return Some(false);
-        }
-        let maps = bounded(thread, "maps", MAPS)?;
-        Some(mapped_at(&maps, call.at).is_none_or(|name| is_loader(base(name))))
-    };
-    told().unwrap_or(true)
-}
-
-/// How long a thread may take from asking to waiting for the answer. That is no way, but others
-/// may have the processor.
-const FALLS_ASLEEP: Duration = Duration::from_secs(1);
-
-/// What the kernel tells of the system call in which the thread waits. Who has only just asked
-/// may still be on the way to waiting, and then has none to tell of.
-fn waiting_call(thread: u32) -> Option<Vec<u8>> {
-    let until = Instant::now() + FALLS_ASLEEP;
-    loop {
-        let call = bounded(thread, "syscall", 512)?;
-        if !call.starts_with(b"running") || Instant::now() > until {
-            return Some(call);
-        }
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
-const O_CLOEXEC: u64 = 0o2_000_000;
-/// The access mode, `O_CREAT`, `O_TRUNC`, `O_CLOEXEC`.
-const LOADS: u64 = 0o3 | 0o100 | 0o1_000 | O_CLOEXEC;
-
-/// What /proc/PID/syscall tells of a system call that waits (proc_pid_syscall(5)).
-#[derive(Debug, PartialEq, Eq)]
-struct Call {
-    /// The flags of an open.
-    flags: Option<u64>,
-    /// The address of the instruction.
-    at: u64,
-}
-
-impl Call {
-    fn parse(line: &[u8]) -> Option<Self> {
-        let line = std::str::from_utf8(line).ok()?;
-        let fields: Vec<_> = line.split_ascii_whitespace().collect();
-        let hex = |at: usize| u64::from_str_radix(fields.get(at)?.strip_prefix("0x")?, 16).ok();
-        let flags = match (fields.first()?.parse().ok()?, cfg!(target_arch = "x86_64")) {
-            (2_u32, true) => Some(hex(2)?),
-            (257, true) | (56, false) => Some(hex(3)?),
-            _ => None,
-        };
-        Some(Self { flags, at: hex(8)? })
-    }
-}
-
-/// The name of the mapping at an address, if it has one.
-fn mapped_at(maps: &[u8], address: u64) -> Option<&[u8]> {
-    let line = maps.split(|byte| *byte == b'\n').find(|line| {
-        let range = line.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let range = std::str::from_utf8(range).ok().and_then(|range| range.split_once('-'));
-        let hex = |text| u64::from_str_radix(text, 16).ok();
-        range
-            .and_then(|(from, to)| Some(hex(from)?..hex(to)?))
-            .is_some_and(|r| r.contains(&address))
-    })?;
-    let name = line.iter().position(|byte| *byte == b'/')?;
-    line.get(name..)
-}
-
 /// The dynamic loaders of glibc, musl and bionic.
-fn is_loader(name: &[u8]) -> bool {
+pub(super) fn is_loader(name: &[u8]) -> bool {
     let begins = |with: &[u8]| name.starts_with(with);
     begins(b"ld-") || begins(b"ld.so") || begins(b"ld64.so") || begins(b"linker")
 }
@@ -383,8 +309,6 @@ pub(super) fn fuzz(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use rustix::fs::{FileType, Mode};
-
     use super::*;
 
     fn runs(program: &str, command: &str) -> Option<String> {
@@ -419,44 +343,6 @@ mod tests {
         assert_eq!(named(b"/bin/cat", sh, true).unwrap().1.unwrap(), b"x");
         // A shell of its own is one, whatever it is called.
         assert!(named(b"/bin/dash", cat, false).is_some());
-    }
-
-    #[test]
-    fn an_open_of_the_loaders_is_told_from_one_of_a_librarys() {
-        let line = b"257 0xffffff9c 0x7f1 0x80000 0x0 0x0 0x0 0x7ffd 0x7f00\n";
-        let call = Call::parse(line).unwrap();
-        if cfg!(target_arch = "x86_64") {
-            assert_eq!(call, Call { flags: Some(O_CLOEXEC), at: 0x7f00 });
-        }
-        assert_eq!(Call::parse(b"running\n"), None);
-        let maps = b"7e00-7eff r-xp 00000000 08:01 7 /lib/libc.so.6\n\
-                     7f00-7fff r-xp 00000000 08:01 8                 /lib64/ld-linux-x86-64.so.2\n\
-                     8000-8001 rw-p 00000000 00:00 0\n";
-        assert_eq!(mapped_at(maps, 0x7f00), Some(&b"/lib64/ld-linux-x86-64.so.2"[..]));
-        assert_eq!(mapped_at(maps, 0x7e10).map(base), Some(&b"libc.so.6"[..]));
-        assert_eq!(mapped_at(maps, 0x8000), None);
-        assert!(loads(0x3fff_fff0), "what can't be told is loaded");
-    }
-
-    /// As where others run on its processor between its question and its sleep.
-    #[test]
-    fn who_is_not_asleep_yet_is_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let fifo = folder.path().join("fifo");
-        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
-        let (sender, receiver) = std::sync::mpsc::sync_channel(0);
-        let opened = fifo.clone();
-        let reader = std::thread::spawn(move || {
-            sender.send(rustix::thread::gettid()).unwrap();
-            let until = Instant::now() + Duration::from_millis(50);
-            while Instant::now() < until {}
-            std::fs::File::open(opened).unwrap();
-        });
-        let thread = receiver.recv().unwrap().as_raw_nonzero().get().unsigned_abs();
-        let loads = loads(thread);
-        std::fs::OpenOptions::new().write(true).open(fifo).unwrap();
-        reader.join().unwrap();
-        assert!(!loads, "it reads");
     }
 
     #[test]

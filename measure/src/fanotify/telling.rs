@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use lacre_sys::attributes::{Attributes, Handle, Told};
+use lacre_sys::attributes::{Attributes, Handle, Place, Told};
 
-/// A container that is told of directories of its own.
+/// A container that is told of directories and files of its own.
 pub(crate) trait Listener: Send + Sync {
-    /// Takes note of what changed, if the directory is its own. On the thread of whichever
-    /// listener reads, so it waits for nothing.
-    fn told(self: Arc<Self>, dir: &Handle, name: &[u8]);
+    /// Takes note of what changed, if the directory or the file is its own. On the thread of
+    /// whichever listener reads, so it waits for nothing.
+    fn told(self: Arc<Self>, at: Option<&Place>, file: Option<&Handle>);
 
     /// Events were lost, and nobody knows whose.
     fn overflowed(self: Arc<Self>);
@@ -60,6 +60,19 @@ impl Telling {
         let _ = self.group.unwatch(dir);
     }
 
+    /// From now on it is told when the file changes, by its handle.
+    ///
+    /// # Errors
+    /// As [`Attributes::watch_file`].
+    pub(crate) fn watch_file(&self, file: BorrowedFd<'_>) -> io::Result<Handle> {
+        self.group.watch_file(file)
+    }
+
+    /// From now on it is not.
+    pub(crate) fn unwatch_file(&self, file: BorrowedFd<'_>) {
+        let _ = self.group.unwatch_file(file);
+    }
+
     /// Hands out what is queued. Every listener calls it where [`Self::as_fd`] is readable:
     /// none waits for another's thread.
     ///
@@ -75,8 +88,8 @@ impl Telling {
             let living = || listeners.iter().filter_map(Weak::upgrade);
             for told in told {
                 match told {
-                    Told::Changed { dir, name } => {
-                        living().for_each(|listener| listener.told(&dir, &name));
+                    Told::Changed { at, file } => {
+                        living().for_each(|listener| listener.told(at.as_ref(), file.as_ref()));
                     }
                     Told::Overflow => living().for_each(|listener| listener.overflowed()),
                 }

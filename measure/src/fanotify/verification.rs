@@ -13,6 +13,7 @@ use super::event_file::State;
 use super::failure::Failure;
 use super::limits::{Limits, STACK};
 use super::requester::Multicall;
+use crate::Listing;
 use crate::files::Layers;
 use crate::verified::{self, Unverified, Verified, Why};
 
@@ -37,8 +38,8 @@ pub(super) struct Job {
 pub(super) enum Purpose {
     /// A process waits, and the digest decides, or is at least to be known to others.
     Verdict,
-    /// A process waits, and whether the file holds code decides.
-    Look,
+    /// A process waits, and whether it runs the file decides.
+    Look(Listing),
     /// The digest is only told.
     Report,
 }
@@ -138,7 +139,7 @@ impl Readers {
     pub(super) fn submit(&self, job: Job) -> Result<(), Failure> {
         let mut queue = self.shared.lock();
         let (jobs, most) = match job.purpose {
-            Purpose::Verdict | Purpose::Look => (&mut queue.verdicts, self.limits.waiting),
+            Purpose::Verdict | Purpose::Look(_) => (&mut queue.verdicts, self.limits.waiting),
             Purpose::Report => (&mut queue.reports, self.limits.reports),
         };
         if jobs.len() >= most {
@@ -207,7 +208,9 @@ fn run(shared: &Shared, idle: std::time::Duration) {
         let found = match job.purpose {
             Purpose::Verdict => verify(&job, shared).map(Found::Verified),
             Purpose::Report => tell(&job, shared).map(Found::Digest).map_err(Refusal::from),
-            Purpose::Look => look(&job, shared).map(Found::Code).map_err(Refusal::from),
+            Purpose::Look(listing) => {
+                look(&job, listing, shared).map(Found::Code).map_err(Refusal::from)
+            }
         };
         let id = job.id;
         drop(job);
@@ -246,9 +249,9 @@ fn tell(job: &Job, shared: &Shared) -> Result<Digest, Failure> {
 }
 
 /// Whether opening the file is running it.
-fn look(job: &Job, shared: &Shared) -> Result<Option<Event>, Failure> {
+fn look(job: &Job, listing: Listing, shared: &Shared) -> Result<Option<Event>, Failure> {
     let path = job.path.as_ref().map_or(&[][..], CanonicalPath::as_bytes);
-    code::look(&job.file, path, job.pid, &shared.multicall)
+    code::look(&job.file, (path, listing), job.pid, &shared.multicall)
 }
 
 fn hash(job: &Job) -> Result<Digest, Failure> {

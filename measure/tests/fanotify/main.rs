@@ -6,6 +6,7 @@
 
 mod attacks;
 mod baseline;
+mod changed;
 mod container;
 mod latency;
 mod life;
@@ -14,6 +15,7 @@ mod opens;
 #[path = "../common/place.rs"]
 mod place;
 mod reading;
+mod writing;
 
 use std::sync::Arc;
 

@@ -3,13 +3,19 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
+#include <linux/openat2.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -64,6 +70,140 @@ static double now(void) {
     return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
 }
 
+/* A ring without liburing: its entries are handed in one after the other. */
+static struct ring {
+    int fd;
+    struct io_uring_params params;
+    char *queue, *done;
+    struct io_uring_sqe *entries;
+} ring;
+
+#define IN(at, field) ((unsigned *)((at) + ring.params.field))
+
+static int ring_make(void) {
+    ring.fd = syscall(SYS_io_uring_setup, 8, &ring.params);
+    if (ring.fd < 0) return -1;
+    int how = PROT_READ | PROT_WRITE;
+    ring.queue = mmap(0, 4096, how, MAP_SHARED | MAP_POPULATE, ring.fd, IORING_OFF_SQ_RING);
+    ring.done = mmap(0, 4096, how, MAP_SHARED | MAP_POPULATE, ring.fd, IORING_OFF_CQ_RING);
+    ring.entries = mmap(0, 4096, how, MAP_SHARED | MAP_POPULATE, ring.fd, IORING_OFF_SQES);
+    return 0;
+}
+
+static struct io_uring_sqe *ring_next(void) {
+    unsigned tail = *IN(ring.queue, sq_off.tail), at = tail & *IN(ring.queue, sq_off.ring_mask);
+    struct io_uring_sqe *entry = &ring.entries[at];
+    memset(entry, 0, sizeof *entry);
+    IN(ring.queue, sq_off.array)[at] = at;
+    __atomic_store_n(IN(ring.queue, sq_off.tail), tail + 1, __ATOMIC_RELEASE);
+    return entry;
+}
+
+static void ring_open(const char *path, int flags) {
+    struct io_uring_sqe *entry = ring_next();
+    entry->opcode = IORING_OP_OPENAT;
+    entry->fd = AT_FDCWD;
+    entry->addr = (uintptr_t)path;
+    entry->open_flags = flags;
+    entry->len = 0755;
+    entry->user_data = 7;
+}
+
+/* The result of the next that is done, if it is the open's; -EAGAIN while none is. */
+static int ring_result(void) {
+    unsigned head = *IN(ring.done, cq_off.head);
+    if (head == __atomic_load_n(IN(ring.done, cq_off.tail), __ATOMIC_ACQUIRE)) return -EAGAIN;
+    struct io_uring_cqe *found = (struct io_uring_cqe *)(ring.done + ring.params.cq_off.cqes);
+    found += head & *IN(ring.done, cq_off.ring_mask);
+    int is_open = found->user_data == 7, result = found->res;
+    __atomic_store_n(IN(ring.done, cq_off.head), head + 1, __ATOMIC_RELEASE);
+    return is_open ? result : -EAGAIN;
+}
+
+static const char *opened_path;
+static int opened_flags, opened_fd;
+
+static void *open_there(void *unused) {
+    opened_fd = open(opened_path, opened_flags, 0755);
+    if (opened_fd < 0) opened_fd = -errno;
+    return unused;
+}
+
+/* Opens by that system call, or sets errno. */
+static int open_by(const char *how, const char *path, int flags) {
+    if (!strcmp(how, "open")) return syscall(SYS_open, path, flags, 0755);
+    if (!strcmp(how, "openat")) return open(path, flags, 0755);
+    if (!strcmp(how, "creat")) return creat(path, 0755);
+    if (!strcmp(how, "thread")) {
+        pthread_t thread;
+        opened_path = path;
+        opened_flags = flags;
+        pthread_create(&thread, 0, open_there, 0);
+        pthread_join(thread, 0);
+        errno = -opened_fd;
+        return opened_fd;
+    }
+    if (!strcmp(how, "handle")) {
+        struct { struct file_handle head; char bytes[128]; } handle = {{128, 0}};
+        int mount, at = open("/dev/shm", O_RDONLY | O_DIRECTORY);
+        if (name_to_handle_at(AT_FDCWD, path, &handle.head, &mount, 0)) return -1;
+        return open_by_handle_at(at, &handle.head, flags);
+    }
+    if (!strcmp(how, "openat2")) {
+        struct open_how wanted = {.flags = flags, .mode = flags & O_CREAT ? 0755 : 0};
+        return syscall(SYS_openat2, AT_FDCWD, path, &wanted, sizeof wanted);
+    }
+    if (!strcmp(how, "ring") || !strcmp(how, "ring-thread")) {
+        if (ring_make()) return -1;
+        ring_open(path, flags);
+        /* Whoever waits at a thread's is the ring's own. */
+        if (how[4]) ring.entries[0].flags = IOSQE_ASYNC;
+        syscall(SYS_io_uring_enter, ring.fd, 1, 1, IORING_ENTER_GETEVENTS, 0, 0);
+        int result = ring_result();
+        errno = result < 0 ? -result : 0;
+        return result;
+    }
+    errno = ENOSYS;
+    return -1;
+}
+
+static int event;
+
+static void *wake(void *unused) {
+    uint64_t one = 1;
+    usleep(500);
+    if (write(event, &one, sizeof one) < 0) return 0;
+    return unused;
+}
+
+/* One try to open PATH for reading by a ring, on the way out of an open of OTHER that writes;
+ * 0 when it was opened. */
+static int open_behind(const char *path, const char *other) {
+    static uint64_t got;
+    pthread_t thread;
+    event = eventfd(0, 0);
+    struct io_uring_sqe *entry = ring_next();
+    entry->opcode = IORING_OP_READ;
+    entry->fd = event;
+    entry->addr = (uintptr_t)&got;
+    entry->len = sizeof got;
+    entry->flags = IOSQE_IO_LINK;
+    ring_open(path, O_RDONLY);
+    if (syscall(SYS_io_uring_enter, ring.fd, 2, 0, 0, 0, 0) != 2) return 97;
+    pthread_create(&thread, 0, wake, 0);
+    int result = -EAGAIN;
+    double until = now() + 1e7;
+    while (result == -EAGAIN && now() < until) {
+        int fd = open(other, O_WRONLY);
+        if (fd >= 0) close(fd);
+        result = ring_result();
+    }
+    pthread_join(thread, 0);
+    close(event);
+    if (result >= 0) close(result);
+    return result < 0 ? -result : 0;
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     const char *path = argc > 2 ? argv[2] : "";
@@ -76,6 +216,34 @@ int main(int argc, char **argv) {
         int to = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0755);
         ssize_t n = strlen(argv[3]);
         return try(to >= 0 && write(to, argv[3], n) == n);
+    }
+    /* tool by HOW FLAGS PATH TEXT: opens it so, and writes the text if there is one. */
+    if (!strcmp(what, "by")) {
+        int flags = strtol(argv[3], 0, 8), fd = open_by(path, argv[4], flags);
+        if (fd < 0) return errno;
+        return argc > 5 ? try(write(fd, argv[5], strlen(argv[5])) > 0) : 0;
+    }
+    /* tool again PATH TEXT: writes it, and opens it for reading by its descriptor; 95 when what
+     * was opened to write can be read or mapped. */
+    if (!strcmp(what, "again")) {
+        char link[64], byte;
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0755);
+        if (fd < 0) return errno;
+        if (write(fd, argv[3], strlen(argv[3])) < 0) return 97;
+        if (pread(fd, &byte, 1, 0) >= 0) return 95;
+        for (int how = 0; how < 8; how++)
+            if (how & (PROT_READ | PROT_EXEC) &&
+                mmap(0, 4096, how, MAP_PRIVATE, fd, 0) != MAP_FAILED)
+                return 95;
+        sprintf(link, "/proc/self/fd/%d", fd);
+        return try(open(link, O_RDONLY) >= 0);
+    }
+    /* tool behind PATH OTHER N: 0 when one try of N opened it. */
+    if (!strcmp(what, "behind")) {
+        if (ring_make()) return 96;
+        int result = 94;
+        for (int i = 0; i < atoi(argv[4]) && result; i++) result = open_behind(path, argv[3]);
+        return result;
     }
     if (!strcmp(what, "read")) {
         char byte;

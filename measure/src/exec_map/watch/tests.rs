@@ -117,20 +117,3 @@ fn what_a_container_ran_last_is_read_when_none_of_it_is_left() {
     let below = fs::metadata(dir("lower").join("gone")).unwrap().ino();
     assert_eq!(read("gone", device(root.dev()), below), None, "it was removed");
 }
-
-#[test]
-fn every_processor_has_a_ring_and_one_that_comes_later_is_told_of_once() {
-    let online = processors().unwrap();
-    assert!(online.len() >= std::thread::available_parallelism().unwrap().get());
-    let options = Options { ring_pages: 1 };
-    let rings = attach(Scope::Tree(std::process::id()), &options).unwrap();
-    assert_eq!(rings.len(), online.len());
-    assert!(list("0-2,5,8-9\n").unwrap().into_iter().eq([0, 1, 2, 5, 8, 9]));
-    assert!(list("").is_err() && list("x").is_err());
-    let mut followed = Processors { followed: list("0-1").unwrap(), told: BTreeSet::new() };
-    assert_eq!(followed.came(list("0-1").unwrap()), [0_u32; 0]);
-    // One that leaves and comes back was followed all the time.
-    assert_eq!(followed.came(list("0").unwrap()), [0_u32; 0]);
-    assert_eq!(followed.came(list("0-3").unwrap()), [2, 3]);
-    assert_eq!(followed.came(list("0-2,4").unwrap()), [4]);
-}
