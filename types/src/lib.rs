@@ -13,6 +13,7 @@ pub mod fuzz;
 mod kind;
 mod known;
 mod measurement;
+pub mod mountinfo;
 mod path;
 mod time;
 mod violation;

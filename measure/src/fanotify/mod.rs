@@ -292,15 +292,6 @@ fn failed(doing: &str, source: io::Error) -> SourceError {
 /// Entry points for fuzzing.
 #[doc(hidden)]
 pub mod fuzz {
-    /// A mount table.
-    pub fn fuzz_mountinfo(data: &[u8]) {
-        let lines = data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
-        match crate::mountinfo::parse(data) {
-            Ok(mounts) => assert_eq!(mounts.len(), lines),
-            Err(crate::mountinfo::Malformed(line)) => assert!((1..=data.len() + 1).contains(&line)),
-        }
-    }
-
     /// The first bytes of a file.
     pub fn fuzz_head(data: &[u8]) {
         if let Some(path) = super::code::interpreter(data) {

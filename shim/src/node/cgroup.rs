@@ -4,10 +4,14 @@
 //! and kept no state; `runc delete` then knows of nothing. A `runc kill` that dies half-way
 //! leaves them frozen.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use lacre_types::mountinfo;
 
 use crate::container::bundle;
 use crate::node::process::Process;
@@ -287,14 +291,12 @@ fn beneath(cgroup: &Path) -> Vec<PathBuf> {
     tree
 }
 
-/// Where the cgroup hierarchies are mounted (proc_pid_mountinfo(5): after ` - `, the type).
-fn hierarchies(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
-    mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
-        let line = std::str::from_utf8(line).ok()?;
-        let (before, after) = line.split_once(" - ")?;
-        let kind = after.split(' ').next()?;
-        matches!(kind, "cgroup" | "cgroup2").then(|| before.split(' ').nth(4).map(PathBuf::from))?
-    })
+/// Where the cgroup hierarchies are mounted.
+fn hierarchies(table: &[u8]) -> impl Iterator<Item = PathBuf> {
+    mountinfo::lines(table)
+        .flatten()
+        .filter(|mount| matches!(&mount.kind[..], b"cgroup" | b"cgroup2"))
+        .map(|mount| OsString::from_vec(mount.point).into())
 }
 
 /// Removes a cgroup with those beneath it; whether it is gone.
@@ -351,6 +353,12 @@ pub(crate) mod tests {
                       32 23 0:28 / /run rw - tmpfs tmpfs rw\nbroken\n";
         let found: Vec<_> = hierarchies(lines).collect();
         assert_eq!(found, ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/unified"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_hierarchy_is_found_where_a_space_is_in_its_path() {
+        let line = b"31 23 0:27 / /mnt/my\\040cgroups rw - cgroup2 none rw\n";
+        assert_eq!(hierarchies(line).collect::<Vec<_>>(), [PathBuf::from("/mnt/my cgroups")]);
     }
 
     /// A process in a cgroup of its own, which goes with this.
