@@ -6,6 +6,7 @@
 mod action;
 pub mod code;
 mod digest;
+pub mod elf;
 mod error;
 mod file;
 #[doc(hidden)]
