@@ -14,4 +14,5 @@ mod machine;
 pub(crate) mod orphan;
 pub(crate) mod owner;
 pub(crate) mod processes;
+pub(crate) mod spec;
 pub(crate) mod sweep;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use lacre_types::mountinfo;
 
 use crate::container::bundle;
+use crate::container::spec::Spec;
 use crate::node::process::Process;
 
 /// How long the last process of a cgroup may take to go: killed, on a machine without time to
@@ -80,16 +81,7 @@ pub fn end_frozen(bundle: &Path) {
 
 /// The device and inode of the directory that is the container's root.
 fn root_of(bundle: &Path) -> Option<(u64, u64)> {
-    #[derive(serde::Deserialize)]
-    struct Spec {
-        root: Root,
-    }
-    #[derive(serde::Deserialize)]
-    struct Root {
-        path: PathBuf,
-    }
-    let spec: Spec = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
-    place(&bundle.join(spec.root.path))
+    place(&Spec::read(bundle).ok()?.root(bundle))
 }
 
 fn place(path: &Path) -> Option<(u64, u64)> {
@@ -233,17 +225,7 @@ impl CgroupsPath {
 }
 
 fn path_of(bundle: &Path) -> Option<CgroupsPath> {
-    #[derive(serde::Deserialize)]
-    struct Spec {
-        linux: Linux,
-    }
-    #[derive(serde::Deserialize)]
-    struct Linux {
-        #[serde(rename = "cgroupsPath")]
-        cgroups_path: String,
-    }
-    let spec: Spec = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
-    let named = spec.linux.cgroups_path;
+    let named = Spec::read(bundle).ok()?.cgroups_path?;
     if named.contains(':') {
         let mut parts = named.split(':');
         let scope = scope(parts.next()?, parts.next()?, parts.next()?)?;
