@@ -3,6 +3,7 @@
 
 use lacre_types::Kind;
 use lacre_types::code::{self, Named};
+use lacre_types::elf::Elf;
 
 /// How many bytes one look takes: the same for a directory and a tar, or the same file
 /// would differ in kind.
@@ -58,8 +59,10 @@ impl Nature {
 }
 
 fn magic(head: &[u8]) -> Magic {
+    if let Some(elf) = Elf::of(head) {
+        return if elf.is_program() { Magic::Elf } else { Magic::Library };
+    }
     match head {
-        [0x7f, b'E', b'L', b'F', ..] => elf(head),
         [b'#', b'!', ..] => Magic::Shebang,
         // Java: the major version is 45 or more; below it is a Mach-O of many architectures.
         [0xca, 0xfe, 0xba, 0xbe, _, _, major_high, major_low, ..]
@@ -77,43 +80,6 @@ fn magic(head: &[u8]) -> Magic {
         [b'P', b'K', 3, 4, ..] => Magic::Zip,
         _ => Magic::Plain,
     }
-}
-
-/// `ET_EXEC`, or `ET_DYN` with an interpreter or an entry point, is a program (the loader
-/// itself and static-pie among them); every other ELF file is a library (elf(5)).
-fn elf(head: &[u8]) -> Magic {
-    elf_is_program(head).filter(|program| *program).map_or(Magic::Library, |_| Magic::Elf)
-}
-
-fn elf_is_program(head: &[u8]) -> Option<bool> {
-    const ET_EXEC: u64 = 2;
-    const ET_DYN: u64 = 3;
-    const PT_INTERP: u64 = 3;
-    let wide = *head.get(4)? == 2;
-    let big = *head.get(5)? == 2;
-    let read = |at: usize, len: usize| -> Option<u64> {
-        let bytes = head.get(at..at.checked_add(len)?)?;
-        let fold = |all: u64, byte: &u8| all << 8 | u64::from(*byte);
-        Some(if big { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) })
-    };
-    match read(16, 2)? {
-        ET_EXEC => return Some(true),
-        ET_DYN => {}
-        _ => return Some(false),
-    }
-    let (entry, table, size, count) = if wide {
-        (read(24, 8)?, read(32, 8)?, read(54, 2)?, read(56, 2)?)
-    } else {
-        (read(24, 4)?, read(28, 4)?, read(42, 2)?, read(44, 2)?)
-    };
-    if entry != 0 {
-        return Some(true);
-    }
-    let interpreted = (0..count).any(|index| {
-        let at = table.checked_add(index * size).and_then(|at| usize::try_from(at).ok());
-        at.and_then(|at| read(at, 4)) == Some(PT_INTERP)
-    });
-    Some(interpreted)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use lacre_types::mountinfo;
 use rustix::fs::{Mode, OFlags};
 
 /// The cgroup that holds a container's processes, in the hierarchy whose freezer reaches
@@ -199,7 +201,7 @@ pub(crate) fn memberships(text: &[u8]) -> Vec<Membership> {
         } else {
             return None;
         };
-        let path = PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
+        let path = PathBuf::from(OsString::from_vec(path.to_vec()));
         path.is_absolute().then_some(Membership { version, path })
     };
     text.split(|&byte| byte == b'\n').filter_map(line).collect()
@@ -225,40 +227,18 @@ impl Mount {
     }
 }
 
-/// `/proc/self/mountinfo` (proc(5)): `ID PARENT DEV ROOT POINT OPTIONS [TAG…] - TYPE SOURCE SUPER`.
-pub(crate) fn mounts(text: &[u8]) -> Vec<Mount> {
-    let line = |line: &[u8]| {
-        let mut fields = line.split(|&byte| byte == b' ');
-        let root = unescape(fields.nth(3)?);
-        let point = unescape(fields.next()?);
-        fields.find(|field| *field == b"-")?;
-        let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
-        let version = match kind {
+/// Those of a table of mounts.
+pub(crate) fn mounts(table: &[u8]) -> Vec<Mount> {
+    let of = |mount: mountinfo::Mount| {
+        let version = match &mount.kind[..] {
             b"cgroup2" => Version::Two,
-            b"cgroup" if options.split(|&byte| byte == b',').any(|name| name == b"freezer") => {
-                Version::One
-            }
+            b"cgroup" if mount.has(b"freezer") => Version::One,
             _ => return None,
         };
+        let [root, point] = [mount.root, mount.point].map(|path| OsString::from_vec(path).into());
         Some(Mount { version, root, point })
     };
-    text.split(|&byte| byte == b'\n').filter_map(line).collect()
-}
-
-/// Undoes the kernel's `\040` for space, tab, line feed and backslash.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let octal = (first == b'\\')
-            .then(|| after.get(..3))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.push(octal.unwrap_or(first));
-        rest = if octal.is_some() { &after[3..] } else { after };
-    }
-    PathBuf::from(std::ffi::OsStr::from_bytes(&bytes))
+    mountinfo::lines(table).flatten().filter_map(of).collect()
 }
 
 #[cfg(test)]

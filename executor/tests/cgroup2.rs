@@ -4,7 +4,9 @@
 
 mod common;
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use common::{Hangs, runs, runtime};
 use lacre_executor::{Cgroup, Container, Executor, Later, Manager, Runtime, Settings, State};
 use lacre_integration::output::wait_for;
 use lacre_integration::paths::cached;
-use lacre_types::Action;
+use lacre_types::{Action, mountinfo};
 
 /// A cgroup with processes in it and in one beneath it.
 struct Group {
@@ -25,11 +27,11 @@ struct Group {
 
 impl Group {
     fn start(name: &str) -> Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let mount =
-            mounts.lines().find(|line| line.contains(" - cgroup2 ")).context("no cgroup2")?;
-        let point = mount.split(' ').nth(4).context("no mount point")?;
-        let path = PathBuf::from(point).join(format!("lacre-test-{}-{name}", std::process::id()));
+        let mounts = mountinfo::parse(&fs::read("/proc/self/mountinfo")?)?;
+        let mount = mounts.into_iter().find(|mount| mount.kind == b"cgroup2");
+        let point = mount.context("no cgroup2")?.point;
+        let path = PathBuf::from(OsString::from_vec(point))
+            .join(format!("lacre-test-{}-{name}", std::process::id()));
         fs::create_dir_all(path.join("beneath"))?;
         let mut group = Self { path, children: Vec::new() };
         for place in ["", "beneath"] {

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| lacre_measure::fanotify::fuzz::fuzz_mountinfo(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| lacre_types::fuzz::fuzz_mountinfo(data));

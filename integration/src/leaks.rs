@@ -8,6 +8,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lacre_types::mountinfo;
+
 use crate::output::wait_for;
 use crate::sandbox::Node;
 
@@ -88,11 +90,10 @@ impl Snapshot {
             found.insert(Leak::Process(process.pid, process.arguments.join(" ")));
         }
         let mounts = format!("/proc/{}/mountinfo", node.holder());
-        for line in fs::read_to_string(mounts).unwrap_or_default().lines() {
-            if let Some(target) = line.split(' ').nth(4)
-                && !target.ends_with(DOCKER_OWN)
-            {
-                found.insert(Leak::Mount(target.to_owned()));
+        for mount in mountinfo::lines(&fs::read(mounts).unwrap_or_default()).flatten() {
+            let point = String::from_utf8_lossy(&mount.point);
+            if !point.ends_with(DOCKER_OWN) {
+                found.insert(Leak::Mount(point.into_owned()));
             }
         }
         let run = node.folder().join("run");

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lacre_types::{CanonicalPath, FileId, Known};
+use lacre_types::{CanonicalPath, FileId, Known, mountinfo};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 
-use crate::{Target, file_systems, mountinfo};
+use crate::{Target, file_systems};
 
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
 const OVERLAY: u64 = 0x794c_7630;
@@ -307,13 +307,9 @@ fn file_system(fd: BorrowedFd<'_>) -> io::Result<u64> {
 /// is one whose files may not be trusted to stay what they are.
 pub(crate) fn unsteady(pid: u32, dev: u32) -> Option<String> {
     let mounts = std::fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
-    let wanted = format!("{}:{}", dev >> 20, dev & 0xf_ffff);
-    let line = mounts
-        .split(|byte| *byte == b'\n')
-        .find(|line| line.split(|byte| *byte == b' ').nth(2) == Some(wanted.as_bytes()))?;
-    let at = line.windows(3).position(|three| three == b" - ")?;
-    let kind = line[at + 3..].split(|byte| *byte == b' ').next()?;
-    (!file_systems::answers(kind)).then(|| lacre_types::escape(kind))
+    let is = |(major, minor): (u32, u32)| FileId::kernel_dev(major, minor) == dev;
+    let mount = mountinfo::lines(&mounts).flatten().find(|mount| is(mount.dev))?;
+    (!file_systems::answers(&mount.kind)).then(|| lacre_types::escape(&mount.kind))
 }
 
 #[cfg(test)]

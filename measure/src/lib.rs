@@ -12,7 +12,6 @@ mod file_systems;
 mod files;
 mod held_process;
 pub mod ima;
-mod mountinfo;
 mod reader_thread;
 mod source;
 #[cfg(test)]

@@ -14,12 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lacre_sys::lease::{Leases, Still};
-use lacre_types::{CanonicalPath, Digest, FileId};
+use lacre_types::{CanonicalPath, Digest, FileId, mountinfo};
 use sha2::{Digest as _, Sha256};
 
 use crate::file_systems;
 use crate::files::{Layers, regular};
-use crate::mountinfo;
 
 /// More is never read: it is no program that anybody ships, and a sparse file of any size
 /// costs an attacker nothing. 1 GiB, a second of one core.

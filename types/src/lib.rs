@@ -6,6 +6,7 @@
 mod action;
 pub mod code;
 mod digest;
+pub mod elf;
 mod error;
 mod file;
 #[doc(hidden)]
@@ -13,6 +14,7 @@ pub mod fuzz;
 mod kind;
 mod known;
 mod measurement;
+pub mod mountinfo;
 mod path;
 mod time;
 mod violation;

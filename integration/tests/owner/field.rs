@@ -1,6 +1,8 @@
 //! A daemon, and a container that tries what did not come with its image.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use lacre_integration::images::busybox_image;
 use lacre_integration::output::wait_for;
 use lacre_integration::process::{Process, alive};
 use lacre_integration::{Containerd, Runtime, Version};
+use lacre_types::mountinfo;
 use nix::sys::signal::Signal;
 
 /// Longer than a container takes to go, on a busy machine.
@@ -79,9 +82,10 @@ impl Field {
     pub(crate) fn runs(&mut self, id: &str, script: &str) -> Result<()> {
         self.daemon.spawn(Runtime::Lacre, &busybox_image()?, id, &["sh", "-c", script])?;
         self.init = self.daemon.task_pid(id)?.context("it runs")?;
-        let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", self.init))?;
-        let upper = mounts.split_once(",upperdir=").and_then(|(_, rest)| rest.split(',').next());
-        self.upper = upper.context("an overlay")?.into();
+        let mounts = mountinfo::parse(&fs::read(format!("/proc/{}/mountinfo", self.init))?)?;
+        let options = mounts.into_iter().flat_map(|mount| mount.options);
+        let mut upper = options.filter_map(|one| Some(one.strip_prefix(b"upperdir=")?.to_vec()));
+        self.upper = OsString::from_vec(upper.next().context("an overlay")?).into();
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 
 use std::os::fd::AsFd;
 
+use lacre_types::elf::{self, Elf};
 use lacre_types::{Event, code};
 
 use super::failure::Failure;
@@ -37,10 +38,8 @@ pub(super) fn first(head: &[u8], path: &[u8], may_interpret: impl FnOnce() -> bo
 
 /// Whether somebody might take it for code, by content or name.
 fn may_be_code(head: &[u8], path: &[u8]) -> bool {
-    head.starts_with(ELF) || head.starts_with(b"#!") || code::named(path).is_some()
+    head.starts_with(elf::MAGIC) || head.starts_with(b"#!") || code::named(path).is_some()
 }
-
-const ELF: &[u8] = b"\x7fELF";
 
 /// Whether the process runs what it is about to open. It may wait, for the file and for the
 /// process.
@@ -66,7 +65,7 @@ fn runs(
     let opener_is = || requester::opener(opener, multicall);
     if listing != Listing::No {
         // What it holds now may be another's next moment.
-        if head.starts_with(ELF) || is_library(path) {
+        if head.starts_with(elf::MAGIC) || is_library(path) {
             return Ok(loads(opener).then_some(Event::Open));
         }
         return Ok(is_run_as_listed(&head, path, &opener_is()).then_some(Event::Script));
@@ -74,7 +73,7 @@ fn runs(
     if head.is_empty() {
         return Ok(None);
     }
-    if head.starts_with(ELF) {
+    if head.starts_with(elf::MAGIC) {
         return Ok(loads(opener).then_some(Event::Open));
     }
     Ok(is_run(&head, path, &opener_is()).then_some(Event::Script))
@@ -127,57 +126,7 @@ pub(super) fn interpreter(head: &[u8]) -> Option<&[u8]> {
         let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
         return line.get(..end).filter(|path| !path.is_empty());
     }
-    elf_interpreter(head)
-}
-
-fn elf_interpreter(head: &[u8]) -> Option<&[u8]> {
-    let [0x7f, b'E', b'L', b'F', class @ 1..=2, order @ 1..=2, ..] = head else { return None };
-    let elf = Elf { head, wide: *class == 2, little: *order == 1 };
-    let (offset, size, count) = if elf.wide {
-        (elf.word(32)?, elf.half(54)?, elf.half(56)?)
-    } else {
-        (elf.word(28)?, elf.half(42)?, elf.half(44)?)
-    };
-    (0..count.min(64)).find_map(|at| {
-        let header = offset.checked_add(at.checked_mul(size)?)?;
-        if elf.number(header, 4)? != 3 {
-            return None;
-        }
-        let (start, length) = if elf.wide {
-            (elf.word(header.checked_add(8)?)?, elf.word(header.checked_add(32)?)?)
-        } else {
-            (elf.word(header.checked_add(4)?)?, elf.word(header.checked_add(16)?)?)
-        };
-        let path = head.get(start..start.checked_add(length)?)?;
-        path.split(|byte| *byte == 0).next()
-    })
-}
-
-struct Elf<'a> {
-    head: &'a [u8],
-    wide: bool,
-    little: bool,
-}
-
-impl Elf<'_> {
-    fn word(&self, at: usize) -> Option<usize> {
-        self.number(at, if self.wide { 8 } else { 4 })
-    }
-
-    fn half(&self, at: usize) -> Option<usize> {
-        self.number(at, 2)
-    }
-
-    fn number(&self, at: usize, length: usize) -> Option<usize> {
-        let bytes = self.head.get(at..at.checked_add(length)?)?;
-        let shift = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-        let number = if self.little {
-            bytes.iter().rev().fold(0, shift)
-        } else {
-            bytes.iter().fold(0, shift)
-        };
-        usize::try_from(number).ok()
-    }
+    Elf::of(head)?.interpreter()
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacre_sys::fanotify::{Mask, Reach};
+use lacre_types::mountinfo::{self, Mount};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 
 use super::groups::Asking;
 use super::limits::MOUNTINFO;
 use super::seat::Seat;
 use crate::Target;
-use crate::mountinfo::{self, Mount};
 
 /// File systems of the kernel's own, from which nothing can be executed.
 const KERNELS: [&[u8]; 18] = [
@@ -189,7 +189,14 @@ mod tests {
     use super::*;
 
     fn mount(id: u64, minor: u32, point: &str, kind: &str) -> Mount {
-        Mount { id, dev: (0, minor), point: point.into(), kind: kind.into() }
+        Mount {
+            id,
+            dev: (0, minor),
+            root: b"/".to_vec(),
+            point: point.into(),
+            kind: kind.into(),
+            options: Vec::new(),
+        }
     }
 
     fn reaches(container: &[Mount], overlay: bool, later: bool) -> Vec<(u64, Reach)> {

@@ -7,13 +7,12 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use lacre_types::{CanonicalPath, FileId, Known};
+use lacre_types::{CanonicalPath, FileId, Known, mountinfo};
 
 use super::event_file::{Facts, State};
 use super::limits::MOUNTINFO;
 use crate::file_systems;
 use crate::files::{birth, same_number};
-use crate::mountinfo;
 use crate::{KnownFile, Listing, Target};
 
 /// The mounts of a container.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::container::generation::Generation;
+use crate::container::spec;
 use crate::node::json_file::{self, FileError, failed};
 
 /// Who the inner shim is, and where its guard.
@@ -76,7 +77,7 @@ pub fn created(bundle: &Path) -> Option<SystemTime> {
 /// can't be read.
 #[must_use]
 pub fn spec_digest(bundle: &Path) -> Option<[u8; 32]> {
-    fs::read(bundle.join("config.json")).ok().map(|spec| Sha256::digest(spec).into())
+    fs::read(spec::path(bundle)).ok().map(|spec| Sha256::digest(spec).into())
 }
 
 /// The container's first process, as runc's own shim has noted it down (containerd,

@@ -13,5 +13,6 @@ pub(crate) mod orphan;
 pub(crate) mod owner;
 pub(crate) mod processes;
 pub(crate) mod remains;
+pub(crate) mod spec;
 pub(crate) mod start_leave;
 pub(crate) mod sweep;

@@ -14,6 +14,7 @@ use super::{Refusal, sources};
 use crate::container::bundle;
 use crate::container::init::Init;
 use crate::container::processes::NoProcess;
+use crate::container::spec;
 
 /// What a container was asked to be, and where that stands.
 pub(super) struct Spec {
@@ -78,7 +79,7 @@ impl Guarded {
         if asked.is_some() && *asked == bundle::spec_digest(bundle) {
             return Ok(());
         }
-        let file = bundle.join("config.json");
+        let file = spec::path(bundle);
         let why = format!("{} is not what it was when the container was created", file.display());
         self.judge.tell(lacre_analyzer::log_tampered(why.clone(), SystemTime::now()), Outcome::Ran);
         match self.rules.mode() {

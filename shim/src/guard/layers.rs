@@ -1,8 +1,10 @@
 //! The directories beneath a container's root file system.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+
+use lacre_types::mountinfo;
 
 /// An overlay's directories.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,45 +38,34 @@ impl Layers {
         (!layers.lower.is_empty()).then_some(layers)
     }
 
-    /// From the line of the mount at `root` in `/proc/PID/mountinfo` (proc(5)), when that
-    /// mount is an overlay.
-    pub(crate) fn from_mountinfo(mountinfo: &[u8], root: &Path) -> Option<Self> {
+    /// From the mount at `root` in `/proc/PID/mountinfo`, when that is an overlay.
+    pub(crate) fn from_mountinfo(table: &[u8], root: &Path) -> Option<Self> {
         // Docker mounts an image of many layers with paths relative to its own folder,
         // HOME/ID/merged.
         let home = root.ancestors().nth(2).unwrap_or(root);
-        // The last line is the topmost mount of several at one place.
-        let line = mountinfo
-            .split(|byte| *byte == b'\n')
-            .rfind(|line| field(line, 4).is_some_and(|target| unoctal(target) == root))?;
-        let after = line.windows(3).position(|window| window == b" - ")?;
-        let rest = &line[after + 3..];
-        if field(rest, 0) != Some(b"overlay") {
+        let at = root.as_os_str().as_bytes();
+        // The last is the topmost of several at one place.
+        let mount = mountinfo::lines(table).flatten().filter(|mount| mount.point == at).last()?;
+        if mount.kind != b"overlay" {
             return None;
         }
-        let options = unoctal(field(rest, 2)?).into_os_string().into_vec();
-        // A comma within a path is escaped with a backslash, as the colon is.
-        let options = split_at(&options, b',');
-        Self::from_options(options.into_iter(), home)
+        Self::from_options(mount.options.iter().map(Vec::as_slice), home)
     }
-}
-
-fn field(line: &[u8], number: usize) -> Option<&[u8]> {
-    line.split(|byte| *byte == b' ').nth(number)
 }
 
 /// The paths of a `lowerdir`: topmost first; a double colon begins data-only layers, which
 /// hold no names of their own.
 fn split(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split_at(value, b':').into_iter().take_while(|path| !path.is_empty())
+    colons(value).into_iter().take_while(|path| !path.is_empty())
 }
 
-/// Parts between unescaped separators.
-fn split_at(value: &[u8], separator: u8) -> Vec<&[u8]> {
+/// Parts between colons without a backslash.
+fn colons(value: &[u8]) -> Vec<&[u8]> {
     let (mut parts, mut from, mut at) = (Vec::new(), 0, 0);
     while at < value.len() {
         match value[at] {
             b'\\' => at += 1,
-            byte if byte == separator => {
+            b':' => {
                 parts.push(&value[from..at]);
                 from = at + 1;
             }
@@ -92,25 +83,6 @@ fn unescaped(path: &[u8]) -> PathBuf {
     let mut bytes = path.iter();
     while let Some(byte) = bytes.next() {
         plain.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
-    }
-    OsString::from_vec(plain).into()
-}
-
-/// Without the octal escapes of space, tab, line feed and backslash that the kernel writes
-/// into mountinfo (fs/proc_namespace.c, `mangle`).
-fn unoctal(text: &[u8]) -> PathBuf {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, tail @ ..] = rest {
-        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) =
-            (first, tail)
-        {
-            plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-            rest = after;
-        } else {
-            plain.push(*first);
-            rest = tail;
-        }
     }
     OsString::from_vec(plain).into()
 }
@@ -155,6 +127,22 @@ mod tests {
         assert_eq!(
             Layers::from_mountinfo(info, Path::new("/a b")),
             Some(layers("/u", &["/x", "/y"]))
+        );
+    }
+
+    #[test]
+    fn a_comma_in_a_path_begins_no_option() {
+        let info = b"30 1 0:20 / /m rw - overlay o rw,lowerdir=/a\\054b:/c,upperdir=/u\\054lowerdir\\075/x\n";
+        assert_eq!(
+            Layers::from_mountinfo(info, Path::new("/m")),
+            Some(layers("/u,lowerdir=/x", &["/a,b", "/c"]))
+        );
+        // As 6.18 shows what mount(2) was given: the overlay's own backslash is kept.
+        let info = b"93 88 0:41 / /t/d/m rw,relatime - overlay overlay rw,\
+            lowerdir=a\\134\\054b:c\\040d:h#h,upperdir=u\\134\\054lowerdir=x,workdir=w,uuid=on\n";
+        assert_eq!(
+            Layers::from_mountinfo(info, Path::new("/t/d/m")),
+            Some(layers("/t/u,lowerdir=x", &["/t/a,b", "/t/c d", "/t/h#h"]))
         );
     }
 

@@ -4,12 +4,17 @@
 //! and kept no state; `runc delete` then knows of nothing. A `runc kill` that dies half-way
 //! leaves them frozen.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lacre_types::mountinfo;
+
 use crate::container::bundle;
+use crate::container::spec::Spec;
 use crate::node::process::Process;
 
 /// How long the last process of a cgroup may take to go: killed, on a machine without time to
@@ -76,16 +81,7 @@ pub fn end_frozen(bundle: &Path) {
 
 /// The device and inode of the directory that is the container's root.
 fn root_of(bundle: &Path) -> Option<(u64, u64)> {
-    #[derive(serde::Deserialize)]
-    struct Spec {
-        root: Root,
-    }
-    #[derive(serde::Deserialize)]
-    struct Root {
-        path: PathBuf,
-    }
-    let spec: Spec = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
-    place(&bundle.join(spec.root.path))
+    place(&Spec::read(bundle).ok()?.root(bundle))
 }
 
 fn place(path: &Path) -> Option<(u64, u64)> {
@@ -229,17 +225,7 @@ impl CgroupsPath {
 }
 
 fn path_of(bundle: &Path) -> Option<CgroupsPath> {
-    #[derive(serde::Deserialize)]
-    struct Spec {
-        linux: Linux,
-    }
-    #[derive(serde::Deserialize)]
-    struct Linux {
-        #[serde(rename = "cgroupsPath")]
-        cgroups_path: String,
-    }
-    let spec: Spec = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
-    let named = spec.linux.cgroups_path;
+    let named = Spec::read(bundle).ok()?.cgroups_path?;
     if named.contains(':') {
         let mut parts = named.split(':');
         let scope = scope(parts.next()?, parts.next()?, parts.next()?)?;
@@ -287,14 +273,12 @@ fn beneath(cgroup: &Path) -> Vec<PathBuf> {
     tree
 }
 
-/// Where the cgroup hierarchies are mounted (proc_pid_mountinfo(5): after ` - `, the type).
-fn hierarchies(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
-    mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
-        let line = std::str::from_utf8(line).ok()?;
-        let (before, after) = line.split_once(" - ")?;
-        let kind = after.split(' ').next()?;
-        matches!(kind, "cgroup" | "cgroup2").then(|| before.split(' ').nth(4).map(PathBuf::from))?
-    })
+/// Where the cgroup hierarchies are mounted.
+fn hierarchies(table: &[u8]) -> impl Iterator<Item = PathBuf> {
+    mountinfo::lines(table)
+        .flatten()
+        .filter(|mount| matches!(&mount.kind[..], b"cgroup" | b"cgroup2"))
+        .map(|mount| OsString::from_vec(mount.point).into())
 }
 
 /// Removes a cgroup with those beneath it; whether it is gone.
@@ -351,6 +335,12 @@ pub(crate) mod tests {
                       32 23 0:28 / /run rw - tmpfs tmpfs rw\nbroken\n";
         let found: Vec<_> = hierarchies(lines).collect();
         assert_eq!(found, ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/unified"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_hierarchy_is_found_where_a_space_is_in_its_path() {
+        let line = b"31 23 0:27 / /mnt/my\\040cgroups rw - cgroup2 none rw\n";
+        assert_eq!(hierarchies(line).collect::<Vec<_>>(), [PathBuf::from("/mnt/my cgroups")]);
     }
 
     /// A process in a cgroup of its own, which goes with this.

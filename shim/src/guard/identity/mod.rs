@@ -8,7 +8,6 @@ mod docker_store;
 mod image;
 mod pod;
 mod rootfs;
-mod spec;
 
 #[cfg(test)]
 mod tests;
@@ -26,9 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::container::generation::Generation;
+use crate::container::spec::Spec;
 use docker_store::{Stored, StoredImage};
 use pod::Request;
-use spec::Spec;
 
 pub(crate) use pod::Pod;
 pub(crate) use rootfs::RootFs;
@@ -110,7 +109,7 @@ impl Identity {
             let (bundle, namespace, id) = (bundle.to_owned(), namespace.clone(), id.clone());
             move || {
                 let spec = Spec::read(&bundle);
-                let root = spec.as_ref().ok().map(|spec| spec.root.clone());
+                let root = spec.as_ref().ok().map(|spec| spec.root(&bundle));
                 let root = root.filter(|_| is_dockers(&namespace));
                 (spec, root.map(|root| Stored::read(&root, &id)))
             }
@@ -146,7 +145,7 @@ impl Identity {
         match (record, stored) {
             (_, Some(Err(error))) => self.ask_docker(sources, &client, &cache, &error).await,
             (Ok(record), None) if by_docker(&record) => {
-                let (root, name) = (spec.root, id.clone());
+                let (root, name) = (spec.root(bundle), id.clone());
                 self.manager = Manager::Docker;
                 match tokio::task::spawn_blocking(move || Stored::read(&root, &name)).await {
                     Ok(Ok(stored)) => self.take_docker(stored, &client, &cache).await,
@@ -364,7 +363,7 @@ impl Identity {
 
 /// What reads bytes from outside, for the fuzzer.
 pub(crate) fn fuzz(data: &[u8]) {
-    let _ = Spec::parse(data, Path::new("/bundle"));
+    let _ = Spec::parse(data);
     let _ = Request::parse(data);
     let _ = docker_api::body(data);
 }

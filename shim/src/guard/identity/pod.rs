@@ -6,7 +6,7 @@ use std::path::Path;
 use lacre_containerd::Container;
 use serde::{Deserialize, Serialize};
 
-use super::spec::Spec;
+use crate::container::spec::Spec;
 
 /// The containerd namespace of CRI. In another, whoever creates containers writes the
 /// annotations below, and they say nothing of a pod.

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::spec::Spec;
+use crate::container::spec::Spec;
 use crate::guard::layers::Layers;
 use crate::messages::CreateRequest;
 
@@ -31,7 +31,7 @@ impl RootFs {
 
     /// From the mount that is there.
     pub(crate) fn mounted(bundle: &Path) -> Self {
-        let path = Spec::read(bundle).map_or_else(|_| bundle.join("rootfs"), |spec| spec.root);
+        let path = Spec::read(bundle).unwrap_or_default().root(bundle);
         let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
         let layers = Layers::from_mountinfo(&mountinfo, &path);
         Self { path, layers }
