@@ -62,21 +62,21 @@ fn runs(
     multicall: &Multicall,
 ) -> Result<Option<Event>, Failure> {
     let head = head(file)?;
-    let opener_is = || requester::opener(opener, multicall);
-    if listing != Listing::No {
-        // What it holds now may be another's next moment.
-        if head.starts_with(elf::MAGIC) || is_library(path) {
-            return Ok(loads(opener).then_some(Event::Open));
-        }
-        return Ok(is_run_as_listed(&head, path, &opener_is()).then_some(Event::Script));
-    }
-    if head.is_empty() {
+    let listed = listing != Listing::No;
+    if head.is_empty() && !listed {
         return Ok(None);
     }
-    if head.starts_with(elf::MAGIC) {
-        return Ok(loads(opener).then_some(Event::Open));
+    let is_elf = head.starts_with(elf::MAGIC);
+    // What a listed one holds now may be another's next moment.
+    if (is_elf || listed && is_library(path)) && loads(opener) {
+        return Ok(Some(Event::Open));
     }
-    Ok(is_run(&head, path, &opener_is()).then_some(Event::Script))
+    if is_elf && code::named(path).is_none() && !requester::may_interpret(opener, multicall) {
+        return Ok(None);
+    }
+    let opener = requester::opener(opener, multicall);
+    let run = if listed { is_run_as_listed } else { is_run };
+    Ok(run(&head, path, &opener).then_some(Event::Script))
 }
 
 fn is_library(path: &[u8]) -> bool {
@@ -99,11 +99,18 @@ fn is_run(head: &[u8], path: &[u8], opener: &Opener) -> bool {
 }
 
 /// The same of a file that a baseline lists, which is code whatever it holds now: whose, its name
-/// tells, or any interpreter's.
+/// tells, or any interpreter's that takes it. A shell goes on behind what it does not know, and
+/// PHP tells text outside its tags: an ELF file may be theirs, and nobody else's.
 fn is_run_as_listed(head: &[u8], path: &[u8], opener: &Opener) -> bool {
     match opener {
         Opener::Interpreter { languages, .. } => {
-            (code::named(path).is_none() && languages != &[code::AWK]) || is_run(head, path, opener)
+            let takes = if head.starts_with(elf::MAGIC) {
+                languages.iter().any(|language| [code::SHELL, code::PHP].contains(language))
+            } else {
+                languages != &[code::AWK]
+            };
+            (takes && code::named(path).is_none() && !is_library(path))
+                || is_run(head, path, opener)
         }
         Opener::Other => false,
         Opener::Unknown => true,
@@ -163,6 +170,12 @@ mod tests {
             assert!(!is_run_as_listed(b"", path.as_bytes(), &Opener::Other), "{path}");
             assert!(is_run_as_listed(b"", path.as_bytes(), &Opener::Unknown), "{path}");
         }
+        let sh = Opener::Interpreter { languages: vec![code::SHELL], script: None };
+        assert!(
+            is_run_as_listed(elf::MAGIC, b"/bin/odd", &sh) && !is_run(elf::MAGIC, b"/bin/odd", &sh)
+        );
+        assert!(!is_run_as_listed(elf::MAGIC, b"/bin/odd", &python()));
+        assert!(!is_run_as_listed(b"", b"/lib/x.so", &python()));
         assert!(is_library(b"/lib/libc.so.6") && !is_library(b"/lib.so/ls"));
         let awk = |script: Option<&str>| {
             let script = script.map(|script| script.as_bytes().to_vec());

@@ -90,6 +90,19 @@ fn who_only_reads_it_is_neither_refused_nor_told() {
     }
 }
 
+/// An interpreter that reads what is none of its own: a backup, a checker of packages.
+#[test]
+fn an_interpreter_reads_a_changed_program_or_library() {
+    let it = it();
+    change(&it);
+    for name in ["/lib/own.so", "/bin/good"] {
+        for reader in ["/bin/python3", "/bin/perl"] {
+            assert_eq!(it.container.run(&[reader, "read", name]), 0, "{reader} {name}");
+        }
+        assert!(!told(&it, name), "{name}");
+    }
+}
+
 /// Nor does it matter that another has it open to write, when it can't be verified.
 #[test]
 fn who_reads_it_beside_a_writer_is_not_refused() {
@@ -141,6 +154,9 @@ fn what_is_listed_is_code_to_an_interpreter_whatever_it_holds_now() {
         (": > /bin/odd", ". /bin/odd", "/bin/odd"),
         (": > /bin/good", ". /bin/good", "/bin/good"),
         (": > /lib/own.so", "LD_PRELOAD=/lib/own.so /bin/dynamic", "/lib/own.so"),
+        // A shell goes on behind the first line.
+        ("printf '\\177ELF\\nexit 0\\n' > /bin/odd", ". /bin/odd", "/bin/odd"),
+        ("printf '\\177ELF\\nexit 0\\n' > /bin/own.sh", "sh /bin/own.sh", "/bin/own.sh"),
         ("printf 'text' > /lib/own.so", "LD_PRELOAD=/lib/own.so /bin/dynamic", "/lib/own.so"),
     ] {
         let it = it();

@@ -48,6 +48,18 @@ fn an_interpreters_script_is_refused_though_it_was_read_as_data_before() {
     assert_eq!(it.baseline.wait("/tmp/s").1, Outcome::Denied);
 }
 
+/// A shell goes on behind a line that it does not know.
+#[test]
+fn a_script_that_begins_like_a_program_is_refused() {
+    let it = enforce_all();
+    for name in ["/tmp/s", "/tmp/s.sh"] {
+        assert_eq!(it.container.tool(&["write", name, "\u{7f}ELF\nexit 0\n"]), 0);
+        assert_eq!(it.container.run(&["/bin/busybox", "cat", name]), 0);
+        assert_ne!(it.container.run(&["/bin/sh", name]), 0);
+        assert_eq!(it.baseline.wait(name).1, Outcome::Denied, "{name}");
+    }
+}
+
 #[test]
 fn which_of_a_files_many_names_runs_the_first_argument_tells() {
     let it = enforce_all();
