@@ -21,9 +21,9 @@ pub enum ExpectError {
     /// A secret is none.
     #[error("{} is not 64 hex digits", escape(.0.as_os_str().as_encoded_bytes()))]
     Secret(PathBuf),
-    /// A certificate is none.
-    #[error("{} is no certificate", escape(.0.as_os_str().as_encoded_bytes()))]
-    Certificate(PathBuf),
+    /// A file holds something else than certificates.
+    #[error("taking certificates from {}", escape(.0.as_os_str().as_encoded_bytes()))]
+    Certificate(PathBuf, #[source] CertificateError),
     /// The makers' certificates can't be used.
     #[error("in `makers`")]
     Makers(#[source] EkError),
@@ -36,4 +36,40 @@ pub enum ExpectError {
     /// The images' names can't be told apart, or are none.
     #[error("in `images`")]
     Images(#[source] ImagesError),
+}
+
+/// Why a file's certificates can't be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// It is of neither form.
+    #[error(
+        "it is neither PEM, -----BEGIN CERTIFICATE-----, nor DER; convert it (`openssl x509`, `openssl pkcs7 -print_certs`)"
+    )]
+    Neither,
+    /// A block has no end.
+    #[error(
+        "the file ends within a certificate: copy it again, to the line -----END CERTIFICATE-----"
+    )]
+    Cut,
+    /// The line that begins a block is not whole.
+    #[error(
+        "a block begins with less than a whole line; a certificate's is -----BEGIN CERTIFICATE-----"
+    )]
+    Begin,
+    /// What is in a block is no base64.
+    #[error(
+        "what is between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE----- is not base64: copy it again"
+    )]
+    Damaged,
+    /// Not every block is a certificate.
+    #[error(
+        "{others} of its {blocks} PEM blocks is no certificate; keep only those that have -----BEGIN CERTIFICATE----- \
+         at the beginning of a line and -----END CERTIFICATE----- at the beginning of another (`openssl x509` writes them so)"
+    )]
+    Others {
+        /// How many are not.
+        others: usize,
+        /// How many there are.
+        blocks: usize,
+    },
 }

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
 use lacre_baseline::Baseline;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject as _};
 
-use super::error::ExpectError;
+use super::error::{CertificateError, ExpectError};
 use super::file_format::Hex;
 use crate::container::Secret;
 use crate::evidence::MAX_BYTES;
@@ -38,22 +39,35 @@ pub fn makers(files: &[PathBuf], folder: &Path) -> Result<EkRoots, ExpectError> 
     EkRoots::new(makers.iter().map(Vec::as_slice)).map_err(ExpectError::Makers)
 }
 
-/// The certificates of a file: one in DER, or all of a PEM.
+/// The certificates of a file: one in DER, or all of a PEM, which holds nothing else but text.
 ///
 /// # Errors
-/// When it can't be read, or has none.
+/// When it can't be read, has none, or holds anything else.
 pub fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, ExpectError> {
-    let bytes = read(path)?;
-    let Some(text) = std::str::from_utf8(&bytes).ok().filter(|t| t.contains("-----BEGIN")) else {
-        return Ok(vec![bytes]);
-    };
-    let blocks = text.split("-----BEGIN").skip(1).map(|block| {
-        let lines = block.lines().skip(1);
-        let body: String = lines.take_while(|line| !line.starts_with("-----")).collect();
-        base64::engine::general_purpose::STANDARD.decode(body).ok()
-    });
-    let all: Option<Vec<_>> = blocks.collect();
-    all.ok_or_else(|| ExpectError::Certificate(path.to_owned()))
+    of_bytes(read(path)?).map_err(|error| ExpectError::Certificate(path.to_owned(), error))
+}
+
+fn of_bytes(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, CertificateError> {
+    const BEGIN: &[u8] = b"-----BEGIN";
+    // Wherever they are in a line: what the library passes over is missed.
+    let blocks = bytes.windows(BEGIN.len()).filter(|part| *part == BEGIN).count();
+    if blocks == 0 {
+        // A certificate is a SEQUENCE (RFC 5280, 4.1; X.690, 8.9.1).
+        return match bytes.first() {
+            Some(0x30) => Ok(vec![bytes]),
+            _ => Err(CertificateError::Neither),
+        };
+    }
+    let all = CertificateDer::pem_slice_iter(&bytes).map(|one| one.map(|der| der.to_vec()));
+    let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|error| match error {
+        pem::Error::MissingSectionEnd { .. } => CertificateError::Cut,
+        pem::Error::IllegalSectionStart { .. } => CertificateError::Begin,
+        _ => CertificateError::Damaged,
+    })?;
+    match blocks.checked_sub(all.len()) {
+        Some(0) => Ok(all),
+        others => Err(CertificateError::Others { others: others.unwrap_or_default(), blocks }),
+    }
 }
 
 /// A container's secret, from a file of 64 hex digits.
@@ -75,4 +89,65 @@ pub(super) fn baseline(path: &Path) -> Result<Baseline, ExpectError> {
     let baseline = Baseline::open(path).map_err(|error| broken(error.into()))?;
     baseline.verify().map_err(|error| broken(error.into()))?;
     Ok(baseline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use std::fs;
+
+    /// A sequence of one number: DER, and enough for who only takes it out.
+    const ONE: &[u8] = &[0x30, 3, 2, 1, 1];
+    const TWO: &[u8] = &[0x30, 3, 2, 1, 2];
+
+    fn block(label: &str, der: &[u8]) -> String {
+        let body = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+    }
+
+    fn of(bytes: impl AsRef<[u8]>) -> Result<Vec<Vec<u8>>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("maker");
+        fs::write(&file, bytes).unwrap();
+        certificates(&file).map_err(|error| lacre_types::chain(&error))
+    }
+
+    #[test]
+    fn what_operators_have_is_read() {
+        let (one, two) = (block("CERTIFICATE", ONE), block("CERTIFICATE", TWO));
+        assert_eq!(of(ONE).unwrap(), [ONE], "DER");
+        assert_eq!(of(&one).unwrap(), [ONE]);
+        let several = format!("{one}{two}");
+        assert_eq!(of(&several).unwrap(), [ONE, TWO]);
+        assert_eq!(of(several.replace('\n', "\r\n")).unwrap(), [ONE, TWO], "CRLF");
+        assert_eq!(of(several.trim_end()).unwrap(), [ONE, TWO], "no line feed at the end");
+        let bags =
+            format!("Bag Attributes\n    name: a\n{one}subject=CN = b\n\n{two}that was it\n");
+        assert_eq!(of(bags).unwrap(), [ONE, TWO], "text around them");
+        // `openssl x509 -text` of a name in another character set.
+        assert_eq!(of([b"Issuer: O=M\xfcnze\n", one.as_bytes()].concat()).unwrap(), [ONE]);
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_told_with_what_to_do() {
+        let one = block("CERTIFICATE", ONE);
+        let cut = one.replace("-----END CERTIFICATE-----\n", "");
+        for (file, says) in [
+            (cut.clone(), "the file ends within a certificate: copy it again"),
+            (one.replace("-----END", "----END"), "the file ends within a certificate"),
+            (format!("{cut}{one}"), "-----END CERTIFICATE-----"),
+            (one.replace("MAMC", "M*MC"), "not base64: copy it again"),
+            (block("PRIVATE KEY", ONE), "1 of its 1 PEM blocks is no certificate"),
+            (format!("{one}{}", block("RSA PRIVATE KEY", ONE)), "1 of its 2 PEM blocks"),
+            (block("TRUSTED CERTIFICATE", ONE), "openssl x509"),
+            (format!("  {one}"), "at the beginning of a line"),
+            (one.replace("E-----\n", "E----\n"), "-----BEGIN CERTIFICATE-----"),
+            ("makers".to_owned(), "neither PEM, -----BEGIN CERTIFICATE-----, nor DER"),
+            (String::new(), "neither PEM"),
+        ] {
+            let told = of(&file).expect_err(&file);
+            assert!(told.contains(says), "{file}: {told}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod files;
 #[cfg(test)]
 mod tests;
 
-pub use error::ExpectError;
+pub use error::{CertificateError, ExpectError};
 pub use file_format::{Hex, Written};
 pub use files::{certificates, makers, read, secret};
 

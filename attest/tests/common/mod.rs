@@ -85,10 +85,8 @@ impl Template {
 }
 
 fn from_pem(path: &Path) -> Vec<u8> {
-    use base64::Engine as _;
-    let text = fs::read_to_string(path).unwrap();
-    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
-    base64::engine::general_purpose::STANDARD.decode(body).unwrap()
+    use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+    CertificateDer::from_pem_slice(&fs::read(path).unwrap()).unwrap().to_vec()
 }
 
 /// Making a TPM takes seconds: two for all tests, each test has a copy.
