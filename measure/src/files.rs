@@ -10,7 +10,7 @@ use std::sync::Arc;
 use lacre_types::{CanonicalPath, FileId, Known, mountinfo};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 
-use crate::{Target, file_systems};
+use crate::file_systems;
 
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
 const OVERLAY: u64 = 0x794c_7630;
@@ -50,18 +50,24 @@ pub(crate) struct Real {
 
 impl Layers {
     /// Of a container whose init waits to be started.
-    pub(crate) fn new(target: &Target) -> Self {
-        let table = std::fs::read(format!("/proc/{}/mountinfo", target.init_pid));
+    pub(crate) fn new(
+        init_pid: u32,
+        upper: Option<&Path>,
+        lower: &[PathBuf],
+        known: Arc<dyn Known>,
+    ) -> Self {
+        let table = std::fs::read(format!("/proc/{init_pid}/mountinfo"));
         let mounts = table.ok().and_then(|table| mountinfo::parse(&table).ok());
         let device = |(major, minor)| FileId::kernel_dev(major, minor);
         let mounted = mounts.unwrap_or_default().into_iter();
-        let dirs: Vec<_> = target.upper.iter().chain(&target.lower).cloned().collect();
+        let dirs = { upper.into_iter() }.chain(lower.iter().map(PathBuf::as_path));
+        let dirs: Vec<PathBuf> = dirs.map(Path::to_owned).collect();
         Self {
-            overlay: root_device(target.init_pid).ok().filter(|_| !dirs.is_empty()),
-            birth: target.upper.as_deref().and_then(|upper| birth(upper).ok()),
+            overlay: root_device(init_pid).ok().filter(|_| !dirs.is_empty()),
+            birth: upper.and_then(|upper| birth(upper).ok()),
             dirs,
             mounted: mounted.map(|mount| (device(mount.dev), mount.kind)).collect(),
-            known: Arc::clone(&target.known),
+            known,
         }
     }
 

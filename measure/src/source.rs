@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use lacre_types::{CanonicalPath, Known, Measurement, Mode, Source};
 
-use crate::Verified;
+use crate::files::Layers;
+use crate::verified::Verified;
 
 /// What may be done with the file in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +169,14 @@ pub struct Target {
     pub block: Block,
     /// What was hashed before.
     pub known: Arc<dyn Known>,
+}
+
+impl Target {
+    /// Where its files come from.
+    pub(crate) fn layers(&self) -> Layers {
+        let Self { init_pid, upper, lower, known, .. } = self;
+        Layers::new(*init_pid, upper.as_deref(), lower, Arc::clone(known))
+    }
 }
 
 impl std::fmt::Debug for Target {

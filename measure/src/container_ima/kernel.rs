@@ -9,7 +9,6 @@ use lacre_types::Source;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
-use super::failed;
 use super::secret::Earlier;
 use crate::held_process::Held;
 use crate::{SourceError, ima};
@@ -246,6 +245,10 @@ impl AsFd for List {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+pub(super) fn failed(doing: String, source: io::Error) -> SourceError {
+    SourceError::Failed { source_name: Source::ContainerIma, doing, source }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::reader_thread::{GRACE, Reader};
 use crate::{Armed, Judge, Known, Rest, SourceError, Target, ima};
 use final_list::Parting;
 use follow::Watch;
-use kernel::{Containers, List};
+use kernel::{Containers, List, failed};
 use secret::SecretFile;
 
 pub use kernel::list_id;
@@ -74,10 +74,6 @@ pub struct ContainerImaArmed {
     _secret: SecretFile,
     parting: Option<Parting>,
     remark: Option<String>,
-}
-
-fn failed(doing: String, source: io::Error) -> SourceError {
-    SourceError::Failed { source_name: Source::ContainerIma, doing, source }
 }
 
 /// Makes the container's list, and follows it. Its init waits to be started.

@@ -29,7 +29,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::reader_thread::{GRACE, Reader};
 use crate::{Armed, Judge, Loss, SourceError, Target};
 pub use sweep::sweep;
-use watch::Watch;
+use watch::{Watch, failed};
 
 /// Processes that may wait to be taken in by the reader: more enter a container at once
 /// only if somebody floods it, and then waits.
@@ -56,10 +56,6 @@ pub struct ExecMapArmed {
     more: SyncSender<Vec<Mappings>>,
     reader: Reader,
     enforce: Arc<AtomicBool>,
-}
-
-fn failed(doing: String, source: impl Into<io::Error>) -> SourceError {
-    SourceError::Failed { source_name: Source::ExecMap, doing, source: source.into() }
 }
 
 /// One event for each processor: a ring can't be mapped for a task on all of them. Not for those

@@ -10,7 +10,6 @@ use lacre_types::{
     CanonicalPath, Content, Digest, Event, Listing, Measurement, Memory, Mode, Process, Source,
 };
 
-use super::failed;
 use super::record::{self, Behind, Mapping, Record};
 use crate::files::{self, Layers, Real};
 use crate::held_process::Held;
@@ -46,7 +45,7 @@ impl Watch {
         Ok(Self {
             judge,
             known: Arc::clone(&target.known),
-            layers: Layers::new(target),
+            layers: target.layers(),
             root: files::root_device(target.init_pid).ok(),
             nameless: nameless(),
             init,
@@ -319,6 +318,10 @@ fn nameless() -> Vec<u32> {
     let sorts = [MemfdFlags::CLOEXEC, MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB];
     let files = sorts.into_iter().filter_map(|sort| rustix::fs::memfd_create("lacre", sort).ok());
     files.filter_map(|file| Some(files::regular(file.as_fd()).ok()?.0.dev)).collect()
+}
+
+pub(super) fn failed(doing: String, source: impl Into<std::io::Error>) -> SourceError {
+    SourceError::Failed { source_name: Source::ExecMap, doing, source: source.into() }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use lacre_types::{
 };
 
 use super::abi::{Kind, Told};
-use super::changed::Changed;
+use super::changed_files::Changed;
 use super::interpreters;
 use super::script_file::{Place, Script};
 use super::verdicts::Verdicts;

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use lacre_types::{CanonicalPath, FileId, Mode, Source};
 
 use super::abi::{self, Counters, Root};
-use super::changed::{self, Changed, catch_up};
+use super::allower::Allower;
+use super::changed::{self, catch_up};
+use super::changed_files::Changed;
 use super::container::{self, Slot};
 use super::events::Watch;
+use super::programs::failed;
 use super::reader::{Feed, read};
-use super::{Allower, programs::failed};
 use crate::container_root::ContainerRoot;
 use crate::fanotify::Groups;
 use crate::files::{self, Layers};

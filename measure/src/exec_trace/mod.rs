@@ -23,7 +23,9 @@
 //! Code after `-c`, from standard input, or deleted within that moment is not.
 
 mod abi;
+mod allower;
 mod changed;
+mod changed_files;
 mod container;
 mod events;
 #[doc(hidden)]
@@ -37,26 +39,22 @@ mod script;
 mod script_file;
 mod verdicts;
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use lacre_types::{CanonicalPath, FileId, Known, Mode, Source, base_name};
+use lacre_types::{Known, Mode, Source};
 
 pub use abi::Counters;
+pub use allower::Allower;
 pub use handle::ExecTraceArmed;
 
 use crate::container_root::ContainerRoot;
 use crate::fanotify::Groups;
-use crate::files::Layers;
 use crate::held_process::Held;
-use crate::{Judge, SourceError, Target, Unverified, Verified, verified};
+use crate::{Judge, SourceError, Target};
 use container::Slot;
 use interpreters::Interpreters;
 use programs::failed;
-use verdicts::Verdicts;
 
 /// How `exec-trace` works on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,42 +73,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { folder: "/sys/fs/bpf/lacre".into(), ring_bytes: 256 << 10, fetch: false }
-    }
-}
-
-/// Allows files from any thread; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Allower {
-    verdicts: Verdicts,
-    layers: Layers,
-}
-
-impl Allower {
-    /// From now on the file may run in this state. `path` tells whether it is an
-    /// interpreter, whose arguments are then looked at.
-    ///
-    /// # Errors
-    /// When the map is full, or gone; when the file's state says nothing once its lease is
-    /// over ([`Verified::lasting`]).
-    pub fn allow(&self, file: &Verified, path: Option<&CanonicalPath>) -> io::Result<()> {
-        let name = path.map_or(&b""[..], |path| base_name(path.as_bytes()));
-        self.verdicts.allow(file, interpreters::flags(name))
-    }
-
-    /// From now on it may not.
-    ///
-    /// # Errors
-    /// When it was not allowed.
-    pub fn forget(&self, id: &FileId) -> io::Result<()> {
-        self.verdicts.forget(id)
-    }
-
-    /// Reads a file of the container that is open to read. It may wait for a disk.
-    ///
-    /// # Errors
-    /// Why nobody can vouch for what it holds.
-    pub fn verify(&self, file: OwnedFd) -> Result<Verified, Unverified> {
-        verified::verify(file, None, &self.layers, &AtomicBool::new(false))
     }
 }
 
@@ -169,7 +131,7 @@ impl Prepared {
             .map_err(|why| failed(format!("opening process {}", target.init_pid), why))?;
         let container = ContainerRoot::of(&init)
             .map_err(|why| failed(format!("opening the root of process {}", init.pid()), why))?;
-        let layers = Layers::new(target);
+        let layers = target.layers();
         layers.comparable().map_err(|needs| SourceError::Unavailable {
             source_name: Source::ExecTrace,
             needs,

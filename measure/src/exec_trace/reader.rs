@@ -9,7 +9,7 @@ use lacre_types::Source;
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 use rustix::event::{PollFd, PollFlags};
 
-use super::changed::Changed;
+use super::changed_files::Changed;
 use super::container::{self, Slot};
 use super::events::Watch;
 use crate::Loss;

@@ -11,9 +11,10 @@ use super::code::{self, First};
 use super::event_file::{Facts, State, Subject, names};
 use super::failure::{Failure, Ruling};
 use super::ignore_marks::ignore_data;
+use super::requester;
 use super::responder::{Responder, Waiting};
+use super::seat::raw;
 use super::verification::{Done, Found, Job, Purpose, Refusal};
-use super::{raw, requester};
 use crate::{Answer, Block, KnownFile, Listing, Outcome, Verified};
 
 impl Responder {

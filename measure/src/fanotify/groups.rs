@@ -257,7 +257,7 @@ impl Asking {
         if Arc::ptr_eq(&seat, own) {
             return Asker::Own(ask);
         }
-        ask.unless_told(super::raw(Failure::Unreadable.answer(seat.mode())));
+        ask.unless_told(super::seat::raw(Failure::Unreadable.answer(seat.mode())));
         match seat.hand(ask) {
             Ok(()) => {}
             Err((ask, true)) => seat.refuse(&ask),

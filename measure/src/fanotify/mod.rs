@@ -47,7 +47,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use lacre_sys::fanotify::{Mask, Response};
+use lacre_sys::fanotify::Mask;
 use lacre_types::Source;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
@@ -58,7 +58,7 @@ pub use hold::Holder;
 pub use limits::Limits;
 pub(crate) use telling::{Listener, Telling};
 
-use crate::{Answer, Armed, Block, Judge, Loss, SourceError, Target};
+use crate::{Armed, Block, Judge, Loss, SourceError, Target};
 use event_file::Facts;
 use limits::{FAREWELL, STACK};
 use marks::Marks;
@@ -257,13 +257,6 @@ impl Drop for End {
 fn spare_descriptors() -> usize {
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(most.saturating_sub(256) / 2).unwrap_or(usize::MAX)
-}
-
-const fn raw(answer: Answer) -> Response {
-    match answer {
-        Answer::Allow => Response::Allow,
-        Answer::Deny => Response::Deny,
-    }
 }
 
 fn no_group(error: io::Error) -> SourceError {

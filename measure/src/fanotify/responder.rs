@@ -27,7 +27,6 @@ use super::requester::Multicall;
 use super::root::Root;
 use super::seat::Seat;
 use super::verification::Readers;
-use crate::files::Layers;
 use crate::{Block, Known, Outcome, Target};
 
 /// How often the queue is read once nothing is marked any more: 1,024 questions.
@@ -92,7 +91,7 @@ impl Responder {
             mask,
             rootfs: target.rootfs.clone(),
             readers: Readers::new(
-                Layers::new(target),
+                target.layers(),
                 Arc::clone(&multicall),
                 Arc::clone(&shared.seat.wake),
                 limits,
@@ -197,7 +196,7 @@ impl Responder {
     }
 
     fn take_events(&mut self) {
-        let unless_told = super::raw(Failure::Unreadable.answer(self.shared.seat.mode()));
+        let unless_told = super::seat::raw(Failure::Unreadable.answer(self.shared.seat.mode()));
         let mut events = Vec::new();
         let read = self.shared.asking.group.read(unless_told, &mut events);
         // Others' first: what is ours may take a moment.

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use lacre_sys::fanotify::{Mask, Permission};
+use lacre_sys::fanotify::{Mask, Permission, Response};
 use lacre_types::{Content, Event, Measurement, Mode, Source};
 
 use super::event_file::{Facts, names};
 use super::failure::{Counters, Failure, Follows, Ruling};
 use super::member::Member;
-use crate::{Judge, Loss};
+use crate::{Answer, Judge, Loss};
 
 /// Questions that wait for one container's responder, each a descriptor and a process of the
 /// container that stands still. It looks at one in some 20 µs: 1,024 are 20 ms of it.
@@ -124,7 +124,7 @@ impl Seat {
     /// Answers a question that nobody has the time to look at, and says so.
     pub(super) fn refuse(&self, ask: &Permission) {
         let ruling = Ruling::of_failure(self.mode(), Failure::QueueFull);
-        let _ = ask.answer(super::raw(ruling.answer));
+        let _ = ask.answer(raw(ruling.answer));
         self.counters.count(Failure::QueueFull);
         let exec = ask.mask().has(Mask::EXEC);
         let names = Facts::of(ask.file()).map(|facts| names(ask.file(), &facts, None));
@@ -155,4 +155,12 @@ impl Seat {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As the kernel takes it.
+pub(super) const fn raw(answer: Answer) -> Response {
+    match answer {
+        Answer::Allow => Response::Allow,
+        Answer::Deny => Response::Deny,
+    }
 }

@@ -36,7 +36,7 @@ impl Inside {
                 .into_iter()
                 .flatten()
                 .collect(),
-            layers: Layers::new(target),
+            layers: target.layers(),
             known: Arc::clone(&target.known),
             digests: HashMap::new(),
         }

@@ -84,7 +84,7 @@ fn what_a_container_ran_last_is_read_when_none_of_it_is_left() {
     let watch = Watch {
         judge: Arc::new(Silent),
         known: Arc::new(Nothing),
-        layers: Layers::new(&target),
+        layers: target.layers(),
         root: Some(device(root.dev())),
         nameless: nameless(),
         init,
