@@ -11,38 +11,18 @@ mod common;
 
 use std::sync::Arc;
 
+use common::guarded::{Guarded, KILLED};
 use common::{Container, Image, Node, Recorder, id_of, ran};
-use lacre_measure::exec_trace::{self, ExecTraceArmed};
+use lacre_measure::exec_trace;
 use lacre_measure::{Judge, Outcome};
 use lacre_types::{CanonicalPath, Content, Event, Memory, Mode};
-
-/// `128 + SIGKILL`.
-const KILLED: i32 = 137;
-
-struct Guarded {
-    container: Container,
-    judge: Arc<Recorder>,
-    armed: ExecTraceArmed,
-    // after what is pinned on it
-    _node: Node,
-}
-
-fn guarded(image: &Image, mode: Mode) -> Guarded {
-    let node = Node::new();
-    let container = Container::new(image);
-    let judge = Recorder::new(mode, image);
-    let target = container.target(image, mode);
-    let armed =
-        exec_trace::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &node.options()).unwrap();
-    Guarded { container, judge, armed, _node: node }
-}
 
 /// The event of `command`, which must die in enforce mode before it leaves a mark, and
 /// live in audit mode.
 fn both_ways(command: &str, mark: &str, expected: impl Fn(&lacre_types::Measurement) -> bool) {
     let image = Image::new();
     for mode in [Mode::Enforce, Mode::Audit] {
-        let mut it = guarded(&image, mode);
+        let mut it = Guarded::new(&image, mode);
         it.container.start("/bin/t each");
         let status = it.container.each(command);
         let (_, outcome) = it.judge.wait(&expected);
@@ -65,7 +45,7 @@ fn at(path: &str) -> Option<CanonicalPath> {
 #[test]
 fn what_came_with_the_image_runs_unnoticed() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     assert_eq!(it.container.each("/bin/t mark /tmp/a"), 0);
     assert_eq!(it.container.each("/bin/t fork /bin/t mark /tmp/b"), 0);
@@ -98,7 +78,7 @@ fn a_copy_of_a_good_program() {
 #[test]
 fn a_good_program_that_was_written_to() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     // dash, since `t` itself is busy
     assert_eq!(it.container.each("/bin/sh -c exit"), 0);
@@ -113,7 +93,7 @@ fn a_good_program_that_was_written_to() {
 #[test]
 fn a_good_program_that_became_a_giant() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     let path = format!("/proc/{}/root/bin/sh", it.container.init_pid);
     let grown = std::process::Command::new("truncate").args(["--size=65M", &path]).status();
@@ -159,7 +139,7 @@ fn a_program_in_shared_memory() {
 #[test]
 fn an_orphan_keeps_its_container() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     assert_eq!(it.container.each("/bin/t orphan /opt/evil mark /tmp/m"), 0);
     let (_, outcome) = it.judge.wait_path("/opt/evil");
@@ -170,7 +150,7 @@ fn an_orphan_keeps_its_container() {
 #[test]
 fn who_enters_from_outside_is_judged_like_the_others() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     assert_eq!(it.container.enter("/opt/evil mark /tmp/m"), KILLED);
     assert_eq!(it.container.enter("/bin/t nested /bin/t mark /tmp/m"), KILLED);
@@ -181,7 +161,7 @@ fn who_enters_from_outside_is_judged_like_the_others() {
 #[test]
 fn the_first_program_of_a_container_is_judged_and_an_init_dies_too() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     assert_eq!(it.container.run("/opt/evil mark /tmp/m"), KILLED);
     assert!(!ran(&it.container, "/tmp/m"));
     it.judge.wait_path("/opt/evil");
@@ -201,7 +181,7 @@ fn an_elf_interpreter_that_is_not_in_the_baseline() {
         .status();
     assert!(built.unwrap().success());
     image.allow("/opt/p");
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     assert_eq!(it.container.run("/opt/p mark /tmp/m"), KILLED);
     let (found, outcome) = it.judge.wait_path(loader);
     assert_eq!((found.event, outcome), (Event::Interpreter, Outcome::Killed));
@@ -235,7 +215,7 @@ fn a_library_in_memory() {
 fn a_program_handed_to_the_loader() {
     let image = Image::new();
     for mode in [Mode::Enforce, Mode::Audit] {
-        let mut it = guarded(&image, mode);
+        let mut it = Guarded::new(&image, mode);
         it.container.start("/bin/t each");
         assert_eq!(it.container.each("/bin/t copy /opt/evil /tmp/x"), 0);
         it.container.each("/lib64/ld-linux-x86-64.so.2 /tmp/x mark /tmp/m");
@@ -255,7 +235,7 @@ fn a_script_is_an_argument() {
     let mut image = Image::new();
     std::fs::write(image.lower().join("opt/good"), ": >/tmp/m\n").unwrap();
     image.allow("/opt/good");
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     write(&it.container, "opt/bad", "while :; do :; done\n");
     it.container.start("/bin/t each");
     it.container.each("/bin/sh -e /opt/good");
@@ -272,7 +252,7 @@ fn a_script_is_an_argument() {
 #[test]
 fn a_shebang_names_its_script() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Audit);
+    let mut it = Guarded::new(&image, Mode::Audit);
     let script = it.container.upper("/opt/s");
     common::place::write(&script, "#!/bin/sh -e\n: >/tmp/m\n");
     it.container.start("/bin/t each");
@@ -285,7 +265,7 @@ fn a_shebang_names_its_script() {
 #[test]
 fn code_after_c_is_no_script() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     assert_eq!(it.container.each("/bin/sh -c :"), 0);
     assert_eq!(it.armed.counters().unwrap().events, 0, "not even looked at");
@@ -300,7 +280,7 @@ fn a_script_after_c_is_looked_at() {
     let mut image = Image::new();
     common::copy(image.lower().join("bin/sh"), image.lower().join("bin/perl"));
     image.allow("/bin/perl");
-    let mut it = guarded(&image, Mode::Audit);
+    let mut it = Guarded::new(&image, Mode::Audit);
     write(&it.container, "opt/bad", "1;\n");
     it.container.start("/bin/t each");
     it.container.each("/bin/perl -c /opt/bad");
@@ -311,7 +291,7 @@ fn a_script_after_c_is_looked_at() {
 #[test]
 fn what_another_source_allowed_runs() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     it.container.start("/bin/t each");
     it.container.each("/bin/t copy /bin/t /tmp/x");
     let path = CanonicalPath::new("/tmp/x").unwrap();
@@ -332,7 +312,7 @@ fn what_another_source_allowed_runs() {
 #[test]
 fn a_lower_path_resolves_to_the_file_of_the_lower_directory() {
     let image = Image::new();
-    let it = guarded(&image, Mode::Audit);
+    let it = Guarded::new(&image, Mode::Audit);
     let id = it.armed.resolve(&CanonicalPath::new("/bin/t").unwrap()).unwrap();
     assert_eq!(id, id_of(&image.helper()));
     assert!(it.armed.resolve(&CanonicalPath::new("/tmp/none").unwrap()).is_err());
@@ -341,7 +321,7 @@ fn a_lower_path_resolves_to_the_file_of_the_lower_directory() {
 #[test]
 fn what_the_baseline_allows_elsewhere_is_told_until_it_is_remembered() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Audit);
+    let mut it = Guarded::new(&image, Mode::Audit);
     let digest = common::digest_of(&image.lower().join("opt/evil"));
     it.judge.baseline.lock().unwrap().insert(CanonicalPath::new("/opt/evil").unwrap(), digest);
     it.container.start("/bin/t each");
@@ -355,7 +335,7 @@ fn what_the_baseline_allows_elsewhere_is_told_until_it_is_remembered() {
 #[test]
 fn the_host_and_other_containers_are_left_alone() {
     let image = Image::new();
-    let mut it = guarded(&image, Mode::Enforce);
+    let mut it = Guarded::new(&image, Mode::Enforce);
     let mut other = Container::new(&image);
     let evil = image.lower().join("opt/evil");
     assert!(std::process::Command::new(&evil).status().unwrap().success());

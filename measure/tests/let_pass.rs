@@ -13,45 +13,24 @@ mod common;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 
-use common::{Container, Image, Node, Recorder, ran};
-use lacre_measure::exec_trace::{self, ExecTraceArmed};
-use lacre_measure::{Armed as _, Judge, Outcome};
+use common::guarded::{Guarded, KILLED};
+use common::{Image, ran};
+use lacre_measure::{Armed as _, Outcome};
 use lacre_types::Mode;
 
-/// `128 + SIGKILL`.
-const KILLED: i32 = 137;
-
-struct Guarded {
-    container: Container,
-    judge: Arc<Recorder>,
-    armed: ExecTraceArmed,
-    // after what is pinned on it
-    _node: Node,
-}
-
-impl Guarded {
-    fn root(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{path}", self.container.init_pid))
-    }
+fn root(it: &Guarded, path: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root{path}", it.container.init_pid))
 }
 
 /// With a file system of its own at /mnt, as a volume is, and a file that is mounted over one.
 fn guarded(image: &Image, policy: &str) -> Guarded {
-    let node = Node::new();
-    let container = Container::new(image);
-    let judge = Recorder::new(Mode::Enforce, image);
-    judge.follow(policy);
-    let target = container.target(image, Mode::Enforce);
-    let armed =
-        exec_trace::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &node.options()).unwrap();
-    let mut it = Guarded { container, judge, armed, _node: node };
+    let mut it = Guarded::after(image, Mode::Enforce, |_, judge| judge.follow(policy));
     let volume = it.container.dir.path().join("volume");
     std::fs::create_dir(&volume).unwrap();
     std::fs::copy(image.lower().join("opt/evil.so"), volume.join("v.so")).unwrap();
     std::fs::copy(image.helper(), volume.join("v")).unwrap();
-    std::fs::write(it.root("/opt/injected"), "").unwrap();
+    std::fs::write(root(&it, "/opt/injected"), "").unwrap();
     for (from, to) in [(volume.clone(), "/mnt"), (volume.join("v"), "/opt/injected")] {
         let pid = it.container.init_pid.to_string();
         let bound = Command::new(image.helper()).args(["bind", &pid]).arg(from).arg(to).status();
@@ -70,7 +49,7 @@ fn a_rule_saves_what_it_names_wherever_that_lies() {
     let image = Image::new();
     for (policy, status) in [(SKIP, 0), (NONE, KILLED)] {
         let mut it = guarded(&image, policy);
-        std::fs::create_dir(it.root("/tmp/own")).unwrap();
+        std::fs::create_dir(root(&it, "/tmp/own")).unwrap();
         for to in ["/dev/shm/s.so", "/tmp/own/u.so"] {
             assert_eq!(it.container.each(&format!("/bin/t copy /opt/evil.so {to}")), 0);
         }
@@ -87,7 +66,7 @@ fn a_rule_saves_what_it_names_wherever_that_lies() {
             let before = it.judge.all().len();
             assert_eq!(it.container.each(command), status, "{command}");
             assert_eq!(ran(&it.container, mark), status == 0, "{command}");
-            let _ = std::fs::remove_file(it.root(mark));
+            let _ = std::fs::remove_file(root(&it, mark));
             let (found, outcome) = it.judge.wait_after(before, |_| true);
             let expected = if status == 0 { Outcome::Ran } else { Outcome::Killed };
             assert_eq!(outcome, expected, "{command}: {found:?}");
@@ -107,9 +86,9 @@ fn what_no_rule_names_dies_beside_what_one_does() {
     // What was let pass under one name is judged by the next.
     assert_eq!(it.container.each("/bin/t copy /opt/evil.so /dev/shm/a.so"), 0);
     assert_eq!(it.container.each("/bin/t dlopen /dev/shm/a.so"), 0);
-    std::fs::rename(it.root("/dev/shm/a.so"), it.root("/dev/shm/b")).unwrap();
+    std::fs::rename(root(&it, "/dev/shm/a.so"), root(&it, "/dev/shm/b")).unwrap();
     assert_eq!(it.container.each("/bin/t dlopen /dev/shm/b"), KILLED);
-    std::fs::rename(it.root("/dev/shm/b"), it.root("/dev/shm/a.so")).unwrap();
+    std::fs::rename(root(&it, "/dev/shm/b"), root(&it, "/dev/shm/a.so")).unwrap();
     assert_eq!(it.container.each("/bin/t dlopen /dev/shm/a.so"), 0);
 }
 
@@ -121,7 +100,7 @@ fn a_root_or_a_namespace_of_ones_own_gives_no_name() {
         guarded(&image, "Actions: {ENTRY_NOT_FOUND: {ByPath: [{/mnt/x: SKIP}], Default: DENY}}");
     assert_eq!(it.container.each("/bin/t nested /bin/t mark /tmp/m"), KILLED);
     for folder in ["/tmp/jail", "/tmp/jail/mnt", "/tmp/jail/tmp"] {
-        std::fs::create_dir(it.root(folder)).unwrap();
+        std::fs::create_dir(root(&it, folder)).unwrap();
     }
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory.c");
     let program = it.container.upper("/tmp/jail/mnt/x");

@@ -15,23 +15,11 @@
 mod common;
 
 use std::process::Command;
-use std::sync::Arc;
 
-use common::{Container, Image, Node, Recorder, ran};
-use lacre_measure::exec_trace::{self, ExecTraceArmed};
-use lacre_measure::{Armed as _, Judge, Outcome, Spared};
+use common::guarded::{Guarded, KILLED};
+use common::{Container, Image, Recorder, ran};
+use lacre_measure::{Armed as _, Outcome, Spared};
 use lacre_types::{CanonicalPath, Content, Event, Measurement, Memory, Mode};
-
-/// `128 + SIGKILL`.
-const KILLED: i32 = 137;
-
-struct Guarded {
-    container: Container,
-    judge: Arc<Recorder>,
-    armed: ExecTraceArmed,
-    // after what is pinned on it
-    _node: Node,
-}
 
 /// An image with the engine, and a core that its engine maps as code, which is no code to any
 /// baseline.
@@ -51,15 +39,9 @@ fn image() -> Image {
 }
 
 fn guarded(image: &Image, mode: Mode, spared: Spared) -> Guarded {
-    let node = Node::new();
-    let mut container = Container::new(image);
-    let judge = Recorder::new(mode, image);
-    *judge.spared.lock().unwrap() = spared;
-    let target = container.target(image, mode);
-    let armed =
-        exec_trace::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &node.options()).unwrap();
-    container.start("/bin/t each");
-    Guarded { container, judge, armed, _node: node }
+    let mut it = Guarded::after(image, mode, |_, judge| *judge.spared.lock().unwrap() = spared);
+    it.container.start("/bin/t each");
+    it
 }
 
 const ALLOW: Spared = Spared { memory: true, programs: false };

@@ -7,34 +7,21 @@
 mod common;
 
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 
-use common::{Container, Image, Node, Recorder};
-use lacre_measure::exec_trace::{self, ExecTraceArmed};
-use lacre_measure::{Judge, Outcome};
+use common::Image;
+use common::guarded::Guarded;
+use lacre_measure::Outcome;
 use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode};
 
-struct Guarded {
-    container: Container,
-    judge: Arc<Recorder>,
-    _armed: ExecTraceArmed,
-    // after what is pinned on it
-    _node: Node,
-}
-
 fn guarded(image: &Image, mode: Mode) -> Guarded {
-    let node = Node::new();
-    let mut container = Container::new(image);
-    for script in ["opt/bad", "mnt/bad", "mnt/only", "opt/short"] {
-        let ends = if script == "opt/short" { ":\n" } else { ENDLESS };
-        std::fs::write(format!("/proc/{}/root/{script}", container.init_pid), ends).unwrap();
-    }
-    let judge = Recorder::new(mode, image);
-    let target = container.target(image, mode);
-    let armed =
-        exec_trace::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &node.options()).unwrap();
-    container.start("/bin/t each");
-    Guarded { container, judge, _armed: armed, _node: node }
+    let mut it = Guarded::after(image, mode, |container, _| {
+        for script in ["opt/bad", "mnt/bad", "mnt/only", "opt/short"] {
+            let ends = if script == "opt/short" { ":\n" } else { ENDLESS };
+            std::fs::write(format!("/proc/{}/root/{script}", container.init_pid), ends).unwrap();
+        }
+    });
+    it.container.start("/bin/t each");
+    it
 }
 
 /// It never ends, so that it is alive to be killed.

@@ -9,6 +9,7 @@
     reason = "each test file uses its part, and a test fails where it must"
 )]
 
+pub mod guarded;
 pub mod place;
 
 use std::collections::HashMap;
