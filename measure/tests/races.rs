@@ -143,6 +143,25 @@ impl Guarded {
         let armed = (trace, fanotify);
         Self { container, judge, armed, _image: image, _node: node }
     }
+
+    /// Has a file changed, and used once word of that has come.
+    fn use_after(&mut self, change: &str, victim: &str) {
+        assert_eq!(self.container.each(&format!("/bin/t change {change} {victim}")), 0);
+        // On a machine with more to do than it can, another program may be faster than word of
+        // it: what is told later is told after it.
+        let heard = self.judge.heard_of_the_shell();
+        assert_eq!(self.container.each("/bin/t change touch /bin/sh"), 0);
+        self.judge.wait_until_heard(heard);
+        let ran = self.container.each(&format!("/bin/t use {victim}"));
+        assert_eq!(ran, 0, "after {change} of {victim}");
+    }
+
+    /// Nobody was killed, and nothing is on record but what ran and is settled.
+    fn nobody_was_hit(&self) {
+        assert_eq!(self.armed.0.counters().unwrap().kills, 0);
+        let recorder = &self.judge.recorder;
+        assert!(recorder.all().iter().all(|(m, o)| *o == Outcome::Ran && recorder.settled(m)));
+    }
 }
 
 /// How often each of these happened: it ran changed, ran as it came, did not run.
@@ -209,19 +228,10 @@ fn a_file_whose_metadata_changed_runs_with_no_kill_and_no_record() {
                 // It has run before, so that whoever has settled it must unsettle it.
                 let ran = it.container.each(&format!("/bin/t use {victim}"));
                 assert_eq!(ran, 0, "before {change} of {victim}");
-                assert_eq!(it.container.each(&format!("/bin/t change {change} {victim}")), 0);
-                // On a machine with more to do than it can, another program may be faster
-                // than word of it: what is told later is told after it.
-                let heard = it.judge.heard_of_the_shell();
-                assert_eq!(it.container.each("/bin/t change touch /bin/sh"), 0);
-                it.judge.wait_until_heard(heard);
-                let ran = it.container.each(&format!("/bin/t use {victim}"));
-                assert_eq!(ran, 0, "{block:?}: after {change} of {victim}");
+                it.use_after(change, victim);
             }
         }
-        assert_eq!(it.armed.0.counters().unwrap().kills, 0);
-        let recorder = &it.judge.recorder;
-        assert!(recorder.all().iter().all(|(m, o)| *o == Outcome::Ran && recorder.settled(m)));
+        it.nobody_was_hit();
     }
 }
 
@@ -238,19 +248,11 @@ fn a_file_whose_inode_changed_by_another_name_runs_with_no_kill_and_no_record() 
         for victim in ["/bin/victim", "/opt/victim.so"] {
             for change in INODE_CHANGES {
                 for change in ["link", change] {
-                    let heard = it.judge.heard_of_the_shell();
-                    let changed = it.container.each(&format!("/bin/t change {change} {victim}"));
-                    assert_eq!(changed, 0, "{change} of {victim}");
-                    assert_eq!(it.container.each("/bin/t change touch /bin/sh"), 0);
-                    it.judge.wait_until_heard(heard);
-                    let ran = it.container.each(&format!("/bin/t use {victim}"));
-                    assert_eq!(ran, 0, "{block:?}: after {change} of {victim}");
+                    it.use_after(change, victim);
                 }
             }
         }
-        assert_eq!(it.armed.0.counters().unwrap().kills, 0);
-        let recorder = &it.judge.recorder;
-        assert!(recorder.all().iter().all(|(m, o)| *o == Outcome::Ran && recorder.settled(m)));
+        it.nobody_was_hit();
     }
 }
 
