@@ -105,8 +105,12 @@ impl RotatingFile {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         }
-        if fs::metadata(&self.path)?.len() < self.rotation.bytes {
-            return Ok(());
+        match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.len() >= self.rotation.bytes => {}
+            Ok(_) => return Ok(()),
+            // Who moved it away has not opened the next one yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
         }
         let old = |n: u32| self.path.with_added_extension(n.to_string());
         for n in (1..self.rotation.keep.max(1)).rev() {
@@ -115,7 +119,11 @@ impl RotatingFile {
                 _ => {}
             }
         }
-        fs::rename(&self.path, old(1))
+        match fs::rename(&self.path, old(1)) {
+            // Logrotate, which does not know of the lock, was there first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 }
 
@@ -152,5 +160,28 @@ mod tests {
         out.write(b"b\n").unwrap();
         let text = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!((text(&dir.path().join("old")), text(&path)), ("a\n".into(), "b\n".into()));
+    }
+
+    #[test]
+    fn a_file_that_another_has_just_moved_away_is_rotated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v");
+        let mut writers = [0, 1].map(|_| RotatingFile::new(&path, Rotation { bytes: 2, keep: 2 }));
+        for writer in &mut writers {
+            writer.write(b"a\n").unwrap();
+        }
+        // Both found it too big; the first has not opened the next one.
+        writers[0].rotate().unwrap();
+        writers[1].rotate().unwrap();
+        let text = |path: &Path| fs::read_to_string(path).unwrap();
+        assert!(!path.exists() && !path.with_added_extension("2").exists());
+        for writer in &mut writers {
+            writer.reopen().unwrap();
+        }
+        writers[1].write(b"b\n").unwrap();
+        assert_eq!(
+            (text(&path.with_added_extension("1")), text(&path)),
+            ("a\na\n".into(), "b\n".into())
+        );
     }
 }
