@@ -63,7 +63,7 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 		return 0;
 
 	look_at(binprm->file, &look);
-	verdict = verdict_of(allowed, &look);
+	verdict = verdict_of(allowed, s, &look);
 	if (verdict < 0) {
 		look_closer((void *)look.file, &look);
 		if (!miss(task, slot, s, allowed, &look, EVENT_EXEC, 0))
@@ -75,7 +75,7 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 	entry = entry_of(task);
 	if (!bpf_find_vma(task, entry, on_vma, &loader, 0) && loader.file &&
 	    (loader.key.ino != look.key.ino || loader.key.dev != look.key.dev)) {
-		if (verdict_of(allowed, &loader) < 0) {
+		if (verdict_of(allowed, s, &loader) < 0) {
 			look_closer((void *)loader.file, &loader);
 			if (!miss(task, slot, s, allowed, &loader, EVENT_LOADER, entry))
 				return 0;
@@ -164,7 +164,7 @@ int BPF_PROG(lacre_fetch, unsigned long address, struct pt_regs *regs, unsigned 
 		return 0;
 	if (look.file) {
 		allowed = bpf_map_lookup_elem(&verdicts, &slot);
-		if (!allowed || verdict_of(allowed, &look) >= 0)
+		if (!allowed || verdict_of(allowed, s, &look) >= 0)
 			return 0;
 		look_closer((void *)look.file, &look);
 		/* What has no name and is written to elsewhere is an engine's memory, too. */

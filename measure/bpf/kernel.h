@@ -32,7 +32,18 @@ enum {
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 };
 
+/* uapi/asm-generic/fcntl.h */
+#define F_RDLCK 0
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct file_lock_context {
+	struct list_head flc_lease;
+};
 
 struct super_block {
 	u32 s_dev;
@@ -50,6 +61,7 @@ struct inode {
 	s64 i_size;
 	atomic_t i_writecount;
 	struct super_block *i_sb;
+	struct file_lock_context *i_flctx;
 	s64 i_ctime_sec;
 	u32 i_ctime_nsec;
 };
@@ -76,6 +88,7 @@ struct qstr {
 struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
 	struct super_block *d_sb;
 };
 
@@ -97,10 +110,29 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct cred;
+
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	const struct cred *f_cred;
 	void *private_data;
+};
+
+/* What locks and leases begin with, 6.9 on. */
+struct file_lock_core {
+	struct list_head flc_list;
+	unsigned char flc_type;
+	int flc_pid;
+	struct file *flc_file;
+};
+
+/* The same up to 6.8. */
+struct file_lock___old {
+	struct list_head fl_list;
+	unsigned char fl_type;
+	unsigned int fl_pid;
+	struct file *fl_file;
 };
 
 /* overlayfs keeps this in private_data from 6.13 on; before, the real file itself. */
@@ -163,8 +195,19 @@ typedef struct {
 	unsigned int val;
 } kuid_t;
 
+/* Two halves of 32 bits up to 6.2. */
+typedef struct {
+	u64 val;
+} kernel_cap_t;
+
+struct user_namespace {
+	int level;
+};
+
 struct cred {
 	kuid_t uid;
+	kernel_cap_t cap_effective;
+	struct user_namespace *user_ns;
 };
 
 struct task_struct {

@@ -58,12 +58,14 @@ struct slot {
 	/* By which paths are hashed. Nobody in the container knows them. */
 	u64 seed;
 	u64 multiplier;
+	u32 guard; /* the process that keeps files still; 0: none does */
+	u32 pad;
 };
 
 /* What a container's map holds beside files, by keys that no file has: an automaton over the
  * names from a file up to the root, each ended by a zero byte; by the hash of the path, files
- * of the image whose path it is not right for; and which process a file that was let pass was
- * told of. */
+ * of the image whose path it is not right for; which process a file that was let pass was told
+ * of; and files of the container's root that are kept still, by their inode there. */
 #define RULE_NSEC 0xffffffffU
 #define RULE_STEP 0   /* `dev`; `ino` is the state and the byte, the value the next state */
 #define RULE_LISTED 1 /* `ino` is the hash, the value whether it may run */
@@ -71,6 +73,7 @@ struct slot {
 #define RULE_OTHER 256 /* instead of a byte: any that has no step of its own */
 #define RULE_END 257   /* instead of a byte: a path that ends there may run */
 #define TOLD_OF 0x80000000U /* in ctime_nsec */
+#define LEASED_NSEC 0xfffffffeU
 
 enum tag_flag {
 	TAG_EXECED = 1 << 0, /* what it runs came from the container */

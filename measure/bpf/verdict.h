@@ -4,6 +4,7 @@
 #define LACRE_VERDICT_H
 
 #include "rules.h"
+#include "leases.h"
 
 #define SIGKILL 9
 
@@ -95,7 +96,7 @@ static __always_inline void memory(struct task_struct *task, struct tag *tag, u6
 }
 
 /* The verdict's flags, or -1 for a file that the map does not allow, or that is written to. */
-static __always_inline s64 verdict_of(void *allowed, struct look *look)
+static __always_inline s64 verdict_of(void *allowed, struct slot *s, struct look *look)
 {
 	u32 *verdict;
 
@@ -107,7 +108,7 @@ static __always_inline s64 verdict_of(void *allowed, struct look *look)
 	}
 	verdict = bpf_map_lookup_elem(allowed, &look->key);
 	if (!verdict)
-		return -1;
+		return verdict_while_leased(allowed, s, look);
 	return *verdict;
 }
 

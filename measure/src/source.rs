@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lacre_types::{CanonicalPath, Known, Measurement, Mode, Source};
+use lacre_types::{CanonicalPath, Digest, Known, Measurement, Mode, Source};
 
 use crate::files::Layers;
 use crate::verified::Verified;
@@ -132,12 +132,32 @@ pub trait Judge: Send + Sync {
     /// hold up.
     fn changed(&self, _path: &CanonicalPath) {}
 
+    /// A file of the container's root whose content may run is under a read lease of this
+    /// process, until [`Self::lease_ends`]: who knows files by their state can let it run though
+    /// its owner, mode, time or links change. Under the same conditions as `judge`.
+    fn leased(&self, _file: &Leased<'_>) {}
+
+    /// The lease on the file with this inode will end. Whoever was told is to have forgotten it
+    /// when this returns. Under the same conditions as `judge`.
+    fn lease_ends(&self, _ino: u64) {}
+
     /// What was seen and what became of it, after the kernel was answered. Called for
     /// each measurement, allowed ones too.
     fn seen(&self, measurement: Measurement, outcome: Outcome);
 
     /// The source lost events.
     fn lost(&self, source: Source, loss: Loss);
+}
+
+/// A file under a read lease: nobody can write to it before that is let go.
+#[derive(Debug, Clone, Copy)]
+pub struct Leased<'a> {
+    /// Its inode, as the file system of the container's root numbers it.
+    pub ino: u64,
+    /// What it holds.
+    pub digest: &'a Digest,
+    /// Its name.
+    pub path: Option<&'a CanonicalPath>,
 }
 
 /// What fanotify holds back (DESIGN 5.4).

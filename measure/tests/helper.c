@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -209,6 +211,59 @@ static long foreign(void)
 	return !unlink("/tmp/pwned");
 }
 
+// Another state of the same content.
+static void change(const char *how, const char *path)
+{
+	const char *away = "/tmp/away", *other = "/tmp/other";
+	int fd, flags = 0;
+
+#define HOW(word) (!strcmp(how, word))
+	if (HOW("chown") || HOW("twice"))
+		CHECK(chown(path, 7, 7));
+	if (HOW("chmod") || HOW("twice"))
+		CHECK(chmod(path, 0755));
+	if (HOW("touch"))
+		CHECK(utimensat(AT_FDCWD, path, 0, 0));
+	if (HOW("rename")) {
+		CHECK(rename(path, away));
+		CHECK(rename(away, path));
+	}
+	if (HOW("xattr"))
+		CHECK(setxattr(path, "user.x", "y", 1, 0));
+	// Of the inode, by or to another of its names.
+	if (HOW("link")) {
+		unlink(other);
+		CHECK(link(path, other));
+	}
+	if (HOW("unlink"))
+		CHECK(unlink(other));
+	if (HOW("replace")) {
+		CHECK(fd = open(away, O_WRONLY | O_CREAT, 0644));
+		CHECK(rename(away, other));
+	}
+	if (HOW("move")) {
+		CHECK(rename(other, away));
+		CHECK(rename(away, other));
+	}
+	if (HOW("chmod-other"))
+		CHECK(chmod(other, 0755));
+	if (HOW("touch-other"))
+		CHECK(utimensat(AT_FDCWD, other, 0, 0));
+	if (HOW("xattr-other"))
+		CHECK(setxattr(other, "user.y", "y", 1, 0));
+	if (HOW("fchown")) {
+		CHECK(fd = open(path, O_RDONLY));
+		CHECK(fchown(fd, 8, 8));
+	}
+	if (HOW("flags")) {
+		CHECK(fd = open(path, O_RDONLY));
+		CHECK(ioctl(fd, FS_IOC_GETFLAGS, &flags));
+		flags ^= FS_NODUMP_FL;
+		CHECK(ioctl(fd, FS_IOC_SETFLAGS, &flags));
+	}
+#undef HOW
+}
+
 // race HOW VICTIM COUNT: how often it ran with what somebody had written to it, how often it
 // ran as it came, and how often neither.
 static int race(const char *how, const char *path, long count)
@@ -314,51 +369,12 @@ int main(int argc, char **argv)
 	}
 	if (IS("use", 1)) // a program or a library
 		return status_of(victim(argv[2], strstr(argv[2], ".so") != 0));
-	if (IS("changeuse", 1)) {
-		CHECK(utimensat(AT_FDCWD, argv[2], 0, 0));
-		return status_of(victim(argv[2], strstr(argv[2], ".so") != 0));
+	if (IS("changeuse", 2)) { // HOW PATH
+		change(argv[2], argv[3]);
+		return status_of(victim(argv[3], strstr(argv[3], ".so") != 0));
 	}
 	if (IS("change", 2)) {
-		const char *path = argv[3], *away = "/tmp/away", *other = "/tmp/other";
-
-#define HOW(word) (!strcmp(argv[2], word))
-		if (HOW("chown") || HOW("twice"))
-			CHECK(chown(path, 7, 7));
-		if (HOW("chmod") || HOW("twice"))
-			CHECK(chmod(path, 0755));
-		if (HOW("touch"))
-			CHECK(utimensat(AT_FDCWD, path, 0, 0));
-		if (HOW("rename")) {
-			CHECK(rename(path, away));
-			CHECK(rename(away, path));
-		}
-		if (HOW("xattr"))
-			CHECK(setxattr(path, "user.x", "y", 1, 0));
-		// Of the inode, by or to another of its names.
-		if (HOW("link")) {
-			unlink(other);
-			CHECK(link(path, other));
-		}
-		if (HOW("unlink"))
-			CHECK(unlink(other));
-		if (HOW("replace")) {
-			CHECK(fd = open(away, O_WRONLY | O_CREAT, 0644));
-			CHECK(rename(away, other));
-		}
-		if (HOW("move")) {
-			CHECK(rename(other, away));
-			CHECK(rename(away, other));
-		}
-		if (HOW("chmod-other"))
-			CHECK(chmod(other, 0755));
-		if (HOW("touch-other"))
-			CHECK(utimensat(AT_FDCWD, other, 0, 0));
-		if (HOW("xattr-other"))
-			CHECK(setxattr(other, "user.y", "y", 1, 0));
-		if (HOW("fchown")) {
-			CHECK(fd = open(path, O_RDONLY));
-			CHECK(fchown(fd, 8, 8));
-		}
+		change(argv[2], argv[3]);
 		return 0;
 	}
 	if (IS("race", 3))
@@ -382,6 +398,14 @@ int main(int argc, char **argv)
 		CHECK(pid = fork());
 		if (!pid)
 			run(argv + 2);
+		return status_of(pid);
+	}
+	if (IS("lease", 2)) { // PATH ARG…: with a read lease of one's own
+		CHECK(fd = open(argv[2], O_RDONLY | O_CLOEXEC));
+		CHECK(fcntl(fd, F_SETLEASE, F_RDLCK));
+		CHECK(pid = fork());
+		if (!pid)
+			run(argv + 3);
 		return status_of(pid);
 	}
 	if (IS("append", 1)) {

@@ -16,7 +16,7 @@ pub(super) const SLOT_ANY_NAME: u32 = 1 << 4;
 
 pub(super) const KEY_SIZE: usize = 24;
 pub(super) const TAG_SIZE: usize = 24;
-pub(super) const SLOT_SIZE: usize = 80;
+pub(super) const SLOT_SIZE: usize = 88;
 
 const ARGV_MAX: usize = 512;
 const NAMES_AT: usize = ARGV_MAX;
@@ -32,6 +32,13 @@ pub(super) fn key(id: &FileId) -> [u8; KEY_SIZE] {
     bytes[12..16].copy_from_slice(&id.ctime_nsec.to_ne_bytes());
     bytes[16..].copy_from_slice(&id.ctime_sec.to_ne_bytes());
     bytes
+}
+
+/// The key by which a file of the container's root is kept still: its overlay, and its inode
+/// there.
+pub(super) fn leased_key(dev: u32, ino: u64) -> [u8; KEY_SIZE] {
+    const LEASED_NSEC: u32 = u32::MAX - 1;
+    key(&FileId { dev, ino, ctime_sec: 0, ctime_nsec: LEASED_NSEC })
 }
 
 /// `struct tag` of a task that has not yet executed anything of the container.
@@ -82,6 +89,8 @@ pub(super) struct Terms {
     /// Which set of rules by path holds; 0: none.
     pub(super) rules: u32,
     pub(super) secret: Option<Secret>,
+    /// The process that keeps files still; 0: none does.
+    pub(super) guard: u32,
 }
 
 /// `struct slot` with its counters at zero.
@@ -98,8 +107,9 @@ pub(super) fn slot(terms: &Terms) -> [u8; SLOT_SIZE] {
     bytes[60..64].copy_from_slice(&terms.namespaces.1.to_ne_bytes());
     if let Some(Secret { seed, multiplier }) = terms.secret {
         bytes[64..72].copy_from_slice(&seed.to_ne_bytes());
-        bytes[72..].copy_from_slice(&multiplier.to_ne_bytes());
+        bytes[72..80].copy_from_slice(&multiplier.to_ne_bytes());
     }
+    bytes[80..84].copy_from_slice(&terms.guard.to_ne_bytes());
     bytes
 }
 

@@ -6,6 +6,7 @@ use lacre_types::{CanonicalPath, FileId, base_name};
 
 use super::interpreters;
 use super::verdicts::Verdicts;
+use crate::Leased;
 use crate::files::Layers;
 use crate::verified::{self, Unverified, Verified};
 
@@ -26,6 +27,29 @@ impl Allower {
     pub fn allow(&self, file: &Verified, path: Option<&CanonicalPath>) -> io::Result<()> {
         let name = path.map_or(&b""[..], |path| base_name(path.as_bytes()));
         self.verdicts.allow(file, interpreters::flags(name))
+    }
+
+    /// From now on a file of the container's root may run in whatever state, by its inode there,
+    /// for as long as this process holds a read lease on it: before the lease ends, and before a
+    /// writer is let in, [`Self::lease_ends`] is to be called. A full map costs only that it is
+    /// told of as any that is not known.
+    pub fn leased(&self, file: &Leased<'_>) {
+        let name = file.path.map_or(&b""[..], |path| base_name(path.as_bytes()));
+        if let Some(overlay) = self.overlay() {
+            let verdict = (file.digest, interpreters::flags(name));
+            let _ = self.verdicts.leased((overlay, file.ino), verdict);
+        }
+    }
+
+    /// From now on its state counts again.
+    pub fn lease_ends(&self, ino: u64) {
+        if let Some(overlay) = self.overlay() {
+            self.verdicts.lease_ends(overlay, ino);
+        }
+    }
+
+    fn overlay(&self) -> Option<u32> {
+        self.layers.overlay()
     }
 
     /// From now on it may not.

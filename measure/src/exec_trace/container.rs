@@ -139,6 +139,7 @@ impl Slot {
             namespaces: (inum, u32::try_from(host).unwrap_or(0)),
             rules: self.rules().number,
             secret: Some(self.secret),
+            guard: self.owner.0,
         };
         let (owner, owner_start) = self.owner;
         let entry = Entry { slot: self.number, ns_id, inum, owner, owner_start };

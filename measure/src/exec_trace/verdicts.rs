@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
-use lacre_types::{FileId, Known};
+use lacre_types::{Digest, FileId, Known};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use super::abi;
@@ -14,8 +14,8 @@ use crate::{SourceError, Verified};
 
 /// A batch of map updates: 24 kB of keys.
 const BATCH: usize = 1024;
-/// Room for files that are allowed later and for rules by path, beside a quarter of what is
-/// there at first, and what a rule by path may have to name.
+/// Room for files that are allowed later, that are kept still and for rules by path, beside a
+/// quarter of what is there at first, and what a rule by path may have to name.
 const ROOM: usize = 4096;
 
 /// The container's map of allowed files, as the programs read it.
@@ -106,6 +106,23 @@ impl Verdicts {
         for (key, _) in rules {
             let _ = self.map.delete(key);
         }
+    }
+
+    /// A file of the container's root is under a lease, by its inode on that overlay.
+    pub(super) fn leased(
+        &self,
+        (overlay, ino): (u32, u64),
+        (digest, flags): (&Digest, u32),
+    ) -> io::Result<()> {
+        let flags = flags | self.interpreters.flags_of(digest);
+        self.map
+            .update(&abi::leased_key(overlay, ino), &flags.to_ne_bytes(), MapFlags::ANY)
+            .map_err(io::Error::other)
+    }
+
+    /// Its lease will end.
+    pub(super) fn lease_ends(&self, overlay: u32, ino: u64) {
+        let _ = self.map.delete(&abi::leased_key(overlay, ino));
     }
 
     pub(super) fn forget(&self, id: &FileId) -> io::Result<()> {

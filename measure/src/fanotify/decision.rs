@@ -10,7 +10,7 @@ use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode, Process, Sou
 use super::code::{self, First};
 use super::event_file::{Facts, State, Subject, names};
 use super::failure::{Failure, Ruling};
-use super::ignore_marks::ignore_data;
+use super::ignore_marks::{Of, ignore_data};
 use super::requester;
 use super::responder::{Responder, Waiting};
 use super::seat::raw;
@@ -94,20 +94,28 @@ impl Responder {
     fn known(&mut self, ask: Permission, subject: Subject, known: &KnownFile, facts: &Facts) {
         let state = subject.state;
         let measurement = measurement(&subject, Content::Digest(known.digest));
-        if !self.shared.seat.judge.settled(&measurement) {
-            // The image is not what its baseline says.
+        let allowed = self.shared.seat.judge.settled(&measurement);
+        let mut same = true;
+        // A settled file holds on to its mount: a volume must stay free to be unmounted.
+        if allowed
+            && self.root.has(facts)
+            && let Ok(file) = ask.file().try_clone_to_owned()
+        {
+            let of = Of { state: &state, digest: &known.digest, path: subject.path.as_ref() };
+            match self.settled.add_known(file, of, (self.mask, self.root.owns_image())) {
+                Ok(is) => same = is,
+                Err(failure) => self.shared.seat.note(failure),
+            }
+        }
+        if !allowed || !same {
+            // The image is not what its baseline says, or the file has just been changed, and
+            // what it holds is to be read.
+            let digest = subject.digest.filter(|_| same);
             match ask.mask().has(Mask::EXEC) {
-                true => self.decide_run(ask, subject),
+                true => self.decide_run(ask, Subject { digest, ..subject }),
                 false => self.submit(ask, subject, Purpose::Look(Listing::Yes(Some(known.size)))),
             }
             return;
-        }
-        // A settled file holds on to its mount: a volume must stay free to be unmounted.
-        if self.root.has(facts)
-            && let Ok(file) = ask.file().try_clone_to_owned()
-        {
-            let added = self.settled.add_known(file, &state, (self.mask, self.root.owns_image()));
-            self.note(added);
         }
         let outcome = self.respond(&ask, self.rule(&measurement));
         self.ran_now(&ask, outcome, state, measurement.event);
@@ -272,7 +280,8 @@ impl Responder {
     /// allows it: its lease then lives on.
     fn verified(&mut self, ask: Permission, subject: Subject, file: Verified) {
         let (state, held) = (subject.state, self.is_only_held(&ask));
-        let measurement = measurement(&subject, Content::Digest(*file.digest()));
+        let digest = *file.digest();
+        let measurement = measurement(&subject, Content::Digest(digest));
         let mut ruling = self.rule(&measurement);
         if ruling.answer == Answer::Allow {
             self.shared.seat.judge.passes(&file, &measurement);
@@ -280,16 +289,17 @@ impl Responder {
         if held {
             ruling.answer = Answer::Allow;
         }
-        let outcome = self.respond(&ask, ruling);
-        self.ran_now(&ask, outcome, state, measurement.event);
-        if outcome.ran()
+        // Before the answer: its attributes may change once more until it runs.
+        if ruling.answer == Answer::Allow
             && self.shared.seat.judge.settled(&measurement)
             && Facts::of(ask.file()).is_ok_and(|facts| self.root.has(&facts))
         {
-            let mask = self.mask.and(ask.mask());
-            let added = self.settled.add(file, &state, (mask, true));
+            let of = Of { state: &state, digest: &digest, path: measurement.path.as_ref() };
+            let added = self.settled.add(file, of, (self.mask.and(ask.mask()), true));
             self.note(added);
         }
+        let outcome = self.respond(&ask, ruling);
+        self.ran_now(&ask, outcome, state, measurement.event);
         if !held {
             self.shared.seat.judge.seen(measurement, outcome);
         }

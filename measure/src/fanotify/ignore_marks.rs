@@ -17,15 +17,17 @@ use std::time::{Duration, Instant};
 
 use lacre_sys::fanotify::{Group, Mask};
 use lacre_sys::lease::{Broken, Leases, is_breaking};
+use lacre_types::{CanonicalPath, Digest};
 
 use super::event_file::{Facts, State};
 use super::failure::Failure;
 use super::limits::Limits;
-use crate::Verified;
+use crate::{Judge, Leased, Verified};
 
 pub(super) struct Settled {
     leases: Leases,
     group: Arc<Group>,
+    judge: Arc<dyn Judge>,
     files: Vec<File>,
     /// Where in `files` each is, by device and inode.
     places: HashMap<(u64, u64), usize>,
@@ -46,11 +48,25 @@ struct File {
     owned: bool,
 }
 
+/// What is settled: a file in a state, what it holds, under which name.
+#[derive(Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub(super) state: &'a State,
+    pub(super) digest: &'a Digest,
+    pub(super) path: Option<&'a CanonicalPath>,
+}
+
 impl Settled {
-    pub(super) fn new(leases: Leases, group: Arc<Group>, limits: &Limits) -> Self {
+    /// `judge` is told of each lease.
+    pub(super) fn new(
+        leases: Leases,
+        group: Arc<Group>,
+        judge: Arc<dyn Judge>,
+        limits: &Limits,
+    ) -> Self {
         let Limits { settled: most, sweep, .. } = *limits;
-        let (files, places) = (Vec::new(), HashMap::new());
-        Self { leases, group, files, places, owned: 0, lot: 1, most, sweep, swept: Instant::now() }
+        let (files, places, swept) = (Vec::new(), HashMap::new(), Instant::now());
+        Self { leases, group, judge, files, places, owned: 0, lot: 1, most, sweep, swept }
     }
 
     /// Readable when a writer waits.
@@ -63,32 +79,44 @@ impl Settled {
     pub(super) fn add(
         &mut self,
         file: Verified,
-        state: &State,
+        of: Of<'_>,
         (mask, owned): (Mask, bool),
     ) -> Result<(), Failure> {
-        self.ask_again(state)?;
+        self.ask_again(of.state)?;
         if self.most == 0 {
             return Ok(());
         }
         // Without the lease every use is asked about.
         let Ok(Some(fd)) = file.keep(&self.leases) else { return Ok(()) };
-        self.ignore(File { fd, id: id(state), mask, owned }, state)
+        if self.ignore(File { fd, id: id(of.state), mask, owned }, of)? {
+            return Ok(());
+        }
+        // Its content is what was read all the same.
+        self.files.last().map_or(Ok(()), |file| self.heed(file))
     }
 
     /// The same of a file of the image in the state that it came in, which needs not be read.
+    /// Whether it is in that state still.
     pub(super) fn add_known(
         &mut self,
         fd: OwnedFd,
-        state: &State,
+        of: Of<'_>,
         (mask, owned): (Mask, bool),
-    ) -> Result<(), Failure> {
-        self.ask_again(state)?;
+    ) -> Result<bool, Failure> {
+        self.ask_again(of.state)?;
+        let is_same = |fd| Facts::of(fd).is_ok_and(|facts| facts.state == *of.state);
         if self.most == 0 || self.leases.take(fd.as_fd()).is_err() {
-            return Ok(());
+            return Ok(is_same(fd.as_fd()));
         }
         // Under the lease it is what it was: nobody has it open for writing, and nobody can
         // have mapped a file of a layer that was not copied up.
-        self.ignore(File { fd, id: id(state), mask, owned }, state)
+        if !is_same(fd.as_fd()) {
+            return Ok(false);
+        }
+        if !self.ignore(File { fd, id: id(of.state), mask, owned }, of)? {
+            self.files.last().map_or(Ok(()), |file| self.heed(file))?;
+        }
+        Ok(true)
     }
 
     /// A new question about a settled file: the kernel dropped the mark, or it holds for less
@@ -100,25 +128,23 @@ impl Settled {
         }
     }
 
-    fn ignore(&mut self, file: File, state: &State) -> Result<(), Failure> {
+    /// Keeps a file whose content is known, under its lease, and sets its mark. Whether the mark
+    /// may stay: no lease keeps attributes as they are, and a change of them that came before it
+    /// has no mark to take back (`Holder`).
+    fn ignore(&mut self, file: File, of: Of<'_>) -> Result<bool, Failure> {
         if self.files.len() >= self.most {
             // Any: who reads more files than have room here, in the same order again and
             // again, would find none of them if it were always the oldest.
             self.lot = self.lot.wrapping_mul(1_103_515_245).wrapping_add(12_345);
             self.forget((self.lot >> 8) % self.files.len())?;
         }
-        if self.group.ignore(file.mask, file.fd.as_fd()).is_ok() {
-            // After the mark: no lease keeps attributes as they are, and a change of them
-            // that came before it has no mark to take back (`Holder`).
-            let same = Facts::of(&file.fd).is_ok_and(|facts| facts.state == *state);
-            self.places.insert(file.id, self.files.len());
-            self.owned += usize::from(file.owned);
-            self.files.push(file);
-            if !same {
-                return self.forget(self.files.len() - 1);
-            }
-        }
-        Ok(())
+        let marked = self.group.ignore(file.mask, file.fd.as_fd()).is_ok();
+        let same = Facts::of(&file.fd).is_ok_and(|facts| facts.state == *of.state);
+        self.places.insert(file.id, self.files.len());
+        self.owned += usize::from(file.owned);
+        self.judge.leased(&Leased { ino: of.state.ino, digest: of.digest, path: of.path });
+        self.files.push(file);
+        Ok(same || !marked)
     }
 
     /// Lets the writers in that wait, their files' marks gone.
@@ -179,6 +205,12 @@ impl Settled {
         if let Some(moved) = self.files.get(at) {
             self.places.insert(moved.id, at);
         }
+        // Before its lease ends, with `file`.
+        self.judge.lease_ends(file.id.1);
+        self.heed(&file)
+    }
+
+    fn heed(&self, file: &File) -> Result<(), Failure> {
         match self.group.heed(file.mask, file.fd.as_fd()) {
             // NotFound: a write took the mark first.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::Unheeded),

@@ -84,7 +84,8 @@ impl Responder {
             let asking = (Arc::clone(&shared.asking), Arc::clone(&shared.seat));
             LookAhead::new(asking, Arc::clone(&target.known), (Arc::clone(&root), at), limits.idle)
         })?;
-        let settled = Settled::new(Leases::here()?, Arc::clone(&shared.asking.group), &limits);
+        let (group, judge) = (Arc::clone(&shared.asking.group), Arc::clone(&shared.seat.judge));
+        let settled = Settled::new(Leases::here()?, group, judge, &limits);
         Ok(Self {
             known: Arc::clone(&target.known),
             block: target.block,

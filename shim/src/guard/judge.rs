@@ -8,7 +8,7 @@ use lacre_analyzer::{Verdict, source_lost};
 use lacre_baseline::Baseline;
 use lacre_measure::exec_trace::Allower;
 use lacre_measure::fanotify::Holder;
-use lacre_measure::{Answer, LetPass, Loss, Outcome, Spared, Verified};
+use lacre_measure::{Answer, Leased, LetPass, Loss, Outcome, Spared, Verified};
 use lacre_policy::{Decision, Effective, PathTable};
 use lacre_types::{
     Action, CanonicalPath, Content, Jit, Measurement, Memory, Mode, Source, Violation,
@@ -245,6 +245,18 @@ impl lacre_measure::Judge for Judge {
         if let Some(traced) = self.traced.get() {
             // Not known there, it is killed: the safe side.
             let _ = traced.allow(file, measurement.path.as_ref());
+        }
+    }
+
+    fn leased(&self, file: &Leased<'_>) {
+        if let Some(traced) = self.traced.get() {
+            traced.leased(file);
+        }
+    }
+
+    fn lease_ends(&self, ino: u64) {
+        if let Some(traced) = self.traced.get() {
+            traced.lease_ends(ino);
         }
     }
 
