@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lacre_sys::lease::{Leases, Still};
 use lacre_types::{CanonicalPath, Digest, FileId, mountinfo};
@@ -30,6 +30,12 @@ const MOST_UNVERIFIED: u64 = 64 << 20;
 
 /// One read's buffer. A larger one is no faster.
 const CHUNK: usize = 128 << 10;
+
+/// How long a writer is waited for where a process waits for the answer, and how often it is
+/// looked for. What a process that has ended had open on an overlay is closed by a worker of the
+/// kernel's (`delayed_fput`): a tick after its end, or later on a busy machine.
+const PATIENCE: Duration = Duration::from_millis(100);
+const AGAIN: Duration = Duration::from_millis(2);
 
 /// The longest tick of a clock that dates files, before 6.13: 10 ms, and room.
 const TICK: Duration = Duration::from_millis(40);
@@ -151,12 +157,23 @@ pub(crate) fn verify(
     layers: &Layers,
     dropped: &AtomicBool,
 ) -> Result<Verified, Unverified> {
-    verify_up_to(MOST, file, path, layers, dropped)
+    verify_within((MOST, Duration::ZERO), file, path, layers, dropped)
 }
 
-/// [`verify`], with another limit than [`MOST`].
-pub(crate) fn verify_up_to(
+/// [`verify`], with another limit than [`MOST`], for a process that waits for the answer or has
+/// used the file: one that was writing and ends just now has ended before it counts.
+pub(crate) fn verify_patiently(
     most: u64,
+    file: OwnedFd,
+    path: Option<&CanonicalPath>,
+    layers: &Layers,
+    dropped: &AtomicBool,
+) -> Result<Verified, Unverified> {
+    verify_within((most, PATIENCE), file, path, layers, dropped)
+}
+
+fn verify_within(
+    (most, patience): (u64, Duration),
     file: OwnedFd,
     path: Option<&CanonicalPath>,
     layers: &Layers,
@@ -166,7 +183,8 @@ pub(crate) fn verify_up_to(
     if size > most {
         return Err(Why::TooLarge(size).into());
     }
-    let opened = match Still::new(file) {
+    let until = Instant::now() + patience;
+    let opened = match still(file, until, dropped) {
         Ok(still) => still,
         Err((file, error)) => {
             let why = match error.kind() {
@@ -177,7 +195,7 @@ pub(crate) fn verify_up_to(
         }
     };
     let fd = opened.as_fd();
-    let placed = place(fd, (&state, size), path, layers);
+    let placed = place(fd, (&state, size), path, layers, (until, dropped));
     let (real, id) = match placed {
         Ok(placed) => placed,
         Err(why) => {
@@ -196,6 +214,7 @@ fn place(
     (state, size): (&FileId, u64),
     path: Option<&CanonicalPath>,
     layers: &Layers,
+    (until, dropped): (Instant, &AtomicBool),
 ) -> Result<(Option<Still<OwnedFd>>, Option<FileId>), Why> {
     let dev = file_system(file).map_err(|why| Why::Unexamined(why.to_string()))?;
     if !layers.is_overlay(file).map_err(|why| Why::Unexamined(why.to_string()))? {
@@ -214,12 +233,34 @@ fn place(
         return Err(Why::NoPromise("an overlay of the container's own".into()));
     }
     let real = layers.beneath(file, (state, size), path).ok_or(Why::Unplaced)?;
-    let still = Still::new(OwnedFd::from(real.file)).map_err(|(_, error)| match error.kind() {
+    let kept = still(OwnedFd::from(real.file), until, dropped);
+    let kept = kept.map_err(|(_, error)| match error.kind() {
         io::ErrorKind::WouldBlock => Why::Writer,
         _ => Why::NoPromise(format!("its layer has no leases: {error}")),
     })?;
     let dated = kind(real.id.dev).is_some_and(|kind| file_systems::dates_changes(&kind));
-    Ok((Some(still), dated.then_some(real.id)))
+    Ok((Some(kept), dated.then_some(real.id)))
+}
+
+/// A lease, once nobody has the file open for writing.
+fn still(
+    mut file: OwnedFd,
+    until: Instant,
+    dropped: &AtomicBool,
+) -> Result<Still<OwnedFd>, (OwnedFd, io::Error)> {
+    loop {
+        match Still::new(file) {
+            Err((back, error))
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && Instant::now() < until
+                    && !dropped.load(Ordering::Relaxed) =>
+            {
+                std::thread::sleep(AGAIN);
+                file = back;
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// Hashes `read` until it stayed the same meanwhile, which `shown` tells too.

@@ -22,7 +22,7 @@ use crate::container_root::ContainerRoot;
 use crate::files::{self, Layers, Real};
 use crate::held_process::Held;
 use crate::verifiers::Verifiers;
-use crate::{Answer, Judge, Known, Outcome, Unverified, Verified, verified};
+use crate::{Answer, Judge, Known, MOST, Outcome, Unverified, Verified, verified};
 
 /// A file whose size alone tells it from the image's is read all the same, for the record,
 /// up to this many bytes: a tenth of a second of one core.
@@ -302,7 +302,10 @@ impl Look<'_> {
         }
         let verified = match files::reopen(opened.as_fd()) {
             Err(why) => return Content::Unread(format!("opening it failed: {why}")).into(),
-            Ok(file) => verified::verify(file.into(), path, &self.watch.layers, self.dropped),
+            Ok(file) => {
+                let layers = &self.watch.layers;
+                verified::verify_patiently(MOST, file.into(), path, layers, self.dropped)
+            }
         };
         match verified {
             Ok(verified) if verified.lasting().is_none_or(|id| *id == real.id) => {

@@ -3,7 +3,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use lacre_types::{CanonicalPath, FileId, Mode, Source};
+use lacre_types::{CanonicalPath, FileId, Source};
 
 use super::abi::{self, Counters, Root};
 use super::allower::Allower;
@@ -78,15 +78,14 @@ impl ExecTraceArmed {
         let (slot, its) = (Some(slot), Arc::clone(&watch));
         let mut armed =
             Self { init_pid, allower, reader: None, slot, watch, overlay, groups, remark };
-        if target.mode == Mode::Enforce {
-            armed.listen();
-        }
+        armed.listen();
         let reader = Reader::start("exec-trace", move |woken| read(&its, &feed, &woken));
         armed.reader = Some(reader.map_err(doing)?);
         Ok(armed)
     }
 
-    /// Hears of what changes: only what kills needs to know in time.
+    /// Hears of what changes: who kills needs to know in time, and who records, too, which state
+    /// of a file it was that ran.
     fn listen(&self) {
         let Some((upper, lower)) = &self.overlay else { return };
         let heard = Changed::of(&self.groups, upper, lower).and_then(|changed| {
@@ -177,12 +176,7 @@ impl Armed for ExecTraceArmed {
     /// The map first, then the flag: nothing of the image is unknown to who kills.
     fn enforce(&self) -> Result<(), SourceError> {
         let Some(slot) = &self.slot else { return Ok(()) };
-        if self.watch.changed.get().is_none() {
-            self.listen();
-            let woken = self.reader.as_ref().map_or(Ok(()), Reader::wake);
-            woken.map_err(|why| failed("waking the reader of events".to_owned(), why))?;
-            catch_up(&self.watch);
-        }
+        catch_up(&self.watch);
         slot.enforce()
     }
 

@@ -48,7 +48,7 @@ pub(super) fn read(watch: &Arc<Watch>, feed: &Feed, woken: &PipeReader) {
 }
 
 /// Reads until told to stop; what was told before is read to the end.
-fn follow(watch: &Arc<Watch>, feed: &Feed, mut woken: &PipeReader) -> io::Result<()> {
+fn follow(watch: &Arc<Watch>, feed: &Feed, woken: &PipeReader) -> io::Result<()> {
     let judge = Arc::clone(&watch.judge);
     let mut builder = RingBufferBuilder::new();
     builder
@@ -72,12 +72,7 @@ fn follow(watch: &Arc<Watch>, feed: &Feed, mut woken: &PipeReader) -> io::Result
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(why) => return Err(why.into()),
         }
-        let called = fds[1].revents();
-        let ending = called.contains(PollFlags::HUP);
-        if called.contains(PollFlags::IN) {
-            // That there is more to listen to is seen at the next poll.
-            let _ = io::Read::read(&mut woken, &mut [0; 8])?;
-        }
+        let ending = fds[1].revents().contains(PollFlags::HUP);
         // Before the kills that they may be in time for.
         if let Some(telling) = telling {
             telling.hand_out()?;

@@ -10,7 +10,7 @@
 //! Data that came with the image has one that goes when the kernel forgets the inode
 //! ([`ignore_data`]): it needs no lease and holds on to nothing, so that there may be any number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +38,14 @@ pub(super) struct Settled {
     most: usize,
     sweep: Duration,
     swept: Instant,
+    /// Files that are asked about again, and are kept still for [`GRACE`].
+    leaving: VecDeque<(Instant, File)>,
 }
+
+/// How long a file's lease outlives its mark. Who was not asked, since he opened it before the
+/// mark went, executes or maps it as the content that is known, though its attributes may have
+/// changed; a writer waits so much longer, for the first time.
+const GRACE: Duration = Duration::from_millis(20);
 
 struct File {
     fd: OwnedFd,
@@ -65,8 +72,9 @@ impl Settled {
         limits: &Limits,
     ) -> Self {
         let Limits { settled: most, sweep, .. } = *limits;
-        let (files, places, swept) = (Vec::new(), HashMap::new(), Instant::now());
-        Self { leases, group, judge, files, places, owned: 0, lot: 1, most, sweep, swept }
+        let (files, places, leaving) = <_>::default();
+        let (owned, lot, swept) = (0, 1, Instant::now());
+        Self { leases, group, judge, files, places, owned, lot, most, sweep, swept, leaving }
     }
 
     /// Readable when a writer waits.
@@ -156,14 +164,23 @@ impl Settled {
         })
     }
 
-    /// When to look for deleted files, if one of them can be.
+    /// When to let files go, or to look for deleted ones, if one of them can be.
     pub(super) fn next_sweep(&self) -> Option<Instant> {
+        let leaves = self.leaving.front().map(|(at, _)| *at);
+        leaves.into_iter().chain(self.deleted_at()).min()
+    }
+
+    fn deleted_at(&self) -> Option<Instant> {
         (self.owned > 0).then(|| self.swept + self.sweep)
     }
 
-    /// Forgets the files that were deleted.
+    /// Lets the files go whose time is over, and forgets those that were deleted.
     pub(super) fn sweep(&mut self) -> Result<(), Failure> {
-        if self.next_sweep().is_none_or(|at| at > Instant::now()) {
+        let now = Instant::now();
+        while let Some((_, file)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
+            self.let_go(file);
+        }
+        if self.deleted_at().is_none_or(|at| at > now) {
             return Ok(());
         }
         self.swept = Instant::now();
@@ -181,6 +198,9 @@ impl Settled {
     pub(super) fn end(&mut self) {
         self.most = 0;
         let _ = self.reset();
+        while let Some((_, file)) = self.leaving.pop_front() {
+            self.let_go(file);
+        }
     }
 
     /// Forgets those; all of them, whatever becomes of one.
@@ -205,9 +225,18 @@ impl Settled {
         if let Some(moved) = self.files.get(at) {
             self.places.insert(moved.id, at);
         }
-        // Before its lease ends, with `file`.
-        self.judge.lease_ends(file.id.1);
-        self.heed(&file)
+        let heeded = self.heed(&file);
+        self.leaving.push_back((Instant::now() + GRACE, file));
+        heeded
+    }
+
+    /// Ends a lease: the kernel's programs forget it first, unless there is another on the file.
+    fn let_go(&self, file: File) {
+        let leaves = self.leaving.iter().any(|(_, other)| other.id == file.id);
+        if !leaves && !self.places.contains_key(&file.id) {
+            self.judge.lease_ends(file.id.1);
+        }
+        drop(file);
     }
 
     fn heed(&self, file: &File) -> Result<(), Failure> {

@@ -226,7 +226,7 @@ fn run(shared: &Shared, idle: std::time::Duration) {
 fn verify(job: &Job, shared: &Shared) -> Result<Verified, Refusal> {
     let file = job.file.try_clone().map_err(|_| Failure::QueueFull)?;
     let (path, layers) = (job.path.as_ref(), &shared.layers);
-    let verified = verified::verify_up_to(shared.most, file, path, layers, &job.dropped)?;
+    let verified = verified::verify_patiently(shared.most, file, path, layers, &job.dropped)?;
     // Here, and not where somebody is to be answered.
     verified.settle();
     Ok(verified)
