@@ -25,12 +25,12 @@ use super::processes::NoProcess;
 use crate::config::Config;
 use crate::guard::context;
 use crate::guard::identity::{Identity, RootFs, Sources};
+use crate::guard::image_files::ImageFiles;
 use crate::guard::judge::Rules;
 use crate::guard::layers::Layers;
 use crate::guard::policy::{Switchboard, of_file};
-use crate::guard::preparation::load;
 use crate::guard::responder::record_of_gone;
-use crate::guard::sources::{self, ImageFiles};
+use crate::guard::sources;
 use crate::guard::{Exempt, GuardError};
 use crate::node::run_dir::Place;
 
@@ -181,7 +181,8 @@ impl Remains {
         let log = Logger::root(slog::Discard, slog::o!());
         let layers = std::mem::take(&mut self.root.layers).unwrap_or_default();
         let lower = (!layers.lower.is_empty()).then(|| layers.lower.clone());
-        let Some(image) = load(lower, &self.config.state.join("baselines"), &log) else {
+        let Some(image) = ImageFiles::load(lower, &self.config.state.join("baselines"), &log)
+        else {
             let source = if kernel.is_some() { Source::ContainerIma } else { Source::Ima };
             if let Some(list) = kernel {
                 list.release();
@@ -386,7 +387,7 @@ mod tests {
             lower: vec!["/lower".into()],
             mode: Mode::Enforce,
             block: Block::Exec,
-            known: Arc::new(sources::NoFiles),
+            known: Arc::new(crate::guard::image_files::NoFiles),
         };
         let policy = effective("Actions: {ENTRY_NOT_FOUND: {Default: PAUSE}}");
         charter.fill(Mode::Enforce, About::of(&who, &policy, &target));
