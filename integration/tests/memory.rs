@@ -13,7 +13,7 @@ use lacre_integration::paths::repository;
 use lacre_integration::{Containerd, Runtime, Version};
 use serde_json::Value;
 
-/// What engines and libraries do, by mechanism (`measure/tests/memory.c`).
+/// What engines and libraries do, by mechanism (`measure/tests/programs/memory.c`).
 const ENGINES: [&str; 10] = [
     "private",
     "moved",
@@ -33,7 +33,7 @@ const PROGRAMS: [&str; 4] = ["exec-memfd", "exec-mapped", "exec-tmpfile", "exec-
 fn image() -> Result<Image> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("j");
-    let source = repository().join("measure/tests/memory.c");
+    let source = repository().join("measure/tests/programs/memory.c");
     let built = Command::new("clang").arg("-O1").arg(source).arg("-o").arg(&program).status();
     ensure!(built.context("clang")?.success(), "building the engine");
     let layer = Layer::new().dir("opt", 0o755).file("opt/j", 0o755, std::fs::read(&program)?).file(
