@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
 use lacre_proto::attest::{AttestationClient, ChallengeRequest, ForgetRequest, ListRequest};
-use lacre_proto::{Address, Connector};
+use lacre_proto::{Address, CallError, Connector};
 use lacre_types::escape;
 
 use crate::exit::Exit;
@@ -66,7 +66,8 @@ async fn ask(args: Args) -> anyhow::Result<Exit> {
     let within = ttrpc::context::with_duration(LIMIT);
     match args.command {
         Command::List { json } => {
-            let listed = server.list(within, &ListRequest::default()).await?;
+            let listed = server.list(within, &ListRequest::default()).await;
+            let listed = listed.map_err(CallError::call("list its nodes"))?;
             let nodes = listed.nodes;
             if !listed.error.is_empty() {
                 writeln!(
@@ -85,12 +86,14 @@ async fn ask(args: Args) -> anyhow::Result<Exit> {
         }
         Command::Attest { node } => {
             let request = ChallengeRequest { node, ..ChallengeRequest::default() };
-            server.challenge(within, &request).await?;
+            let asked = server.challenge(within, &request).await;
+            asked.map_err(CallError::call("ask a node for evidence"))?;
             Ok(Exit::Good)
         }
         Command::Forget { node } => {
             let request = ForgetRequest { node, ..ForgetRequest::default() };
-            server.forget(within, &request).await?;
+            let forgot = server.forget(within, &request).await;
+            forgot.map_err(CallError::call("forget a node"))?;
             Ok(Exit::Good)
         }
     }

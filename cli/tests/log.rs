@@ -160,7 +160,7 @@ fn a_table_and_what_is_missing_in_it() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.lines().any(|line| line.contains("default/db") && line.ends_with("/usr/bin/wc")));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said, "lacre: records: 1 lines are no records (cut short?)\n");
+    assert_eq!(said, "lacre: records: 1 line is no record (cut short?)\n");
     let none = log(&["--records", "none"], temp.path());
     assert_eq!(none.status.code(), Some(2), "{none:?}");
 }

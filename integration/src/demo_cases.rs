@@ -141,12 +141,8 @@ impl Row {
 /// # Errors
 /// When a whole line of it is not JSON.
 pub fn records(file: &Path, id: &str) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    // A last line without its end is still being written.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let all: Vec<Value> = whole.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let own = |entry: &Value| entry["containerID"] == id && entry["notificate"].is_string();
-    Ok(all.into_iter().filter(own).collect())
+    Ok(crate::records::read(file)?.into_iter().filter(own).collect())
 }
 
 /// The state in which the last action leaves a container, if it changes it.

@@ -67,10 +67,8 @@ impl Field {
     }
 
     fn entries(&self, id: &str) -> Result<Vec<Value>> {
-        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        Ok(all.into_iter().filter(|entry| entry["containerID"] == id).collect())
+        let all = self.daemon.records()?.into_iter();
+        Ok(all.filter(|entry| entry["containerID"] == id).collect())
     }
 
     /// What became of each action that followed, in their order.

@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use lacre_integration::images::{busybox_image, debian_image};
 use lacre_integration::paths::cached;
 use lacre_integration::{Containerd, Image, Runtime, Version};
-use serde_json::Value;
 
 const POLICY: &str = "Actions:\n  ENTRY_NOT_FOUND:\n    ByContainerID: [skips: SKIP]\n    \
                       Default: DENY\n  NO_WHITELIST: {Default: SKIP}\n";
@@ -35,12 +34,6 @@ impl Field {
         let options: Vec<_> = mounts.iter().flat_map(|mount| ["--mount", mount]).collect();
         let sleeps = ["sh", "-c", "while :; do sleep 1; done"];
         self.daemon.spawn_with(Runtime::Lacre, &options, image, id, &sleeps)
-    }
-
-    fn records(&self) -> Result<Vec<Value>> {
-        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
     fn sh(&self, id: &str, script: &str) -> Result<i32> {
@@ -93,7 +86,7 @@ fn what_the_policy_lets_pass_runs_wherever_it_lies() -> Result<()> {
                 timeout 30 $p/busybox* true; s=$?; i=$((i + 1)); [ $s = 0 ] || echo $p $s; \
                 done) & done; wait; echo all";
     let output = field.daemon.exec("skips", &["sh", "-c", many])?;
-    let records = field.records()?;
+    let records = field.daemon.records()?;
     let lines: Vec<_> = output.stdout.lines().collect();
     assert_eq!(lines.last(), Some(&"all"), "{output:?}");
     let odd = lines.iter().filter(|line| **line != "all" && **line != "/shm 137");
@@ -155,9 +148,9 @@ fn what_is_read_is_neither_refused_nor_told() -> Result<()> {
         ("a sum", "cp /bin/true /tmp/t; cat /tmp/t >> /bin/true; sha256sum /bin/true"),
     ] {
         let output = field.daemon.exec("reads", &["bash", "-c", script])?;
-        assert_eq!(output.code, 0, "{what}: {output:?} {:#?}", field.records()?);
+        assert_eq!(output.code, 0, "{what}: {output:?} {:#?}", field.daemon.records()?);
     }
-    let records = field.records()?;
+    let records = field.daemon.records()?;
     let told = records.iter().filter(|record| record["notificate"].is_string());
     assert_eq!(told.count(), 0, "{records:#?}");
     // And the same files, run, are refused.

@@ -69,18 +69,15 @@ impl Field {
         Ok(output.stdout.contains("ran"))
     }
 
-    fn records(&self) -> Result<Vec<Value>> {
-        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        Ok(all.into_iter().filter(|record| record["notificate"].is_string()).collect())
-    }
-
     /// The last record of a container.
     fn record(&self, id: &str) -> Result<Value> {
         let found =
             wait_for(format!("a record of {id}"), std::time::Duration::from_secs(20), || {
-                Ok(self.records()?.into_iter().rfind(|record| record["containerID"] == id))
+                Ok(self
+                    .daemon
+                    .violations()?
+                    .into_iter()
+                    .rfind(|record| record["containerID"] == id))
             });
         found.with_context(|| self.daemon.log())
     }

@@ -43,12 +43,8 @@ impl Field {
     }
 
     fn records(&self, id: &str) -> Result<Vec<Value>> {
-        let folder = self.docker.containerd().node().folder();
-        let text = fs::read_to_string(folder.join("lacre/violations.jsonl")).unwrap_or_default();
-        let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        // Not the lines that count on, nor outcomes.
-        let is_its = |line: &Value| line["containerID"] == id && line["record"].is_null();
-        Ok(all.into_iter().filter(is_its).collect())
+        let all = self.docker.containerd().violations()?.into_iter();
+        Ok(all.filter(|line| line["containerID"] == id).collect())
     }
 
     /// The record of a foreign program that is run in it now.

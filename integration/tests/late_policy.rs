@@ -151,11 +151,8 @@ impl Late {
 
     /// What is on record as of enforce mode.
     fn enforced(&self) -> Result<Vec<serde_json::Value>> {
-        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let all = text.lines().map(|line| Ok(serde_json::from_str(line)?));
-        let all: Result<Vec<serde_json::Value>> = all.collect();
-        Ok(all?.into_iter().filter(|record| record["mode"] == "enforce").collect())
+        let all = self.daemon.records()?.into_iter();
+        Ok(all.filter(|record| record["mode"] == "enforce").collect())
     }
 }
 

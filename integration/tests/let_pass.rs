@@ -5,10 +5,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use lacre_integration::guarded_script::GuardedScript;
 use lacre_integration::image::{Image, Layer};
 use lacre_integration::images::debian_image;
 use lacre_integration::paths::cached;
-use lacre_integration::{Containerd, Runtime, Version};
 use serde_json::Value;
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libdl.so.2";
@@ -41,42 +41,24 @@ fn script(programs: &[&str], libraries: &[&str]) -> String {
     script + "echo end\n"
 }
 
-struct Run {
-    said: Vec<String>,
-    records: Vec<Value>,
-}
-
-fn run(lacre: &str, policy: &str, script: &str) -> Result<Run> {
+/// Runs a script in a container with a volume, a tmpfs, and a program and a library that are
+/// mounted into it.
+fn run(lacre: &str, policy: &str, script: &str) -> Result<GuardedScript> {
     let folder = tempfile::tempdir()?;
     let at = |name: &str| folder.path().join(name);
-    std::fs::write(at("policy.yaml"), policy)?;
     std::fs::create_dir(at("volume"))?;
     std::fs::copy(cached("tools/bin/busybox")?, at("injected"))?;
-    let lacre = format!("{lacre}policy: {}\n", at("policy.yaml").display());
-    let daemon = Containerd::builder(Version::V2_1).lacre(&lacre).start()?;
-    let image = image()?;
-    daemon.import(&image)?;
     let bind = |from: &Path, to: &str, how: &str| {
         format!("type=bind,src={},dst={to},options=rbind:{how}", from.display())
     };
-    let library = bind(Path::new(LIBRARY), "/usr/lib/injected.so", "ro");
-    let (volume, program) =
-        (bind(&at("volume"), "/vol", "rw"), bind(&at("injected"), "/sbin/busybox", "ro"));
-    let ram = "type=tmpfs,src=tmpfs,dst=/ram,options=mode=777".to_owned();
-    let mut options = vec!["--rm"];
-    for mount in [&volume, &program, &library, &ram] {
-        options.extend(["--mount", mount]);
-    }
-    let mut command =
-        daemon.run_command(Runtime::Lacre, &options, &image, "let-pass", &["bash", "-c", script]);
-    let out = lacre_integration::output::Output::of(&mut command)?;
-    daemon.forget_client_fifos()?;
-    let said = out.ok()?.lines().map(str::to_owned).collect();
-    let path = daemon.node().folder().join("lacre/violations.jsonl");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let records =
-        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect::<Result<_>>()?;
-    Ok(Run { said, records })
+    let mounts = [
+        bind(&at("volume"), "/vol", "rw"),
+        bind(&at("injected"), "/sbin/busybox", "ro"),
+        bind(Path::new(LIBRARY), "/usr/lib/injected.so", "ro"),
+        "type=tmpfs,src=tmpfs,dst=/ram,options=mode=777".to_owned(),
+    ];
+    let options: Vec<_> = mounts.iter().flat_map(|mount| ["--mount", mount]).collect();
+    GuardedScript::run(lacre, Some(policy), &image()?, &options, script)
 }
 
 const SKIP: &str = "
@@ -105,7 +87,7 @@ fn what_a_rule_names_lives_and_what_none_names_does_not() -> Result<()> {
     for mode in MODES {
         let programs = [&PROGRAMS[..], &["/tmp/other/busybox"]].concat();
         let libraries = [&LIBRARIES[..], &["/tmp/other/l.so"]].concat();
-        let Run { said, records } = run(mode, SKIP, &script(&programs, &libraries))?;
+        let GuardedScript { said, records } = run(mode, SKIP, &script(&programs, &libraries))?;
         for name in PROGRAMS.iter().chain(&LIBRARIES) {
             assert!(said.contains(&format!("{name} 0")), "{mode}{name}: {said:?} {records:?}");
         }
@@ -140,7 +122,8 @@ fn a_rule_for_all_of_an_image_saves_all_that_it_makes() -> Result<()> {
                   [{\"lacre.test/let-pass:*\": SKIP}], Default: DENY}}\n";
     let all = ["/tmp/other/busybox", "/ram/busybox"];
     for mode in &MODES[..2] {
-        let Run { said, records } = run(mode, policy, &script(&all, &["/tmp/other/l.so"]))?;
+        let GuardedScript { said, records } =
+            run(mode, policy, &script(&all, &["/tmp/other/l.so"]))?;
         assert_eq!(
             said,
             ["/tmp/other/busybox 0", "/ram/busybox 0", "/tmp/other/l.so 0", "end"],
@@ -159,7 +142,7 @@ fn a_file_of_the_image_that_was_overwritten_has_the_rule_of_its_own_kind() -> Re
                   tac /etc/passwd >/tmp/ran 2>/dev/null; echo $?; \
                   cat /tmp/b >/usr/bin/nobodys; chmod +x /usr/bin/nobodys; \
                   /usr/bin/nobodys true; echo $?";
-    let Run { said, records } = run("mode: enforce\n", policy, script)?;
+    let GuardedScript { said, records } = run("mode: enforce\n", policy, script)?;
     let [overwritten, foreign] = &said[..] else { anyhow::bail!("{said:?}") };
     assert!(overwritten != "0" && foreign != "0", "{said:?}");
     let of = records.iter().find(|record| record["path"] == "/usr/bin/tac").context("a record")?;

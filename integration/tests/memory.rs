@@ -7,13 +7,13 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use lacre_integration::guarded_script::GuardedScript;
 use lacre_integration::image::{Image, Layer};
 use lacre_integration::images::debian_image;
 use lacre_integration::paths::repository;
-use lacre_integration::{Containerd, Runtime, Version};
 use serde_json::Value;
 
-/// What engines and libraries do, by mechanism (`measure/tests/memory.c`).
+/// What engines and libraries do, by mechanism (`measure/tests/programs/memory.c`).
 const ENGINES: [&str; 10] = [
     "private",
     "moved",
@@ -33,7 +33,7 @@ const PROGRAMS: [&str; 4] = ["exec-memfd", "exec-mapped", "exec-tmpfile", "exec-
 fn image() -> Result<Image> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("j");
-    let source = repository().join("measure/tests/memory.c");
+    let source = repository().join("measure/tests/programs/memory.c");
     let built = Command::new("clang").arg("-O1").arg(source).arg("-o").arg(&program).status();
     ensure!(built.context("clang")?.success(), "building the engine");
     let layer = Layer::new().dir("opt", 0o755).file("opt/j", 0o755, std::fs::read(&program)?).file(
@@ -44,32 +44,8 @@ fn image() -> Result<Image> {
     Ok(debian_image()?.named("lacre.test/memory:1").layer(layer))
 }
 
-struct Run {
-    /// What was printed, a line each.
-    said: Vec<String>,
-    records: Vec<Value>,
-}
-
-/// Runs a script in a container of its own, under a configuration and a policy.
-fn run(lacre: &str, policy: Option<&str>, script: &str) -> Result<Run> {
-    let folder = tempfile::tempdir()?;
-    let mut lacre = lacre.to_owned();
-    if let Some(policy) = policy {
-        let path = folder.path().join("policy.yaml");
-        std::fs::write(&path, policy)?;
-        lacre += &format!("policy: {}\n", path.display());
-    }
-    let daemon = Containerd::builder(Version::V2_1).lacre(&lacre).start()?;
-    let image = image()?;
-    daemon.import(&image)?;
-    let out = daemon.run(Runtime::Lacre, &image, "memory", &["bash", "-c", script])?;
-    daemon.forget_client_fifos()?;
-    let said = out.ok()?.lines().map(str::to_owned).collect();
-    let path = daemon.node().folder().join("lacre/violations.jsonl");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let records =
-        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect::<Result<_>>()?;
-    Ok(Run { said, records })
+fn run(lacre: &str, policy: Option<&str>, script: &str) -> Result<GuardedScript> {
+    GuardedScript::run(lacre, policy, &image()?, &[], script)
 }
 
 /// Each of them once, and how it ended.
@@ -94,7 +70,7 @@ fn engines_live_by_default_and_leave_no_record() -> Result<()> {
         let all = [&ENGINES[..], &["nx", "nxfile", "data /opt/core"]].concat();
         let script = all.iter().map(|how| format!("/opt/j {how}; echo {how} $?; "));
         let script = script.collect::<String>() + "echo end";
-        let Run { said, records } = run(mode, None, &script)?;
+        let GuardedScript { said, records } = run(mode, None, &script)?;
         lives(&said, &all);
         assert_eq!(records, [Value::Null; 0], "{mode}");
     }
@@ -105,7 +81,7 @@ fn engines_live_by_default_and_leave_no_record() -> Result<()> {
 fn the_images_own_runs_again_after_its_name_went() -> Result<()> {
     for mode in MODES {
         let script = "/opt/j again /opt/j; echo $?; test -e /tmp/again && echo again";
-        let Run { said, records } = run(mode, None, script)?;
+        let GuardedScript { said, records } = run(mode, None, script)?;
         assert_eq!(said, ["0", "again"], "{mode}");
         assert_eq!(records, [Value::Null; 0], "{mode}");
     }
@@ -115,7 +91,7 @@ fn the_images_own_runs_again_after_its_name_went() -> Result<()> {
 #[test]
 fn what_has_no_file_or_no_name_and_did_not_come_with_the_image_does_not_run() -> Result<()> {
     for mode in &MODES[..2] {
-        let Run { said, records } = run(mode, None, &each(&PROGRAMS))?;
+        let GuardedScript { said, records } = run(mode, None, &each(&PROGRAMS))?;
         assert_eq!(said.last().map(String::as_str), Some("end"), "the container goes on: {said:?}");
         assert!(!said.contains(&"ran".to_owned()), "{mode}: {said:?}");
         for (how, kind) in [
@@ -139,7 +115,7 @@ fn engines_die_where_the_policy_denies_them_and_the_container_goes_on() -> Resul
     let denied = ["private", "memfd", "forked", "sysv", "tmpfile"];
     for mode in &MODES[..2] {
         let script = denied.map(|how| format!("/opt/j {how} & wait $!; echo {how} $?; ")).concat();
-        let Run { said, records } =
+        let GuardedScript { said, records } =
             run(mode, Some("JIT: deny\nActions: {}\n"), &(script + "echo end"))?;
         assert_eq!(said.last().map(String::as_str), Some("end"), "{mode}: {said:?}");
         for how in &denied[1..] {
@@ -170,7 +146,7 @@ fn a_rule_that_says_skip_is_obeyed_by_what_kills() -> Result<()> {
     ];
     for policy in policies {
         let all = ["memfd", "forked", "exec-memfd"];
-        let Run { said, records } = run("mode: enforce\n", Some(policy), &each(&all))?;
+        let GuardedScript { said, records } = run("mode: enforce\n", Some(policy), &each(&all))?;
         assert_eq!(said, ["memfd 0", "forked 0", "exec-memfd 0", "ran", "end"], "{policy}");
         for record in &records {
             assert_eq!((&record["action"], &record["outcome"]), (&"SKIP".into(), &"ran".into()));

@@ -67,8 +67,7 @@ impl Field {
     }
 
     fn records(&self) -> Result<String> {
-        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
-        Ok(fs::read_to_string(path).unwrap_or_default())
+        Ok(fs::read_to_string(self.daemon.record_file()).unwrap_or_default())
     }
 }
 

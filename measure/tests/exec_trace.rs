@@ -174,12 +174,7 @@ fn an_elf_interpreter_that_is_not_in_the_baseline() {
     let loader = "/opt/ld.so";
     common::copy("/lib64/ld-linux-x86-64.so.2", image.lower().join(&loader[1..]));
     let program = image.lower().join("opt/p");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/helper.c");
-    let built = std::process::Command::new("clang")
-        .args(["-O1", source, "-Wl,--dynamic-linker=/opt/ld.so", "-o"])
-        .arg(&program)
-        .status();
-    assert!(built.unwrap().success());
+    common::compile("t", &program, &["-Wl,--dynamic-linker=/opt/ld.so"]);
     image.allow("/opt/p");
     let mut it = Guarded::new(&image, Mode::Enforce);
     assert_eq!(it.container.run("/opt/p mark /tmp/m"), KILLED);

@@ -102,10 +102,7 @@ fn a_root_or_a_namespace_of_ones_own_gives_no_name() {
     for folder in ["/tmp/jail", "/tmp/jail/mnt", "/tmp/jail/tmp"] {
         std::fs::create_dir(root(&it, folder)).unwrap();
     }
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory.c");
-    let program = it.container.upper("/tmp/jail/mnt/x");
-    let built = Command::new("clang").args(["-O1", "-static", source, "-o"]).arg(program).status();
-    assert!(built.unwrap().success());
+    common::compile("memory.c", &it.container.upper("/tmp/jail/mnt/x"), &["-static"]);
     assert_eq!(it.container.each("/bin/t jail /tmp/jail /mnt/x mark /tmp/m"), KILLED);
     assert!(!ran(&it.container, "/tmp/m") && !ran(&it.container, "/tmp/jail/tmp/m"));
 }

@@ -30,10 +30,7 @@ fn image() -> Image {
     core.resize(4096, 0);
     std::fs::write(image.lower().join("opt/core"), core).unwrap();
     std::fs::create_dir(image.lower().join("dev/pts")).unwrap();
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory.c");
-    let program = image.lower().join("bin/j");
-    let built = Command::new("clang").args(["-O1", source, "-o"]).arg(program).status();
-    assert!(built.unwrap().success());
+    common::compile("memory.c", &image.lower().join("bin/j"), &[]);
     image.allow("/bin/j");
     image
 }

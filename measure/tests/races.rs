@@ -104,10 +104,7 @@ impl Judge for Both {
 }
 
 fn build(image: &mut Image, path: &str, arguments: &[&str]) {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/victim.c");
-    let to = image.lower().join(&path[1..]);
-    let built = Command::new("clang").args(["-O1", source, "-o"]).arg(&to).args(arguments).status();
-    assert!(built.unwrap().success());
+    common::compile("victim.c", &image.lower().join(&path[1..]), arguments);
     image.allow(path);
 }
 

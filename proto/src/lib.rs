@@ -17,7 +17,7 @@ mod tls;
 
 pub use address::{Address, ParseAddressError};
 pub use backoff::Backoff;
-pub use call::{CALL, CONNECT, CallError, within};
+pub use call::{CALL, CONNECT, CallError, CallFailure, within};
 pub use connect::{ConnectError, Connector};
 pub use listen::{BindError, Bound, Host, Limits, Notice, serve};
 pub use peer::{Peer, PeerError};

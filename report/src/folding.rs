@@ -224,7 +224,8 @@ impl Folds {
         }
         let before = waiting.as_ref().map_or(0, |before| before.times());
         let mut latest = outcome;
-        latest.count = Some(before + latest.times());
+        // One line of its own needs no number.
+        latest.count = Some(before + latest.times()).filter(|count| *count > 1);
         *waiting = Some(Box::new(latest));
         None
     }

@@ -47,7 +47,9 @@ pub enum ArgsError {
     #[error("there is no flag -{0}; see containerd-shim-lacre-v1 -h")]
     Flag(String),
     /// No action, or none that exists.
-    #[error("expected one of the actions start, delete; got {0:?}")]
+    #[error(
+        "expected one of the actions start, delete; got {0:?}; see containerd-shim-lacre-v1 -h"
+    )]
     Action(String),
     /// A flag that an action needs is missing.
     #[error("{action} needs the flag -{flag}, which containerd gives")]

@@ -28,6 +28,18 @@ words!(Source, "a source", {
     ContainerIma => "container-ima", Ima => "ima", Attestation => "attestation",
 });
 
+impl Source {
+    /// Whether it holds back, in enforce mode, what must not run: refuses it, or kills its
+    /// process before it runs. The others see it a moment after.
+    #[must_use]
+    pub const fn holds_back(self) -> bool {
+        match self {
+            Self::Bpf | Self::Fanotify | Self::ExecTrace => true,
+            Self::ExecMap | Self::ContainerIma | Self::Ima | Self::Attestation => false,
+        }
+    }
+}
+
 /// How code came to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {

@@ -21,7 +21,15 @@ pub(crate) fn resolve(name: &str, namespace: &str, address: &str) -> anyhow::Res
     runtime.block_on(async {
         let client = Client::new(address, namespace);
         let image = client.image(name).await.with_context(|| {
-            format!("cannot find the image {} of namespace {namespace}", escape(name.as_bytes()))
+            let full = match name.contains('/') {
+                true => "",
+                // As `ctr images ls` has them.
+                false => {
+                    " (containerd knows it by its full name, such as docker.io/library/debian:12)"
+                }
+            };
+            let name = escape(name.as_bytes());
+            format!("cannot find the image {name} of namespace {namespace}{full}")
         })?;
         Ok(Resolved { target: image.target, content: client.content_root().await? })
     })

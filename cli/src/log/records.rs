@@ -73,7 +73,8 @@ pub(super) fn read(newest: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         }
         if missing.broken > 0 {
             let broken = missing.broken;
-            writeln!(stderr, "lacre: {shown}: {broken} lines are no records (cut short?)")?;
+            let are = if broken == 1 { "line is no record" } else { "lines are no records" };
+            writeln!(stderr, "lacre: {shown}: {broken} {are} (cut short?)")?;
         }
     }
     Ok(())

@@ -126,7 +126,7 @@ impl Demo {
     }
 
     fn records(&self, id: &str) -> Result<Vec<Value>> {
-        records(&self.daemon.node().folder().join("lacre/violations.jsonl"), id)
+        records(&self.daemon.record_file(), id)
     }
 
     fn end(mut self) -> Result<()> {

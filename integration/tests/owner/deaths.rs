@@ -65,9 +65,9 @@ fn what_is_tried_after_the_inner_shims_death_is_on_record() -> Result<()> {
     field.start("told")?;
     field.dies(Who::Containerd, "told")?;
     field.dies(Who::Inner, "told")?;
-    let before = field.records()?.len();
+    let before = field.daemon.records()?.len();
     field.tries_more(5)?;
-    wait_for("records", SOON, || Ok((field.records()?.len() > before).then_some(())))?;
+    wait_for("records", SOON, || Ok((field.daemon.records()?.len() > before).then_some(())))?;
     assert!(alive(field.init), "nobody has asked for its end");
     field.ends("told")
 }

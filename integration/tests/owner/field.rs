@@ -156,7 +156,7 @@ impl Field {
     /// That a container's guard has died, or hung, is on record once.
     pub(crate) fn is_told(&self, id: &str, how: &str) -> Result<()> {
         let told = || -> Result<usize> {
-            let all = self.records()?.into_iter();
+            let all = self.daemon.records()?.into_iter();
             let its = all.filter(|record| record.to_string().contains(&format!("\"{id}\"")));
             Ok(its.filter(|record| record.to_string().contains(how)).count())
         };
@@ -165,11 +165,5 @@ impl Field {
             1 => Ok(()),
             times => bail!("{id}: told {times} times that lacre {how}"),
         }
-    }
-
-    pub(crate) fn records(&self) -> Result<Vec<serde_json::Value>> {
-        let path = self.daemon.node().folder().join("lacre/violations.jsonl");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 }

@@ -147,7 +147,7 @@ fn a_flood_is_counted_stays_small_and_takes_nothing_from_others() -> Result<()> 
     for id in ["flood", "other"] {
         ensure!(!field.out(id).join("ran").exists(), "{id}: what is foreign has run");
     }
-    let records = field.daemon.node().folder().join("lacre/violations.jsonl");
+    let records = field.daemon.record_file();
     let counted = wait_for("every use on record", SOON, || {
         let all = accounts(&records)?;
         let of = |id: &str| all.get(id).copied().unwrap_or_default();

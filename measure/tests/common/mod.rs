@@ -11,6 +11,7 @@
 
 pub mod guarded;
 pub mod place;
+pub mod programs;
 
 use std::collections::HashMap;
 use std::fs;
@@ -33,6 +34,7 @@ use rustix::mount::MountFlags;
 use tempfile::TempDir;
 
 pub use place::copy;
+pub use programs::compile;
 
 /// A limit for what must come, not a time to wait for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,13 +67,6 @@ impl Drop for Node {
     }
 }
 
-fn build(output: &Path, arguments: &[&str], source: &str) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source);
-    let mut clang = Command::new("clang");
-    clang.args(["-O1", "-o"]).arg(output).args(arguments).arg(source);
-    assert!(clang.status().unwrap().success());
-}
-
 /// The image: what is in its lower directory, and which of it the baseline allows.
 pub struct Image {
     pub dir: TempDir,
@@ -85,8 +80,8 @@ impl Image {
         for folder in ["bin", "opt", "tmp", "proc", "dev/shm", "mnt"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
-        build(&root.join("bin/t"), &[], "helper.c");
-        build(&root.join("opt/evil.so"), &["-shared", "-fPIC"], "evil.c");
+        compile("t", &root.join("bin/t"), &[]);
+        compile("evil.c", &root.join("opt/evil.so"), &["-shared", "-fPIC"]);
         copy(root.join("bin/t"), root.join("opt/evil"));
         copy("/bin/dash", root.join("bin/sh"));
         let mut allowed = vec!["/bin/t".to_owned(), "/bin/sh".to_owned()];

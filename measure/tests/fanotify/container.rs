@@ -24,7 +24,7 @@ pub fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helpers");
+        let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
         let build = |source: &str, name: &str, flags: &[&str]| {
             let out = dir.path().join(name);
             let built = Command::new("cc")
@@ -46,7 +46,7 @@ pub fn programs() -> &'static Programs {
 }
 
 pub fn compile(to: &Path, flags: &[&str]) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helpers/prog.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/prog.c");
     let built = Command::new("cc").args(flags).arg("-o").arg(to).arg(source).status().unwrap();
     assert!(built.success());
 }

@@ -6,7 +6,7 @@
 
 pub mod args;
 pub mod attest;
-pub mod door;
+pub mod connections;
 pub mod ledger;
 pub mod logging;
 pub mod nodes;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use lacre_policyd::args::{Args, ArgsError};
 use lacre_policyd::attest::{config::Config, nodes::Book};
-use lacre_policyd::door::Door;
+use lacre_policyd::connections::Connections;
 use lacre_policyd::ledger::Ledger;
 use lacre_policyd::logging::logger;
 use lacre_policyd::policy::PolicyFile;
@@ -83,7 +83,7 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
         info!(log, "serving"; "version" => &loaded.version, "instance" => &server.instance,
             "streams" => opened.streams, "reports" => %opened.file.display());
         let mut writer = writer;
-        let serving = serve(bound, Arc::new(Door(server)), Limits::default(), stop);
+        let serving = serve(bound, Arc::new(Connections(server)), Limits::default(), stop);
         let result: Result<(), Error> = tokio::select! {
             () = serving => Ok(()),
             Ok(error) = &mut writer.failed => Err(error.into()),

@@ -10,7 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lacre_policyd::door::Door;
+use lacre_policyd::connections::Connections;
 use lacre_policyd::ledger::Ledger;
 use lacre_policyd::reloaded_file::Followed;
 use lacre_policyd::server::Server;
@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use ttrpc::r#async::Service;
 
 /// The server itself, with an ear at its notices.
-struct Spy(Door, mpsc::Sender<String>);
+struct Spy(Connections, mpsc::Sender<String>);
 
 impl Host for Spy {
     fn services(&self, peer: &Peer) -> HashMap<String, Service> {
@@ -65,7 +65,7 @@ impl Running {
         let tls = Arc::new(ServerTls::load(ca.server(dir.path())).unwrap());
         let port = free_port();
         let bound = Bound::tls("127.0.0.1", port, tls).await.unwrap();
-        let spy = Arc::new(Spy(Door(Arc::new(server)), sender));
+        let spy = Arc::new(Spy(Connections(Arc::new(server)), sender));
         let serving = tokio::spawn(serve(vec![bound], spy, limits, stopped));
         let address = Address::Tls { host: "127.0.0.1".into(), port };
         Self { dir, ca, address, notices, stop, serving }

@@ -51,6 +51,25 @@ fn the_first_is_told_at_once_and_the_others_a_second_later_with_their_number() {
 }
 
 #[test]
+fn an_outcome_that_waited_alone_has_no_number() {
+    let origin = Origin { container_id: "c".to_owned(), ..Origin::default() };
+    let stopped = || Outcome::new(&origin, Action::Stop, OutcomeResult::Done);
+    let mut folds = Folds::new();
+    assert!(folds.outcome(stopped(), second(0)).is_some(), "the first is told at once");
+    let mut counts = Vec::new();
+    for (times, now) in [(1, 5), (3, 10)] {
+        for _ in 0..times {
+            assert!(folds.outcome(stopped(), second(0)).is_none());
+        }
+        counts.extend(folds.due(second(now), false).iter().map(|due| match due {
+            Due::Outcome(outcome) => outcome.count,
+            other => panic!("{other:?}"),
+        }));
+    }
+    assert_eq!(counts, [None, Some(3)]);
+}
+
+#[test]
 fn a_use_that_went_worse_is_amended_at_once() {
     let mut folds = Folds::new();
     let (mild, bad) = (record("c", "/x", Became::Killed), record("c", "/x", Became::Ran));

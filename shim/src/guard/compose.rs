@@ -10,7 +10,7 @@ use super::policy::Switchboard;
 use super::responder;
 use super::{Exempt, Guard, NoGuard, Shared};
 use crate::config::Config;
-use crate::container::lacre::Lacre;
+use crate::container::shim_guard::ShimGuard;
 
 /// The guard that the configuration asks for.
 ///
@@ -26,7 +26,7 @@ pub async fn compose(context: Context) -> Result<Arc<dyn Guard>, GuardError> {
     let reporter = Reporter::start(reports(&context.config, &node)?, switchboard.clone())?;
     let reporter = Arc::new(reporter);
     tell_of_helpers(&context, &node, &reporter);
-    Ok(Arc::new(Lacre::new(Shared::new(context, node, reporter, switchboard))))
+    Ok(Arc::new(ShimGuard::new(Shared::new(context, node, reporter, switchboard))))
 }
 
 /// The outcomes of helpers (DELETE, RESTART) whose own shim has gone before they were done.

@@ -5,26 +5,20 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use lacre_analyzer::Verdict;
-use lacre_baseline::{NoProgress, Options, open_or_build};
-use lacre_executor::{Backoff, Executor, Helper, Settings};
-use lacre_measure::{Armed, Block, Known, Outcome, Target};
+use lacre_measure::{Block, Known, Outcome, Target};
 use lacre_policy::Effective;
-use lacre_types::{
-    Action, CanonicalPath, Content, Event, Measurement, Mode, Process, Source, Violation,
-    ViolationKind, chain,
-};
-use slog::{Logger, warn};
+use lacre_types::{Mode, Source, chain};
+use slog::warn;
 
 use super::container::{Guarded, Spec};
-use super::helper_teller;
+use super::executor::executor;
 use super::identity::{Identity, RootFs, Sources};
-use super::inner_runtime::OfInner;
+use super::image_files::{ImageFiles, NoFiles};
 use super::judge::{Judge, Rules};
 use super::policy::{self, FIRST_WORD, Words};
 use super::responder::{Responder, record_of_gone};
-use super::sources::{self, Arming, ImageFiles, Ladder, NoFiles};
-use super::{Context, Created, Refusal, Shared};
+use super::sources::{self, Arming, Ladder};
+use super::{Context, Created, Refusal, Shared, no_baseline};
 use crate::container::bundle;
 use crate::container::charter::{About, Charter};
 use crate::container::generation::Generation;
@@ -81,7 +75,7 @@ impl Guarded {
             move || {
                 let spec = bundle::spec_digest(&bundle);
                 let lower = layers.map(|layers| layers.lower);
-                let image = load(lower, &config.state.join("baselines"), &log);
+                let image = ImageFiles::load(lower, &config.state.join("baselines"), &log);
                 let known: &dyn Known = image.as_ref().map_or(&NoFiles, |image| image);
                 let prepared = sources::prepare(&config, &generation, known);
                 Ready { image, prepared, spec, doubts: Vec::new() }
@@ -213,7 +207,7 @@ impl Guarded {
         let mut all = Vec::with_capacity(lost.len());
         for (source, why) in lost {
             all.push(why.clone());
-            tell(&judge, lacre_analyzer::source_lost(source, why, now()), outcome).await;
+            judge.tell(lacre_analyzer::source_lost(source, why, now()), outcome);
         }
         let whole = all.is_empty();
         let why = format!("not all sources watch: {}", all.join("; "));
@@ -228,7 +222,7 @@ impl Guarded {
             (false, Ok(blind)) => armed.is_empty().then_some(blind),
         };
         let armed = match without_baseline {
-            true => match refuse_without_baseline(&judge, &rules, armed).await {
+            true => match no_baseline::refuse(&judge, &rules, armed).await {
                 Ok(armed) => armed,
                 Err(refusal) => {
                     let _ = tokio::task::spawn_blocking(move || drop(judge)).await;
@@ -240,7 +234,7 @@ impl Guarded {
         let is_mapped = armed.iter().any(|source| source.source() == Source::ExecMap);
         let armed = Mutex::new(armed);
         for doubt in &doubts {
-            tell(&judge, lacre_analyzer::log_tampered(doubt.clone(), now()), Outcome::Ran).await;
+            judge.tell(lacre_analyzer::log_tampered(doubt.clone(), now()), Outcome::Ran);
         }
         let spec = Spec { bundle: charter.head.bundle.clone(), asked: spec, doubts };
         let memory = context.config.fetch || is_mapped;
@@ -342,30 +336,6 @@ async fn watch(
     Ok(ladder)
 }
 
-/// A container with no baseline is a violation before it runs anything; in enforce
-/// mode it starts only where the policy says SKIP.
-async fn refuse_without_baseline(
-    judge: &Arc<Judge>,
-    rules: &Rules,
-    armed: Vec<Box<dyn Armed>>,
-) -> Result<Vec<Box<dyn Armed>>, Refusal> {
-    let violation = no_whitelist();
-    let decision = rules.decide(&violation);
-    let starts = rules.mode() == Mode::Audit || decision.action == Action::Skip;
-    let seen = if starts { Outcome::Ran } else { Outcome::Denied };
-    tell(judge, violation, seen).await;
-    if starts {
-        return Ok(armed);
-    }
-    // Nothing of it has run.
-    let _ = tokio::task::spawn_blocking(move || drop(armed)).await;
-    Err(Refusal::denied(format!(
-        "there is no baseline for this container (NO_WHITELIST), and the policy says {}; run \
-         it from an image, or let the policy say SKIP ({})",
-        decision.action, decision.rule
-    )))
-}
-
 /// What was asked of the world about a container that is being created.
 struct Asked {
     who: Identity,
@@ -397,74 +367,6 @@ impl Shared {
         let policy = policy.unwrap_or_else(file);
         Asked { who, policy, words }
     }
-}
-
-pub(crate) fn load(
-    lower: Option<Vec<PathBuf>>,
-    state: &std::path::Path,
-    log: &Logger,
-) -> Option<ImageFiles> {
-    let lower = lower?;
-    match open_or_build(&lower, state, &Options::default(), &NoProgress) {
-        Ok((baseline, index)) => Some(ImageFiles { baseline, index }),
-        Err(error) => {
-            warn!(log, "no baseline"; "error" => chain(&error));
-            None
-        }
-    }
-}
-
-fn executor(
-    context: &Context,
-    (who, generation): (&Identity, &Generation),
-    policy: &Effective,
-    init_pid: u32,
-) -> std::io::Result<Executor> {
-    let container = lacre_executor::Container {
-        namespace: who.namespace().to_owned(),
-        id: who.id().to_owned(),
-        generation: generation.to_string(),
-        init_pid,
-        address: context.containerd.display().to_string(),
-        manager: who.manager(),
-    };
-    let backoff = policy.restart();
-    let settings = Settings {
-        grace: policy.decide(ViolationKind::SourceLost, None).grace,
-        backoff: Backoff {
-            first: backoff.delay,
-            cap: backoff.max_delay,
-            limit: backoff.attempts.unwrap_or(u32::MAX),
-            forget: backoff.reset_after,
-        },
-        run: context.config.run.clone(),
-        helper: Helper::default(),
-        teller: helper_teller::teller(&context.config),
-    };
-    let runtime = OfInner { inner: context.inner.clone(), id: who.id().to_owned() };
-    Executor::start(container, settings, Arc::new(runtime))
-}
-
-fn no_whitelist() -> Violation {
-    let measurement = Measurement {
-        source: Source::Fanotify,
-        event: Event::Exec,
-        path: CanonicalPath::new("/").ok(),
-        content: Content::Unread("the container has no baseline".to_owned()),
-        process: Process::default(),
-        time: now(),
-    };
-    match lacre_analyzer::judge(None, &measurement) {
-        Verdict::Violation(violation) | Verdict::Memory(violation) => violation,
-        Verdict::Allowed(_) => {
-            Violation { kind: ViolationKind::NoWhitelist, measurement, expected: None }
-        }
-    }
-}
-
-async fn tell(judge: &Arc<Judge>, violation: Violation, outcome: Outcome) {
-    let judge = Arc::clone(judge);
-    let _ = tokio::task::spawn_blocking(move || judge.tell(violation, outcome)).await;
 }
 
 fn now() -> std::time::SystemTime {

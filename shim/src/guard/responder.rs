@@ -12,7 +12,7 @@ use lacre_executor::Executor;
 use lacre_measure::Outcome;
 use lacre_policy::{Because, Decision, resolve};
 use lacre_report::{Became, Number, Origin, OutcomeResult, Record, Reporter, Told, Verdict};
-use lacre_types::{Action, CanonicalPath, Content, Jit, Mode, Violation};
+use lacre_types::{Action, CanonicalPath, Content, Jit, Measurement, Mode, Violation};
 use slog::{Logger, info};
 
 use super::judge::Rules;
@@ -78,10 +78,8 @@ impl Responder {
 
     fn decide(&self, violation: &Violation, outcome: Outcome) -> (Decision, Because, Action) {
         let decision = self.rules.decide(violation);
-        // Memory goes with its process: one that could not be killed has ended.
-        let is_memory = matches!(violation.measurement.content, Content::Memory(_));
-        let can_deny = is_memory || !outcome.ran();
-        let resolved = resolve(&decision, can_deny, self.rules.mode_of(outcome));
+        let mode = self.rules.mode_of(outcome);
+        let resolved = resolve(&decision, can_deny(&violation.measurement, outcome, mode), mode);
         (decision, resolved.because, resolved.action)
     }
 
@@ -257,6 +255,13 @@ impl Acting {
     }
 }
 
+/// Whether who saw it has refused it; in audit, whether it would have under enforce.
+fn can_deny(measurement: &Measurement, outcome: Outcome, mode: Mode) -> bool {
+    // Memory goes with its process: one that could not be killed has ended.
+    let is_memory = matches!(measurement.content, Content::Memory(_));
+    is_memory || !outcome.ran() || (mode == Mode::Audit && measurement.source.holds_back())
+}
+
 fn cause(violation: &Violation) -> String {
     format!("{} {}", violation.kind, violation.measurement.shown_path())
 }
@@ -327,5 +332,37 @@ fn verdict(decision: &Decision, because: Because, mode: Mode, outcome: Outcome) 
         rule: Some(rule),
         file_kind: None,
         layer: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lacre_types::{Event, Process, Source};
+
+    #[test]
+    fn audit_says_of_denying_what_enforce_would_do() {
+        let of = |source| Measurement {
+            source,
+            event: Event::Exec,
+            path: None,
+            content: Content::Size(1),
+            process: Process::default(),
+            time: SystemTime::UNIX_EPOCH,
+        };
+        for (source, holds_back) in [
+            (Source::Fanotify, true),
+            (Source::ExecTrace, true),
+            (Source::ExecMap, false),
+            (Source::Ima, false),
+            (Source::ContainerIma, false),
+        ] {
+            for outcome in [Outcome::Watched, Outcome::Ran] {
+                let says = can_deny(&of(source), outcome, Mode::Audit);
+                assert_eq!(says, holds_back, "{source}");
+            }
+            assert!(!can_deny(&of(source), Outcome::Ran, Mode::Enforce), "it was not refused");
+            assert!(can_deny(&of(source), Outcome::Denied, Mode::Enforce));
+        }
     }
 }

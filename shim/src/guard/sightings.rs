@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lacre_measure::Outcome;
-use lacre_types::{Action, CanonicalPath, Content, Event, Source, Violation, ViolationKind};
+use lacre_types::{
+    Action, CanonicalPath, Content, Event, Measurement, Source, Violation, ViolationKind,
+};
 use tokio::sync::Notify;
 
 /// Two sources see one use within moments of each other; what comes later is another use.
@@ -154,15 +156,48 @@ enum Came {
     Begun,
 }
 
-/// How often each source saw it. No source sees a use twice, so there were as many uses as the
-/// most that any of them saw.
+/// How often each source saw it: there were as many uses as the most that any of them saw.
 #[derive(Debug)]
 struct Uses {
-    seen: Vec<(Source, u64)>,
+    seen: Vec<Watcher>,
     uses: u64,
     time: SystemTime,
     first: Arc<Violation>,
     outcome: Outcome,
+}
+
+/// What one source saw of it. A source sees a use once at each of its steps: `exec-trace` tells
+/// of a program that is executed, and of the file behind its first page.
+#[derive(Debug)]
+struct Watcher {
+    source: Source,
+    uses: u64,
+    /// What the newest of them held, and its steps so far.
+    content: Content,
+    steps: Vec<Event>,
+}
+
+impl Watcher {
+    fn new(first: &Measurement) -> Self {
+        Self {
+            source: first.source,
+            uses: 1,
+            content: first.content.clone(),
+            steps: vec![first.event],
+        }
+    }
+
+    /// Another step of the newest use, or the first of another: other bytes are another use, and
+    /// bytes that nobody read can't be told from others.
+    fn see(&mut self, next: &Measurement) -> u64 {
+        let same = matches!(next.content, Content::Digest(_)) && self.content == next.content;
+        if same && !self.steps.contains(&next.event) {
+            self.steps.push(next.event);
+            return self.uses;
+        }
+        *self = Self { uses: self.uses + 1, ..Self::new(next) };
+        self.uses
+    }
 }
 
 /// An outcome, from the mildest to the worst.
@@ -266,7 +301,7 @@ impl Core {
             },
         };
         let first = || Uses {
-            seen: vec![(source, 1)],
+            seen: vec![Watcher::new(measurement)],
             uses: 1,
             time,
             first: Arc::new(violation.clone()),
@@ -277,13 +312,10 @@ impl Core {
                 *known = first();
                 return Sighting::New;
             }
-            let count = match known.seen.iter_mut().find(|(of, _)| *of == source) {
-                Some((_, count)) => {
-                    *count += 1;
-                    *count
-                }
+            let count = match known.seen.iter_mut().find(|of| of.source == source) {
+                Some(watcher) => watcher.see(measurement),
                 None => {
-                    known.seen.push((source, 1));
+                    known.seen.push(Watcher::new(measurement));
                     1
                 }
             };

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use lacre_baseline::{Baseline, Lookup, NodeIndex};
 use lacre_measure::{
-    Armed, Known, KnownFile, Listing, SourceError, Target, container_ima, exec_map, exec_trace,
-    fanotify, ima,
+    Armed, Known, SourceError, Target, container_ima, exec_map, exec_trace, fanotify, ima,
 };
-use lacre_types::{CanonicalPath, FileId, Source, chain};
+use lacre_types::{Source, chain};
 use slog::{Logger, info, warn};
 
 use super::judge::Judge;
@@ -191,7 +189,7 @@ impl Arming<'_> {
                 Ok(Box::new(container_ima::arm(target, asked, &options)?))
             }
             Source::Ima => Ok(Box::new(ima::arm(target, asked, &ima::Options::default())?)),
-            other @ Source::Bpf => unavailable(other, "a later release of lacre"),
+            other @ Source::Bpf => unavailable(other, "a release of lacre that has it"),
             other @ Source::Attestation => unavailable(
                 other,
                 "a policy server that attests this node, and is no source of a shim",
@@ -211,64 +209,6 @@ pub(crate) fn remark(armed: &[Box<dyn Armed>], log: &Logger) {
 
 fn unavailable(source_name: Source, needs: &str) -> Came {
     Err(SourceError::Unavailable { source_name, needs: needs.to_owned(), source: None })
-}
-
-/// What this node knows of an image's files.
-#[derive(Debug, Clone)]
-pub(crate) struct ImageFiles {
-    pub(crate) baseline: Arc<Baseline>,
-    pub(crate) index: Arc<NodeIndex>,
-}
-
-impl Known for ImageFiles {
-    fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile> {
-        self.index.by_path(path)
-    }
-
-    fn listed(&self, path: &CanonicalPath) -> Listing {
-        match self.baseline.entry(path) {
-            Lookup::Found(entry) => Listing::Yes(Some(entry.size)),
-            Lookup::Missing => Listing::No,
-        }
-    }
-
-    fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)> {
-        self.index.by_inode(dev, ino)
-    }
-
-    fn count(&self) -> usize {
-        self.baseline.len()
-    }
-
-    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
-        self.index.allowed()
-    }
-
-    fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
-        self.index.named(wanted)
-    }
-}
-
-/// Nothing is known of a container that has no baseline.
-#[derive(Debug)]
-pub(crate) struct NoFiles;
-
-impl Known for NoFiles {
-    fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
-        None
-    }
-
-    fn listed(&self, _: &CanonicalPath) -> Listing {
-        Listing::No
-    }
-
-    fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
-        None
-    }
-
-    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
-        Box::new(std::iter::empty())
-    }
 }
 
 #[cfg(test)]

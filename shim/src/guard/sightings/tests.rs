@@ -52,6 +52,29 @@ fn one_use_that_two_sources_see_is_told_once() {
 }
 
 #[test]
+fn one_use_that_a_source_sees_at_two_of_its_steps_is_told_once() {
+    use Outcome::Ran;
+    let steps = [Event::Exec, Event::Mmap, Event::Exec, Event::Mmap];
+    let seen = |steps: &[Event]| {
+        let of = |event: &Event| (violation(Source::ExecTrace, *event, "/tmp/x", 7, 10_000), Ran);
+        told(&steps.iter().map(of).collect::<Vec<_>>()).len()
+    };
+    assert_eq!(seen(&steps[..2]), 1, "executed, and fetched from");
+    assert_eq!(seen(&[Event::Mmap, Event::Exec]), 1, "whichever is told first");
+    assert_eq!(seen(&steps), 2, "executed twice");
+    let mut other = violation(Source::ExecTrace, Event::Mmap, "/tmp/x", 7, 10_000);
+    other.measurement.content = Content::Digest(Digest::sha256([2; 32]));
+    let all = [(exec(Source::ExecTrace, 7, 10_000), Ran), (other, Ran)];
+    assert_eq!(told(&all).len(), 2, "other bytes under its name");
+    let unread = [Event::Exec, Event::Memfd].map(|event| {
+        let mut one = violation(Source::ExecTrace, event, "/tmp/x", 7, 10_000);
+        one.measurement.content = Content::Fileless;
+        (one, Ran)
+    });
+    assert_eq!(told(&unread).len(), 2, "bytes that nobody read");
+}
+
+#[test]
 fn what_no_process_is_named_for_is_always_told() {
     let all = [Source::Fanotify, Source::ExecTrace].map(|of| (exec(of, 0, 10), Outcome::Ran));
     assert_eq!(told(&all).len(), 2);

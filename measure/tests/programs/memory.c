@@ -1,26 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // What engines do that compile as they run, and what programs do that have no file.
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHECK(expression)                                                        \
-	do {                                                                     \
-		if ((long)(expression) == -1) {                                  \
-			fprintf(stderr, "%s: %s\n", #expression, strerror(errno)); \
-			exit(99);                                                \
-		}                                                                \
-	} while (0)
+#include "check.h"
 
 #define SIZE 4096
 #define HUGE (2UL << 20)

@@ -1,4 +1,4 @@
-//! The door: the services that a connection gets, and what is logged of connections.
+//! Connections: the services that a connection gets, and what is logged of connections.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::session::Session;
 
 /// The server, as connections find it.
 #[derive(Debug)]
-pub struct Door(pub Arc<Server>);
+pub struct Connections(pub Arc<Server>);
 
-impl Host for Door {
+impl Host for Connections {
     fn services(&self, peer: &Peer) -> HashMap<String, Service> {
         let session = Session::new(Arc::clone(&self.0), peer.clone());
         let attest = AttestSession::new(Arc::clone(&self.0), peer.clone());

@@ -29,7 +29,7 @@ const STOPPING: Duration = Duration::from_secs(5);
 const SIGKILL: u32 = 9;
 
 /// Guards the containers of one inner shim.
-pub(crate) struct Lacre {
+pub(crate) struct ShimGuard {
     shared: Arc<Shared>,
     owners: Mutex<Owners>,
 }
@@ -44,7 +44,7 @@ struct Owners {
     alone: bool,
 }
 
-impl Lacre {
+impl ShimGuard {
     pub(crate) fn new(shared: Shared) -> Self {
         Self { shared: Arc::new(shared), owners: Mutex::default() }
     }
@@ -119,7 +119,7 @@ impl Lacre {
 }
 
 #[async_trait]
-impl Guard for Lacre {
+impl Guard for ShimGuard {
     async fn create(&self, request: CreateRequest, created: Created) {
         let generation = created.charter.head.generation.clone();
         let owner = Owner::start(Arc::clone(&self.shared), created.charter.clone());

@@ -1,0 +1,131 @@
+use super::*;
+
+fn bundle(cgroups_path: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = serde_json::json!({"linux": {"cgroupsPath": cgroups_path}});
+    fs::write(dir.path().join("config.json"), spec.to_string()).unwrap();
+    dir
+}
+
+fn path(cgroups_path: &str) -> Option<CgroupsPath> {
+    path_of(bundle(cgroups_path).path())
+}
+
+#[test]
+fn only_a_path_of_its_own_is_looked_at() {
+    assert_eq!(path("/default/web"), Some(CgroupsPath::Plain("default/web".into())));
+    for not_own in ["", "/", "..", "/../web", "/a/../..", "::../a", "a:b", "a.slice:b:c:d"] {
+        assert_eq!(path(not_own), None, "{not_own:?}");
+    }
+    assert_eq!(path_of(Path::new("/nonexistent")), None);
+}
+
+#[test]
+fn scopes_are_where_systemd_keeps_them() {
+    for (named, at) in [
+        ("system.slice:docker:0a", "system.slice/docker-0a.scope"),
+        (":cri-containerd:0a", "system.slice/cri-containerd-0a.scope"),
+        ("-.slice::0a", "0a.scope"),
+        (
+            "kubepods-burstable-pod1.slice:cri-containerd:0a",
+            "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/\
+             cri-containerd-0a.scope",
+        ),
+    ] {
+        assert_eq!(path(named), Some(CgroupsPath::Scope(at.into())), "{named}");
+    }
+}
+
+#[test]
+fn hierarchies_are_told_by_their_type() {
+    let lines = b"30 23 0:26 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
+                  31 23 0:27 / /sys/fs/cgroup/unified rw - cgroup2 none rw\n\
+                  32 23 0:28 / /run rw - tmpfs tmpfs rw\nbroken\n";
+    let found: Vec<_> = hierarchies(lines).collect();
+    assert_eq!(found, ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/unified"].map(PathBuf::from));
+}
+
+#[test]
+fn a_hierarchy_is_found_where_a_space_is_in_its_path() {
+    let line = b"31 23 0:27 / /mnt/my\\040cgroups rw - cgroup2 none rw\n";
+    assert_eq!(hierarchies(line).collect::<Vec<_>>(), [PathBuf::from("/mnt/my cgroups")]);
+}
+
+/// A process in a cgroup of its own, which goes with this.
+pub(crate) struct InCgroup(PathBuf, u32);
+
+impl InCgroup {
+    pub(crate) fn new(name: &str, pid: u32) -> Self {
+        let name = format!("lacre-shim-{name}-{}", std::process::id());
+        let cgroup = pids().join(name);
+        fs::create_dir_all(&cgroup).unwrap();
+        fs::write(cgroup.join("cgroup.procs"), pid.to_string()).unwrap();
+        Self(cgroup, pid)
+    }
+
+    /// As `config.json` would name it.
+    pub(crate) fn path(&self) -> String {
+        format!("/{}", self.0.file_name().unwrap().to_str().unwrap())
+    }
+}
+
+impl Drop for InCgroup {
+    fn drop(&mut self) {
+        let _ = fs::write(pids().join("cgroup.procs"), self.1.to_string());
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+fn pids() -> PathBuf {
+    let mounts = fs::read("/proc/self/mountinfo").unwrap();
+    let mut hierarchies = hierarchies(&mounts);
+    hierarchies.find(|mount| mount.ends_with("pids") || mount.ends_with("cgroup")).unwrap()
+}
+
+#[test]
+fn members_are_those_of_the_containers_own_cgroups() {
+    let (dir, _cgroup, mut child) = slept_in("members", "1000");
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    // By what the process shows, and by what config.json says.
+    let both = [Members::of(empty.path(), &text), Members::of(dir.path(), "")];
+    for members in &both {
+        let pids: Vec<_> = members.processes().iter().map(|p| p.pid).collect();
+        assert_eq!(pids, [child.id()], "{members:?}");
+    }
+    let ours = fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert!(!Members::of(empty.path(), &ours).any(), "nobody of ours is a member");
+    both[1].kill(|_| true);
+    child.wait().unwrap();
+    assert_eq!(both[0].processes(), []);
+    remove_empty(dir.path());
+}
+
+/// A bundle whose cgroup has one beneath it, in which `sleep` runs for so long.
+fn slept_in(name: &str, span: &str) -> (tempfile::TempDir, PathBuf, std::process::Child) {
+    let name = format!("lacre-shim-{name}-{}", std::process::id());
+    let cgroup = pids().join(&name);
+    fs::create_dir_all(cgroup.join("inner")).unwrap();
+    let child = std::process::Command::new("sleep").arg(span).spawn().unwrap();
+    fs::write(cgroup.join("inner/cgroup.procs"), child.id().to_string()).unwrap();
+    (bundle(&format!("/{name}")), cgroup, child)
+}
+
+#[test]
+fn one_that_is_being_left_is_waited_for() {
+    let (dir, cgroup, mut child) = slept_in("left", "0.7");
+    remove_empty(dir.path());
+    assert!(!cgroup.exists());
+    child.wait().unwrap();
+}
+
+#[test]
+fn empty_cgroups_go_and_others_stay() {
+    let (dir, cgroup, mut child) = slept_in("stays", "1000");
+    remove_empty(dir.path());
+    assert!(cgroup.is_dir());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    remove_empty(dir.path());
+    assert!(!cgroup.exists());
+}
