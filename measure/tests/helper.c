@@ -336,6 +336,19 @@ static int race(const char *how, const char *path, long count)
 	return 0;
 }
 
+static void own_namespaces(void)
+{
+	int fd;
+
+	CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS));
+	CHECK(fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC));
+	CHECK(write(fd, "0 0 1", 5));
+	CHECK(fd = open("/proc/self/setgroups", O_WRONLY | O_CLOEXEC));
+	CHECK(write(fd, "deny", 4));
+	CHECK(fd = open("/proc/self/gid_map", O_WRONLY | O_CLOEXEC));
+	CHECK(write(fd, "0 0 1", 5));
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "";
@@ -425,17 +438,16 @@ int main(int argc, char **argv)
 		CHECK(fexecve(fd, argv + 3, environ));
 	}
 	if (IS("nested", 1)) { // FROM ARG…: a file system that nobody outside knows
-		CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS));
-		CHECK(fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC));
-		CHECK(write(fd, "0 0 1", 5));
-		CHECK(fd = open("/proc/self/setgroups", O_WRONLY | O_CLOEXEC));
-		CHECK(write(fd, "deny", 4));
-		CHECK(fd = open("/proc/self/gid_map", O_WRONLY | O_CLOEXEC));
-		CHECK(write(fd, "0 0 1", 5));
+		own_namespaces();
 		CHECK(mount("tmpfs", "/mnt", "tmpfs", 0, 0));
 		copy(argv[2], "/mnt/x");
 		argv[2] = "/mnt/x";
 		run(argv + 2);
+	}
+	if (IS("rebound", 3)) { // FROM TO ARG…: another name for the same files
+		own_namespaces();
+		CHECK(mount(argv[2], argv[3], 0, MS_BIND, 0));
+		run(argv + 4);
 	}
 	if (IS("jail", 2)) { // ROOT PROGRAM ARG…
 		CHECK(chroot(argv[2]));
