@@ -490,6 +490,22 @@ int main(int argc, char **argv)
 #endif
 		return 0;
 	}
+	if (IS("rewritten", 2)) { // FILE PROTECTION: its page becomes this process's own code
+		int fresh = !strcmp(argv[3], "rwx");
+		unsigned char *page;
+
+		CHECK(fd = open(argv[2], O_RDONLY | O_CLOEXEC));
+		page = mmap(0, 4096, PROT_READ | PROT_WRITE | (fresh ? PROT_EXEC : 0), MAP_PRIVATE,
+			    fd, 0);
+		CHECK(page);
+		page[0] = 0xc3; // ret; on arm64 this is not reached
+		if (!fresh)
+			CHECK(mprotect(page, 4096, PROT_READ | PROT_EXEC));
+#if defined(__x86_64__)
+		((void (*)(void))page)();
+#endif
+		pause();
+	}
 	if (IS("preload", 2)) { // LIBRARY PROGRAM ARG…
 		CHECK(setenv("LD_PRELOAD", argv[2], 1));
 		run(argv + 3);
