@@ -118,6 +118,22 @@ fn a_script_that_a_first_line_leads_to_is_found_and_killed() {
     assert_eq!(outcome, Outcome::Killed);
 }
 
+/// What its mount namespace calls so is not what the container's does. It ends at once, whenever
+/// somebody looks.
+#[test]
+fn a_script_of_another_namespace_is_never_taken_for_the_images_own() {
+    let mut image = image();
+    image.allow("/opt/listed");
+    let own = common::digest_of(&image.lower().join("opt/listed"));
+    for _ in 0..20 {
+        let mut it = guarded(&image, Mode::Audit);
+        it.container.start("/bin/t rebound /opt/short /opt/listed /bin/sh /opt/listed");
+        it.container.finish();
+        let (found, _) = it.judge.wait(is_script);
+        assert_ne!(found.digest(), Some(&own), "{found:?}");
+    }
+}
+
 #[test]
 fn a_file_that_a_shell_reads_before_its_commands_is_a_script() {
     let image = image();

@@ -165,6 +165,10 @@ impl Place<'_> {
             if let Some(fd) = own_descriptor(name) {
                 return vec![self.descriptor(fd)];
             }
+            let is_library = matches!(code.named, Named::Library | Named::Module);
+            if self.own.is_none() && told.elsewhere() && !is_library {
+                return vec![unread("its process had another root or other mounts, and has ended")];
+            }
             let searched = code.named == Named::Searched;
             let (folders, all) = match self.folders(name, told, searched) {
                 Ok(found) => found,

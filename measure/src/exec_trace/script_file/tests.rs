@@ -3,6 +3,7 @@ use std::process::{Command, Stdio};
 
 use lacre_types::FileId;
 
+use super::super::abi::ELSEWHERE;
 use super::*;
 
 #[test]
@@ -50,4 +51,9 @@ fn a_script_is_what_its_process_saw_though_that_has_ended() {
         files::reopen(opened.as_fd()).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, expected);
     }
+    let mut told = told;
+    told.flags = ELSEWHERE;
+    let interpreters = &Interpreters::default();
+    let place = Place { interpreters, process: None, own: None, root: Path::new("/") };
+    assert!(matches!(place.find(&by_path(&path), None, &told)[..], [Script::Unread(_)]));
 }
