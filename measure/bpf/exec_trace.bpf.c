@@ -90,6 +90,8 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 			return 0;
 		e->key = look.key;
 		e->argc = binprm->argc;
+		if (is_elsewhere(s, task))
+			e->flags |= TOLD_ELSEWHERE;
 		tell_argv(task, e);
 		if (!shebang && e->argv_len && !may_have_script(e, verdict))
 			return 0;

@@ -46,6 +46,7 @@ struct file_lock_context {
 };
 
 struct super_block {
+	struct dentry *s_root;
 	u32 s_dev;
 	unsigned long s_flags;
 	unsigned long s_magic;

@@ -114,6 +114,7 @@ enum event_flag {
 	TOLD_WATCHED = 1 << 7,   /* nothing was to be killed then */
 	TOLD_SHARED = 1 << 8,    /* memory of several mappings */
 	TOLD_IMAGES = 1 << 9,    /* it came with the image, code or not, and lives */
+	TOLD_ELSEWHERE = 1 << 10, /* its root or its mounts are not its container's */
 };
 
 #define ARGV_MAX 512

@@ -82,4 +82,16 @@ static __always_inline u64 slot_by_namespace(struct task_struct *task)
 	return c->ns_id == id ? c->slot : 0;
 }
 
+/* Whether a path may lead the task elsewhere than its container. */
+static __always_inline bool is_elsewhere(struct slot *s, struct task_struct *task)
+{
+	struct dentry *root = BPF_CORE_READ(task, fs, root.dentry);
+	struct super_block *sb = BPF_CORE_READ(root, d_sb);
+
+	if (s->inum && task->nsproxy->mnt_ns->ns.inum != s->inum)
+		return 1;
+	/* Of a root that is no overlay nothing is known here. */
+	return s->root && (BPF_CORE_READ(sb, s_dev) != s->root || BPF_CORE_READ(sb, s_root) != root);
+}
+
 #endif

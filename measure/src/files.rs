@@ -25,6 +25,8 @@ pub(crate) struct Layers {
     dirs: Vec<PathBuf>,
     /// The overlay's own device: a directory's is never a layer's.
     overlay: Option<u32>,
+    /// The devices that the directories lie on.
+    devices: Vec<u32>,
     /// When the upper directory was made.
     birth: Option<(i64, u32)>,
     /// What is mounted in the container before its first program runs.
@@ -65,6 +67,7 @@ impl Layers {
         Self {
             overlay: root_device(init_pid).ok().filter(|_| !dirs.is_empty()),
             birth: upper.and_then(|upper| birth(upper).ok()),
+            devices: devices_of(&dirs),
             dirs,
             mounted: mounted.map(|mount| (device(mount.dev), mount.kind)).collect(),
             known,
@@ -85,7 +88,8 @@ impl Layers {
     /// Whether a file on the root is as it came with the image, listed or not.
     pub(crate) fn came_with_image(&self, opened: BorrowedFd<'_>, real: &Real) -> bool {
         let dated = (real.id.ctime_sec, real.id.ctime_nsec);
-        real.exact
+        // By a mount that somebody made himself its name leads elsewhere, and the root's it is.
+        (real.exact || self.overlay == Some(real.id.dev))
             && self.birth.is_some_and(|birth| dated < birth)
             && self.is_overlay(opened).unwrap_or(false)
     }
@@ -116,7 +120,7 @@ impl Layers {
         if !self.is_overlay(opened)? {
             return Ok(Real { file: reopen(opened)?, id, exact: true });
         }
-        match self.beneath(opened, (&id, size), None) {
+        match self.beneath(opened, (&id, size), None).or_else(|| self.untouched(&id, size)) {
             Some(real) => Ok(real),
             None => Ok(Real { file: reopen(opened)?, id, exact: false }),
         }
@@ -155,6 +159,29 @@ impl Layers {
         })
     }
 
+    /// The untouched file of the image that the container's own overlay shows in this state, where
+    /// its name leads elsewhere: by a mount or a root that somebody made himself.
+    fn untouched(&self, shown: &FileId, size: u64) -> Option<Real> {
+        self.overlay.filter(|overlay| *overlay == shown.dev)?;
+        let path = self.devices.iter().find_map(|dev| {
+            // The high bits may tell the layer's file system (`xino`).
+            let numbers = [shown.ino, shown.ino & 0xffff_ffff];
+            let (path, known) = numbers.iter().find_map(|ino| self.known.by_inode(*dev, *ino))?;
+            let dated = (known.id.ctime_sec, known.id.ctime_nsec);
+            (dated == (shown.ctime_sec, shown.ctime_nsec) && known.size == size).then_some(path)
+        })?;
+        let relative = path.as_bytes().strip_prefix(b"/")?;
+        self.dirs.iter().find_map(|dir| {
+            let found = beneath(dir, relative).ok()?;
+            let (id, real_size) = regular(found.as_fd()).ok()?;
+            let same = (id.ctime_sec, id.ctime_nsec, real_size)
+                == (shown.ctime_sec, shown.ctime_nsec, size)
+                && same_number(id.ino, shown.ino);
+            let file = reopen(found.as_fd()).ok().filter(|_| same)?;
+            Some(Real { file, id, exact: true })
+        })
+    }
+
     /// The topmost file of that name: what an overlay shows there, unless an opaque directory
     /// hides it.
     pub(crate) fn topmost(&self, path: &[u8]) -> Option<Real> {
@@ -163,6 +190,17 @@ impl Layers {
         let (id, _) = regular(found.as_fd()).ok()?;
         Some(Real { file: reopen(found.as_fd()).ok()?, id, exact: true })
     }
+}
+
+fn devices_of(dirs: &[PathBuf]) -> Vec<u32> {
+    let device = |dir: &PathBuf| {
+        let stat = rustix::fs::statx(CWD, dir, AtFlags::empty(), StatxFlags::INO).ok()?;
+        Some(FileId::kernel_dev(stat.stx_dev_major, stat.stx_dev_minor))
+    };
+    let mut all: Vec<u32> = dirs.iter().filter_map(device).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// When a directory was made. Without that, nothing is old enough to be believed.

@@ -1,10 +1,12 @@
 //! A process of a container, held so that its number can't come to mean another.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// `USER_HZ`: what /proc counts in, on every architecture that lacre knows.
@@ -36,6 +38,25 @@ impl Held {
         Some(began(self.pid)?.saturating_mul(1_000_000_000 / TICKS))
     }
 
+    /// Its numbers, in our pid namespace and in each below it that it is in, the innermost last.
+    pub(crate) fn numbers(&self) -> Option<Vec<u32>> {
+        let status = std::fs::read(self.proc("status")).ok()?;
+        let line = status.split(|byte| *byte == b'\n').find_map(|l| l.strip_prefix(b"NSpid:"))?;
+        std::str::from_utf8(line).ok()?.split_ascii_whitespace().map(|n| n.parse().ok()).collect()
+    }
+
+    /// Whether a folder of a /proc, whosever that is, is the process's.
+    pub(crate) fn is_at(&self, folder: BorrowedFd<'_>) -> bool {
+        let open = |name| {
+            rustix::fs::openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        };
+        let mut stat = Vec::new();
+        let read = open("stat").is_ok_and(|fd| File::from(fd).read_to_end(&mut stat).is_ok());
+        let namespace = rustix::fs::readlinkat(folder, "ns/pid", Vec::new());
+        read && began_of(&stat).is_some_and(|its| Some(its) == began(self.pid))
+            && namespace.ok() == rustix::fs::readlinkat(CWD, self.proc("ns/pid"), Vec::new()).ok()
+    }
+
     pub(crate) const fn pid(&self) -> u32 {
         self.pid
     }
@@ -59,7 +80,10 @@ impl Held {
 /// When the process with that number began, in clock ticks since boot; `None` when there is
 /// none.
 pub(crate) fn began(pid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    began_of(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn began_of(stat: &[u8]) -> Option<u64> {
     // The name in parentheses may hold anything; field 22 is the 20th after it.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let ticks = stat.get(end + 2..)?.split(|byte| *byte == b' ').nth(19)?;

@@ -12,6 +12,7 @@ mod file_systems;
 mod files;
 mod held_process;
 pub mod ima;
+mod interpreter;
 mod reader_thread;
 mod source;
 #[cfg(test)]

@@ -110,6 +110,22 @@ fn memory_made_executable() {
     });
 }
 
+/// What was written over a page of the image's file is no file's any more.
+#[test]
+fn a_page_of_a_file_that_was_written_over_is_memory() {
+    let image = Image::new();
+    for how in ["/bin/t rx", "/bin/t rwx", "/opt/evil.so rx"] {
+        let (mut container, judge, _armed) = guarded(&image, Mode::Enforce);
+        container.start("/bin/t each");
+        // It waits until it is killed.
+        assert_eq!(container.each(&format!("/bin/t rewritten {how}")), 137);
+        let (found, outcome) = judge.wait(|found| found.event == Event::Mprotect);
+        assert_eq!(found.content, Content::Memory(Memory::Private), "{how}");
+        assert_eq!((found.path, outcome), (at("/bin/t"), Outcome::Killed), "{how}");
+        assert_eq!(judge.losses(), []);
+    }
+}
+
 #[test]
 fn a_copy_in_a_nested_namespace_and_by_an_orphan() {
     told("/bin/t nested /bin/t mark /tmp/m", |found| found.path == at("/mnt/x"));

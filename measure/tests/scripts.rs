@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use common::Image;
 use common::guarded::Guarded;
@@ -15,9 +15,15 @@ use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode};
 
 fn guarded(image: &Image, mode: Mode) -> Guarded {
     let mut it = Guarded::after(image, mode, |container, _| {
-        for script in ["opt/bad", "mnt/bad", "mnt/only", "opt/short"] {
-            let ends = if script == "opt/short" { ":\n" } else { ENDLESS };
-            std::fs::write(format!("/proc/{}/root/{script}", container.init_pid), ends).unwrap();
+        for script in ["opt/bad", "mnt/bad", "mnt/only", "opt/short", "mnt/middle"] {
+            let text = match script {
+                "opt/short" => ":\n".to_owned(),
+                "mnt/middle" => format!("#!/bin/sh\n{ENDLESS}"),
+                _ => ENDLESS.to_owned(),
+            };
+            let path = format!("/proc/{}/root/{script}", container.init_pid);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
     });
     it.container.start("/bin/t each");
@@ -31,8 +37,15 @@ fn image() -> Image {
     let image = Image::new();
     let lower = image.lower();
     std::fs::create_dir_all(lower.join("mnt/deep")).unwrap();
-    std::fs::write(lower.join("opt/own"), ENDLESS).unwrap();
-    std::os::unix::fs::symlink("/mnt/deep", lower.join("opt/link")).unwrap();
+    for own in ["opt/own", "opt/listed"] {
+        std::fs::write(lower.join(own), ENDLESS).unwrap();
+    }
+    for (to, name) in [("/mnt/deep", "opt/link"), ("/proc/self/root/opt", "opt/by-proc")] {
+        std::os::unix::fs::symlink(to, lower.join(name)).unwrap();
+    }
+    let led = lower.join("opt/led");
+    std::fs::write(&led, "#!/mnt/middle\n").unwrap();
+    std::fs::set_permissions(led, std::fs::Permissions::from_mode(0o755)).unwrap();
     // An image is older than its containers, by more than the clock's tick that dates files.
     let dated = |path: &std::path::Path| {
         let meta = std::fs::metadata(path).unwrap();
@@ -66,6 +79,9 @@ fn however_a_script_is_named_it_is_found_and_killed() {
         ("/bin/sh /proc/self/root/opt/bad", "/opt/bad"),
         ("/bin/sh /proc/self/root/proc/self/root/opt/bad", "/opt/bad"),
         ("/bin/sh /proc/self/cwd/opt/bad", "/opt/bad"),
+        ("/bin/sh /proc/self/../self/root/opt/bad", "/opt/bad"),
+        ("/bin/sh /proc/self/task/../../1/root/opt/bad", "/opt/bad"),
+        ("/bin/sh /opt/by-proc/bad", "/opt/bad"),
         // As the kernel follows it, and not as it is spelt: /opt/bad is another file.
         ("/bin/sh /opt/link/../only", "/mnt/only"),
         ("/bin/t long /bin/sh /opt/bad", "/opt/bad"),
@@ -89,6 +105,43 @@ fn however_a_script_is_named_it_is_found_and_killed() {
             assert_eq!(outcome, Outcome::Killed, "{command}");
         }
     }
+}
+
+/// The file that was executed is the image's own, and its `#!` leads to a script that is not.
+#[test]
+fn a_script_that_a_first_line_leads_to_is_found_and_killed() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    it.container.start("/opt/led");
+    let (found, outcome) = it.judge.wait(is_script);
+    assert_eq!(found.path, CanonicalPath::new("/mnt/middle").ok(), "{found:?}");
+    assert_eq!(outcome, Outcome::Killed);
+}
+
+/// What its mount namespace calls so is not what the container's does. It ends at once, whenever
+/// somebody looks.
+#[test]
+fn a_script_of_another_namespace_is_never_taken_for_the_images_own() {
+    let mut image = image();
+    image.allow("/opt/listed");
+    let own = common::digest_of(&image.lower().join("opt/listed"));
+    for _ in 0..20 {
+        let mut it = guarded(&image, Mode::Audit);
+        it.container.start("/bin/t rebound /opt/short /opt/listed /bin/sh /opt/listed");
+        it.container.finish();
+        let (found, _) = it.judge.wait(is_script);
+        assert_ne!(found.digest(), Some(&own), "{found:?}");
+    }
+}
+
+#[test]
+fn a_file_that_a_shell_reads_before_its_commands_is_a_script() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    // No shell that knows it: what it is told to read it does not.
+    it.container.start("/bin/t as bash /bin/sh --rcfile /opt/bad");
+    let (found, _) = it.judge.wait(is_script);
+    assert_eq!(found.path, CanonicalPath::new("/opt/bad").ok(), "{found:?}");
 }
 
 #[test]
@@ -142,24 +195,40 @@ fn what_was_never_there_is_nobodys_violation() {
     assert_eq!(all.iter().filter(|(found, _)| is_script(found)).count(), 1, "{all:?}");
 }
 
-/// Nothing of it says that it is a script, so that no baseline lists it; it came with the image.
+/// Whether it is listed or nothing of it says that it is a script, so that no baseline lists it: it
+/// came with the image, whatever leads to it.
 #[test]
 fn the_images_own_is_nobodys_violation_whatever_it_looks_like() {
-    let image = image();
-    let mut it = guarded(&image, Mode::Enforce);
-    let own = "/bin/sh /opt/own";
-    it.container.start(own);
-    let runs =
-        || std::fs::read_to_string(format!("/proc/{}/task/{0}/children", it.container.init_pid));
-    while runs().unwrap().is_empty() {
-        std::thread::yield_now();
+    let mut image = image();
+    image.allow("/opt/listed");
+    for own in [
+        "/bin/sh /opt/own",
+        "/bin/sh /proc/1/root/opt/own",
+        "/bin/t rebound /opt /mnt /bin/sh /mnt/own",
+        "/bin/t rebound /opt /mnt /bin/sh /mnt/listed",
+    ] {
+        let mut it = guarded(&image, Mode::Enforce);
+        it.container.start(own);
+        let runs = || {
+            std::fs::read_to_string(format!("/proc/{}/task/{0}/children", it.container.init_pid))
+        };
+        while runs().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        let child: i32 = runs().unwrap().trim().parse().unwrap();
+        let runs_sh = || std::fs::read(format!("/proc/{child}/cmdline")).unwrap();
+        while !runs_sh().starts_with(b"/bin/sh") {
+            std::thread::yield_now();
+        }
+        // What is told in its order: once this is, the other has been looked at.
+        it.container.enter("/bin/sh /opt/bad");
+        it.judge.wait(|found| found.path == CanonicalPath::new("/opt/bad").ok());
+        // Nothing is told of one that no baseline lists, and of another that it ran.
+        let all = it.judge.all();
+        let stopped = all.iter().filter(|(found, outcome)| {
+            is_script(found) && (*outcome != Outcome::Ran || found.digest().is_none())
+        });
+        assert_eq!(stopped.count(), 1, "{own}: {all:?}");
+        assert!(std::fs::metadata(format!("/proc/{child}")).is_ok(), "{own}: it was killed");
     }
-    let child: i32 = runs().unwrap().trim().parse().unwrap();
-    // What is told in its order: once this is, the other has been looked at.
-    it.container.enter("/bin/sh /opt/bad");
-    it.judge.wait(is_script);
-    assert!(
-        it.judge.all().iter().all(|(found, _)| found.path != CanonicalPath::new("/opt/own").ok())
-    );
-    assert!(std::fs::metadata(format!("/proc/{child}")).is_ok(), "it was killed");
 }

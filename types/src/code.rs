@@ -17,7 +17,8 @@ pub struct Language {
     pub names: &'static [&'static str],
 }
 
-const NONE: Language = Language { scripts: &[], bytecode: &[], archives: &[], names: &[] };
+/// No name tells what such an interpreter runs.
+pub const NONE: Language = Language { scripts: &[], bytecode: &[], archives: &[], names: &[] };
 
 /// sh and its kin.
 pub const SHELL: Language = Language {
@@ -28,13 +29,15 @@ pub const SHELL: Language = Language {
 pub const AWK: Language = Language { scripts: &["awk"], ..NONE };
 /// Python.
 pub const PYTHON: Language = Language {
-    scripts: &["py", "pyw", "wsgi"],
+    // A line of a `.pth` that begins with `import` is run.
+    scripts: &["pth", "py", "pyw", "wsgi"],
     bytecode: &["pyc", "pyo"],
-    archives: &["egg", "pyz", "whl", "zip"],
+    archives: &["egg", "pyz", "pyzw", "whl", "zip"],
     ..NONE
 };
 /// Perl.
-pub const PERL: Language = Language { scripts: &["cgi", "pl", "pm", "psgi", "t"], ..NONE };
+pub const PERL: Language =
+    Language { scripts: &["al", "cgi", "ph", "pl", "plx", "pm", "psgi", "t"], ..NONE };
 /// Ruby.
 pub const RUBY: Language = Language {
     scripts: &["gemspec", "rake", "rb", "ru"],
@@ -61,17 +64,18 @@ pub const JAVA: Language = Language {
     ..NONE
 };
 /// Tcl and Expect.
-pub const TCL: Language = Language { scripts: &["exp", "tcl"], ..NONE };
+pub const TCL: Language = Language { scripts: &["exp", "tcl", "tm"], ..NONE };
+/// Sed.
+pub const SED: Language = Language { scripts: &["sed"], ..NONE };
+/// Emacs.
+pub const EMACS: Language = Language { scripts: &["el"], bytecode: &["elc"], ..NONE };
 /// The others: their interpreters are known to nobody here but the baseline.
-pub const OTHERS: Language = Language {
-    scripts: &["exs", "jl", "ps1", "r", "scm", "sed"],
-    bytecode: &["beam", "elc"],
-    ..NONE
-};
+pub const OTHERS: Language =
+    Language { scripts: &["exs", "jl", "ps1", "r", "scm"], bytecode: &["beam"], ..NONE };
 
 /// All of them.
 pub const LANGUAGES: &[Language] =
-    &[SHELL, AWK, PYTHON, PERL, RUBY, PHP, JAVASCRIPT, LUA, JAVA, TCL, OTHERS];
+    &[SHELL, AWK, PYTHON, PERL, RUBY, PHP, JAVASCRIPT, LUA, JAVA, TCL, SED, EMACS, OTHERS];
 
 /// What a name says that its file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

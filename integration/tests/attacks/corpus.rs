@@ -121,6 +121,52 @@ for n in $(seq 12); do mkdir $d; cd $d; done; bash /tmp/x.sh"#,
         r#"echo ': >"$MARK"' >/tmp/x; bash -c 'exec -a cat bash /tmp/x'"#,
     ),
     shell(
+        "A14m",
+        "a script by .. behind a link of the process's own",
+        r#"echo ': >"$MARK"' >/tmp/x.sh; sh /proc/self/../self/root/tmp/x.sh"#,
+    ),
+    shell(
+        "A14n",
+        "a directory that an interpreter runs: python3 DIR",
+        r#"mkdir /tmp/e; echo 'import os; open(os.environ["MARK"], "w")' >/tmp/e/__main__.py; python3 /tmp/e"#,
+    ),
+    shell(
+        "A14o",
+        "a module by its name: python3 -m NAME",
+        r#"cd /tmp; echo 'import os; open(os.environ["MARK"], "w")' >evil.py; python3 -m evil"#,
+    ),
+    shell(
+        "A14p",
+        "a file that a shell reads before its commands",
+        r#"echo ': >"$MARK"' >/tmp/x; bash --rcfile /tmp/x -i </dev/null"#,
+    ),
+    shell(
+        "A14q",
+        "a script of an interpreter that is mounted over another's name",
+        concat!(
+            r#"echo ': >"$MARK"' >/tmp/x; "#,
+            in_new_namespaces!(
+                r#"syscall(165, my $a="/bin/bash", my $b="/bin/cat", 0, 4096, 0) == 0 or die "mount: $!"; exec("/bin/cat", "/tmp/x")"#
+            )
+        ),
+    ),
+    shell(
+        "A14r",
+        "a script behind the options of a loader",
+        r#"echo ': >"$MARK"' >/tmp/x; $(ls /lib64/ld-linux-*) --argv0 x $(command -v bash) /tmp/x"#,
+    ),
+    shell(
+        "A14s",
+        "a program that awk is told by another option: awk -W exec",
+        r#"echo 'BEGIN { printf "" > ENVIRON["MARK"] }' >/tmp/x; awk -W exec /tmp/x"#,
+    ),
+    shell("A14t", "a script of sed's: sed -f x", r#"echo "w $MARK" >/tmp/x; echo | sed -f /tmp/x"#),
+    shell(
+        "A14u",
+        "a script that is a file of /proc: its own environment",
+        r#"env -i A=$'\n: >'"$MARK"$'\nexit\n' bash /proc/self/environ"#,
+    ),
+    shell(
         "A21",
         "an open file, executed after it was deleted",
         r#"cp /attack/pwned /tmp/gone; python3 -c 'import os
@@ -200,6 +246,13 @@ syscall(265, -100, $from, -100, my $to = "/tmp/linked", 0x400) == 0 or die "link
         "A45c",
         "nested #!",
         r"cp /attack/pwned /tmp/i; printf '#!/tmp/i\n' >/tmp/j; printf '#!/tmp/j\n' >/tmp/x; chmod +x /tmp/j /tmp/x; /tmp/x",
+    ),
+    shell(
+        "A45d",
+        "#! of the image's own file that leads to a script on another mount",
+        in_new_namespaces!(
+            r##"syscall(165, my $a="t", my $b="/root", my $c="tmpfs", 0, 0) == 0 or die "mount: $!"; open(F, ">/root/x") and print(F "#!/bin/sh\n: >$ENV{MARK}\nexec sleep 1\n") and close(F) and chmod(0755, "/root/x") or die; syscall(165, my $d="/root/x", my $e="/usr/bin/python3.11", 0, 4096, 0) == 0 or die "mount: $!"; exec("/usr/bin/py3clean")"##
+        ),
     ),
     shell(
         "A48a",

@@ -11,6 +11,7 @@
 #[doc(hidden)]
 pub mod fuzz;
 mod record;
+mod rewritten;
 mod sweep;
 mod watch;
 

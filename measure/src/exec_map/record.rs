@@ -5,6 +5,7 @@ use lacre_types::FileId;
 /// `PERF_RECORD_LOST` and `PERF_RECORD_MMAP2` (linux/perf_event.h).
 const LOST: u32 = 2;
 const MMAP2: u32 = 10;
+const PROT_WRITE: u32 = 2;
 const PROT_EXEC: u32 = 4;
 const MAP_SHARED: u32 = 1;
 
@@ -27,6 +28,8 @@ pub(super) struct Mapping {
     pub(super) ino: u64,
     /// Others may map the same.
     pub(super) shared: bool,
+    /// It may be written to, too.
+    pub(super) writable: bool,
     pub(super) name: Vec<u8>,
 }
 
@@ -93,6 +96,7 @@ pub(super) fn of_maps(pid: u32, line: &[u8]) -> Option<Mapping> {
         dev: FileId::kernel_dev(u32::try_from(major).ok()?, u32::try_from(minor).ok()?),
         ino: ino.parse().ok()?,
         shared: flags.as_bytes().get(3) == Some(&b's'),
+        writable: flags.as_bytes().get(1) == Some(&b'w'),
         name: unescaped(rest.trim_ascii_start()),
     })
 }
@@ -125,7 +129,8 @@ fn mapped_or_lost(raw: &[u8]) -> Option<Record> {
     match u32_at(raw, 0)? {
         LOST => Some(Record::Lost(u64_at(raw, 16)?)),
         MMAP2 => {
-            if u32_at(raw, 64)? & PROT_EXEC == 0 {
+            let protection = u32_at(raw, 64)?;
+            if protection & PROT_EXEC == 0 {
                 return Some(Record::Other);
             }
             let name = raw.get(72..)?;
@@ -137,6 +142,7 @@ fn mapped_or_lost(raw: &[u8]) -> Option<Record> {
                 dev: FileId::kernel_dev(u32_at(raw, 40)?, u32_at(raw, 44)?),
                 ino: u64_at(raw, 48)?,
                 shared: u32_at(raw, 68)? & MAP_SHARED != 0,
+                writable: protection & PROT_WRITE != 0,
                 name: name[..end].to_vec(),
             }))
         }

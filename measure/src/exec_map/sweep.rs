@@ -8,6 +8,7 @@ use lacre_types::{CanonicalPath, Mode};
 
 use super::Watch;
 use super::record::{self, Behind, Mapping};
+use super::rewritten::is_rewritten;
 use crate::files;
 use crate::held_process::Held;
 use crate::{Judge, SourceError, Target};
@@ -46,6 +47,9 @@ impl Watch {
             let process = Some(process);
             match mapping.behind(&self.nameless) {
                 Behind::Kernel => false,
+                Behind::File if memory && is_rewritten(&mapping, process) => {
+                    self.memory(&mapping, process, Behind::Private)
+                }
                 // Read here and now: whoever tightens waits for all of it.
                 Behind::File => self.file_now(&mapping, process),
                 behind => counts && self.memory(&mapping, process, behind),

@@ -11,6 +11,7 @@ use lacre_types::{
 };
 
 use super::record::{self, Behind, Mapping, Record};
+use super::rewritten::is_rewritten;
 use crate::files::{self, Layers, Real};
 use crate::held_process::Held;
 use crate::verifiers::Verifiers;
@@ -60,6 +61,8 @@ impl Watch {
     pub(super) fn memory(&self, mapping: &Mapping, process: Option<&Held>, behind: Behind) -> bool {
         let program = process.and_then(Program::of);
         let is_program = match &program {
+            // A page of the program's own file, written over.
+            Some(_) if behind == Behind::Private => false,
             Some(program) => (program.dev, program.ino) == (mapping.dev, mapping.ino),
             None => behind == Behind::Memfd && self.judge.spared().memory,
         };
@@ -91,7 +94,18 @@ impl Watch {
     fn mapped(self: &Arc<Self>, mapping: Mapping) {
         match mapping.behind(&self.nameless) {
             Behind::Kernel => {}
-            Behind::File => self.to_be_read(mapping),
+            Behind::File => {
+                // Where memory may be executed, whose page it is says nothing.
+                if !self.judge.spared().memory {
+                    let process = Held::open(mapping.pid).ok();
+                    if is_rewritten(&mapping, process.as_ref())
+                        && self.memory(&mapping, process.as_ref(), Behind::Private)
+                    {
+                        return;
+                    }
+                }
+                self.to_be_read(mapping);
+            }
             behind => {
                 self.memory(&mapping, Held::open(mapping.pid).ok().as_ref(), behind);
             }

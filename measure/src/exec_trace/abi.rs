@@ -23,6 +23,8 @@ const NAMES_AT: usize = ARGV_MAX;
 const FILENAME_AT: usize = NAMES_AT + 1024 + 256;
 const FILENAME_MAX: usize = 512;
 const DATA_AT: usize = 80;
+/// `TOLD_ELSEWHERE`.
+pub(super) const ELSEWHERE: u32 = 1 << 10;
 
 /// `struct file_key`.
 pub(super) fn key(id: &FileId) -> [u8; KEY_SIZE] {
@@ -229,7 +231,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) kind: Kind,
-    flags: u32,
+    pub(super) flags: u32,
     pub(super) pid: u32,
     pub(super) uid: u32,
     /// When the process began, nanoseconds since boot.
@@ -276,6 +278,11 @@ impl Told {
     /// It came with the image, whether as code or not, and was let run.
     pub(super) const fn images(&self) -> bool {
         self.flags & 1 << 9 != 0
+    }
+
+    /// Its root or its mounts were not its container's.
+    pub(super) const fn elsewhere(&self) -> bool {
+        self.flags & ELSEWHERE != 0
     }
 
     /// Nothing was to be killed at that moment.

@@ -84,13 +84,19 @@ impl Watch {
             .as_ref()
             .filter(|_| told.kind == Kind::Exec)
             .and_then(|process| files::open_magic(&process.proc("exe")).ok());
+        // What a name leads to, another root and other mounts may say otherwise.
+        let own = process
+            .as_ref()
+            .filter(|_| told.kind == Kind::Arguments)
+            .and_then(|process| ContainerRoot::of(process).ok());
         let watch = Arc::clone(self);
         // What finds no room keeps what it needs to be told.
         let (killed, watched, kind) = (told.killed(), told.watched(), told.kind);
         let (pid, uid) = (told.pid, told.uid);
         let path = told.path.clone();
         let job = Box::new(move |dropped: &AtomicBool| {
-            Look { watch: &watch, told: &told, process: process.as_ref(), dropped }.look(exe);
+            let (process, own) = (process.as_ref(), own.as_ref());
+            Look { watch: &watch, told: &told, process, own, dropped }.look(exe);
         });
         if self.verifiers.submit(job).is_err() {
             let path = path.filter(|_| kind != Kind::Arguments);
@@ -172,6 +178,8 @@ pub(super) struct Look<'a> {
     pub(super) watch: &'a Watch,
     pub(super) told: &'a Told,
     pub(super) process: Option<&'a Held>,
+    /// Its root and mounts, of one that was started on a script.
+    pub(super) own: Option<&'a ContainerRoot>,
     pub(super) dropped: &'a AtomicBool,
 }
 
@@ -181,7 +189,9 @@ impl Look<'_> {
             Kind::Exec | Kind::Loader | Kind::Fetch => self.file(exe),
             Kind::Memory => self.memory(),
             Kind::Arguments => {
-                self.script(self.find_script());
+                for script in self.find_scripts() {
+                    self.script(script);
+                }
             }
             Kind::Unchecked => self.unchecked(),
         }
@@ -348,13 +358,14 @@ impl Look<'_> {
         own.into_iter().chain([self.watch.root.path().to_owned()])
     }
 
-    pub(super) fn find_script(&self) -> Script {
+    pub(super) fn find_scripts(&self) -> Vec<Script> {
         let place = Place {
             interpreters: &self.watch.verdicts.interpreters,
             process: self.process,
+            own: self.own,
             root: self.watch.root.path(),
         };
-        Script::of(self.told, &place)
+        Script::all_of(self.told, &place)
     }
 
     /// Whether its interpreter was killed.

@@ -3,7 +3,7 @@
 use lacre_types::base_name;
 
 use super::abi::{Counters, Entry, Told};
-use super::script::script;
+use crate::interpreter::{self, Family};
 
 /// An event of the ring, and what the maps hold.
 pub fn fuzz_event(data: &[u8]) {
@@ -24,7 +24,10 @@ pub fn fuzz_event(data: &[u8]) {
 pub fn fuzz_arguments(data: &[u8]) {
     let argv: Vec<Vec<u8>> = data.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
     let program = argv.first().map(Vec::as_slice).unwrap_or_default();
-    if let Some(script) = script(base_name(program), &argv) {
-        assert!(argv.iter().any(|argument| argument.ends_with(script)));
+    let Some(family) = Family::of(base_name(program)) else { return };
+    for code in interpreter::code_of(family, argv.get(1..).unwrap_or_default()) {
+        for name in code.names {
+            assert!(argv.iter().any(|argument| argument.ends_with(name)));
+        }
     }
 }

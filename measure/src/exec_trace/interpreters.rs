@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use lacre_types::{Digest, FileId, Known};
 
 use super::abi::{VERDICT_INTERPRETER, VERDICT_MULTICALL, VERDICT_SCRIPT_AFTER_C};
-use super::script::Family;
+use crate::interpreter::Family;
 
 /// The verdict flags of a file called `base`.
 pub(super) fn flags(base: &[u8]) -> u32 {
     match Family::of(base) {
         None => 0,
+        Some(family) if !family.names_files() => 0,
         Some(Family::Multicall) => VERDICT_INTERPRETER | VERDICT_MULTICALL,
         Some(family) if family.code_after_c() => VERDICT_INTERPRETER,
         Some(_) => VERDICT_INTERPRETER | VERDICT_SCRIPT_AFTER_C,

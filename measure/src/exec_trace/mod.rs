@@ -35,9 +35,10 @@ mod interpreters;
 mod programs;
 mod reader;
 mod running;
-mod script;
 mod script_file;
 mod verdicts;
+mod walk;
+mod ways;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -8,10 +8,11 @@ use lacre_types::{FileId, base_name};
 
 use super::abi::{Told, VERDICT_INTERPRETER};
 use super::events::{Look, Watch};
-use super::script::Family;
 use super::script_file::Script;
+use crate::container_root::ContainerRoot;
 use crate::files;
 use crate::held_process::Held;
+use crate::interpreter::Family;
 
 impl Watch {
     /// Judges the script that a process runs as though it were started now; whether it was
@@ -29,17 +30,26 @@ impl Watch {
         let Some(start) = process.started() else { return false };
         let who = (pid, uid, start);
         let dropped = AtomicBool::new(false);
-        let look = |told| Look { watch: self, told, process: Some(&process), dropped: &dropped };
-        let started = Told::running(who, key, false);
-        let script = look(&started).find_script();
+        let own = ContainerRoot::of(&process).ok();
+        let look = |told| Look {
+            watch: self,
+            told,
+            process: Some(&process),
+            own: own.as_ref(),
+            dropped: &dropped,
+        };
+        let (started, watched) = (Told::running(who, key, false), Told::running(who, key, true));
+        let scripts = look(&started).find_scripts();
         // Read while it was there: else they are another's arguments.
         if !process.lives() {
             return false;
         }
-        match script {
-            Script::Unread(_) => look(&Told::running(who, key, true)).script(script),
+        let judged = scripts.into_iter().map(|script| match script {
+            Script::Unread(_) => look(&watched).script(script),
             script => look(&started).script(script),
-        }
+        });
+        // All of them are told.
+        judged.fold(false, |killed, this| killed | this)
     }
 
     /// Which file a process's program is, if it is an interpreter.

@@ -7,16 +7,19 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lacre_types::{CanonicalPath, base_name};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use super::abi::Told;
 use super::interpreters::Interpreters;
-use super::script::{self, Family};
+use super::walk::Walk;
+use super::ways::ways;
+use crate::container_root::ContainerRoot;
 use crate::files;
 use crate::held_process::Held;
+use crate::interpreter::{self, Code, Family, Named};
 
 /// The longest command line that is read: one that is longer hides its script on purpose.
 const COMMAND: u64 = 2 << 20;
@@ -24,9 +27,6 @@ const COMMAND: u64 = 2 << 20;
 /// The longest tick of a clock that dates files, in nanoseconds: what has the date of a moment
 /// may be so much later.
 const TICK: i128 = 10_000_000;
-
-/// How many links of /proc are followed on the way to one script.
-const HOPS: usize = 8;
 
 /// What an interpreter was started on.
 pub(super) enum Script {
@@ -42,31 +42,35 @@ pub(super) enum Script {
 pub(super) struct Place<'a> {
     pub(super) interpreters: &'a Interpreters,
     pub(super) process: Option<&'a Held>,
+    /// The process's own root and mounts.
+    pub(super) own: Option<&'a ContainerRoot>,
     /// The container's, for a process that has ended.
     pub(super) root: &'a Path,
 }
 
 impl Script {
-    /// What the process that was told of was started on.
-    pub(super) fn of(told: &Told, place: &Place<'_>) -> Self {
-        if let Some(filename) = &told.filename {
-            return match told.filename_cut() {
-                true => unread("its path is longer than the kernel's programs tell (512 bytes)"),
-                false => place.find(filename, told, false),
-            };
-        }
+    /// What the process that was told of was started on: each file that it runs by that.
+    pub(super) fn all_of(told: &Told, place: &Place<'_>) -> Vec<Self> {
         // The kernel's copy is cut at 512 bytes, and fails where a page is not there.
         let whole = told.argv_cut() || told.argv.is_empty();
         let read = place.process.filter(|_| whole).and_then(command_line);
         let argv = match (&read, whole) {
-            (Some(argv), _) => argv,
-            (None, false) => &told.argv,
-            (None, true) => return unread("the interpreter's arguments could not be read"),
+            (Some(argv), _) => Ok(argv),
+            (None, false) => Ok(&told.argv),
+            (None, true) => Err("the interpreter's arguments could not be read"),
+        };
+        if told.filename.is_some() {
+            return place.by_first_line(told, argv.map_or(&told.argv, |argv| argv));
+        }
+        let argv = match argv {
+            Ok(argv) => argv,
+            Err(why) => return vec![unread(why)],
         };
         match place.run_by(told, argv) {
-            Err(why) => unread(why),
-            Ok(None) => Self::None,
-            Ok(Some((argument, searched))) => place.find(argument, told, searched),
+            Err(why) => vec![unread(why)],
+            Ok((family, all)) => {
+                all.iter().flat_map(|code| place.find(code, family, told)).collect()
+            }
         }
     }
 }
@@ -75,13 +79,41 @@ fn unread(why: &str) -> Script {
     Script::Unread(why.to_owned())
 }
 
+fn by_path(name: &[u8]) -> Code<'_> {
+    Code { names: vec![name], named: Named::Path }
+}
+
 impl Place<'_> {
-    /// The argument that is the script, and whether it is searched for.
+    /// What is run that has a `#!`: the file that was executed, the scripts that its first line
+    /// led to on the way to a program, and what that program takes for its script.
+    fn by_first_line(&self, told: &Told, argv: &[Vec<u8>]) -> Vec<Script> {
+        let filename = told.filename.as_deref().unwrap_or_default();
+        if told.filename_cut() {
+            return vec![unread("its path is longer than the kernel's programs tell (512 bytes)")];
+        }
+        let mut found = self.find(&by_path(filename), None, told);
+        let own = argv.iter().position(|argument| argument == filename).unwrap_or(argv.len());
+        let on_the_way = argv.get(1..own).unwrap_or_default().iter();
+        found.extend(on_the_way.flat_map(|name| {
+            let mut found = self.find(&by_path(name), None, told);
+            // An argument of its program's may be any word.
+            found.retain(|script| matches!(script, Script::At(_, file) if has_first_line(file)));
+            found
+        }));
+        if let Ok((family, all)) = self.run_by(told, argv) {
+            let others = all.iter().filter(|code| code.names != [filename]);
+            let others = others.flat_map(|code| self.find(code, family, told));
+            found.extend(others.filter(|script| matches!(script, Script::At(..))));
+        }
+        found
+    }
+
+    /// The program's family, and what it runs of its arguments.
     fn run_by<'a>(
         &self,
         told: &Told,
         argv: &'a [Vec<u8>],
-    ) -> Result<Option<(&'a [u8], bool)>, &'static str> {
+    ) -> Result<(Option<Family>, Vec<Code<'a>>), &'static str> {
         let first = argv.first().map_or(&b""[..], |first| base_name(first));
         let family = self
             .interpreters
@@ -91,21 +123,24 @@ impl Place<'_> {
             .ok_or("which of its arguments is the script can't be told")?;
         let (family, argv) = match family {
             Family::Loader => {
-                let Some(at) = script::loaded(argv) else { return Ok(None) };
+                let Some(at) = interpreter::loaded(argv) else { return Ok((None, Vec::new())) };
                 let rest = &argv[at..];
                 (self.family_of(&rest[0]), rest)
             }
             family => (Some(family), argv),
         };
-        let Some(family) = family else { return Ok(None) };
         let (family, rest) = match family {
-            Family::Multicall => match script::applet(argv) {
+            None => return Ok((None, Vec::new())),
+            Some(Family::Multicall) => match interpreter::applet(argv) {
                 Some(found) => found,
-                None => return Ok(None),
+                None => return Ok((None, Vec::new())),
             },
-            family => (family, argv.get(1..).unwrap_or_default()),
+            Some(family) => (family, argv.get(1..).unwrap_or_default()),
         };
-        Ok(script::of_family(family, rest).map(|found| (found, family == Family::Shell)))
+        if !family.names_files() {
+            return Ok((None, Vec::new()));
+        }
+        Ok((Some(family), interpreter::code_of(family, rest)))
     }
 
     fn exe(&self) -> Option<Vec<u8>> {
@@ -116,7 +151,7 @@ impl Place<'_> {
 
     /// Of a program that a loader was told to load.
     fn family_of(&self, program: &[u8]) -> Option<Family> {
-        let opened = self.roots().find_map(|root| files::open_in(&root, program).ok());
+        let opened = self.open(program).ok();
         let name = opened.as_ref().and_then(name_of);
         let name = name.as_ref().map_or(program, CanonicalPath::as_bytes);
         Family::of(base_name(name)).or_else(|| Family::of(base_name(program)))
@@ -124,31 +159,53 @@ impl Place<'_> {
 
     /// Opens a script as its interpreter does: links and `..` as the kernel follows them,
     /// below the process's own root; a bare name of a shell's along its `PATH` too.
-    fn find(&self, argument: &[u8], told: &Told, searched: bool) -> Script {
-        if let Some(fd) = own_descriptor(argument) {
-            return self.descriptor(fd);
-        }
-        let (folders, all) = match self.folders(argument, told, searched) {
-            Ok(found) => found,
-            Err(why) => return unread(why),
-        };
-        let mut gone = false;
-        for folder in folders {
-            let path = [&folder[..], b"/", argument].concat();
-            match self.open(&path) {
-                Ok(opened) => return self.opened(opened),
-                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
-                    gone |= self.lost_something(&path, told);
+    fn find(&self, code: &Code<'_>, family: Option<Family>, told: &Told) -> Vec<Script> {
+        let (mut gone, mut everywhere) = (false, true);
+        for name in &code.names {
+            if let Some(fd) = own_descriptor(name) {
+                return vec![self.descriptor(fd)];
+            }
+            let is_library = matches!(code.named, Named::Library | Named::Module);
+            if self.own.is_none() && told.elsewhere() && !is_library {
+                return vec![unread("its process had another root or other mounts, and has ended")];
+            }
+            let searched = code.named == Named::Searched;
+            let (folders, all) = match self.folders(name, told, searched) {
+                Ok(found) => found,
+                Err(why) => return vec![unread(why)],
+            };
+            everywhere &= all;
+            let ways = ways(family, code.named, name);
+            for (folder, way) in folders.iter().flat_map(|f| ways.iter().map(move |w| (f, w))) {
+                let mut found = Vec::new();
+                for path in way {
+                    let path = [&folder[..], b"/", path].concat();
+                    match self.open(&path) {
+                        Ok(opened) => found.extend(self.opened(opened)),
+                        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
+                            gone |= self.lost_something(&path, told);
+                        }
+                        Err(why) => {
+                            let why = format!("looking for it failed: {why}");
+                            found.push(Script::Unread(why));
+                        }
+                    }
                 }
-                Err(why) => return Script::Unread(format!("looking for it failed: {why}")),
+                if !found.is_empty() {
+                    return found;
+                }
             }
         }
+        // What is named as a library is often nobody's file in this folder.
+        if matches!(code.named, Named::Library | Named::Module) {
+            return Vec::new();
+        }
         match self.unlinked() {
-            Some(opened) => Script::At(name_of(&opened), opened),
-            None if gone => unread("it was gone before it could be read"),
-            None if !all => unread("it is searched for by a process that has ended"),
+            Some(opened) => vec![Script::At(name_of(&opened), opened)],
+            None if gone => vec![unread("it was gone before it could be read")],
+            None if !everywhere => vec![unread("it is searched for by a process that has ended")],
             // It was not there when the interpreter looked either.
-            None => Script::None,
+            None => Vec::new(),
         }
     }
 
@@ -189,61 +246,45 @@ impl Place<'_> {
         Ok((folders, true))
     }
 
-    /// A path of the process's. Links of /proc lead out of its root, and to us where they
-    /// say `self`: of the process's own, those that begin the path are followed by hand.
+    /// A path of the process's.
     fn open(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-        let mut path = path.to_vec();
-        for _ in 0..HOPS {
-            let Some((link, rest)) = own_link(&path) else { break };
-            let process = self.process.ok_or(rustix::io::Errno::SRCH)?;
-            if link == b"root" {
-                path = rest.to_vec();
-            } else {
-                let link = process.proc(std::str::from_utf8(link).unwrap_or("cwd"));
-                let to = std::fs::read_link(link).map_err(|_| rustix::io::Errno::SRCH)?;
-                path = [&to.into_os_string().into_encoded_bytes()[..], rest].concat();
-            }
-        }
-        let errno = |why| rustix::io::Errno::from_io_error(&why).unwrap_or(rustix::io::Errno::IO);
-        // Its own root, held: who is ending has none before he has ended.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let own = self.process.and_then(|process| {
-            rustix::fs::openat(CWD, process.proc("root"), flags, Mode::empty()).ok()
-        });
-        if let (Some(own), Some(process)) = (own, self.process) {
-            let root = format!("/proc/self/fd/{}", own.as_raw_fd());
-            match files::open_in(Path::new(&root), &path) {
-                Ok(opened) => return Ok(opened),
-                Err(why) if process.lives() => return Err(errno(why)),
-                // A mount namespace of its own went with it, if it had one.
-                Err(_) => {}
-            }
+        let open = |root: &Path| rustix::fs::openat(CWD, root, flags, Mode::empty());
+        match self.own {
+            Some(own) => Walk::new(open(own.path())?, self.process).open(path),
+            None => Walk::new(open(self.root)?, None).open(path),
         }
-        files::open_in(self.root, &path).map_err(errno)
     }
 
-    fn opened(&self, opened: OwnedFd) -> Script {
+    /// What an interpreter makes of what is there; of a directory nothing.
+    fn opened(&self, opened: OwnedFd) -> Option<Script> {
         let Ok(stat) = rustix::fs::fstat(&opened) else {
-            return unread("it could not be examined");
+            return Some(unread("it could not be examined"));
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Script::At(name_of(&opened), opened),
+            FileType::RegularFile => Some(Script::At(name_of(&opened), opened)),
             FileType::Fifo | FileType::Socket => {
-                unread("it is read from a pipe, which gives its bytes once")
+                Some(unread("it is read from a pipe, which gives its bytes once"))
             }
-            // A directory can't be run, a terminal is somebody's hand, /dev/null is empty.
-            _ => Script::None,
+            FileType::Directory => None,
+            // A terminal is somebody's hand, /dev/null is empty.
+            _ => Some(Script::None),
         }
     }
 
     fn descriptor(&self, fd: u32) -> Script {
         let Some(process) = self.process.filter(|process| process.lives()) else {
-            return unread("it is a descriptor of a process that has ended");
+            // Standard input most often is a pipe or a text of the command's own, and of who is
+            // given a script there without a name nobody tells either.
+            return match fd {
+                0 => Script::None,
+                _ => unread("it is a descriptor of a process that has ended"),
+            };
         };
         match files::open_magic(&process.proc(&format!("fd/{fd}"))) {
             // Standard input, by its name.
             Ok(opened) if fd == 0 && !is_file(&opened) => Script::None,
-            Ok(opened) => self.opened(opened),
+            Ok(opened) => self.opened(opened).unwrap_or(Script::None),
             Err(_) => unread("it is a descriptor that was closed before it could be read"),
         }
     }
@@ -280,13 +321,12 @@ impl Place<'_> {
             (meta.is_file() && meta.nlink() == 0).then(|| files::open_magic(&entry.path()).ok())?
         })
     }
+}
 
-    /// The roots to look from: the process's own, then the container's.
-    fn roots(&self) -> impl Iterator<Item = PathBuf> {
-        let own = self.process.filter(|process| process.lives());
-        let own = own.map(|process| process.proc("root"));
-        own.into_iter().chain([self.root.to_owned()])
-    }
+fn has_first_line(file: &OwnedFd) -> bool {
+    let mut head = [0; 2];
+    files::reopen(file.as_fd()).is_ok_and(|mut file| file.read_exact(&mut head).is_ok())
+        && head == *b"#!"
 }
 
 fn nanoseconds(time: rustix::time::Timespec) -> i128 {
@@ -304,17 +344,6 @@ fn name_of(opened: &OwnedFd) -> Option<CanonicalPath> {
     let link = format!("/proc/self/fd/{}", opened.as_fd().as_raw_fd());
     let name = std::fs::read_link(Path::new(&link)).ok()?.into_os_string().into_encoded_bytes();
     CanonicalPath::new(name.strip_suffix(b" (deleted)").unwrap_or(&name)).ok()
-}
-
-/// A link of the process's own folder in /proc that begins a path, and what follows it.
-fn own_link(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut parts =
-        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && part != b".");
-    let own =
-        parts.next() == Some(b"proc") && matches!(parts.next(), Some(b"self" | b"thread-self"));
-    let link = parts.next().filter(|link| own && matches!(*link, b"root" | b"cwd"))?;
-    let begins = link.as_ptr() as usize - path.as_ptr() as usize;
-    Some((link, path.get(begins + link.len()..)?))
 }
 
 /// N of the names that mean the reader's own descriptor N.
@@ -343,23 +372,4 @@ fn command_line(process: &Held) -> Option<Vec<Vec<u8>>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_ones_own_descriptors_are_descriptors() {
-        assert_eq!(own_descriptor(b"/dev/fd/63"), Some(63));
-        assert_eq!(own_descriptor(b"/proc/self/fd/3"), Some(3));
-        assert_eq!(own_descriptor(b"/dev/stdin"), Some(0));
-        assert_eq!(own_descriptor(b"/dev/fd/../../tmp/x"), None);
-        assert_eq!(own_descriptor(b"/tmp/dev/fd/3"), None);
-    }
-
-    #[test]
-    fn a_link_of_its_own_folder_leads_where_it_leads_the_process() {
-        assert_eq!(own_link(b"/proc/self/root/tmp/x"), Some((&b"root"[..], &b"/tmp/x"[..])));
-        assert_eq!(own_link(b"//proc/./self//cwd/x"), Some((&b"cwd"[..], &b"/x"[..])));
-        assert_eq!(own_link(b"/proc/1/root/x"), None);
-        assert_eq!(own_link(b"/tmp/proc/self/root"), None);
-    }
-}
+mod tests;

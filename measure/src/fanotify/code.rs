@@ -14,7 +14,7 @@ use lacre_types::{Event, code};
 
 use super::failure::Failure;
 use super::limits::HEAD;
-use super::requester::{self, Multicall, Opener, base};
+use super::requester::{self, Opener, Programs, base};
 use super::system_call::{loads, only_writes};
 use crate::Listing;
 
@@ -47,9 +47,9 @@ pub(super) fn look(
     file: impl AsFd,
     (path, listing): (&[u8], Listing),
     opener: u32,
-    multicall: &Multicall,
+    programs: &Programs,
 ) -> Result<Option<Event>, Failure> {
-    let run = runs(file, (path, listing), opener, multicall);
+    let run = runs(file, (path, listing), opener, programs);
     // Asked last: of most openers the rest tells that they run nothing.
     if !matches!(run, Ok(None)) && only_writes(opener) { Ok(None) } else { run }
 }
@@ -59,7 +59,7 @@ fn runs(
     file: impl AsFd,
     (path, listing): (&[u8], Listing),
     opener: u32,
-    multicall: &Multicall,
+    programs: &Programs,
 ) -> Result<Option<Event>, Failure> {
     let head = head(file)?;
     let listed = listing != Listing::No;
@@ -71,10 +71,10 @@ fn runs(
     if (is_elf || listed && is_library(path)) && loads(opener) {
         return Ok(Some(Event::Open));
     }
-    if is_elf && code::named(path).is_none() && !requester::may_interpret(opener, multicall) {
+    if is_elf && code::named(path).is_none() && !requester::may_interpret(opener, programs) {
         return Ok(None);
     }
-    let opener = requester::opener(opener, multicall);
+    let opener = requester::opener(opener, programs);
     let run = if listed { is_run_as_listed } else { is_run };
     Ok(run(&head, path, &opener).then_some(Event::Script))
 }
@@ -86,10 +86,10 @@ fn is_library(path: &[u8]) -> bool {
 /// Whether that opener runs a file that begins so.
 fn is_run(head: &[u8], path: &[u8], opener: &Opener) -> bool {
     match opener {
-        Opener::Interpreter { languages, script } => {
+        Opener::Interpreter { languages, scripts, works_on_text } => {
             // What awk is given is its data, unless an option says that it is its program.
-            (head.starts_with(b"#!") && languages != &[code::AWK])
-                || script.as_deref().is_some_and(|script| script == base(path))
+            (head.starts_with(b"#!") && !works_on_text)
+                || scripts.iter().any(|script| script == base(path))
                 || languages.iter().any(|language| language.of(path).is_some())
         }
         Opener::Other => false,
@@ -103,11 +103,11 @@ fn is_run(head: &[u8], path: &[u8], opener: &Opener) -> bool {
 /// PHP tells text outside its tags: an ELF file may be theirs, and nobody else's.
 fn is_run_as_listed(head: &[u8], path: &[u8], opener: &Opener) -> bool {
     match opener {
-        Opener::Interpreter { languages, .. } => {
+        Opener::Interpreter { languages, works_on_text, .. } => {
             let takes = if head.starts_with(elf::MAGIC) {
                 languages.iter().any(|language| [code::SHELL, code::PHP].contains(language))
             } else {
-                languages != &[code::AWK]
+                !works_on_text
             };
             (takes && code::named(path).is_none() && !is_library(path))
                 || is_run(head, path, opener)
@@ -152,8 +152,12 @@ mod tests {
 
     #[test]
     fn what_is_read_is_not_run() {
-        let python =
-            || Opener::Interpreter { languages: vec![code::PYTHON], script: Some(b"app".to_vec()) };
+        let opener = |language, script: Option<&str>, works_on_text| Opener::Interpreter {
+            languages: vec![language],
+            scripts: script.into_iter().map(|script| script.as_bytes().to_vec()).collect(),
+            works_on_text,
+        };
+        let python = || opener(code::PYTHON, Some("app"), false);
         for (head, path, runs) in [
             (&b"import os"[..], "/x/app", true),
             (b"import os", "/x/lib.py", true),
@@ -170,17 +174,14 @@ mod tests {
             assert!(!is_run_as_listed(b"", path.as_bytes(), &Opener::Other), "{path}");
             assert!(is_run_as_listed(b"", path.as_bytes(), &Opener::Unknown), "{path}");
         }
-        let sh = Opener::Interpreter { languages: vec![code::SHELL], script: None };
+        let sh = opener(code::SHELL, None, false);
         assert!(
             is_run_as_listed(elf::MAGIC, b"/bin/odd", &sh) && !is_run(elf::MAGIC, b"/bin/odd", &sh)
         );
         assert!(!is_run_as_listed(elf::MAGIC, b"/bin/odd", &python()));
         assert!(!is_run_as_listed(b"", b"/lib/x.so", &python()));
         assert!(is_library(b"/lib/libc.so.6") && !is_library(b"/lib.so/ls"));
-        let awk = |script: Option<&str>| {
-            let script = script.map(|script| script.as_bytes().to_vec());
-            Opener::Interpreter { languages: vec![code::AWK], script }
-        };
+        let awk = |script| opener(code::AWK, script, true);
         assert!(!is_run(b"#!/bin/sh", b"/x/s.sh", &awk(None)));
         assert!(is_run(b"#!/usr/bin/awk -f", b"/x/prog", &awk(Some("prog"))));
         assert!(is_run(b"BEGIN {}", b"/x/lib.awk", &awk(None)));

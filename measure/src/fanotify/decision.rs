@@ -206,7 +206,7 @@ impl Responder {
             return First::Look;
         }
         let path = subject.path.as_ref().map_or(&[][..], CanonicalPath::as_bytes);
-        let may_interpret = || requester::may_interpret(ask.pid(), &self.multicall);
+        let may_interpret = || requester::may_interpret(ask.pid(), &self.programs);
         code::head(ask.file()).map_or(First::Look, |head| code::first(&head, path, may_interpret))
     }
 

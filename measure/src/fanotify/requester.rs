@@ -1,14 +1,16 @@
 //! Who opens: an interpreter about to run the file, a loader about to map it, or a program
 //! that reads.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
 use lacre_types::code::{self, Language};
-use lacre_types::{FileId, Known, Process};
+use lacre_types::{Known, Process};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::member::link;
+use crate::interpreter::{self, Family};
 
 /// The process of a thread, with its effective user, for a report.
 pub(super) fn process(thread: u32) -> Process {
@@ -27,123 +29,44 @@ pub(super) fn bounded(pid: u32, what: &str, most: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A program that runs text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Interpreter {
-    /// How its program's name begins; what follows may only be a version.
-    name: &'static str,
-    /// Whose files it runs, besides any that the command line names.
-    language: Language,
-    /// Options that take the next argument for their value.
-    valued: &'static [&'static str],
-    /// Options whose value is the script; no operand is one then.
-    script: &'static [&'static str],
-    /// Options whose value is the program's text itself.
-    text: &'static [&'static str],
-    /// Whether the first operand is the script.
-    operand: bool,
-}
-
-const fn shell(name: &'static str) -> Interpreter {
-    Interpreter {
-        name,
-        language: code::SHELL,
-        valued: &["-o", "+o", "-O", "+O", "--rcfile", "--init-file"],
-        script: &[],
-        text: &["-c"],
-        operand: true,
-    }
-}
-
-const fn awk(name: &'static str) -> Interpreter {
-    Interpreter {
-        name,
-        language: code::AWK,
-        valued: &[],
-        script: &["-f", "-E", "--file"],
-        text: &[],
-        operand: false,
-    }
-}
-
-const fn runs(
-    name: &'static str,
-    language: Language,
-    valued: &'static [&'static str],
-    script: &'static [&'static str],
-    text: &'static [&'static str],
-) -> Interpreter {
-    Interpreter { name, language, valued, script, text, operand: true }
-}
-
-const INTERPRETERS: [Interpreter; 34] = [
-    shell("sh"),
-    shell("bash"),
-    shell("dash"),
-    shell("ash"),
-    shell("hush"),
-    shell("ksh"),
-    shell("mksh"),
-    shell("zsh"),
-    awk("awk"),
-    awk("gawk"),
-    awk("mawk"),
-    awk("nawk"),
-    runs("python", code::PYTHON, &["-W", "-X"], &[], &["-c", "-m"]),
-    runs("pypy", code::PYTHON, &["-W", "-X"], &[], &["-c", "-m"]),
-    runs("perl", code::PERL, &["-I"], &[], &["-e", "-E"]),
-    runs("ruby", code::RUBY, &["-I", "-r", "-C"], &[], &["-e"]),
-    runs("php", code::PHP, &["-c", "-d", "-z"], &["-f", "--file"], &["-r"]),
-    runs(
-        "node",
-        code::JAVASCRIPT,
-        &["-r", "--require", "--import", "--loader"],
-        &[],
-        &["-e", "-p", "--eval"],
-    ),
-    runs("deno", code::JAVASCRIPT, &[], &[], &[]),
-    runs("bun", code::JAVASCRIPT, &[], &[], &[]),
-    runs("lua", code::LUA, &["-l"], &[], &["-e"]),
-    runs("luajit", code::LUA, &["-l"], &[], &["-e"]),
-    runs("java", code::JAVA, &["-cp", "-classpath", "--class-path"], &["-jar"], &[]),
-    runs("tclsh", code::TCL, &[], &[], &[]),
-    runs("wish", code::TCL, &[], &[], &[]),
-    runs("expect", code::TCL, &[], &["-f"], &["-c"]),
-    shell("rbash"),
-    shell("lksh"),
-    shell("yash"),
-    shell("posh"),
-    shell("fish"),
-    runs("csh", code::SHELL, &[], &[], &["-c"]),
-    runs("tcsh", code::SHELL, &[], &[], &["-c"]),
-    runs("nodejs", code::JAVASCRIPT, &["-r", "--require"], &[], &["-e", "-p", "--eval"]),
-];
-
-/// The image's programs of many names, by their file: which of them is run, the first
-/// argument tells and no path does, and a link of any name leads to them.
+/// The image's interpreters, by their file: a program may be called otherwise where it is mounted
+/// or linked, and which of a file's many it is, the first argument tells.
 #[derive(Debug, Default)]
-pub(super) struct Multicall(Vec<FileId>);
+pub(super) struct Programs(HashMap<(u32, i64, u32), Family>);
 
-impl Multicall {
+impl Programs {
     pub(super) fn of(known: &dyn Known) -> Self {
-        let all = known.named(&|name| MULTICALL.contains(&name));
-        Self(all.into_iter().map(|(_, id)| id).collect())
+        let mut files = HashMap::new();
+        for (name, id) in known.named(&|name| Family::of(name).is_some()) {
+            let Some(family) = Family::of(&name) else { continue };
+            let of = files.entry(state(id.ino, id.ctime_sec, id.ctime_nsec)).or_insert(family);
+            // One of its names says that it has many, and that decides.
+            if family == Family::Multicall {
+                *of = family;
+            }
+        }
+        Self(files)
     }
 
-    /// Whether the process runs one. Nobody but the kernel is asked.
-    fn is_run_by(&self, pid: u32) -> bool {
+    /// What program a process runs, if it is one. Nobody but the kernel is asked.
+    fn run_by(&self, pid: u32) -> Option<Family> {
         let exe = format!("/proc/{pid}/exe");
         let flags = AtFlags::from_bits_retain(AT_STATX_DONT_SYNC);
-        let Ok(stat) = rustix::fs::statx(CWD, exe, flags, StatxFlags::INO | StatxFlags::CTIME)
-        else {
-            return false;
-        };
-        // An overlay shows the real file's number and change time, and another device.
-        self.0.iter().any(|id| {
-            id.ino & 0xffff_ffff == stat.stx_ino & 0xffff_ffff
-                && (id.ctime_sec, id.ctime_nsec) == (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)
-        })
+        let wanted = StatxFlags::INO | StatxFlags::CTIME;
+        let stat = rustix::fs::statx(CWD, exe, flags, wanted).ok();
+        let time = |stat: &rustix::fs::Statx| (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
+        let by_file = stat.and_then(|stat| {
+            let (seconds, nanoseconds) = time(&stat);
+            self.0.get(&state(stat.stx_ino, seconds, nanoseconds)).copied()
+        });
+        by_file.or_else(|| Family::of(base(live(&link(pid, "exe").ok()?))))
     }
+}
+
+/// An overlay shows the real file's number, with bits of its own above it, and change time, and
+/// another device.
+const fn state(ino: u64, seconds: i64, nanoseconds: u32) -> (u32, i64, u32) {
+    (ino as u32, seconds, nanoseconds)
 }
 
 /// linux/fcntl.h
@@ -152,12 +75,8 @@ const AT_STATX_DONT_SYNC: u32 = 0x4000;
 /// Whether the process may be an interpreter, by its program alone. Asking this never
 /// waits; reading a command line may, for as long as the process likes: its pages can
 /// be a server's.
-pub(super) fn may_interpret(pid: u32, multicall: &Multicall) -> bool {
-    link(pid, "exe").is_ok_and(|program| {
-        let name = base(live(&program));
-        // A loader that was executed itself runs whatever it was told to.
-        MULTICALL.contains(&name) || find(name).is_some() || is_loader(name)
-    }) || multicall.is_run_by(pid)
+pub(super) fn may_interpret(pid: u32, programs: &Programs) -> bool {
+    programs.run_by(pid).is_some()
 }
 
 /// Who opens a file, by what it does with files.
@@ -167,8 +86,10 @@ pub(super) enum Opener {
     Interpreter {
         /// Whose files it runs.
         languages: Vec<Language>,
-        /// The base name of the file that its command line has it run.
-        script: Option<Vec<u8>>,
+        /// The base names of the files that its command line has it run.
+        scripts: Vec<Vec<u8>>,
+        /// Whether it opens other files to work on their text.
+        works_on_text: bool,
     },
     /// It reads.
     Other,
@@ -176,33 +97,29 @@ pub(super) enum Opener {
     Unknown,
 }
 
+/// The longest command line that is read: one that is longer hides its script on purpose.
+const COMMAND: u64 = 2 << 20;
+
 /// What the process does with the files that it opens.
-pub(super) fn opener(pid: u32, multicall: &Multicall) -> Opener {
-    // 4 KiB: the script comes before its own arguments.
-    let (Ok(program), Some(command), Some(maps)) =
-        (link(pid, "exe"), bounded(pid, "cmdline", 4096), bounded(pid, "maps", MAPS))
+pub(super) fn opener(pid: u32, programs: &Programs) -> Opener {
+    let (Ok(_), Some(command), Some(maps)) =
+        (link(pid, "exe"), bounded(pid, "cmdline", COMMAND), bounded(pid, "maps", MAPS))
     else {
         return Opener::Unknown;
     };
-    let mut arguments: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-    let mut program = program;
-    let mut many = multicall.is_run_by(pid);
-    if is_loader(base(live(&program))) {
-        // Run by hand: the program is its first operand, which it has mapped.
-        let at = arguments.iter().skip(1).position(|argument| !argument.starts_with(b"-"));
-        let Some(at) = at else { return Opener::Other };
-        arguments.drain(..=at);
-        program = arguments.first().copied().unwrap_or_default().to_vec();
-        many = false;
+    let family = programs.run_by(pid);
+    if family.is_some() && command.len() as u64 >= COMMAND {
+        return Opener::Unknown;
     }
-    if let Some((interpreter, script)) = named(&program, &arguments, many) {
-        return Opener::Interpreter { languages: vec![interpreter.language], script };
+    let arguments: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+    if let Some(opener) = family.and_then(|family| named(family, &arguments, &maps)) {
+        return opener;
     }
     let languages = embedded(&maps);
     if languages.is_empty() {
         Opener::Other
     } else {
-        Opener::Interpreter { languages, script: None }
+        Opener::Interpreter { languages, scripts: Vec::new(), works_on_text: false }
     }
 }
 
@@ -222,8 +139,7 @@ fn embedded(maps: &[u8]) -> Vec<Language> {
         (b"libtcl", code::TCL),
     ];
     let mut found = Vec::new();
-    for line in maps.split(|byte| *byte == b'\n') {
-        let name = base(line);
+    for name in names_of(maps) {
         for (library, language) in LIBRARIES {
             if name.starts_with(library) && !found.contains(&language) {
                 found.push(language);
@@ -233,63 +149,38 @@ fn embedded(maps: &[u8]) -> Vec<Language> {
     found
 }
 
-/// The dynamic loaders of glibc, musl and bionic.
-pub(super) fn is_loader(name: &[u8]) -> bool {
-    let begins = |with: &[u8]| name.starts_with(with);
-    begins(b"ld-") || begins(b"ld.so") || begins(b"ld64.so") || begins(b"linker")
+/// The base names of what is mapped.
+fn names_of(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
+    maps.split(|byte| *byte == b'\n').filter(|line| line.contains(&b'/')).map(base)
 }
-
-const MULTICALL: [&[u8]; 2] = [b"busybox", b"toybox"];
 
 fn live(program: &[u8]) -> &[u8] {
     program.strip_suffix(b" (deleted)").unwrap_or(program)
 }
 
-fn find(name: &[u8]) -> Option<&'static Interpreter> {
-    INTERPRETERS.iter().find(|interpreter| {
-        let rest = name.strip_prefix(interpreter.name.as_bytes());
-        rest.is_some_and(|rest| rest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-')))
+/// What a program of that family runs; `None` where it is told to be no interpreter.
+fn named(family: Family, arguments: &[&[u8]], maps: &[u8]) -> Option<Opener> {
+    let (family, arguments) = match family {
+        // Run by hand: the program is one of its arguments, which it has mapped.
+        Family::Loader => {
+            let at = interpreter::loaded(arguments)?;
+            let of = |name| Family::of(name).filter(|family| *family != Family::Loader);
+            let family = names_of(maps).find_map(of).or_else(|| of(base(arguments[at])))?;
+            (family, &arguments[at..])
+        }
+        family => (family, arguments),
+    };
+    let (family, arguments) = match family {
+        Family::Multicall => interpreter::applet(arguments)?,
+        family => (family, arguments.get(1..).unwrap_or_default()),
+    };
+    let code = interpreter::code_of(family, arguments);
+    let names = code.iter().flat_map(|code| &code.names);
+    Some(Opener::Interpreter {
+        languages: vec![family.language()],
+        scripts: names.map(|name| base(name).to_vec()).collect(),
+        works_on_text: family.works_on_text(),
     })
-}
-
-/// `many`: the program's file is one of many names, whatever it is called here.
-fn named(
-    program: &[u8],
-    arguments: &[&[u8]],
-    many: bool,
-) -> Option<(&'static Interpreter, Option<Vec<u8>>)> {
-    let mut arguments = arguments;
-    let mut name = base(live(program));
-    if many || MULTICALL.contains(&name) {
-        // An applet by its own name, or as the first argument.
-        name = base(arguments.first()?);
-        if MULTICALL.contains(&name) {
-            arguments = arguments.get(1..)?;
-            name = base(arguments.first()?);
-        }
-    }
-    let interpreter = find(name.strip_prefix(b"-").unwrap_or(name))?;
-    let script = script(interpreter, arguments.get(1..).unwrap_or_default());
-    Some((interpreter, script.map(|script| base(script).to_vec())))
-}
-
-fn script<'a>(interpreter: &Interpreter, arguments: &[&'a [u8]]) -> Option<&'a [u8]> {
-    let is = |list: &[&str], argument: &[u8]| list.iter().any(|o| o.as_bytes() == argument);
-    let mut arguments = arguments.iter().copied();
-    while let Some(argument) = arguments.next() {
-        if is(interpreter.text, argument) {
-            return None;
-        } else if is(interpreter.script, argument) {
-            return arguments.next();
-        } else if is(interpreter.valued, argument) {
-            arguments.next();
-        } else if argument == b"--" {
-            return arguments.next().filter(|_| interpreter.operand);
-        } else if !argument.starts_with(b"-") && !argument.starts_with(b"+") {
-            return Some(argument).filter(|_| interpreter.operand);
-        }
-    }
-    None
 }
 
 /// The last part of a path.
@@ -302,8 +193,13 @@ pub(super) fn base(path: &[u8]) -> &[u8] {
 pub(super) fn fuzz(data: &[u8]) {
     let arguments: Vec<&[u8]> = data.split(|byte| *byte == 0).collect();
     let program = arguments.first().copied().unwrap_or_default();
-    if let Some((_, Some(script))) = named(program, &arguments, false) {
-        assert!(arguments.iter().any(|argument| base(argument) == script));
+    let Some(family) = Family::of(base(program)) else { return };
+    if let Some(Opener::Interpreter { scripts, .. }) = named(family, &arguments, b"") {
+        for script in scripts {
+            assert!(arguments.iter().any(|argument| argument.ends_with(&script)
+                || base(argument) == script
+                || argument.windows(script.len()).any(|part| part == script)));
+        }
     }
 }
 
@@ -311,38 +207,41 @@ pub(super) fn fuzz(data: &[u8]) {
 mod tests {
     use super::*;
 
-    fn runs(program: &str, command: &str) -> Option<String> {
+    fn runs(family: Family, command: &str, maps: &[u8]) -> Option<String> {
         let arguments: Vec<_> = command.split(' ').map(str::as_bytes).collect();
-        let (_, script) = named(program.as_bytes(), &arguments, false)?;
-        Some(String::from_utf8(script.unwrap_or_default()).unwrap())
+        let Opener::Interpreter { scripts, .. } = named(family, &arguments, maps)? else {
+            return None;
+        };
+        Some(String::from_utf8(scripts.join(&b' ')).unwrap())
     }
 
     #[test]
     fn the_script_is_found_among_the_options() {
-        let case = |program, command, script: &str| {
-            assert_eq!(runs(program, command).as_deref(), Some(script), "{command}");
-        };
-        case("/bin/dash", "sh /tmp/x", "x");
-        case("/bin/bash", "-bash", "");
-        case("/bin/bash", "bash -e -o pipefail ./dir/y arg", "y");
-        case("/bin/bash", "bash -c /tmp/x", "");
-        case("/bin/busybox", "busybox sh /tmp/x", "x");
-        case("/bin/busybox", "sh /tmp/x", "x");
-        case("/usr/bin/python3.11", "python3 -W ignore -u app data.csv", "app");
-        case("/usr/bin/python3.11", "python3 -m http.server", "");
-        case("/usr/bin/mawk", "awk {print} data.txt", "");
-        case("/usr/bin/gawk", "gawk -f prog data.txt", "prog");
-        case("/usr/bin/perl5.36", "perl -I lib -- -odd", "-odd");
+        for (family, command, scripts) in [
+            (Family::Shell, "sh /tmp/x", "x"),
+            (Family::Shell, "-bash", ""),
+            (Family::Shell, "bash --rcfile /tmp/rc -i", "rc"),
+            (Family::Awk, "mawk -f/tmp/prog data", "prog"),
+            (Family::Multicall, "busybox sh /tmp/x", "x"),
+            (Family::Multicall, "sh /tmp/x", "x"),
+        ] {
+            assert_eq!(runs(family, command, b"").as_deref(), Some(scripts), "{command}");
+        }
+        assert_eq!(runs(Family::Multicall, "cat /tmp/x", b""), None);
+        assert_eq!(runs(Family::Multicall, "busybox ls /tmp/x", b""), None);
     }
 
     #[test]
-    fn of_a_file_of_many_names_the_first_argument_tells() {
-        let cat: &[&[u8]] = &[b"cat", b"/tmp/x"];
-        assert!(named(b"/bin/sh", cat, true).is_none());
-        let sh: &[&[u8]] = &[b"sh", b"/tmp/x"];
-        assert_eq!(named(b"/bin/cat", sh, true).unwrap().1.unwrap(), b"x");
-        // A shell of its own is one, whatever it is called.
-        assert!(named(b"/bin/dash", cat, false).is_some());
+    fn what_a_loader_was_told_to_run_is_mapped() {
+        let maps = b"1-2 r-xp 0 08:01 7 /usr/bin/bash\n2-3 r-xp 0 08:01 7 /lib/ld-linux.so.2\n";
+        for command in
+            ["ld.so --argv0 x --library-path /lib ./called /tmp/x", "ld.so ./called /tmp/x"]
+        {
+            assert_eq!(runs(Family::Loader, command, maps).as_deref(), Some("x"), "{command}");
+        }
+        let named = "ld.so --argv0 x /bin/sh /tmp/x";
+        assert_eq!(runs(Family::Loader, named, b"").as_deref(), Some("x"));
+        assert_eq!(runs(Family::Loader, "ld.so /bin/ls /tmp/x", b""), None);
     }
 
     #[test]
@@ -351,13 +250,5 @@ mod tests {
                      2-3 r-xp 0 08:01 7 /usr/lib/libc.so.6\n";
         assert_eq!(embedded(maps), [code::PHP]);
         assert_eq!(embedded(b""), []);
-    }
-
-    #[test]
-    fn what_only_begins_like_an_interpreter_is_none() {
-        for program in ["/usr/bin/shred", "/usr/bin/perldoc", "/bin/ls", "/bin/awkward"] {
-            assert_eq!(runs(program, "x /tmp/x"), None, "{program}");
-        }
-        assert_eq!(runs("/bin/busybox", "ls /tmp/x"), None);
     }
 }

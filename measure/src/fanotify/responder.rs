@@ -23,7 +23,7 @@ use super::limits::Limits;
 use super::look_ahead::LookAhead;
 use super::marks::Marks;
 use super::recent_execs::{Interpreters, Ran};
-use super::requester::Multicall;
+use super::requester::Programs;
 use super::root::Root;
 use super::seat::Seat;
 use super::verification::Readers;
@@ -48,7 +48,7 @@ pub(super) struct Responder {
     pub(super) rootfs: std::path::PathBuf,
     pub(super) limits: Limits,
     pub(super) readers: Readers,
-    pub(super) multicall: Arc<Multicall>,
+    pub(super) programs: Arc<Programs>,
     pub(super) settled: Settled,
     /// Gone with the container's init, too.
     pub(super) ahead: Option<LookAhead>,
@@ -79,7 +79,7 @@ impl Responder {
         (mask, limits): (Mask, Limits),
     ) -> std::io::Result<Self> {
         let root = Arc::new(root);
-        let multicall = Arc::new(Multicall::of(&*target.known));
+        let programs = Arc::new(Programs::of(&*target.known));
         let ahead = marks.root().try_clone_to_owned().map(|at| {
             let asking = (Arc::clone(&shared.asking), Arc::clone(&shared.seat));
             LookAhead::new(asking, Arc::clone(&target.known), (Arc::clone(&root), at), limits.idle)
@@ -93,11 +93,11 @@ impl Responder {
             rootfs: target.rootfs.clone(),
             readers: Readers::new(
                 target.layers(),
-                Arc::clone(&multicall),
+                Arc::clone(&programs),
                 Arc::clone(&shared.seat.wake),
                 limits,
             ),
-            multicall,
+            programs,
             root,
             limits,
             settled,

@@ -7,7 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::requester::{MAPS, base, bounded, is_loader};
+use super::requester::{MAPS, base, bounded};
+use crate::interpreter::is_loader;
 
 /// Whether a thread stands in an open of its loader's, and not of its own or of a library's:
 /// then it maps what it opens. What can't be told is loaded.

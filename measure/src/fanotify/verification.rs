@@ -12,7 +12,7 @@ use super::code;
 use super::event_file::State;
 use super::failure::Failure;
 use super::limits::{Limits, STACK};
-use super::requester::Multicall;
+use super::requester::Programs;
 use crate::Listing;
 use crate::files::Layers;
 use crate::verified::{self, Unverified, Verified, Why};
@@ -98,7 +98,7 @@ struct Shared {
     state: Mutex<Queue>,
     work: Condvar,
     layers: Layers,
-    multicall: Arc<Multicall>,
+    programs: Arc<Programs>,
     most: u64,
     wake: Arc<OwnedFd>,
 }
@@ -123,12 +123,12 @@ impl Shared {
 impl Readers {
     pub(super) fn new(
         layers: Layers,
-        multicall: Arc<Multicall>,
+        programs: Arc<Programs>,
         wake: Arc<OwnedFd>,
         limits: Limits,
     ) -> Self {
         let (state, most) = (Mutex::default(), limits.verify_bytes);
-        let shared = Shared { state, work: Condvar::new(), layers, multicall, most, wake };
+        let shared = Shared { state, work: Condvar::new(), layers, programs, most, wake };
         Self { shared: Arc::new(shared), limits }
     }
 
@@ -251,7 +251,7 @@ fn tell(job: &Job, shared: &Shared) -> Result<Digest, Failure> {
 /// Whether opening the file is running it.
 fn look(job: &Job, listing: Listing, shared: &Shared) -> Result<Option<Event>, Failure> {
     let path = job.path.as_ref().map_or(&[][..], CanonicalPath::as_bytes);
-    code::look(&job.file, (path, listing), job.pid, &shared.multicall)
+    code::look(&job.file, (path, listing), job.pid, &shared.programs)
 }
 
 fn hash(job: &Job) -> Result<Digest, Failure> {

@@ -94,8 +94,8 @@ fn what_a_container_ran_last_is_read_when_none_of_it_is_left() {
     let read = |name: &str, dev: u32, ino: u64| {
         let name = format!("/{name}").into_bytes();
         let path = CanonicalPath::new(&name).unwrap();
-        let mapping =
-            Mapping { pid: child.id(), start: 0, length: 4096, dev, ino, shared: false, name };
+        let (start, length, shared, writable) = (0, 4096, false, false);
+        let mapping = Mapping { pid: child.id(), start, length, dev, ino, shared, writable, name };
         let found = watch.find(&mapping, None, None, Some(&path)).unwrap()?;
         match watch.content(&mapping, found, Some(&path), &AtomicBool::new(false)) {
             Content::Digest(digest) => Some(digest),

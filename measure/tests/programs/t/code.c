@@ -52,6 +52,25 @@ static int run_anonymous(char **argv)
 	return 0;
 }
 
+// rewritten FILE PROTECTION: its page becomes this process's own code.
+static int run_rewritten(char **argv)
+{
+	int fd, fresh = !strcmp(argv[1], "rwx");
+	unsigned char *page;
+
+	CHECK(fd = open(argv[0], O_RDONLY | O_CLOEXEC));
+	page = mmap(0, 4096, PROT_READ | PROT_WRITE | (fresh ? PROT_EXEC : 0), MAP_PRIVATE, fd, 0);
+	CHECK(page);
+	page[0] = 0xc3; // ret; on arm64 this is not reached
+	if (!fresh)
+		CHECK(mprotect(page, 4096, PROT_READ | PROT_EXEC));
+#if defined(__x86_64__)
+	((void (*)(void))page)();
+#endif
+	pause();
+	return 0;
+}
+
 // preload LIBRARY PROGRAM ARG…
 static int preload(char **argv)
 {
@@ -64,6 +83,7 @@ const struct verb code_verbs[] = {
 	{"dlopen", 1, load},
 	{"memfdlib", 1, load_from_memory},
 	{"anonymous", 0, run_anonymous},
+	{"rewritten", 2, run_rewritten},
 	{"preload", 2, preload},
 	{0},
 };

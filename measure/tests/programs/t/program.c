@@ -4,6 +4,7 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 static int in_child(char **argv)
@@ -53,6 +54,15 @@ static int in_own_namespaces(char **argv)
 	copy(argv[0], "/mnt/x");
 	argv[0] = "/mnt/x";
 	run(argv);
+	return 98;
+}
+
+// rebound FROM TO PROGRAM ARG…: another name for the same files.
+static int with_another_name(char **argv)
+{
+	enter_own_namespaces();
+	CHECK(mount(argv[0], argv[1], 0, MS_BIND, 0));
+	run(argv + 2);
 	return 98;
 }
 
@@ -168,6 +178,7 @@ const struct verb program_verbs[] = {
 	{"memfd", 1, from_memory},
 	{"unlinked", 2, without_name},
 	{"nested", 1, in_own_namespaces},
+	{"rebound", 3, with_another_name},
 	{"jail", 2, in_own_root},
 	{"orphan", 1, orphan},
 	{"as", 2, under_other_name},

@@ -1,0 +1,59 @@
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use lacre_types::FileId;
+
+use super::super::abi::ELSEWHERE;
+use super::*;
+
+#[test]
+fn only_names_of_ones_own_descriptors_are_descriptors() {
+    assert_eq!(own_descriptor(b"/dev/fd/63"), Some(63));
+    assert_eq!(own_descriptor(b"/proc/self/fd/3"), Some(3));
+    assert_eq!(own_descriptor(b"/dev/stdin"), Some(0));
+    assert_eq!(own_descriptor(b"/dev/fd/../../tmp/x"), None);
+    assert_eq!(own_descriptor(b"/tmp/dev/fd/3"), None);
+}
+
+/// What its mount namespace calls so is not what the container's does, and went with it.
+#[test]
+fn a_script_is_what_its_process_saw_though_that_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["own", "other"] {
+        std::fs::write(folder.path().join(name), name).unwrap();
+    }
+    let script = "mount --bind $0/other $0/own; echo; read never";
+    let mut child = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let process = Held::open(child.id()).unwrap();
+    let own = ContainerRoot::of(&process).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let file = FileId { dev: 0, ino: 0, ctime_sec: 0, ctime_nsec: 0 };
+    let told = Told::running((child.id(), 0, 0), file, true);
+    let path = folder.path().join("own").into_os_string().into_encoded_bytes();
+    let through = [&b"/proc/self/root"[..], &path].concat();
+    for (own, path, expected) in
+        [(Some(&own), &path, "other"), (Some(&own), &through, "other"), (None, &path, "own")]
+    {
+        let interpreters = &Interpreters::default();
+        let place = Place { interpreters, process: Some(&process), own, root: Path::new("/") };
+        let found = place.find(&by_path(path), None, &told);
+        let [Script::At(_, opened)] = &found[..] else { panic!("{}", path.escape_ascii()) };
+        let mut text = String::new();
+        files::reopen(opened.as_fd()).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, expected);
+    }
+    let mut told = told;
+    told.flags = ELSEWHERE;
+    let interpreters = &Interpreters::default();
+    let place = Place { interpreters, process: None, own: None, root: Path::new("/") };
+    assert!(matches!(place.find(&by_path(&path), None, &told)[..], [Script::Unread(_)]));
+}

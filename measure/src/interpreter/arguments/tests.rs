@@ -1,0 +1,173 @@
+//! Command lines, and what of them is run.
+
+use super::*;
+use proptest::prelude::*;
+
+fn run_by(base: &[u8], argv: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let (family, arguments) = match Family::of(base) {
+        None => return Vec::new(),
+        Some(Family::Multicall) => match applet(argv) {
+            None => return Vec::new(),
+            Some(found) => found,
+        },
+        Some(family) => (family, argv.get(1..).unwrap_or_default()),
+    };
+    code_of(family, arguments)
+        .iter()
+        .flat_map(|code| code.names.iter().map(|name| name.to_vec()))
+        .collect()
+}
+
+fn found(line: &str) -> String {
+    let argv: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+    let found = run_by(base_name(&argv[0]), &argv);
+    String::from_utf8(found.join(&b' ')).unwrap()
+}
+
+#[test]
+fn the_script_is_the_argument_that_would_run() {
+    for (line, expected) in [
+        ("sh /tmp/x.sh a b", "/tmp/x.sh"),
+        ("/bin/bash -eux -o pipefail x.sh", "x.sh"),
+        ("bash -euo pipefail x.sh", "x.sh"),
+        ("bash +x +o posix x.sh", "x.sh"),
+        ("dash -- -odd", "-odd"),
+        ("-sh", ""),
+        ("sh -c ls /tmp/x", ""),
+        ("sh -ec ls", ""),
+        ("sh -s a", ""),
+        ("sh - x", "x"),
+        ("zsh --emulate sh x", "x"),
+        ("python3 - x", ""),
+        ("busybox sh /x", "/x"),
+        ("/bin/busybox ash -x /x", "/x"),
+        ("busybox ls /x", ""),
+        ("python3 -u -W ignore x.py", "x.py"),
+        ("python3.11 -Wignore x.py", "x.py"),
+        ("python3 -m http.server -d x", "http.server"),
+        ("python3 -Im http.server", ""),
+        ("python3 -Ic code", ""),
+        ("perl -w -I /lib x.pl", "x.pl"),
+        ("perl -I/lib -MPOSIX x.pl", "x.pl"),
+        ("perl -ne code x", ""),
+        ("perl -lne code x", ""),
+        ("perl -ie x", "x"),
+        ("perl -xe x", "x"),
+        ("perl -0777 x", "x"),
+        ("ruby -I lib x.rb", "x.rb"),
+        ("ruby -W x.rb", "x.rb"),
+        ("node --max-old-space-size=9 x.js", "x.js"),
+        ("node -e code", ""),
+        ("php -d a=b -f x.php", "x.php"),
+        ("php -fx.php", "x.php"),
+        ("php -F x.php", "x.php"),
+        ("php -S 127.0.0.1:80 x.php", "x.php"),
+        ("awk {print} data", ""),
+        ("awk -F : -f x.awk data", "x.awk"),
+        ("gawk --file=x.awk data", "x.awk"),
+        ("sed -e p data", ""),
+        ("sed p data", ""),
+        ("sed -nf x data", "x"),
+        ("sed data -f x", "x"),
+        ("sed -i.f s/a/b/ data", ""),
+        ("tclsh8.6 x.tcl", "x.tcl"),
+        ("tclsh8.6 -encoding utf-8 x.tcl", "x.tcl"),
+        ("csh -f x.csh a", "x.csh"),
+        ("tcsh -c ls x", ""),
+        ("expect -f x.exp a", "x.exp"),
+        ("expect x.exp", "x.exp"),
+        ("guile -c code x", ""),
+        ("guile3.0 -L /lib -e main -s x.scm", "x.scm"),
+        ("guile --no-auto-compile x.scm", "x.scm"),
+        ("Rscript -e code", ""),
+        ("Rscript --vanilla x.R a", "x.R"),
+        ("R --no-echo --file=x.R --args y", "x.R"),
+        ("mono --debug x.exe a", "x.exe"),
+        ("mono-sgen --config f x.exe", "x.exe"),
+        ("emacs --batch -l x.el data", "x.el"),
+        ("emacs data", ""),
+        ("vim.basic -Nu x data", "x"),
+        ("vim data", ""),
+        ("vim -u NONE data", ""),
+        ("php -d auto_prepend_file=none x.php", "x.php"),
+        ("gdb -batch -x x.py --args prog -x y", "x.py"),
+        ("sbcl --script x.lisp", "x.lisp"),
+        ("ocaml -I lib x.ml", "x.ml"),
+        ("swipl -q -g main x.pl", "x.pl"),
+        ("java -cp lib -jar x.jar -jar y", "x.jar"),
+        ("ls /tmp/x", ""),
+        ("python3", ""),
+    ] {
+        assert_eq!(found(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn an_option_runs_a_file_beside_the_script() {
+    for (line, expected) in [
+        ("bash --rcfile /tmp/rc --norc x.sh", "/tmp/rc x.sh"),
+        ("bash --rcfile /tmp/rc -ic code", "/tmp/rc"),
+        ("node --require ./r x.js", "./r x.js"),
+        ("node -e code -r ./r", "./r"),
+        ("ruby -r./lib -e code", "./lib"),
+        ("lua5.4 -l m x.lua", "m x.lua"),
+        ("lua -e code x.lua", "x.lua"),
+        ("expect -c code x", "x"),
+        ("php -d auto_prepend_file=/tmp/x -r code", "/tmp/x"),
+        ("gawk -e BEGIN{} -f x", "x"),
+        ("gawk -i inc -f x -fy", "inc x y"),
+        ("mawk -W exec x data", "x"),
+        ("mawk -We x", "x"),
+        ("guile -l x y", "x y"),
+        ("vim -u rc -S session", "rc session"),
+    ] {
+        assert_eq!(found(line), expected, "{line}");
+    }
+}
+
+/// Which options there will be nobody knows.
+#[test]
+fn behind_an_option_that_nobody_knows_it_may_be_either() {
+    for (line, expected) in [
+        ("node --unhandled-rejections strict x.js a", "strict x.js"),
+        ("node --new a --newer b x.js y", "a b x.js"),
+        ("node --new=a x.js y", "x.js"),
+    ] {
+        assert_eq!(found(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_loader_runs_what_follows_its_options() {
+    let at = |line: &str| {
+        loaded(&line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
+    };
+    assert_eq!(at("ld.so /bin/bash /tmp/x"), Some(1));
+    assert_eq!(at("ld.so --library-path /x --inhibit-cache bash x"), Some(4));
+    assert_eq!(at("ld.so --help"), None);
+}
+
+proptest! {
+    #[test]
+    fn nothing_behind_c_is_a_script_where_it_carries_code(
+        base in "(sh|bash|zsh|fish|python3)",
+        argv in proptest::collection::vec("[a-zA-Z0-9=/ ]{0,8}", 0..8),
+    ) {
+        let argv: Vec<Vec<u8>> =
+            [&base[..], "-c"].into_iter().chain(argv.iter().map(String::as_str))
+                .map(|argument| argument.as_bytes().to_vec()).collect();
+        prop_assert_eq!(run_by(base.as_bytes(), &argv), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn what_it_finds_is_within_an_argument(
+        base in "(sh|python3|perl|ruby|node|php|lua|awk|mawk|sed|gdb|emacs|vim|tclsh|busybox)",
+        argv in proptest::collection::vec("[-+a-zA-Z0-9=/ ]{0,8}", 0..8),
+    ) {
+        let mut argv: Vec<Vec<u8>> = argv.into_iter().map(String::into_bytes).collect();
+        argv.insert(0, base.clone().into_bytes());
+        for path in run_by(base.as_bytes(), &argv) {
+            prop_assert!(argv[1..].iter().any(|argument| argument.ends_with(&path)));
+        }
+    }
+}
