@@ -191,6 +191,10 @@ pub struct Image {
     annotations: Map<String, Value>,
     /// The annotations of the index above, if there is one.
     index: Option<Map<String, Value>>,
+    /// What stands before it in the index: as whose platform's, and its configuration.
+    before: Vec<(Option<Value>, Image)>,
+    /// A text of the configuration, and what stands there instead.
+    edited: Option<(String, String)>,
 }
 
 impl Image {
@@ -205,6 +209,8 @@ impl Image {
             labels: Map::new(),
             annotations: Map::new(),
             index: None,
+            before: Vec::new(),
+            edited: None,
         }
     }
 
@@ -257,6 +263,21 @@ impl Image {
         self
     }
 
+    /// Puts an index above the manifest, and in it before that another with these very layers
+    /// and the configuration of `other`, as for `platform` (none: the index does not say).
+    #[must_use]
+    pub fn after(mut self, platform: Option<Value>, other: Self) -> Self {
+        self.before.push((platform, other));
+        self
+    }
+
+    /// Has another text in the configuration, as no client would write it.
+    #[must_use]
+    pub fn edit_config(mut self, text: &str, instead: &str) -> Self {
+        self.edited = Some((text.to_owned(), instead.to_owned()));
+        self
+    }
+
     /// Leaves the layers uncompressed.
     #[must_use]
     pub fn plain(mut self) -> Self {
@@ -296,12 +317,19 @@ impl Image {
             own["platform"] = json!({"os": "linux", "architecture": "amd64"});
             own["annotations"] = annotations.clone().into();
             other["platform"] = json!({"os": "linux", "architecture": "arm64"});
-            let kind = "application/vnd.oci.image.index.v1+json";
-            let index = json!({
-                "schemaVersion": 2, "mediaType": kind, "manifests": [other, own],
-                "annotations": annotations,
-            });
-            target = blob_of(&mut out, &serde_json::to_vec(&index)?, kind)?;
+            target = index_of(&mut out, &[other, own], annotations)?;
+        }
+        if !self.before.is_empty() {
+            let mut entries = Vec::new();
+            for (platform, other) in &self.before {
+                let (_, mut entry) = other.documents(&mut out, "amd64", &diff_ids, &layers)?;
+                entry["platform"] = platform.clone().unwrap_or_default();
+                entries.push(entry);
+            }
+            let mut own = manifest.clone();
+            own["platform"] = json!({"os": "linux", "architecture": "amd64"});
+            entries.push(own);
+            target = index_of(&mut out, &entries, &Map::new())?;
         }
         let digest_of = |of: &Value| of["digest"].as_str().unwrap_or_default().to_owned();
         let written = Written {
@@ -347,7 +375,12 @@ impl Image {
             config["config"]["Labels"] = self.labels.clone().into();
         }
         let kind = "application/vnd.oci.image.config.v1+json";
-        let config = blob_of(out, &serde_json::to_vec(&config)?, kind)?;
+        let mut config = serde_json::to_string(&config)?;
+        if let Some((text, instead)) = &self.edited {
+            anyhow::ensure!(config.contains(text), "{text} is not in {config}");
+            config = config.replace(text, instead);
+        }
+        let config = blob_of(out, config.as_bytes(), kind)?;
         let kind = "application/vnd.oci.image.manifest.v1+json";
         let mut manifest = json!({
             "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers,
@@ -398,6 +431,18 @@ fn blob_of(out: &mut Builder<impl Write>, bytes: &[u8], kind: &str) -> Result<Va
     let digest = hex(bytes);
     put(out, &format!("blobs/sha256/{digest}"), bytes)?;
     Ok(json!({"mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len()}))
+}
+
+fn index_of(
+    out: &mut Builder<impl Write>,
+    entries: &[Value],
+    annotations: &Map<String, Value>,
+) -> Result<Value> {
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = json!({
+        "schemaVersion": 2, "mediaType": kind, "manifests": entries, "annotations": annotations,
+    });
+    blob_of(out, &serde_json::to_vec(&index)?, kind)
 }
 
 fn path_of(descriptor: &Value) -> String {

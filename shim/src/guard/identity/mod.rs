@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use lacre_containerd::{BlobCache, Client, Container, ImageLabels};
+use lacre_containerd::{BlobCache, Client, Container, ImageContent, ImageLabels};
 use lacre_executor::Manager;
 use lacre_policy::{Effective, Fact, Facts, Policy, Use, Witness};
 use lacre_report::Origin;
@@ -183,6 +183,7 @@ impl Identity {
         let (said, digests) = match image {
             Ok(image) => {
                 let of_content = |digest: Digest| Fact::new(digest, Witness::Content);
+                self.is_one_of_several(&image);
                 (Some(image.labels), image.digests.into_iter().map(of_content).collect())
             }
             // No image at all (`ctr run --rootfs`): nobody but the user can have spoken.
@@ -227,6 +228,7 @@ impl Identity {
                 let content =
                     image::of_docker(client, cache, &target, &snapshotter, self.id()).await;
                 content.map(|content| {
+                    self.is_one_of_several(&content);
                     let of_content = |digest| Fact::new(digest, Witness::Content);
                     (content.digests.into_iter().map(of_content).collect(), content.labels)
                 })
@@ -277,6 +279,13 @@ impl Identity {
             if said.is_some_and(|author| author.has(key, &fact.value)) {
                 fact.said_by = Witness::Image;
             }
+        }
+    }
+
+    fn is_one_of_several(&mut self, image: &ImageContent) {
+        if image.is_one_of_several {
+            let why = "its index has several images of the container's layers";
+            self.missing("the digests of its manifest and configuration", why);
         }
     }
 
