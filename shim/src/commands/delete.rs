@@ -309,7 +309,7 @@ fn orphaned(
     // Of a pod, containerd 1.x runs one of us for each container, at the same time; and where
     // it has killed one, another finishes that.
     let lock = place.lock()?;
-    if let Some(inner) = state.inner {
+    if let Some(inner) = state.own_inner() {
         let _ = inner.kill(GOING);
     }
     // Without the lock, another of us has done the rest.
@@ -330,7 +330,7 @@ fn orphaned(
         cgroup::remove_empty(&other.bundle);
     }
     if lock.is_some() {
-        serve::clear(place, &state.inner_sockets);
+        serve::clear(place, state.own_inner_sockets());
     }
     output
 }
@@ -369,10 +369,10 @@ fn sweep(place: &Place) {
     for other in place.neighbours() {
         let Ok(Some(state)) = other.state() else { continue };
         if state.containers.is_empty() && !state.guard.is_alive() {
-            if let Some(inner) = state.inner {
+            if let Some(inner) = state.own_inner() {
                 let _ = inner.kill(GOING);
             }
-            serve::clear(&other, &state.inner_sockets);
+            serve::clear(&other, state.own_inner_sockets());
         }
     }
 }
@@ -382,7 +382,7 @@ fn end(args: &Args, place: &Place, state: &State) {
     // In good order it is going already.
     if let Some(inner) = state.inner.filter(|inner| inner.is_alive()) {
         ask_to_end(args, state);
-        if !inner.wait(GOING) {
+        if !state.inner_is_others && !inner.wait(GOING) {
             let _ = inner.kill(GOING);
         }
     }
@@ -390,7 +390,7 @@ fn end(args: &Args, place: &Place, state: &State) {
         let _ = state.guard.kill(GOING);
     }
     // Where it was killed, by us or by others, it has left what it has in good order removed.
-    serve::clear(place, &state.inner_sockets);
+    serve::clear(place, state.own_inner_sockets());
 }
 
 /// It holds a container whose Delete it was never told of, and would not end with it.
@@ -406,7 +406,9 @@ fn ask_to_end(args: &Args, state: &State) {
             let inner = Inner::new(socket.clone(), version, &args.namespace);
             let _ = tokio::time::timeout(GOING / 2, async {
                 let _ = inner.delete(&ProcessId::init(&args.id)).await;
-                let _ = inner.shutdown(&args.id).await;
+                if !state.inner_is_others {
+                    let _ = inner.shutdown(&args.id).await;
+                }
             })
             .await;
         }
@@ -425,6 +427,8 @@ mod tests {
         let state = State {
             guard: Process::by_pid(guard.id()).unwrap(),
             inner: None,
+            inner_is_others: false,
+            terms: None,
             inner_sockets: Vec::new(),
             containers: Vec::new(),
         };

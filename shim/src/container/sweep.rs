@@ -87,7 +87,7 @@ pub(crate) fn take_out(place: &Place) -> Swept {
         return Swept::NotYet;
     }
     // Nothing new comes once it has gone, and it removes nothing itself.
-    if let Some(inner) = state.inner
+    if let Some(inner) = state.own_inner()
         && !inner.kill(GOING)
     {
         return Swept::NotYet;
@@ -98,7 +98,7 @@ pub(crate) fn take_out(place: &Place) -> Swept {
         return Swept::NotYet;
     }
     place.clear();
-    state.inner_sockets.iter().for_each(|socket| remove_dead(socket));
+    state.own_inner_sockets().iter().for_each(|socket| remove_dead(socket));
     Swept::Done
 }
 
