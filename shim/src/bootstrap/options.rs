@@ -80,11 +80,9 @@ pub fn own(options: &Any) -> Result<Own, OptionsError> {
     Ok(own)
 }
 
-/// Whether they are what a client set for this task. It may then be that the runtime's own,
-/// which containerd's configuration or the client gave the container, did not come: they
-/// stand in the container's record.
+/// Whether they are runc's, of today or of containerd 1.0: what clients set for a task.
 #[must_use]
-pub fn replace_the_runtimes(given: &Any) -> bool {
+pub fn are_runcs(given: &Any) -> bool {
     [RUNC, legacy::CREATE].contains(&given.type_name())
 }
 
