@@ -26,9 +26,8 @@ use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
 use crate::container::processes::Processes;
 use crate::container::remains::Remains;
-use crate::inner::client::Inner;
+use crate::inner::client;
 use crate::inner::program::{self, InnerError, Output, Run};
-use crate::messages::ProcessId;
 use crate::node::cgroup;
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
@@ -320,6 +319,10 @@ fn orphaned(
     let mut output = ended(own, bundle).map_err(DeleteError::from);
     others_ended(others);
     settled(left, place, &mut output);
+    if state.inner_is_others {
+        let ids: Vec<_> = containers.iter().map(|container| container.id.as_str()).collect();
+        client::forget(&state.inner_sockets, &args.namespace, &ids, None);
+    }
     if let (true, Err(error), Ok(output)) =
         (lock.is_some(), crate::guard::deliver_left(&config(), DELIVERY), &mut output)
     {
@@ -381,7 +384,8 @@ fn sweep(place: &Place) {
 fn end(args: &Args, place: &Place, state: &State) {
     // In good order it is going already.
     if let Some(inner) = state.inner.filter(|inner| inner.is_alive()) {
-        ask_to_end(args, state);
+        let last = (!state.inner_is_others).then_some(args.id.as_str());
+        client::forget(&state.inner_sockets, &args.namespace, &[&args.id], last);
         if !state.inner_is_others && !inner.wait(GOING) {
             let _ = inner.kill(GOING);
         }
@@ -391,28 +395,6 @@ fn end(args: &Args, place: &Place, state: &State) {
     }
     // Where it was killed, by us or by others, it has left what it has in good order removed.
     serve::clear(place, state.own_inner_sockets());
-}
-
-/// It holds a container whose Delete it was never told of, and would not end with it.
-fn ask_to_end(args: &Args, state: &State) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return;
-    };
-    let Some(socket) = state.inner_sockets.first() else { return };
-    runtime.block_on(async {
-        // Which version it speaks is not known here; one of them it does not answer, and
-        // whatever it does, it is killed if it stays.
-        for version in [3, 2] {
-            let inner = Inner::new(socket.clone(), version, &args.namespace);
-            let _ = tokio::time::timeout(GOING / 2, async {
-                let _ = inner.delete(&ProcessId::init(&args.id)).await;
-                if !state.inner_is_others {
-                    let _ = inner.shutdown(&args.id).await;
-                }
-            })
-            .await;
-        }
-    });
 }
 
 #[cfg(test)]

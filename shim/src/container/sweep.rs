@@ -11,6 +11,7 @@ use super::processes::{NoProcess, Processes};
 use super::remains::Remains;
 use crate::config::Config;
 use crate::guard::Exempt;
+use crate::inner::client;
 use crate::inner::sockets::remove_dead;
 use crate::node::run_dir::{Place, State};
 
@@ -91,6 +92,11 @@ pub(crate) fn take_out(place: &Place) -> Swept {
         && !inner.kill(GOING)
     {
         return Swept::NotYet;
+    }
+    if state.inner_is_others {
+        for Charter { head, .. } in &all {
+            client::forget(&state.inner_sockets, &head.namespace, &[&head.id], None);
+        }
     }
     let charters = Charters::of(place);
     let left = all.iter().filter(|charter| !settle(charter, &charters)).count();
