@@ -14,7 +14,6 @@ use super::{Refusal, sources};
 use crate::container::bundle;
 use crate::container::init::Init;
 use crate::container::processes::NoProcess;
-use crate::container::spec;
 
 /// What a container was asked to be, and where that stands.
 pub(super) struct Spec {
@@ -76,11 +75,7 @@ impl Guarded {
         if let (Some(doubt), Mode::Enforce) = (doubts.first(), self.rules.mode()) {
             return Err(Refusal::denied(doubt));
         }
-        if asked.is_some() && *asked == bundle::spec_digest(bundle) {
-            return Ok(());
-        }
-        let file = spec::path(bundle);
-        let why = format!("{} is not what it was when the container was created", file.display());
+        let Some(why) = bundle::spec_doubt(bundle, *asked) else { return Ok(()) };
         self.judge.tell(lacre_analyzer::log_tampered(why.clone(), SystemTime::now()), Outcome::Ran);
         match self.rules.mode() {
             Mode::Audit => Ok(()),

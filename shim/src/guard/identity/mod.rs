@@ -130,6 +130,12 @@ impl Identity {
             self.name.clone_from(&pod.container);
             self.manager = Manager::Kubelet;
         }
+        if let Some(word) = spec.annotations.get(MODE)
+            && word.parse::<Mode>().is_err()
+        {
+            let why = format!("`{word}` is neither audit nor enforce; enforce holds");
+            self.missing(&format!("what {MODE} asks for"), &why);
+        }
         let by = if self.pod.is_some() { Witness::Orchestrator } else { Witness::User };
         self.facts.annotations = say_all(&spec.annotations, by);
 
@@ -362,11 +368,11 @@ impl Identity {
         }
     }
 
-    /// The mode that the container asks for, if that is stricter than `mode`.
+    /// The mode that the container asks for, if that is stricter than `mode`. Who asks for none
+    /// that there is wants another than the node's, and there is but one to be had.
     pub(crate) fn tightened(&self, mode: Mode) -> Mode {
         let asked = self.facts.annotations.get(MODE).and_then(|fact| fact.for_use(Use::Mode));
-        let asked = asked.and_then(|word| word.parse().ok());
-        asked.map_or(mode, |asked: Mode| asked.max(mode))
+        asked.map_or(mode, |word| word.parse().unwrap_or(Mode::Enforce).max(mode))
     }
 }
 
