@@ -14,9 +14,11 @@ const LIST: &str = "/containerd.services.images.v1.Images/List";
 /// 4 MiB (OCI distribution-spec); configs with a long history stay below it.
 pub(crate) const DOCUMENT_MAX: usize = 4 << 20;
 
-/// Machines of which none runs what was built for another.
-const MACHINES: [&str; 8] =
-    ["amd64", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x", "wasm"];
+/// Machines, as indexes call them.
+const MACHINES: [&str; 11] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x",
+    "wasm",
+];
 /// What runs nothing of Linux's; `unknown` is what is no program at all, such as an attestation.
 const SYSTEMS: [&str; 4] = ["windows", "darwin", "freebsd", "unknown"];
 
@@ -95,11 +97,11 @@ impl Platform {
     /// (`x86_64`), and some machines run what was built for another (386), so that only what is
     /// certainly another machine's is not.
     pub(crate) fn may_run(&self, other: &Self) -> bool {
+        let (own, machine) = (self.architecture.as_str(), other.architecture.as_str());
+        let is_own =
+            machine == own || matches!((own, machine), ("amd64", "386") | ("arm64", "arm"));
         let is_other = match other.os.as_str() {
-            "linux" => {
-                MACHINES.contains(&other.architecture.as_str())
-                    && other.architecture != self.architecture
-            }
+            "linux" => !is_own && MACHINES.contains(&machine),
             os => SYSTEMS.contains(&os),
         };
         !is_other
@@ -326,6 +328,22 @@ mod tests {
         assert!(matches!(read(&index), Ok(Document::Index(found)) if found == digest('c')));
         let other = index.replace("arm64", "riscv64");
         assert!(read(&other).is_err_and(|error| error.contains("nothing for linux/arm64")));
+    }
+
+    #[test]
+    fn only_what_is_certainly_another_machines_is_not_looked_at() {
+        let platform =
+            |os: &str, machine: &str| Platform::from((os.to_owned(), machine.to_owned()));
+        let here = platform("linux", "amd64");
+        for (os, machine) in
+            [("linux", "amd64"), ("linux", "386"), ("linux", "x86_64"), ("LINUX", "arm64")]
+        {
+            assert!(here.may_run(&platform(os, machine)), "{os}/{machine}");
+        }
+        for (os, machine) in [("linux", "arm64"), ("windows", "amd64"), ("unknown", "unknown")] {
+            assert!(!here.may_run(&platform(os, machine)), "{os}/{machine}");
+        }
+        assert!(platform("linux", "arm64").may_run(&platform("linux", "arm")));
     }
 
     #[test]
