@@ -245,3 +245,35 @@ fn no_message_takes_the_place_of_the_configuration_under_1_7() -> Result<()> {
 fn no_message_takes_the_place_of_the_configuration_under_2_1() -> Result<()> {
     no_message_takes_the_place_of_the_configuration(Version::V2_1)
 }
+
+/// A source that can't follow who enters by exec does not see what that runs: it says so.
+#[test]
+fn an_exec_that_can_not_be_followed_is_told() -> Result<()> {
+    use lacre_integration::fault::{Victim, find};
+    let settings = "mode: audit\nsources: [exec-map]\n";
+    let daemon = Containerd::builder(Version::V2_1).lacre(settings).start()?;
+    let image = busybox_image()?;
+    daemon.import(&image)?;
+    daemon.check(|daemon| {
+        daemon.spawn(Runtime::Lacre, &image, "full", &["sleep", "1000"])?;
+        daemon.exec("full", &["true"])?.ok()?;
+        let guard = find(daemon, Victim::Lacre, "full").context("a guard")?.pid;
+        let limit = |files: u32| {
+            let mut limit = std::process::Command::new("prlimit");
+            limit.arg(format!("--pid={guard}")).arg(format!("--nofile={files}:"));
+            lacre_integration::output::Output::of(&mut limit)?.ok()
+        };
+        limit(3)?;
+        let mut client = Client::connect(daemon)?;
+        client.exec("full", "unseen", "sleep 1000")?;
+        client.start("full", "unseen")?;
+        limit(1024)?;
+        let records = daemon.node().folder().join("lacre/violations.jsonl");
+        wait_for("a record", SOON, || {
+            let text = fs::read_to_string(&records).unwrap_or_default();
+            let told = |line: &&str| line.contains("SOURCE_LOST") && line.contains("not followed");
+            Ok(text.lines().find(told).map(drop))
+        })?;
+        daemon.remove("full")
+    })
+}

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lacre_types::{Mode, chain};
-use slog::warn;
 use tokio::time::timeout;
 
 use super::generation::Generation;
@@ -176,11 +175,9 @@ impl Guard for Lacre {
         if process.is_init() {
             return;
         }
-        if let Some(guarded) = self.guarded(&process.id)
-            && let Err(error) = guarded.joined(pid)
-        {
-            warn!(self.shared.context.log, "not followed"; "process" => process.to_string(),
-                "error" => chain(&error));
+        if let Some(guarded) = self.guarded(&process.id) {
+            // It may have a violation to tell.
+            let _ = tokio::task::spawn_blocking(move || guarded.joined(pid)).await;
         }
     }
 
