@@ -16,6 +16,7 @@ pub mod docker;
 pub mod fault;
 pub mod image;
 pub mod images;
+mod layer;
 pub mod leaks;
 mod not_run;
 pub mod output;

@@ -141,6 +141,10 @@ fn container(daemon: &Containerd, options: &[&str], id: &str) -> Result<()> {
     daemon.ctr(&[&create[..], options, &arguments].concat())?.ok().map(drop)
 }
 
+fn refusal(outcome: Result<()>) -> Result<String> {
+    Ok(outcome.err().context("it was not refused")?.to_string())
+}
+
 /// What keeps a container from being started keeps every process of it from that: an exec may
 /// come before the start.
 fn an_exec_before_the_start_is_no_way_round(version: Version) -> Result<()> {
@@ -161,7 +165,7 @@ fn an_exec_before_the_start_is_no_way_round(version: Version) -> Result<()> {
         let spec = daemon.node().folder().join(bundle).join("config.json");
         fs::write(&spec, fs::read_to_string(&spec)? + "\n")?;
         client.exec("edited", "first", "sleep 1000")?;
-        let refused = client.start("edited", "first").unwrap_err().to_string();
+        let refused = refusal(client.start("edited", "first"))?;
         ensure!(refused.contains("is not what it was"), "{refused}");
         daemon.remove("edited")?;
 
@@ -172,7 +176,7 @@ fn an_exec_before_the_start_is_no_way_round(version: Version) -> Result<()> {
         container(daemon, &[], "alone")?;
         client.create("alone", None)?;
         client.exec("alone", "first", "sleep 1000")?;
-        let refused = client.start("alone", "first").unwrap_err().to_string();
+        let refused = refusal(client.start("alone", "first"))?;
         ensure!(refused.contains("there is no watchdog"), "{refused}");
         daemon.remove("alone")?;
         fs::remove_dir(&watchdog)?;
