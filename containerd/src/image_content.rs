@@ -3,12 +3,13 @@ use std::collections::{BTreeSet, VecDeque};
 use lacre_types::Digest;
 use serde::Deserialize;
 
+use crate::exact_names::Others;
 use crate::images::{DOCUMENT_MAX, chain_id};
 use crate::{BlobCache, Client, Error, Platform};
 
 /// How many documents of one image are looked at: an index of every platform that there is,
 /// with an attestation for each, has some thirty.
-const DOCUMENTS_MAX: usize = 64;
+const DOCUMENTS_MAX: usize = 128;
 
 /// Which image of a record it is that a container runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub struct ImageContent {
     pub digests: Vec<Digest>,
     /// What its author wrote.
     pub labels: ImageLabels,
+    /// Several images of the index have these layers, and which of them it is nobody can tell:
+    /// then `digests` are what they have in common, and `labels` what is in any.
+    pub is_one_of_several: bool,
 }
 
 /// What an image's author wrote: labels of the config, annotations of manifest and index.
@@ -46,6 +50,8 @@ pub struct ImageConfig {
     pub chain: Option<Digest>,
     /// What its author wrote.
     pub labels: ImageLabels,
+    /// What it was built for, by its own word.
+    platform: Option<Platform>,
 }
 
 impl ImageConfig {
@@ -82,6 +88,8 @@ struct Entry {
     digest: Digest,
     platform: Option<Platform>,
     annotations: Pairs,
+    #[serde(flatten)]
+    _others: Others,
 }
 
 impl Document {
@@ -94,6 +102,10 @@ impl Document {
             config: Option<Config>,
             rootfs: Option<RootFs>,
             annotations: Pairs,
+            os: Option<String>,
+            architecture: Option<String>,
+            #[serde(flatten)]
+            _others: Others,
         }
         /// A manifest's is a descriptor, a config's holds the labels.
         #[derive(Deserialize)]
@@ -101,10 +113,14 @@ impl Document {
             digest: Option<Digest>,
             #[serde(rename = "Labels")]
             labels: Pairs,
+            #[serde(flatten)]
+            _others: Others,
         }
         #[derive(Deserialize)]
         struct RootFs {
             diff_ids: Option<Vec<Digest>>,
+            #[serde(flatten)]
+            _others: Others,
         }
         let raw: Raw = serde_json::from_slice(bytes).ok()?;
         let said = ImageLabels(pairs(raw.annotations).collect());
@@ -115,6 +131,7 @@ impl Document {
             (None, None, Some(rootfs)) => Some(Self::Config(ImageConfig {
                 chain: chain_id(rootfs.diff_ids.unwrap_or_default()),
                 labels: ImageLabels(pairs(raw.config.and_then(|config| config.labels)).collect()),
+                platform: raw.os.zip(raw.architecture).map(Platform::from),
             })),
             _ => None,
         }
@@ -144,6 +161,9 @@ impl Client {
     /// have the chain id `chain`: what a container stands on. `None` where there is none:
     /// then whatever the target was, it is not what runs.
     ///
+    /// An index may have several with the same layers, and other words about them. Those for
+    /// another machine than this one are looked at where there is none for this.
+    ///
     /// # Errors
     /// When containerd does not tell. A platform whose documents were never fetched is
     /// passed over.
@@ -154,9 +174,20 @@ impl Client {
         cache: &BlobCache,
     ) -> Result<Option<ImageContent>, Error> {
         let here = Platform::here();
-        let mut open = VecDeque::from([(vec![*target], ImageLabels::default())]);
+        let mut open = VecDeque::from([Open { digests: vec![*target], ..Open::default() }]);
+        let (mut own, mut foreign) = (Vec::new(), Vec::new());
         for _ in 0..DOCUMENTS_MAX {
-            let Some((digests, mut labels)) = open.pop_front() else { return Ok(None) };
+            let Some(at) = open.iter().position(|next| !next.is_foreign) else {
+                // All that may be this machine's is known.
+                if !own.is_empty() || open.is_empty() {
+                    return Ok(ImageContent::of(own).or_else(|| ImageContent::of(foreign)));
+                }
+                open.iter_mut().for_each(|next| next.is_foreign = false);
+                continue;
+            };
+            let Some(Open { digests, mut labels, is_declared, .. }) = open.remove(at) else {
+                continue;
+            };
             let Some(digest) = digests.last() else { continue };
             let blob = match self.document(digest, cache).await {
                 Ok(blob) => blob,
@@ -167,28 +198,65 @@ impl Client {
             match Document::read(&blob) {
                 Some(Document::Index { entries, said }) => {
                     labels.0.extend(said.0);
-                    // The platform that this node has goes first: nearly always it is that.
-                    let (own, other): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| {
-                        entry.platform.as_ref().is_none_or(|has| here.runs(has))
-                    });
-                    for (at, entry) in own.into_iter().chain(other).enumerate() {
-                        let mut said = labels.clone();
-                        said.0.extend(pairs(entry.annotations));
-                        open.insert(at.min(open.len()), (below(entry.digest), said));
+                    for Entry { digest, platform, annotations, .. } in entries {
+                        let mut labels = labels.clone();
+                        labels.0.extend(pairs(annotations));
+                        open.push_back(Open {
+                            digests: below(digest),
+                            labels,
+                            is_declared: platform.is_some(),
+                            is_foreign: platform.is_some_and(|has| !here.may_run(&has)),
+                        });
                     }
                 }
                 Some(Document::Manifest { config, said }) => {
                     labels.0.extend(said.0);
-                    open.push_front((below(config), labels));
+                    let digests = below(config);
+                    open.push_front(Open { digests, labels, is_declared, is_foreign: false });
                 }
                 Some(Document::Config(config)) if config.chain == chain => {
                     labels.0.extend(config.labels.0);
-                    return Ok(Some(ImageContent { digests, labels }));
+                    // What its index does not say, its config does.
+                    let for_here = is_declared
+                        || config.platform.is_none_or(|has| here.may_run(&has))
+                        || digests.len() <= 2;
+                    if for_here { &mut own } else { &mut foreign }.push((digests, labels));
                 }
                 _ => {}
             }
         }
+        // What was not looked at may be what runs.
         Ok(None)
+    }
+}
+
+/// A document that is to be looked at.
+#[derive(Debug, Default)]
+struct Open {
+    /// Its digest last, before it those of the documents that lead to it.
+    digests: Vec<Digest>,
+    /// What these say of it.
+    labels: ImageLabels,
+    /// An index says for which platform it is.
+    is_declared: bool,
+    /// For one that this machine does not run.
+    is_foreign: bool,
+}
+
+impl ImageContent {
+    /// The one of several that a container may run, as far as they are one.
+    fn of(several: Vec<(Vec<Digest>, ImageLabels)>) -> Option<Self> {
+        let mut several = several.into_iter();
+        let (mut digests, mut labels) = several.next()?;
+        let mut is_one_of_several = false;
+        for (others, said) in several {
+            let common = digests.iter().zip(&others).take_while(|(one, other)| one == other);
+            let common = common.count();
+            is_one_of_several |= common < digests.len() || common < others.len();
+            digests.truncate(common);
+            labels.0.extend(said.0);
+        }
+        Some(Self { digests, labels, is_one_of_several })
     }
 }
 
@@ -224,6 +292,52 @@ mod tests {
         assert!(config.labels.has("a", "b") && !config.labels.has("a", "c"));
         assert_eq!(config.chain, None);
         let none = ImageConfig::read(br#"{"rootfs":{"diff_ids":null},"config":{"Labels":null}}"#);
-        assert_eq!(none, Some(ImageConfig { chain: None, labels: ImageLabels::default() }));
+        let nothing = ImageConfig { chain: None, labels: ImageLabels::default(), platform: None };
+        assert_eq!(none, Some(nothing));
+    }
+
+    /// containerd, which copies the labels, is of Go: it takes a name in any case for another,
+    /// and of a name that comes twice it takes all.
+    #[test]
+    fn a_document_that_go_reads_otherwise_is_none() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for of_two_minds in [
+            r#"{"rootfs":{"diff_ids":[]},"config":{"labels":{"a":"b"}}}"#.to_owned(),
+            r#"{"rootfs":{"diff_ids":[]},"config":{},"CONFIG":{"Labels":{"a":"b"}}}"#.to_owned(),
+            r#"{"rootfs":{"diff_ids":[]},"config":{"Label\u017f":{"a":"b"}}}"#.to_owned(),
+            r#"{"rootfs":{"diff_ids":[]},"config":{"Labels":{},"Labels":{"a":"b"}}}"#.to_owned(),
+            r#"{"rootfs":{"diff_ids":[],"Diff_ids":[]},"config":{}}"#.to_owned(),
+            format!(r#"{{"layers":[],"config":{{"digest":"{digest}","Digest":"x"}}}}"#),
+            format!(r#"{{"layers":[],"config":{{"digest":"{digest}"}},"Manifests":[]}}"#),
+            format!(r#"{{"manifests":[{{"digest":"{digest}","Platform":{{}}}}]}}"#),
+            format!(
+                r#"{{"manifests":[{{"digest":"{digest}","platform":
+                    {{"os":"linux","architecture":"arm64","OS":"linux"}}}}]}}"#
+            ),
+        ] {
+            assert!(Document::read(of_two_minds.as_bytes()).is_none(), "{of_two_minds}");
+        }
+        // A label may be called as it likes, and what nobody reads too.
+        let plain = br#"{"OS.Features":[],"rootfs":{"diff_ids":[],"type":"layers"},
+            "config":{"Labels":{"labels":"a","LABELS":"b","Config":"c"},"Env":[]}}"#;
+        assert!(ImageConfig::read(plain).unwrap().labels.has("LABELS", "b"));
+    }
+
+    fn one(digits: &str, label: &str) -> (Vec<Digest>, ImageLabels) {
+        let digest = |digit: char| format!("sha256:{}", digit.to_string().repeat(64));
+        let digests = digits.chars().map(|digit| digest(digit).parse().unwrap());
+        (digests.collect(), [(label.to_owned(), String::new())].into_iter().collect())
+    }
+
+    #[test]
+    fn of_several_what_they_have_in_common_is_known() {
+        assert_eq!(ImageContent::of(vec![]), None);
+        let (digests, labels) = one("abc", "a");
+        let alone = ImageContent { digests, labels, is_one_of_several: false };
+        assert_eq!(ImageContent::of(vec![one("abc", "a")]), Some(alone.clone()));
+        assert_eq!(ImageContent::of(vec![one("abc", "a"), one("abc", "a")]), Some(alone));
+        let two = ImageContent::of(vec![one("abc", "a"), one("ade", "b")]).unwrap();
+        assert_eq!((two.digests, two.is_one_of_several), (one("a", "a").0, true));
+        assert!(two.labels.has("a", "") && two.labels.has("b", ""));
     }
 }

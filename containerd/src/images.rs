@@ -4,6 +4,7 @@ use lacre_types::Digest;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::exact_names::Others;
 use crate::{Client, Error, Moment, wire};
 
 const GET: &str = "/containerd.services.images.v1.Images/Get";
@@ -12,6 +13,14 @@ const LIST: &str = "/containerd.services.images.v1.Images/List";
 /// The greatest index, manifest or config that is read. Registries refuse manifests above
 /// 4 MiB (OCI distribution-spec); configs with a long history stay below it.
 pub(crate) const DOCUMENT_MAX: usize = 4 << 20;
+
+/// Machines, as indexes call them.
+const MACHINES: [&str; 11] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x",
+    "wasm",
+];
+/// What runs nothing of Linux's; `unknown` is what is no program at all, such as an attestation.
+const SYSTEMS: [&str; 4] = ["windows", "darwin", "freebsd", "unknown"];
 
 /// How deep an index may lie in an index.
 const INDEX_DEPTH: usize = 4;
@@ -65,6 +74,8 @@ pub struct Platform {
     /// Such as `v8`.
     #[serde(default)]
     pub variant: String,
+    #[serde(flatten)]
+    others: Others,
 }
 
 impl Platform {
@@ -79,7 +90,21 @@ impl Platform {
             "loongarch64" => "loong64",
             other => other,
         };
-        Self { os: "linux".into(), architecture: architecture.into(), variant: String::new() }
+        Self::from(("linux".to_owned(), architecture.to_owned()))
+    }
+
+    /// Whether containerd may choose that for this machine. It knows further names of each
+    /// (`x86_64`), and some machines run what was built for another (386), so that only what is
+    /// certainly another machine's is not.
+    pub(crate) fn may_run(&self, other: &Self) -> bool {
+        let (own, machine) = (self.architecture.as_str(), other.architecture.as_str());
+        let is_own =
+            machine == own || matches!((own, machine), ("amd64", "386") | ("arm64", "arm"));
+        let is_other = match other.os.as_str() {
+            "linux" => !is_own && MACHINES.contains(&machine),
+            os => SYSTEMS.contains(&os),
+        };
+        !is_other
     }
 
     pub(crate) fn runs(&self, other: &Self) -> bool {
@@ -88,6 +113,12 @@ impl Platform {
         self.os == other.os
             && self.architecture == other.architecture
             && (self.variant == other.variant || variant(&self.variant) && variant(&other.variant))
+    }
+}
+
+impl From<(String, String)> for Platform {
+    fn from((os, architecture): (String, String)) -> Self {
+        Self { os, architecture, variant: String::new(), others: Others }
     }
 }
 
@@ -189,6 +220,8 @@ struct Raw {
     manifests: Option<Vec<Descriptor>>,
     layers: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
+    #[serde(flatten)]
+    _others: Others,
 }
 
 #[derive(Deserialize)]
@@ -199,16 +232,22 @@ pub(crate) struct Descriptor {
     #[serde(default)]
     size: u64,
     platform: Option<Platform>,
+    #[serde(flatten)]
+    _others: Others,
 }
 
 #[derive(Deserialize)]
 struct Config {
     rootfs: RootFs,
+    #[serde(flatten)]
+    _others: Others,
 }
 
 #[derive(Deserialize)]
 struct RootFs {
     diff_ids: Vec<Digest>,
+    #[serde(flatten)]
+    _others: Others,
 }
 
 impl Document {
@@ -271,8 +310,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Document, String> {
-        let here =
-            Platform { os: "linux".into(), architecture: "arm64".into(), variant: String::new() };
+        let here = Platform::from(("linux".to_owned(), "arm64".to_owned()));
         Document::read(text.as_bytes(), &here)
     }
 
@@ -293,6 +331,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_certainly_another_machines_is_not_looked_at() {
+        let platform =
+            |os: &str, machine: &str| Platform::from((os.to_owned(), machine.to_owned()));
+        let here = platform("linux", "amd64");
+        for (os, machine) in
+            [("linux", "amd64"), ("linux", "386"), ("linux", "x86_64"), ("LINUX", "arm64")]
+        {
+            assert!(here.may_run(&platform(os, machine)), "{os}/{machine}");
+        }
+        for (os, machine) in [("linux", "arm64"), ("windows", "amd64"), ("unknown", "unknown")] {
+            assert!(!here.may_run(&platform(os, machine)), "{os}/{machine}");
+        }
+        assert!(platform("linux", "arm64").may_run(&platform("linux", "arm")));
+    }
+
+    #[test]
     fn index_and_manifest_at_once_is_refused() {
         assert!(read(r#"{"manifests":[],"layers":[]}"#).is_err_and(|e| e.contains("at once")));
         assert!(read("{}").is_err());
@@ -300,8 +354,13 @@ mod tests {
 
     #[test]
     fn layers_without_diff_ids_are_refused() {
-        let layer =
-            Descriptor { digest: digest('a'), media_type: String::new(), size: 1, platform: None };
+        let layer = Descriptor {
+            digest: digest('a'),
+            media_type: String::new(),
+            size: 1,
+            platform: None,
+            _others: Others,
+        };
         assert!(with_diff_ids(vec![layer], br#"{"rootfs":{"diff_ids":[]}}"#).is_err());
     }
 

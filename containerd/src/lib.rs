@@ -10,6 +10,7 @@ mod client;
 mod containers;
 mod content;
 mod error;
+mod exact_names;
 mod image_content;
 mod images;
 mod leases;

@@ -17,6 +17,7 @@ pub mod fault;
 pub mod guarded_script;
 pub mod image;
 pub mod images;
+mod layer;
 pub mod leaks;
 mod not_run;
 pub mod output;

@@ -142,6 +142,59 @@ fn an_author_chooses_no_rule(version: Version) -> Result<()> {
     Ok(())
 }
 
+/// An author who writes what containerd reads otherwise than lacre chooses no rule by it: names
+/// in another case, names that come twice; two images of the same layers in one index, of which
+/// containerd takes another than the first.
+fn an_author_of_two_minds_chooses_no_rule(version: Version) -> Result<()> {
+    let field = Field::new(version, "mode: enforce\n", false)?;
+    let ops = |name: &str| Ok::<_, anyhow::Error>(image(name)?.label("team", "ops"));
+    let labels = r#""Labels":{"team":"ops"}"#;
+    let arm = serde_json::json!({"os": "linux", "architecture": "arm64"});
+    let i386 = serde_json::json!({"os": "linux", "architecture": "386"});
+    let shouting = serde_json::json!({"os": "LINUX", "architecture": "x86_64"});
+    let config = |name: &str, architecture: &str| {
+        let to = format!(r#""architecture":"{architecture}""#);
+        Ok::<_, anyhow::Error>(image(name)?.edit_config(r#""architecture":"amd64""#, &to))
+    };
+    let hostile = [
+        ops("lower")?.edit_config(labels, r#""labels":{"team":"ops"}"#),
+        ops("upper")?.edit_config(labels, r#""LABELS":{"team":"ops"}"#),
+        ops("long-s")?.edit_config(labels, "\"Label\u{17f}\":{\"team\":\"ops\"}"),
+        ops("twice")?.edit_config(r#""config":{"#, r#""Config":{},"config":{"#),
+        ops("merged")?.edit_config(labels, r#""Labels":{"team":"ops"},"Labels":{"a":"b"}"#),
+        ops("second")?.after(Some(arm), image("x")?),
+        ops("narrow")?.after(Some(i386), config("x", "386")?),
+        ops("undeclared")?.after(None, config("x", "arm64")?),
+        ops("declared")?.after(None, config("x", "riscv64")?.label("team", "dev")),
+        image("loud")?.after(Some(shouting.clone()), ops("x")?),
+    ];
+    field.policy("    ByLabel: [team=ops: SKIP]\n")?;
+    let mut chose = Vec::new();
+    for image in &hostile {
+        field.import(image)?;
+        let id = image.name().rsplit('/').next().unwrap_or_default().replace(':', "-");
+        if field.runs(&[], image, &id)? {
+            chose.push(id);
+        }
+    }
+    assert!(chose.is_empty(), "{chose:?} chose their rule");
+    // Nor does he borrow the digests of an image that is trusted.
+    let trusted = image("trusted")?;
+    let written = field.import(&trusted)?;
+    let [manifest, config] = [&written.manifest, &written.config];
+    field.policy(&format!(
+        "    ByContainerImageDigest: [\"{manifest}\": SKIP, \"{config}\": SKIP]\n"
+    ))?;
+    assert!(field.runs(&[], &trusted, "trusted")?);
+    let borrows = trusted.named("lacre.test/borrows:1").after(Some(shouting), ops("x")?);
+    field.import(&borrows)?;
+    assert!(!field.runs(&[], &borrows, "borrows")?);
+    let record = field.record("borrows")?;
+    let why = record["unknown"].as_str().unwrap_or_default();
+    assert!(why.contains("several images of the container's layers"), "{record}");
+    Ok(())
+}
+
 /// A digest is that of the image that runs, whatever the name means by now.
 fn a_digest_is_of_what_runs(version: Version) -> Result<()> {
     let field = Field::new(version, "mode: enforce\n", false)?;
@@ -267,6 +320,16 @@ fn an_author_chooses_no_rule_under_1_7() -> Result<()> {
 #[test]
 fn an_author_chooses_no_rule_under_2_1() -> Result<()> {
     an_author_chooses_no_rule(Version::V2_1)
+}
+
+#[test]
+fn an_author_of_two_minds_chooses_no_rule_under_1_6() -> Result<()> {
+    an_author_of_two_minds_chooses_no_rule(Version::V1_6)
+}
+
+#[test]
+fn an_author_of_two_minds_chooses_no_rule_under_2_1() -> Result<()> {
+    an_author_of_two_minds_chooses_no_rule(Version::V2_1)
 }
 
 #[test]

@@ -17,6 +17,9 @@ pub struct Config {
     pub server: Option<Connector>,
     /// The most bytes of the spool.
     pub spool_limit: u64,
+    /// What the record file refuses to the last is kept in `state`, for the node's next process
+    /// to write. Not where the caller, who is told, keeps it.
+    pub keeps_unwritten: bool,
 }
 
 impl Config {
@@ -30,6 +33,7 @@ impl Config {
             rotation: Rotation::default(),
             server: None,
             spool_limit: 16 * 1024 * 1024,
+            keeps_unwritten: true,
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     /// Lines in the record file.
     pub written: u64,
-    /// Lines that did not get into the record file because it refused, and too many waited.
-    /// The file has a gap record that says so.
+    /// Lines that did not get into the record file because it refused, and too many waited: the
+    /// file has a gap record that says so; or it refused to the last, and they could be kept
+    /// nowhere else.
     pub write_lost: u64,
     /// Writes to the record file that failed and were tried again.
     pub write_failed: u64,

@@ -18,6 +18,7 @@ use crate::share::Owner;
 use crate::spool::orphans::Orphan;
 use crate::spool::reader::{Batch, SpoolReader};
 use crate::spool::{Spool, SpoolError, io};
+use crate::unwritten::Unwritten;
 
 /// How long records wait for a spool that cannot be made before they go into the record file
 /// without a number. What the spool does not get is told in it when it can be made.
@@ -43,6 +44,8 @@ pub(crate) struct Files {
     failing: bool,
     /// The last number, where there is no server.
     number: u64,
+    /// What other processes left unwritten is still to be looked for.
+    looks_for_unwritten: bool,
     pub(crate) orphans: Vec<Orphan>,
 }
 
@@ -73,6 +76,7 @@ impl Files {
             unspooled: BTreeMap::new(),
             failing: false,
             number: 0,
+            looks_for_unwritten: true,
             orphans: Vec::new(),
         }
     }
@@ -148,6 +152,23 @@ impl Files {
         if let Some(file) = &mut self.file {
             file.write(counting, events);
         }
+        self.write_others();
+    }
+
+    /// Once, as soon as the record file takes what is this process's own.
+    fn write_others(&mut self) {
+        let unwritten = self.unwritten();
+        if let (Some(file), Some(unwritten)) = (&mut self.file, unwritten)
+            && file.is_clean()
+            && std::mem::take(&mut self.looks_for_unwritten)
+        {
+            unwritten.take(|lines| file.append(lines));
+        }
+    }
+
+    fn unwritten(&self) -> Option<Unwritten> {
+        let records = self.config.records.as_ref()?;
+        Some(Unwritten::below(&self.config.state, records))
     }
 
     /// Makes the spool where it is to be and is not. Says whether it is there from now on.
@@ -221,6 +242,20 @@ impl Files {
         Ok(Some(Outgoing { stream: orphan.stream.as_str().into(), last: u64::MAX, batch, asking }))
     }
 
+    fn keep_unwritten(&mut self, counting: &Counting, events: &dyn Events) {
+        let unwritten = self.unwritten();
+        let (Some(file), Some(unwritten)) = (&mut self.file, unwritten) else { return };
+        if file.is_clean() || !self.config.keeps_unwritten {
+            return;
+        }
+        let (lines, number) = file.unwritten();
+        let kept = unwritten.keep(&self.stream, &lines);
+        if kept.is_err() {
+            count(&counting.write_lost, number);
+        }
+        events.note(Note::Unwritten(number, kept.err()));
+    }
+
     /// Writes what waits, and removes a spool that was delivered.
     pub(crate) fn end(mut self, counting: &Counting, events: &dyn Events) {
         if let Some(spool) = &mut self.spool {
@@ -229,6 +264,7 @@ impl Files {
         if let Some(file) = &mut self.file {
             file.finish(counting, events);
         }
+        self.keep_unwritten(counting, events);
         if let Some(spool) = self.spool.take().filter(Spool::is_done) {
             // Should it stay, it is adopted, found delivered, and removed then.
             let _ = spool.remove();

@@ -39,6 +39,7 @@ mod share;
 mod shared;
 mod spool;
 mod thread;
+mod unwritten;
 
 pub use config::{Config, Rotation};
 pub use container::Container;

@@ -24,6 +24,8 @@ pub enum Note {
     NoSpool(SpoolError),
     /// The record file refuses. Told once, until it takes lines again.
     NotWritten(std::path::PathBuf, std::io::Error),
+    /// The record file refused to the last: lines were kept elsewhere, or, with an error, lost.
+    Unwritten(u64, Option<std::io::Error>),
     /// What was done, and lost, from the start to the end.
     Ended(Counters),
     /// A dead shim's spool ended in half a record, which has become a gap record.
@@ -74,6 +76,15 @@ impl fmt::Display for Note {
                  the disk, or let `records:` name another file",
                 path.display()
             ),
+            Self::Unwritten(lines, None) => write!(
+                f,
+                "{lines} lines that the record file did not take are kept, for the node's next \
+                 shim to write"
+            ),
+            Self::Unwritten(lines, Some(_)) => write!(
+                f,
+                "{lines} lines that the record file did not take could be kept nowhere, and are lost"
+            ),
             Self::Ended(counters) => write!(f, "reporting ended: {counters}"),
             Self::Mended { stream, number } => {
                 write!(f, "spool {stream} ended in half a record; {number} says so in its place")
@@ -98,6 +109,7 @@ impl Note {
                 Some(error)
             }
             Self::NotStored(_, error) | Self::NotWritten(_, error) => Some(error),
+            Self::Unwritten(_, error) => error.as_ref().map(|error| error as _),
             Self::NotSpooled(error) | Self::NoSpool(error) => Some(error),
             _ => None,
         }

@@ -128,6 +128,18 @@ impl RecordFile {
         }
     }
 
+    /// What it has still not taken, in lines, and how many these are.
+    pub(crate) fn unwritten(&mut self) -> (Vec<u8>, u64) {
+        self.tell_lost();
+        let lines = self.waiting.len() as u64;
+        (self.waiting.drain(..).flat_map(|(_, line)| line).collect(), lines)
+    }
+
+    /// Appends lines of another process. Where not all were taken, how many bytes of whole ones.
+    pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), usize> {
+        self.output.write(lines).map_err(|(done, _)| done)
+    }
+
     /// Behind the last line that found room.
     fn tell_lost(&mut self) {
         for (owner, uses) in std::mem::take(&mut self.lost) {

@@ -186,4 +186,37 @@ mod tests {
             assert_eq!(given.get(), Some(number));
         }
     }
+
+    /// Its container ends while the disk refuses, and with it the process that had its records.
+    #[test]
+    fn what_the_file_refused_to_the_last_the_next_process_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = dir.path().join("records");
+        let mut config = Config::new("n", dir.path().join("state"));
+        config.records = Some(records.clone());
+        let reporter = |config: &Config| Reporter::start(config.clone(), Arc::new(Silent)).unwrap();
+        let lost = |reason| Gap::new(reason, Some(7), "n").of(&Some("ns/c".into()));
+        // A folder is no file that could be opened.
+        std::fs::create_dir(&records).unwrap();
+        let first = reporter(&config);
+        first.gap(lost(GapReason::Flood));
+        first.stop(Duration::from_secs(10));
+        assert_eq!((first.counters().written, first.counters().write_lost), (0, 0));
+        std::fs::remove_dir(&records).unwrap();
+        reporter(&config).stop(Duration::from_secs(10));
+        let text = std::fs::read_to_string(&records).unwrap();
+        assert_eq!(text.matches("flood").count(), 1, "{text}");
+        reporter(&config).stop(Duration::from_secs(10));
+        assert_eq!(std::fs::read_to_string(&records).unwrap(), text);
+
+        // Where it can be kept nowhere, that is counted.
+        std::fs::remove_file(&records).unwrap();
+        std::fs::create_dir(&records).unwrap();
+        std::fs::remove_dir_all(&config.state).unwrap();
+        std::fs::write(&config.state, "").unwrap();
+        let last = reporter(&config);
+        last.gap(lost(GapReason::Torn));
+        last.stop(Duration::from_secs(10));
+        assert_eq!(last.counters().write_lost, 1);
+    }
 }

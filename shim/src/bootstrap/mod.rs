@@ -124,22 +124,25 @@ impl Input {
         Ok(args)
     }
 
-    /// The options that a client set for this task alone, in place of the runtime's.
-    fn replaces_the_runtimes(&self) -> Result<bool, WireError> {
+    /// Options that name no file, as a client may set for this task alone in place of the
+    /// runtime's, which may.
+    fn may_replace_the_runtimes(&self) -> Result<bool, OptionsError> {
+        if self.own()?.config_path.is_some() {
+            return Ok(false);
+        }
         match self {
-            Self::Options(given) => Ok(given.as_ref().is_some_and(options::replace_the_runtimes)),
+            Self::Options(given) => Ok(given.is_some()),
             Self::Params(raw) => {
-                let (mut set, mut generic) = (false, false);
                 for field in fields(raw) {
                     let field = field?;
                     if field.number == params::EXTENSIONS
                         && let Some(any) = extension(field.bytes()?)?
+                        && (options::are_runcs(&any) || any.type_name() == options::GENERIC)
                     {
-                        set |= options::replace_the_runtimes(&any);
-                        generic |= any.type_name() == options::GENERIC;
+                        return Ok(true);
                     }
                 }
-                Ok(set && !generic)
+                Ok(false)
             }
         }
     }
@@ -153,7 +156,7 @@ impl Input {
     pub fn own_or_recorded(&self, args: &Args) -> Result<Own, OptionsError> {
         // With a name of its own the configuration is chosen already (`config::locate`).
         if config::named(env::args_os().next().as_deref()).is_some()
-            || !self.replaces_the_runtimes()?
+            || !self.may_replace_the_runtimes()?
         {
             return self.own();
         }
@@ -195,8 +198,7 @@ impl Input {
                     };
                     match any {
                         Some(any)
-                            if any.type_name() == options::GENERIC
-                                || options::replace_the_runtimes(&any) =>
+                            if any.type_name() == options::GENERIC || options::are_runcs(&any) =>
                         {
                             put_extension(&mut out, options::for_inner(Some(&any), inner)?);
                             replaced = true;
@@ -292,20 +294,27 @@ mod tests {
     #[test]
     fn a_clients_options_do_not_hide_the_runtimes() {
         let given = |type_url: &str| Any { type_url: type_url.into(), value: vec![8, 1] };
-        let asks = |input: Input| input.replaces_the_runtimes().unwrap();
+        let asks = |input: Input| input.may_replace_the_runtimes().unwrap();
         let (old, new) = ("containerd.linux.runc.CreateOptions", options::RUNC);
         for type_url in [old, new] {
             assert!(asks(Input::Options(Some(given(type_url)))), "{type_url}");
             let params = bootstrap_params(&[given(type_url)]);
             assert!(asks(Input::Params(params)), "{type_url}");
         }
-        for type_url in [options::GENERIC, "io.containerd.runsc.v1.options"] {
-            assert!(!asks(Input::Options(Some(given(type_url)))), "{type_url}");
+        // A message of any type comes in their place, if the client likes.
+        for type_url in ["io.containerd.runsc.v1.options", ""] {
+            assert!(asks(Input::Options(Some(given(type_url)))), "{type_url}");
         }
+        let unnamed = Any { value: vec![0x98, 6, 1], ..given(options::GENERIC) };
+        assert!(asks(Input::Options(Some(unnamed.clone()))));
+        assert!(asks(Input::Params(bootstrap_params(&[given(old), unnamed]))));
+        // What names a file is what holds.
+        let names = Any { value: b"\x12\x02/x".to_vec(), ..given(options::GENERIC) };
+        assert!(!asks(Input::Options(Some(names.clone()))));
+        assert!(!asks(Input::Params(bootstrap_params(&[given(old), names]))));
         assert!(!asks(Input::Options(None)));
-        let both =
-            bootstrap_params(&[given(old), Any { value: vec![], ..given(options::GENERIC) }]);
-        assert!(!asks(Input::Params(both)));
+        let other = given("containerd.some.extension");
+        assert!(!asks(Input::Params(bootstrap_params(&[other]))));
     }
 
     #[test]
@@ -321,7 +330,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
             if let Ok(input) = Input::decode(bytes, "n", "i") {
-                let _ = (input.own(), input.ttrpc_address(), input.replaces_the_runtimes());
+                let _ = (input.own(), input.ttrpc_address(), input.may_replace_the_runtimes());
                 let _ = input.arguments(&Args::default());
                 let _ = input.for_inner(&config::Inner::default());
             }

@@ -80,11 +80,9 @@ pub fn own(options: &Any) -> Result<Own, OptionsError> {
     Ok(own)
 }
 
-/// Whether they are what a client set for this task. It may then be that the runtime's own,
-/// which containerd's configuration or the client gave the container, did not come: they
-/// stand in the container's record.
+/// Whether they are runc's, of today or of containerd 1.0: what clients set for a task.
 #[must_use]
-pub fn replace_the_runtimes(given: &Any) -> bool {
+pub fn are_runcs(given: &Any) -> bool {
     [RUNC, legacy::CREATE].contains(&given.type_name())
 }
 
@@ -131,6 +129,9 @@ pub(crate) enum RuncKind {
     Text,
 }
 
+/// The field of runc's options that names its program.
+const BINARY_NAME: u32 = 6;
+
 /// containerd's api/types/runc/options/oci.proto, with the names that its configuration
 /// has for the fields. `CriuPath` is reserved since 2.0; older shims still read it.
 pub(crate) const RUNC_FIELDS: [(&str, u32, RuncKind); 13] = [
@@ -139,7 +140,7 @@ pub(crate) const RUNC_FIELDS: [(&str, u32, RuncKind); 13] = [
     ("ShimCgroup", 3, RuncKind::Text),
     ("IoUid", 4, RuncKind::Number),
     ("IoGid", 5, RuncKind::Number),
-    ("BinaryName", 6, RuncKind::Text),
+    ("BinaryName", BINARY_NAME, RuncKind::Text),
     ("Root", 7, RuncKind::Text),
     ("CriuPath", 8, RuncKind::Text),
     ("SystemdCgroup", 9, RuncKind::Bool),
@@ -150,15 +151,21 @@ pub(crate) const RUNC_FIELDS: [(&str, u32, RuncKind); 13] = [
 ];
 
 /// Which program runc's options name for runc; `None`: they name none, or are another's.
-#[must_use]
-pub fn binary_name(options: &Any) -> Option<String> {
+///
+/// # Errors
+/// When they are not read to their end: the inner shim may read on, and the last name holds.
+pub fn binary_name(options: &Any) -> Result<Option<String>, WireError> {
+    let mut name = None;
     if options.type_name() != RUNC {
-        return None;
+        return Ok(name);
     }
-    let named = fields(&options.value).flatten().filter(|field| field.number == 6);
-    // Of a field that comes twice, the last holds.
-    let name = named.filter_map(|field| field.text().ok().map(str::to_owned)).last();
-    name.filter(|name| !name.is_empty())
+    for field in fields(&options.value) {
+        let field = field?;
+        if field.number == BINARY_NAME {
+            name = Some(field.text()?.to_owned());
+        }
+    }
+    Ok(name.filter(|name| !name.is_empty()))
 }
 
 /// runc's options as a message.
@@ -285,6 +292,21 @@ mod tests {
         let any = for_inner(Some(&given), &ours).unwrap().unwrap();
         let last = fields(&any.value).map(Result::unwrap).filter(|f| f.number == 6).last();
         assert_eq!(last.unwrap().bytes(), Ok(&b"theirs"[..]));
+    }
+
+    /// The inner shim's own decoder passes over a group, and over what else it does not know.
+    #[test]
+    fn a_program_behind_what_is_not_read_is_not_overlooked() {
+        let mut value = Vec::new();
+        put_text(&mut value, 6, "runc");
+        for unread in [&[99 << 3 & 0x7f | 0x83, 6, 0xfc, 6][..], &[6 << 3, 1], &[0x32, 1, 0xff]] {
+            let mut value = [&value[..], unread].concat();
+            put_text(&mut value, 6, "/bin/not-runc");
+            let named = binary_name(&Any { type_url: RUNC.to_owned(), value });
+            assert!(named.is_err(), "{named:?}");
+        }
+        let named = binary_name(&Any { type_url: RUNC.to_owned(), value });
+        assert_eq!(named, Ok(Some("runc".to_owned())));
     }
 
     #[test]

@@ -26,9 +26,8 @@ use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
 use crate::container::processes::Processes;
 use crate::container::remains::Remains;
-use crate::inner::client::Inner;
+use crate::inner::client;
 use crate::inner::program::{self, InnerError, Output, Run};
-use crate::messages::ProcessId;
 use crate::node::cgroup;
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
@@ -309,7 +308,7 @@ fn orphaned(
     // Of a pod, containerd 1.x runs one of us for each container, at the same time; and where
     // it has killed one, another finishes that.
     let lock = place.lock()?;
-    if let Some(inner) = state.inner {
+    if let Some(inner) = state.own_inner() {
         let _ = inner.kill(GOING);
     }
     // Without the lock, another of us has done the rest.
@@ -320,6 +319,10 @@ fn orphaned(
     let mut output = ended(own, bundle).map_err(DeleteError::from);
     others_ended(others);
     settled(left, place, &mut output);
+    if state.inner_is_others {
+        let ids: Vec<_> = containers.iter().map(|container| container.id.as_str()).collect();
+        client::forget(&state.inner_sockets, &args.namespace, &ids, None);
+    }
     if let (true, Err(error), Ok(output)) =
         (lock.is_some(), crate::guard::deliver_left(&config(), DELIVERY), &mut output)
     {
@@ -330,7 +333,7 @@ fn orphaned(
         cgroup::remove_empty(&other.bundle);
     }
     if lock.is_some() {
-        serve::clear(place, &state.inner_sockets);
+        serve::clear(place, state.own_inner_sockets());
     }
     output
 }
@@ -369,10 +372,10 @@ fn sweep(place: &Place) {
     for other in place.neighbours() {
         let Ok(Some(state)) = other.state() else { continue };
         if state.containers.is_empty() && !state.guard.is_alive() {
-            if let Some(inner) = state.inner {
+            if let Some(inner) = state.own_inner() {
                 let _ = inner.kill(GOING);
             }
-            serve::clear(&other, &state.inner_sockets);
+            serve::clear(&other, state.own_inner_sockets());
         }
     }
 }
@@ -381,8 +384,9 @@ fn sweep(place: &Place) {
 fn end(args: &Args, place: &Place, state: &State) {
     // In good order it is going already.
     if let Some(inner) = state.inner.filter(|inner| inner.is_alive()) {
-        ask_to_end(args, state);
-        if !inner.wait(GOING) {
+        let last = (!state.inner_is_others).then_some(args.id.as_str());
+        client::forget(&state.inner_sockets, &args.namespace, &[&args.id], last);
+        if !state.inner_is_others && !inner.wait(GOING) {
             let _ = inner.kill(GOING);
         }
     }
@@ -390,27 +394,7 @@ fn end(args: &Args, place: &Place, state: &State) {
         let _ = state.guard.kill(GOING);
     }
     // Where it was killed, by us or by others, it has left what it has in good order removed.
-    serve::clear(place, &state.inner_sockets);
-}
-
-/// It holds a container whose Delete it was never told of, and would not end with it.
-fn ask_to_end(args: &Args, state: &State) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return;
-    };
-    let Some(socket) = state.inner_sockets.first() else { return };
-    runtime.block_on(async {
-        // Which version it speaks is not known here; one of them it does not answer, and
-        // whatever it does, it is killed if it stays.
-        for version in [3, 2] {
-            let inner = Inner::new(socket.clone(), version, &args.namespace);
-            let _ = tokio::time::timeout(GOING / 2, async {
-                let _ = inner.delete(&ProcessId::init(&args.id)).await;
-                let _ = inner.shutdown(&args.id).await;
-            })
-            .await;
-        }
-    });
+    serve::clear(place, state.own_inner_sockets());
 }
 
 #[cfg(test)]
@@ -425,6 +409,8 @@ mod tests {
         let state = State {
             guard: Process::by_pid(guard.id()).unwrap(),
             inner: None,
+            inner_is_others: false,
+            terms: None,
             inner_sockets: Vec::new(),
             containers: Vec::new(),
         };

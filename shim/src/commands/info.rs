@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<Output, InfoError> {
     let bytes = stdin::read(INPUT_MAX).map_err(InfoError::Input)?;
     let given = if bytes.is_empty() { None } else { Some(Any::decode(&bytes)?) };
     let own = given.as_ref().map(options::own).transpose()?.unwrap_or_default();
-    let config = Config::find(own.config_path)?;
+    let (_, config) = Config::find(own.config_path)?;
     let containerd = &args.publish_binary;
     let program = program::find(&config.inner.shim, env::var_os("PATH").as_deref(), containerd)?;
     let input = options::for_inner(given.as_ref(), &config.inner)?;

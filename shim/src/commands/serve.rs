@@ -31,7 +31,7 @@ use crate::node::json_file::FileError;
 use crate::node::logging::to_bundle;
 use crate::node::memory::Rest;
 use crate::node::process::{self, Process};
-use crate::node::run_dir::{Place, State};
+use crate::node::run_dir::{Place, State, Terms};
 use crate::relay::{Common, Connections, Containers, Listed, Proxy};
 use crate::watchdog::Watchdog;
 
@@ -76,6 +76,10 @@ pub struct Charge {
     pub inner: Option<Process>,
     /// Its socket.
     pub inner_socket: PathBuf,
+    /// When `start` ran its `start`, in clock ticks after boot.
+    pub asked: u64,
+    /// How it guards.
+    pub terms: Terms,
     /// The version of the Task API that it speaks.
     pub version: u32,
     /// containerd's socket for events.
@@ -120,8 +124,19 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
         .await
         .map_err(|error| ServeError::Inner(inner_socket.clone(), error))?;
     let inner = Inner::new(inner_socket.clone(), version, &args.namespace);
-    let state = state(&inner, charge.inner, &inner_socket, args, &log).await?;
-    let inner_sockets = state.inner_sockets.clone();
+    let state = State {
+        terms: Some(charge.terms),
+        ..state(&inner, charge.inner, &inner_socket, args, &log).await?
+    };
+    let was_there = state.inner.is_some_and(|inner| inner.began < charge.asked);
+    if was_there {
+        warn!(
+            log,
+            "the inner shim was there before lacre, and may have containers that nobody guards"
+        );
+    }
+    let state = State { inner_is_others: was_there, ..state };
+    let inner_sockets = state.own_inner_sockets().to_vec();
     // For life: who finds it free knows that this process has gone.
     let _alive = place.hold()?;
     let orders = place.listen_for_orders()?;
@@ -282,7 +297,14 @@ async fn state(
             inner_sockets.push(socket);
         }
     }
-    Ok(State { guard, inner: shim, inner_sockets, containers: Vec::new() })
+    Ok(State {
+        guard,
+        inner: shim,
+        inner_is_others: false,
+        terms: None,
+        inner_sockets,
+        containers: Vec::new(),
+    })
 }
 
 /// containerd's socket for events: said to `start`, or (its `start` puts it there) in the

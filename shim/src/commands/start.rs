@@ -27,7 +27,7 @@ use crate::inner::program::{self, InnerError, Output};
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
 use crate::node::programs::UnlistedError;
-use crate::node::run_dir::Place;
+use crate::node::run_dir::{Place, Terms};
 use crate::wire::WireError;
 
 /// What containerd may write on standard input, in bytes: its own limit.
@@ -82,6 +82,18 @@ pub enum StartError {
         .0.display()
     )]
     Orphaned(PathBuf),
+    /// It would be guarded by another configuration than its own, and a milder one.
+    #[error(
+        "another container of its group came first, and its shim guards by {}, which is milder \
+         than {}; start it in a group of its own, or by the same configuration",
+        .its.display(), .own.display()
+    )]
+    Milder {
+        /// Which it was to be guarded by.
+        own: PathBuf,
+        /// Which it would be guarded by.
+        its: PathBuf,
+    },
     /// The guard can't be started.
     #[error("starting the guard")]
     Spawn(#[source] io::Error),
@@ -113,7 +125,7 @@ pub fn run(args: &Args, inherited: Inherited) -> Result<Started, StartError> {
     let args = &input.arguments(args)?;
     args.check_container("start")?;
     let own = input.own_or_recorded(args)?;
-    let mut config = Config::find(own.config_path)?;
+    let (path, mut config) = Config::find(own.config_path)?;
     // For the Create too, which may carry nothing but what a client set.
     config.inner.options.extend(own.runc);
     let program =
@@ -126,6 +138,7 @@ pub fn run(args: &Args, inherited: Inherited) -> Result<Started, StartError> {
     let stdin = input.for_inner(&config.inner)?;
     let arguments = env::args_os().skip(1);
     process::adopt_orphans();
+    let asked = process::ticks();
     let output = program::Run::spawn(&program, arguments, &bundle, &stdin)?.finish()?;
     if !output.status.success() {
         return Err(StartError::Failed(Box::new(output)));
@@ -137,7 +150,7 @@ pub fn run(args: &Args, inherited: Inherited) -> Result<Started, StartError> {
         note.socket = Some(place.socket().to_owned());
         note.write(&bundle)?;
         let ttrpc_address = input.ttrpc_address().map(PathBuf::from);
-        let found = Found { config, doubt, ttrpc_address };
+        let found = Found { path, config, doubt, ttrpc_address, asked };
         match guard(args, &place, &answer, found, &bundle, inherited)? {
             Some(ended) => return Ok(Started::Guarded(ended)),
             None => point_to(&bundle.join("address"), &place)?,
@@ -152,9 +165,12 @@ pub fn run(args: &Args, inherited: Inherited) -> Result<Started, StartError> {
 
 /// What is known before the inner shim answers.
 struct Found {
+    path: PathBuf,
     config: Config,
     doubt: Option<String>,
     ttrpc_address: Option<PathBuf>,
+    /// When the inner shim's `start` was run.
+    asked: u64,
 }
 
 /// Why the inner shim is not what the node lists, where audit runs it all the same.
@@ -187,7 +203,10 @@ fn guard(
     // What can fail comes before there is a socket to be removed.
     let inner_socket = answer.socket()?.to_owned();
     let (mut pipe, start) = io::pipe().map_err(StartError::Spawn)?;
-    let Some(listener) = place.listen()? else { return join(place).map(|()| None) };
+    let exempt = Exempt::by_config(&found.config, &args.namespace, bundle).is_some();
+    let mode = (!exempt).then_some(found.config.mode);
+    let terms = Terms { config: found.path, mode };
+    let Some(listener) = place.listen()? else { return join(place, &terms).map(|()| None) };
     let charge = Charge {
         place: place.clone(),
         listener,
@@ -196,6 +215,8 @@ fn guard(
         doubt: found.doubt,
         inner: process::only_child(),
         inner_socket,
+        asked: found.asked,
+        terms,
         version: answer.version,
         ttrpc_address: found.ttrpc_address,
         start,
@@ -227,7 +248,7 @@ fn guard(
 }
 
 /// Another `start` has made the guard: that of the pod's first container.
-fn join(place: &Place) -> Result<(), StartError> {
+fn join(place: &Place, terms: &Terms) -> Result<(), StartError> {
     let until = Instant::now() + LISTENING;
     while UnixStream::connect(place.socket()).is_err() {
         if Instant::now() > until {
@@ -235,7 +256,23 @@ fn join(place: &Place) -> Result<(), StartError> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(())
+    let until = Instant::now() + COMING_UP;
+    // It writes down who it is before it answers anybody.
+    let state = loop {
+        match place.state()? {
+            Some(state) => break state,
+            None if Instant::now() > until => {
+                return Err(StartError::Orphaned(place.socket().to_owned()));
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    match state.terms {
+        Some(its) if !its.hold_for(terms) => {
+            Err(StartError::Milder { own: terms.config.clone(), its: its.config })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// All that the guard says until it closes the pipe.

@@ -73,11 +73,12 @@ pub fn locate(
 }
 
 impl Config {
-    /// What holds for a container whose runtime options name that file or none.
+    /// What holds for a container whose runtime options name that file or none, and which file
+    /// says so.
     ///
     /// # Errors
     /// When the file can't be read, or is wrong.
-    pub fn find(options: Option<PathBuf>) -> Result<Self, ConfigError> {
+    pub fn find(options: Option<PathBuf>) -> Result<(PathBuf, Self), ConfigError> {
         let program = env::args_os().next();
         let environment = env::var_os(ENVIRONMENT);
         let (path, required) = locate(options, program.as_deref(), environment.as_deref());
@@ -88,7 +89,7 @@ impl Config {
         {
             return Err(ConfigError::Policy { path, policy: config.policy });
         }
-        Ok(config)
+        Ok((path, config))
     }
 
     /// Reads the file; the defaults when it may be absent and is.

@@ -73,11 +73,30 @@ pub fn created(bundle: &Path) -> Option<SystemTime> {
     fs::metadata(bundle.join(CREATED)).and_then(|metadata| metadata.modified()).ok()
 }
 
-/// The digest of the bundle's `config.json`, which says what the container is; `None` where it
-/// can't be read.
+/// The digest of the bundle's `config.json`, which says what the container is.
+///
+/// # Errors
+/// When it can't be read.
+pub fn spec_digest(bundle: &Path) -> io::Result<[u8; 32]> {
+    fs::read(spec::path(bundle)).map(|spec| Sha256::digest(spec).into())
+}
+
+/// Why the bundle's `config.json` can't be taken for what it was `then`; `None`: it is the same.
 #[must_use]
-pub fn spec_digest(bundle: &Path) -> Option<[u8; 32]> {
-    fs::read(spec::path(bundle)).ok().map(|spec| Sha256::digest(spec).into())
+pub fn spec_doubt(bundle: &Path, then: Option<[u8; 32]>) -> Option<String> {
+    let path = spec::path(bundle);
+    let file = path.display();
+    match (then, spec_digest(bundle)) {
+        (Some(then), Ok(now)) if then == now => None,
+        (Some(_), Ok(_)) => {
+            Some(format!("{file} is not what it was when the container was created"))
+        }
+        // Nobody is accused of what was not seen.
+        (None, _) => Some(format!("{file} could not be read when the container was created")),
+        (Some(_), Err(error)) => {
+            Some(format!("whether {file} is what it was can't be told: reading it: {error}"))
+        }
+    }
 }
 
 /// The container's first process, as runc's own shim has noted it down (containerd,
@@ -149,6 +168,20 @@ mod tests {
         let file = dir.path().join(CREATED);
         assert!(!never_created(&file), "no directory, so no telling what is in it");
         assert!(note_create(&file, &Generation::draw().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_specification_that_cannot_be_read_is_no_other_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |then| spec_doubt(dir.path(), then).unwrap_or_default();
+        assert!(told(None).contains("could not be read when"));
+        fs::write(spec::path(dir.path()), "{}").unwrap();
+        let then = spec_digest(dir.path()).ok();
+        assert_eq!(spec_doubt(dir.path(), then), None);
+        fs::write(spec::path(dir.path()), "{} ").unwrap();
+        assert!(told(then).contains("is not what it was"));
+        fs::remove_file(spec::path(dir.path())).unwrap();
+        assert!(told(then).contains("can't be told"), "{}", told(then));
     }
 
     #[test]

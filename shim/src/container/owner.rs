@@ -1,6 +1,7 @@
 //! The owner of one container, from Create until nothing of it is left: the machine's shell.
 //! It runs the effects, and tells the machine what came of them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lacre_types::{Mode, chain};
@@ -39,6 +40,7 @@ pub(crate) struct Owner {
     letters: mpsc::Sender<Letter>,
     guarded: Arc<Mutex<Option<Arc<Guarded>>>>,
     ended: watch::Receiver<bool>,
+    begun: Arc<AtomicBool>,
 }
 
 impl Owner {
@@ -64,7 +66,7 @@ impl Owner {
             log,
         };
         tokio::spawn(shell.run(mailbox));
-        Self { id, generation, letters, guarded, ended }
+        Self { id, generation, letters, guarded, ended, begun: Arc::default() }
     }
 
     /// Its id in containerd, which may be another's by the time it ends.
@@ -96,7 +98,15 @@ impl Owner {
     pub(crate) async fn leave_to_start(&self) -> Result<StartLeave, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.write(Letter::Start(reply)).await;
-        answer.await.unwrap_or_else(|_| Err(Refusal::not_ready("this container has ended")))
+        let ended = || Err(Refusal::not_ready("this container has ended"));
+        let leave = answer.await.unwrap_or_else(|_| ended());
+        self.begun.fetch_or(leave.is_ok(), Ordering::Relaxed);
+        leave
+    }
+
+    /// Whether leave to start a process of it was ever given.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// The inner shim has ended.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lacre_types::{Mode, chain};
-use slog::warn;
 use tokio::time::timeout;
 
 use super::generation::Generation;
 use super::owner::Owner;
+use super::start_leave::StartLeave;
 use crate::guard::container::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Created, Guard, Handling, Permit, Refusal, Shared, task_events};
@@ -110,6 +110,23 @@ impl ShimGuard {
         ))
     }
 
+    /// Leave to start one process, whichever comes first: an exec may come before the init.
+    async fn leave_to_start(
+        &self,
+        owner: &Owner,
+        process: &ProcessId,
+    ) -> Result<StartLeave, Refusal> {
+        if (process.is_init() || !owner.has_begun())
+            && let Some(guarded) = owner.guarded()
+        {
+            // It reads a file, and may have a violation to tell.
+            let checked = tokio::task::spawn_blocking(move || guarded.check_spec()).await;
+            checked.unwrap_or(Ok(()))?;
+        }
+        self.watched(owner).await?;
+        owner.leave_to_start().await
+    }
+
     fn id_of(&self, generation: &Generation) -> Option<(Owner, String)> {
         let owners = self.owners();
         let owner = owners.all.get(generation)?.clone();
@@ -143,23 +160,7 @@ impl Guard for ShimGuard {
 
     async fn start(&self, process: &ProcessId) -> Result<Permit, Refusal> {
         let owner = self.find(&process.id)?;
-        if process.is_init()
-            && let Some(guarded) = owner.guarded()
-        {
-            // It reads a file, and may have a violation to tell.
-            let checked = tokio::task::spawn_blocking(move || guarded.check_spec()).await;
-            if let Ok(Err(refusal)) = checked {
-                self.stop_refused(process).await;
-                return Err(refusal);
-            }
-        }
-        if process.is_init()
-            && let Err(refusal) = self.watched(&owner).await
-        {
-            self.stop_refused(process).await;
-            return Err(refusal);
-        }
-        match owner.leave_to_start().await {
+        match self.leave_to_start(&owner, process).await {
             Ok(leave) => Ok(Permit::given(leave, process.clone())),
             Err(refusal) => {
                 if process.is_init() {
@@ -174,11 +175,9 @@ impl Guard for ShimGuard {
         if process.is_init() {
             return;
         }
-        if let Some(guarded) = self.guarded(&process.id)
-            && let Err(error) = guarded.joined(pid)
-        {
-            warn!(self.shared.context.log, "not followed"; "process" => process.to_string(),
-                "error" => chain(&error));
+        if let Some(guarded) = self.guarded(&process.id) {
+            // It may have a violation to tell.
+            let _ = tokio::task::spawn_blocking(move || guarded.joined(pid)).await;
         }
     }
 

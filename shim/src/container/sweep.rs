@@ -11,6 +11,7 @@ use super::processes::{NoProcess, Processes};
 use super::remains::Remains;
 use crate::config::Config;
 use crate::guard::Exempt;
+use crate::inner::client;
 use crate::inner::sockets::remove_dead;
 use crate::node::run_dir::{Place, State};
 
@@ -87,10 +88,15 @@ pub(crate) fn take_out(place: &Place) -> Swept {
         return Swept::NotYet;
     }
     // Nothing new comes once it has gone, and it removes nothing itself.
-    if let Some(inner) = state.inner
+    if let Some(inner) = state.own_inner()
         && !inner.kill(GOING)
     {
         return Swept::NotYet;
+    }
+    if state.inner_is_others {
+        for Charter { head, .. } in &all {
+            client::forget(&state.inner_sockets, &head.namespace, &[&head.id], None);
+        }
     }
     let charters = Charters::of(place);
     let left = all.iter().filter(|charter| !settle(charter, &charters)).count();
@@ -98,7 +104,7 @@ pub(crate) fn take_out(place: &Place) -> Swept {
         return Swept::NotYet;
     }
     place.clear();
-    state.inner_sockets.iter().for_each(|socket| remove_dead(socket));
+    state.own_inner_sockets().iter().for_each(|socket| remove_dead(socket));
     Swept::Done
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use lacre_executor::Executor;
-use lacre_measure::{Armed, Outcome, Rest, SourceError, Target};
-use lacre_types::Mode;
+use lacre_measure::{Armed, Judge as _, Loss, Outcome, Rest, SourceError, Target};
+use lacre_types::{Mode, chain};
 use slog::Logger;
 
 use super::judge::{Judge, Rules};
@@ -14,7 +14,6 @@ use super::{Refusal, sources};
 use crate::container::bundle;
 use crate::container::init::Init;
 use crate::container::processes::NoProcess;
-use crate::container::spec;
 
 /// What a container was asked to be, and where that stands.
 pub(super) struct Spec {
@@ -59,9 +58,18 @@ impl Guarded {
         armed.into_iter().filter_map(|source| source.disarm()).collect()
     }
 
-    /// A process has entered it by exec.
-    pub(crate) fn joined(&self, pid: u32) -> Result<(), SourceError> {
-        self.armed().iter().try_for_each(|source| source.joined(pid))
+    /// A process has entered it by exec. A source that can't follow it has lost it, and that is
+    /// told; one that has ended already was no more to be seen.
+    pub(crate) fn joined(&self, pid: u32) {
+        let all = self.armed();
+        let failed =
+            all.iter().filter_map(|source| Some((source.source(), source.joined(pid).err()?)));
+        let failed: Vec<_> = failed.filter(|(_, error)| !has_ended(error)).collect();
+        drop(all);
+        for (source, error) in failed {
+            let why = format!("process {pid}, which came by exec, is not followed");
+            self.judge.lost(source, Loss::Ended(format!("{why}: {}", chain(&error))));
+        }
     }
 
     /// Whether `config.json` is still what it was when the container was asked for, and what
@@ -76,17 +84,21 @@ impl Guarded {
         if let (Some(doubt), Mode::Enforce) = (doubts.first(), self.rules.mode()) {
             return Err(Refusal::denied(doubt));
         }
-        if asked.is_some() && *asked == bundle::spec_digest(bundle) {
-            return Ok(());
-        }
-        let file = spec::path(bundle);
-        let why = format!("{} is not what it was when the container was created", file.display());
+        let Some(why) = bundle::spec_doubt(bundle, *asked) else { return Ok(()) };
         self.judge.tell(lacre_analyzer::log_tampered(why.clone(), SystemTime::now()), Outcome::Ran);
         match self.rules.mode() {
             Mode::Audit => Ok(()),
             Mode::Enforce => Err(Refusal::denied(format!("{why}; create it anew"))),
         }
     }
+}
+
+/// Whether a source failed for want of the process.
+fn has_ended(error: &SourceError) -> bool {
+    let causes =
+        std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let mut system = causes.filter_map(|error| error.downcast_ref::<std::io::Error>());
+    system.any(|error| error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()))
 }
 
 impl Drop for Guarded {

@@ -23,6 +23,8 @@ pub fn record(request: &Request, outcome: &lacre_executor::Outcome) -> bool {
     let node = context::node();
     let silent = Arc::new(Switchboard::new(Logger::root(slog::Discard, slog::o!())));
     let Ok(reports) = context::reports(&config, &node) else { return false };
+    // What is not on record stays with the request.
+    let reports = lacre_report::Config { keeps_unwritten: false, ..reports };
     let Ok(reporter) = Reporter::start(reports, silent) else { return false };
     let origin = Origin {
         container_id: request.container.clone(),

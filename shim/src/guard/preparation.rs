@@ -73,7 +73,7 @@ impl Guarded {
             let log = context.log.clone();
             let bundle = PathBuf::from(&request.bundle);
             move || {
-                let spec = bundle::spec_digest(&bundle);
+                let spec = bundle::spec_digest(&bundle).ok();
                 let lower = layers.map(|layers| layers.lower);
                 let image = ImageFiles::load(lower, &config.state.join("baselines"), &log);
                 let known: &dyn Known = image.as_ref().map_or(&NoFiles, |image| image);

@@ -13,6 +13,9 @@ use crate::ttrpc::{Call, CallError, Client, Metadata};
 /// tasks in well under a second; on a machine out of memory it may take several.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// How long it may take to forget containers: `delete` asks it, which has five seconds in all.
+const FORGETTING: Duration = Duration::from_millis(500);
+
 /// A handle to the inner shim, with a connection of its own, which is made when first
 /// needed, and again when it was lost.
 #[derive(Debug, Clone)]
@@ -166,4 +169,27 @@ impl Inner {
         messages::uint_at(&answer, 1)
             .map_err(|source| InnerCallError::Answer { method: "Connect", source })
     }
+}
+
+/// Has an inner shim, by the first of its sockets, forget containers whose Delete it was never
+/// told of, with which it would not end; then end, where `last` was the last of them.
+pub(crate) fn forget(sockets: &[PathBuf], namespace: &str, all: &[&str], last: Option<&str>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (Ok(runtime), Some(socket)) = (runtime, sockets.first()) else { return };
+    runtime.block_on(async {
+        // Which version it speaks is not known here; one of them it does not answer, and whoever
+        // asks sees to it that nothing hangs on its answer.
+        for version in [3, 2] {
+            let inner = Inner::new(socket.clone(), version, namespace);
+            let _ = tokio::time::timeout(FORGETTING, async {
+                for id in all {
+                    let _ = inner.delete(&ProcessId::init(*id)).await;
+                }
+                if let Some(id) = last {
+                    let _ = inner.shutdown(id).await;
+                }
+            })
+            .await;
+        }
+    });
 }

@@ -151,7 +151,16 @@ impl Programs {
         path: Option<&std::ffi::OsStr>,
     ) -> Result<Checked, UnlistedError> {
         if name.contains('/') {
-            return self.check(Path::new(name));
+            let program = Path::new(name);
+            if program.is_relative() && self.read()?.is_some() {
+                // The inner shim has another current directory.
+                return Err(UnlistedError::Other {
+                    program: program.to_owned(),
+                    list: self.list.clone(),
+                    what: "it is relative to a directory that nobody names".to_owned(),
+                });
+            }
+            return self.check(program);
         }
         let runs = |program: &PathBuf| {
             let found = program.metadata();
@@ -379,5 +388,10 @@ mod tests {
         assert!(rig.programs.check_named("runc", None).is_err());
         let whole = rig.program.to_str().unwrap();
         assert_eq!(rig.programs.check_named(whole, None).unwrap(), Checked::Listed);
+        // From the directory that this process is in it leads to what is listed.
+        let up = "../".repeat(std::env::current_dir().unwrap().components().count());
+        let relative = format!("{up}.{whole}");
+        assert!(Path::new(&relative).exists());
+        assert!(rig.programs.check_named(&relative, None).is_err());
     }
 }

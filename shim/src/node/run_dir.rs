@@ -47,10 +47,49 @@ pub struct State {
     pub guard: Process,
     /// The inner shim, if it said who it is.
     pub inner: Option<Process>,
+    /// It was there before lacre, and may have containers that lacre knows nothing of: nobody
+    /// here ends it.
+    #[serde(default)]
+    pub inner_is_others: bool,
+    /// How the guard guards; none: an older lacre's.
+    #[serde(default)]
+    pub terms: Option<Terms>,
     /// Every socket that the inner shim listens on; the first is the one for its calls.
     pub inner_sockets: Vec<PathBuf>,
     /// The containers: created, and not yet deleted.
     pub containers: Vec<Container>,
+}
+
+/// How a guard guards, for who would have a container join those that it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The configuration.
+    pub config: PathBuf,
+    /// Its mode; none where its containers are exempt.
+    pub mode: Option<lacre_types::Mode>,
+}
+
+impl Terms {
+    /// Whether a container that is to be guarded on `other` terms may be on these: they are of the
+    /// same file, whatever that says by now, or no milder.
+    #[must_use]
+    pub fn hold_for(&self, other: &Self) -> bool {
+        self.config == other.config || self.mode >= other.mode
+    }
+}
+
+impl State {
+    /// The inner shim, where it is lacre's to end.
+    #[must_use]
+    pub fn own_inner(&self) -> Option<Process> {
+        self.inner.filter(|_| !self.inner_is_others)
+    }
+
+    /// The sockets of such a one.
+    #[must_use]
+    pub fn own_inner_sockets(&self) -> &[PathBuf] {
+        if self.inner_is_others { &[] } else { &self.inner_sockets }
+    }
 }
 
 impl Place {
@@ -312,6 +351,8 @@ mod tests {
         let state = State {
             guard: Process { pid: 1, began: 2 },
             inner: None,
+            inner_is_others: false,
+            terms: None,
             inner_sockets: vec!["/i".into()],
             containers: vec![Container {
                 id: "a".into(),
@@ -326,6 +367,24 @@ mod tests {
         assert!(second.try_lock().is_err());
         drop(lock);
         assert!(second.try_lock().is_ok());
+    }
+
+    #[test]
+    fn terms_hold_for_what_is_asked_for_no_more_than_they_give() {
+        let terms = |config: &str, mode| Terms { config: config.into(), mode };
+        let (audit, enforce) = (Some(lacre_types::Mode::Audit), Some(lacre_types::Mode::Enforce));
+        for (mode, other, hold) in [
+            (enforce, audit, true),
+            (audit, audit, true),
+            (enforce, None, true),
+            (audit, enforce, false),
+            (None, audit, false),
+            (None, enforce, false),
+        ] {
+            assert_eq!(terms("/a", mode).hold_for(&terms("/b", other)), hold, "{mode:?} {other:?}");
+            // The file was edited since.
+            assert!(terms("/a", mode).hold_for(&terms("/a", other)));
+        }
     }
 
     #[test]

@@ -90,11 +90,13 @@ async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
     let generation = charter.head.generation.clone();
     let (named, created) = Created::pair(charter, doubts);
     let guard = Arc::clone(&proxy.guard);
+    let prepares = prepared.clone();
     tokio::spawn(async move {
         guard.create(create, created).await;
-        drop(prepared);
+        drop(prepares);
     });
     let answer = ask(connection, Method::Create, &frame).await?;
+    drop(prepared);
     match succeeded(&answer) {
         Some(message) => {
             let pid = messages::uint_at(message, 1)?;

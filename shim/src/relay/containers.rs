@@ -42,16 +42,17 @@ pub struct Common {
 #[derive(Debug)]
 struct Held {
     state: State,
-    /// By id: which one has it now; closed once the guard has prepared it.
+    /// By id: which one has it now; closed once it is created and the guard has prepared it.
     preparing: HashMap<String, (Generation, watch::Receiver<()>)>,
     /// The place has been cleared: nothing may appear there any more.
     left: bool,
 }
 
-/// Held while the guard prepares a container; dropping it lets a `Start` through to it.
-#[derive(Debug)]
+/// Held while the inner shim creates a container and the guard prepares it, by each; the drop of
+/// the last lets a `Start` through to it.
+#[derive(Debug, Clone)]
 pub(super) struct Preparing(
-    #[expect(dead_code, reason = "its drop is the message")] watch::Sender<()>,
+    #[expect(dead_code, reason = "its drop is the message")] Arc<watch::Sender<()>>,
 );
 
 impl Containers {
@@ -101,15 +102,17 @@ impl Containers {
         id: &str,
         bundle: &Path,
     ) -> Result<(Preparing, Charter), Refusal> {
-        if let Some(earlier) = self.generation(id) {
+        let earlier = self.held().preparing.get(id).cloned();
+        if let Some((earlier, preparing)) = earlier {
+            // The inner shim does not know yet whom it creates.
+            if preparing.has_changed().is_ok() {
+                return Err(already(id));
+            }
             // It may have gone without our being told, when the answer to its Delete was
             // lost with a connection.
             match inner.state(&ProcessId::init(id)).await {
                 Err(error) if not_found(&error) => self.end(id, &earlier),
-                _ => {
-                    let message = format!("there is a container {id} already");
-                    return Err(Refusal::new(Code::AlreadyExists, &message));
-                }
+                _ => return Err(already(id)),
             }
         }
         let unnoted = |error: &dyn std::error::Error| {
@@ -130,6 +133,10 @@ impl Containers {
         if held.left {
             return Err(Refusal::new(Code::Unavailable, "the inner shim has ended"));
         }
+        // Another Create of this id may have come while the inner shim was asked.
+        if held.preparing.contains_key(id) {
+            return Err(already(id));
+        }
         held.preparing.insert(id.to_owned(), (generation.clone(), receiver));
         let (noted, bundle) = (Some(generation.clone()), bundle.to_owned());
         let container = Container { id: id.to_owned(), bundle, generation: noted };
@@ -146,7 +153,7 @@ impl Containers {
             Charters::of(&self.place).remove(&generation);
             return Err(unnoted(&error));
         }
-        Ok((Preparing(sender), charter))
+        Ok((Preparing(Arc::new(sender)), charter))
     }
 
     /// Waits until the guard has prepared a container; at once for one that it does not know.
@@ -187,6 +194,10 @@ impl Containers {
     }
 }
 
+fn already(id: &str) -> Refusal {
+    Refusal::new(Code::AlreadyExists, &format!("there is a container {id} already"))
+}
+
 fn not_found(error: &crate::inner::client::InnerCallError) -> bool {
     use crate::inner::client::InnerCallError::Call;
     matches!(error, Call(call) if call.status().is_some_and(|s| s.code == Code::NotFound as u32))
@@ -203,7 +214,14 @@ mod tests {
             std::fs::create_dir(dir.join(folder)).unwrap();
         }
         let guard = Process::own().unwrap();
-        let state = State { guard, inner: None, inner_sockets: vec![], containers: vec![] };
+        let state = State {
+            guard,
+            inner: None,
+            inner_is_others: false,
+            terms: None,
+            inner_sockets: vec![],
+            containers: vec![],
+        };
         let common =
             Common { namespace: "n".into(), containerd: "/c".into(), config: Arc::default() };
         let containers = Containers::new(place.clone(), state, common).unwrap();

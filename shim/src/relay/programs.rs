@@ -10,6 +10,7 @@ use crate::guard::Refusal;
 use crate::inner::program::RUNC;
 use crate::messages::Any;
 use crate::node::programs::{Checked, Programs};
+use crate::ttrpc::Code;
 
 /// Whether the inner shim and the runtime that it runs are those that the node lists.
 #[derive(Debug)]
@@ -46,7 +47,12 @@ impl Listed {
     ) -> Result<Vec<String>, Refusal> {
         let mut doubts: Vec<_> = self.doubt.iter().cloned().collect();
         if self.runs_runc {
-            let name = options.and_then(options::binary_name).unwrap_or_else(|| "runc".to_owned());
+            let named = options.map(options::binary_name).transpose().map_err(|error| {
+                let message =
+                    format!("the runtime options are not what the protocol says: {error}");
+                Refusal::new(Code::InvalidArgument, &message)
+            })?;
+            let name = named.flatten().unwrap_or_else(|| "runc".to_owned());
             let programs = self.programs.clone();
             let path = env::var_os("PATH");
             let checked = spawn_blocking(move || programs.check_named(&name, path.as_deref()));

@@ -127,6 +127,8 @@ impl Rig {
         let state = run_dir::State {
             guard: Process::own().unwrap(),
             inner: None,
+            inner_is_others: false,
+            terms: None,
             inner_sockets: vec![inner_socket.clone()],
             containers: Vec::new(),
         };
@@ -483,6 +485,30 @@ async fn a_create_that_fails_leaves_no_container() {
         tokio::task::yield_now().await;
     }
     assert_eq!(guard.asked()[1], "created None");
+}
+
+/// While the inner shim creates a container it knows nothing of it yet: another of that id would
+/// take its place here, and nobody would own it.
+#[tokio::test]
+async fn a_second_create_while_the_first_is_under_way_is_refused() {
+    let rig = Rig::new(Told::new(false));
+    let (client, other) = (rig.client().await, rig.client().await);
+    let (_passing, _others) = rig.accept_both().await;
+    let first = calling(&client, "Create", rig.create("web", None));
+    let mut inner = rig.accept().await;
+    let (header, _) = inner.take().await;
+    let generation = rig.containers.generation("web");
+    let second = calling(&other, "Create", rig.create("web", None));
+    tokio::select! {
+        refused = second => {
+            assert_eq!(refused.unwrap().unwrap_err().code, Code::AlreadyExists as u32);
+        }
+        _ = rig.accept() => panic!("the inner shim is asked"),
+    }
+    assert_eq!(rig.containers.generation("web"), generation);
+    assert_eq!(rig.noted(), ["web"]);
+    inner.send(Header { kind: Kind::Response, ..header }, &response::success(&pid(42))).await;
+    first.await.unwrap().unwrap();
 }
 
 /// What a `delete` later trusts: without the note, the inner shim never heard of it.

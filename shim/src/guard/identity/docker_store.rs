@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use lacre_containerd::{ImageConfig, ImageLabels};
@@ -53,6 +54,8 @@ pub(super) struct DockerImage {
 pub(super) enum StoreError {
     #[error("no folder above {} has dockerd's containers/{id}/config.v2.json", .root.display())]
     Nowhere { root: PathBuf, id: String },
+    #[error("{} is not dockerd's alone: another than root, or than who runs this, may write it", .0.display())]
+    Others(PathBuf),
     #[error("reading {}", .0.display())]
     Read(PathBuf, #[source] io::Error),
     #[error("{} is not dockerd's", .0.display())]
@@ -83,6 +86,12 @@ impl Stored {
     pub(super) fn read(root: &Path, id: &str) -> Result<Self, StoreError> {
         let (data, path) = find(root, id)
             .ok_or_else(|| StoreError::Nowhere { root: root.to_owned(), id: id.to_owned() })?;
+        // A client chooses the root, and with it the folders above it.
+        for part in path.ancestors().take_while(|part| part.starts_with(&data)) {
+            if !is_own(part) {
+                return Err(StoreError::Others(part.to_owned()));
+            }
+        }
         let config = read(&path).map_err(|error| StoreError::Read(path.clone(), error))?;
         let config: ConfigV2 =
             serde_json::from_slice(&config).map_err(|error| StoreError::Json(path, error))?;
@@ -100,6 +109,12 @@ impl Stored {
             image,
         })
     }
+}
+
+/// Whether nobody but root, or who runs this, can have written it.
+fn is_own(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    path.metadata().is_ok_and(|found| [0, own].contains(&found.uid()) && found.mode() & 0o022 == 0)
 }
 
 /// dockerd's folder above the root, and the container's file in it.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use lacre_containerd::{BlobCache, Client, Container, ImageLabels};
+use lacre_containerd::{BlobCache, Client, Container, ImageContent, ImageLabels};
 use lacre_executor::Manager;
 use lacre_policy::{Effective, Fact, Facts, Policy, Use, Witness};
 use lacre_report::Origin;
@@ -130,6 +130,12 @@ impl Identity {
             self.name.clone_from(&pod.container);
             self.manager = Manager::Kubelet;
         }
+        if let Some(word) = spec.annotations.get(MODE)
+            && word.parse::<Mode>().is_err()
+        {
+            let why = format!("`{word}` is neither audit nor enforce; enforce holds");
+            self.missing(&format!("what {MODE} asks for"), &why);
+        }
         let by = if self.pod.is_some() { Witness::Orchestrator } else { Witness::User };
         self.facts.annotations = say_all(&spec.annotations, by);
 
@@ -183,6 +189,7 @@ impl Identity {
         let (said, digests) = match image {
             Ok(image) => {
                 let of_content = |digest: Digest| Fact::new(digest, Witness::Content);
+                self.is_one_of_several(&image);
                 (Some(image.labels), image.digests.into_iter().map(of_content).collect())
             }
             // No image at all (`ctr run --rootfs`): nobody but the user can have spoken.
@@ -227,6 +234,7 @@ impl Identity {
                 let content =
                     image::of_docker(client, cache, &target, &snapshotter, self.id()).await;
                 content.map(|content| {
+                    self.is_one_of_several(&content);
                     let of_content = |digest| Fact::new(digest, Witness::Content);
                     (content.digests.into_iter().map(of_content).collect(), content.labels)
                 })
@@ -277,6 +285,13 @@ impl Identity {
             if said.is_some_and(|author| author.has(key, &fact.value)) {
                 fact.said_by = Witness::Image;
             }
+        }
+    }
+
+    fn is_one_of_several(&mut self, image: &ImageContent) {
+        if image.is_one_of_several {
+            let why = "its index has several images of the container's layers";
+            self.missing("the digests of its manifest and configuration", why);
         }
     }
 
@@ -353,11 +368,11 @@ impl Identity {
         }
     }
 
-    /// The mode that the container asks for, if that is stricter than `mode`.
+    /// The mode that the container asks for, if that is stricter than `mode`. Who asks for none
+    /// that there is wants another than the node's, and there is but one to be had.
     pub(crate) fn tightened(&self, mode: Mode) -> Mode {
         let asked = self.facts.annotations.get(MODE).and_then(|fact| fact.for_use(Use::Mode));
-        let asked = asked.and_then(|word| word.parse().ok());
-        asked.map_or(mode, |asked: Mode| asked.max(mode))
+        asked.map_or(mode, |word| word.parse().unwrap_or(Mode::Enforce).max(mode))
     }
 }
 

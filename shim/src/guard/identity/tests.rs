@@ -49,6 +49,29 @@ fn without_a_daemon_it_is_unknown_and_says_so() {
 }
 
 #[test]
+fn a_mode_that_is_none_is_the_stricter_and_is_told() {
+    let asks = |word: &str| {
+        let mut identity = Identity::named("default", "c1");
+        let bundle = tempfile::tempdir().unwrap();
+        let spec = serde_json::json!({"annotations": {"lacre.dev/mode": word}}).to_string();
+        fs::write(bundle.path().join("config.json"), spec).unwrap();
+        let config = Config { state: bundle.path().join("state"), ..Config::default() };
+        let sources = Sources { containerd: Path::new("/nonexistent/c.sock"), config: &config };
+        runtime().block_on(identity.ask(sources, bundle.path()));
+        identity
+    };
+    for word in ["Enforce", "enforce ", "on", ""] {
+        let identity = asks(word);
+        assert_eq!(identity.tightened(Mode::Audit), Mode::Enforce, "{word}");
+        let why = identity.unknown_facts().unwrap();
+        assert!(why.contains("neither audit nor enforce"), "{why}");
+    }
+    let plain = asks("audit");
+    assert_eq!(plain.tightened(Mode::Audit), Mode::Audit);
+    assert!(!plain.unknown_facts().unwrap().contains("lacre.dev/mode"));
+}
+
+#[test]
 fn a_pod_is_known_by_its_bundle_alone() {
     let identity = alone("k8s.io", Path::new("/nonexistent/root"));
     let origin = identity.origin("n");
@@ -171,6 +194,28 @@ fn a_store_that_does_not_fit_tells_nothing() {
         assert_eq!(action(&identity, &digest_rule(&store.config)), Action::Kill, "{why}");
         assert_eq!(action(&identity, "ByLabel: [tier=db: SKIP]"), Action::Kill, "{why}");
         assert_eq!(action(&identity, "ByContainerImageName: [\"app:1\": SKIP]"), Action::Skip);
+    }
+}
+
+/// A client chooses the root, and may lay out around it what dockerd would have.
+#[test]
+fn a_store_that_others_can_write_is_not_dockers() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let layer = format!("sha256:{}", "a".repeat(64));
+    let stores = [(); 4].map(|()| Store::new(&layer, "m1"));
+    let at = |store: &Store, path: &str| store.data.path().join(path);
+    chown(at(&stores[0], ""), Some(1000), None).unwrap();
+    chown(at(&stores[1], "containers/c1/config.v2.json"), Some(1000), None).unwrap();
+    let open = |path: std::path::PathBuf, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(at(&stores[2], "containers"), 0o777);
+    open(at(&stores[3], "containers/c1"), 0o770);
+    for store in stores {
+        let identity = alone("moby", &store.root);
+        let why = identity.unknown_facts().unwrap();
+        assert!(why.contains("is not dockerd's alone"), "{why}");
+        assert_eq!(action(&identity, &digest_rule(&store.config)), Action::Kill, "{why}");
     }
 }
 
