@@ -106,6 +106,26 @@ fn what_the_policy_lets_pass_runs_wherever_it_lies() -> Result<()> {
     field.daemon.remove("denies")
 }
 
+/// Who was refused a script has often ended when another source looks for what it ran.
+#[test]
+fn a_script_that_was_refused_ends_nobody() -> Result<()> {
+    let image = busybox_image()?;
+    let field = Field::new(&image)?;
+    field.start(&image, "refuses", &[])?;
+    let script = "echo 'echo ran' > /tmp/s; i=0; while [ $i -lt 40 ]; do sh /tmp/s; \
+                  i=$((i + 1)); done 2>&1; echo alive";
+    let output = field.daemon.exec("refuses", &["sh", "-c", script])?;
+    let records = field.daemon.records()?;
+    assert!(output.stdout.ends_with("alive\n"), "{output:?} {records:#?}");
+    assert!(!output.stdout.lines().any(|line| line == "ran"), "{output:?}");
+    let of_it: Vec<_> = records.iter().filter(|record| record["path"] == "/tmp/s").collect();
+    assert!(!of_it.is_empty(), "{records:#?}");
+    // Killed where it was found before it asked.
+    assert!(of_it.iter().all(|record| record["outcome"] != "ran"), "{of_it:#?}");
+    assert_eq!(field.sh("refuses", "true")?, 0);
+    field.daemon.remove("refuses")
+}
+
 /// A file that is read is not run, whatever it holds and whoever reads it.
 #[test]
 fn what_is_read_is_neither_refused_nor_told() -> Result<()> {

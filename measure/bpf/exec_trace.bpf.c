@@ -43,7 +43,11 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 	s = slot ? bpf_map_lookup_elem(&slots, &slot) : 0;
 	if (!s) {
 		/* Untagged, or tagged for a container that is gone. */
-		struct tag fresh = { .slot = slot_by_namespace(task), .flags = TAG_EXECED };
+		struct tag fresh = {
+			.slot = slot_by_namespace(task),
+			.flags = TAG_EXECED,
+			.exec = bpf_ktime_get_boot_ns(),
+		};
 
 		slot = fresh.slot;
 		s = slot ? bpf_map_lookup_elem(&slots, &slot) : 0;
@@ -55,7 +59,8 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 			give_tag(task, &fresh);
 	} else {
 		tag->flags = TAG_EXECED;
-		tag->told_ino = 0;
+		__builtin_memset(&tag->told, 0, sizeof(tag->told));
+		tag->exec = bpf_ktime_get_boot_ns();
 	}
 	__sync_fetch_and_add(&s->execs, 1);
 	allowed = bpf_map_lookup_elem(&verdicts, &slot);
@@ -173,10 +178,10 @@ int BPF_PROG(lacre_fetch, unsigned long address, struct pt_regs *regs, unsigned 
 		if (!(look.flags & TOLD_NAMELESS) && !(look.flags & TOLD_UNLINKED && look.shared)) {
 			if (is_images(s, &look))
 				look.flags |= TOLD_IMAGES;
-			if (tag->told_ino == look.key.ino &&
+			if (is_same(&tag->told, &look.key) &&
 			    (look.flags & TOLD_IMAGES || !(s->flags & SLOT_ENFORCE)))
 				return 0;
-			tag->told_ino = look.key.ino;
+			tag->told = look.key;
 			miss(task, slot, s, allowed, &look, EVENT_FETCH, address);
 			return 0;
 		}

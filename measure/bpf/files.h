@@ -30,6 +30,12 @@ struct shown {
 	struct vfsmount *mount;
 };
 
+static __always_inline bool is_same(struct file_key *one, struct file_key *other)
+{
+	return one->ino == other->ino && one->dev == other->dev &&
+	       one->ctime_sec == other->ctime_sec && one->ctime_nsec == other->ctime_nsec;
+}
+
 static __always_inline bool is_overlay(struct super_block *sb)
 {
 	return LOAD(struct super_block, sb, s_magic) == OVERLAYFS_SUPER_MAGIC;

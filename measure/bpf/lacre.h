@@ -85,7 +85,8 @@ struct tag {
 	u64 slot;
 	u32 flags;
 	u32 pad;
-	u64 told_ino;
+	struct file_key told; /* the file that was told of last */
+	u64 exec; /* when it executed what it runs, ns since boot: which exec it is, too */
 };
 
 struct stray {
@@ -137,6 +138,7 @@ struct event {
 	u32 names_len;    /* NUL-ended names, from the file (or the working directory) up */
 	u32 filename_len; /* a script's, as execve had it */
 	u32 argc;
+	u64 exec; /* as in `struct tag` */
 	u8 data[FILENAME_AT + FILENAME_MAX];
 };
 

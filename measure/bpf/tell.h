@@ -5,6 +5,7 @@
 
 #include "files.h"
 #include "maps.h"
+#include "tasks.h"
 
 struct walk {
 	struct dentry *dentry, *root;
@@ -86,6 +87,7 @@ static __always_inline struct event *begin(struct task_struct *task, u32 kind)
 {
 	u32 zero = 0;
 	struct event *e = bpf_map_lookup_elem(&scratch, &zero);
+	struct tag *tag = tag_of(task);
 
 	if (!e)
 		return 0;
@@ -94,6 +96,7 @@ static __always_inline struct event *begin(struct task_struct *task, u32 kind)
 	e->pid = task->tgid;
 	e->uid = task->cred->uid.val;
 	e->start = task->group_leader->start_boottime;
+	e->exec = tag ? tag->exec : 0;
 	return e;
 }
 

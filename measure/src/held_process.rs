@@ -72,6 +72,13 @@ impl Held {
         matches!(rustix::event::poll(&mut fds, Some(&rustix::time::Timespec::default())), Ok(0))
     }
 
+    /// Waits for its end, that long at most.
+    pub(crate) fn wait(&self, most: std::time::Duration) {
+        let most = rustix::time::Timespec::try_from(most).unwrap_or_default();
+        let mut fds = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::IN)];
+        let _ = rustix::event::poll(&mut fds, Some(&most));
+    }
+
     pub(crate) fn kill(&self) -> io::Result<()> {
         Ok(rustix::process::pidfd_send_signal(&self.fd, Signal::KILL)?)
     }

@@ -141,6 +141,16 @@ pub trait Judge: Send + Sync {
     /// when this returns. Under the same conditions as `judge`.
     fn lease_ends(&self, _ino: u64) {}
 
+    /// Who asked to open this is refused, and has no answer yet. Under the same conditions as
+    /// `judge`.
+    fn refuses(&self, _measurement: &Measurement) {}
+
+    /// Whether the process that this is of was refused to open it since `exec`, nanoseconds since
+    /// boot, when it was executed: then it is known, and did not run.
+    fn was_refused(&self, _measurement: &Measurement, _exec: u64) -> bool {
+        false
+    }
+
     /// What was seen and what became of it, after the kernel was answered. Called for
     /// each measurement, allowed ones too.
     fn seen(&self, measurement: Measurement, outcome: Outcome);

@@ -15,9 +15,10 @@ use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode};
 
 fn guarded(image: &Image, mode: Mode) -> Guarded {
     let mut it = Guarded::after(image, mode, |container, _| {
-        for script in ["opt/bad", "mnt/bad", "mnt/only", "opt/short", "mnt/middle"] {
+        for script in ["opt/bad", "mnt/bad", "mnt/only", "opt/short", "opt/forks", "mnt/middle"] {
             let text = match script {
                 "opt/short" => ":\n".to_owned(),
+                "opt/forks" => FORKS.to_owned(),
                 "mnt/middle" => format!("#!/bin/sh\n{ENDLESS}"),
                 _ => ENDLESS.to_owned(),
             };
@@ -33,10 +34,16 @@ fn guarded(image: &Image, mode: Mode) -> Guarded {
 /// It never ends, so that it is alive to be killed.
 const ENDLESS: &str = "while :; do :; done\n";
 
+/// It goes on when who was started on it has ended.
+const FORKS: &str = "(while :; do :; done) &\n(while :; do :; done) &\nexit\n";
+
 fn image() -> Image {
     let image = Image::new();
     let lower = image.lower();
     std::fs::create_dir_all(lower.join("mnt/deep")).unwrap();
+    // A shell gives it to what it leaves in the background.
+    std::fs::create_dir_all(lower.join("dev")).unwrap();
+    std::fs::write(lower.join("dev/null"), "").unwrap();
     for own in ["opt/own", "opt/listed"] {
         std::fs::write(lower.join(own), ENDLESS).unwrap();
     }
@@ -104,6 +111,27 @@ fn however_a_script_is_named_it_is_found_and_killed() {
         if !command.ends_with(" only") {
             assert_eq!(outcome, Outcome::Killed, "{command}");
         }
+    }
+}
+
+/// Whatever runs the words of a command line, and has not ended.
+fn runs(line: &str) -> bool {
+    let line = line.replace(' ', "\0") + "\0";
+    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let read = |name| std::fs::read(process.path().join(name)).unwrap_or_default();
+        read("cmdline") == line.as_bytes()
+    })
+}
+
+#[test]
+fn a_script_that_goes_on_in_what_it_forked_is_killed_there() {
+    let image = image();
+    for _ in 0..10 {
+        let mut it = guarded(&image, Mode::Enforce);
+        it.container.start("/bin/sh /opt/forks");
+        let (found, outcome) = it.judge.wait(is_script);
+        assert_eq!((found.path, outcome), (CanonicalPath::new("/opt/forks").ok(), Outcome::Killed));
+        assert!(!runs("/bin/sh /opt/forks"));
     }
 }
 

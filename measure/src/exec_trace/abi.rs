@@ -15,14 +15,14 @@ pub(super) const SLOT_SPARE_PROGRAMS: u32 = 1 << 3;
 pub(super) const SLOT_ANY_NAME: u32 = 1 << 4;
 
 pub(super) const KEY_SIZE: usize = 24;
-pub(super) const TAG_SIZE: usize = 24;
+pub(super) const TAG_SIZE: usize = 48;
 pub(super) const SLOT_SIZE: usize = 88;
 
 const ARGV_MAX: usize = 512;
 const NAMES_AT: usize = ARGV_MAX;
 const FILENAME_AT: usize = NAMES_AT + 1024 + 256;
 const FILENAME_MAX: usize = 512;
-const DATA_AT: usize = 80;
+const DATA_AT: usize = 88;
 /// `TOLD_ELSEWHERE`.
 pub(super) const ELSEWHERE: u32 = 1 << 10;
 
@@ -48,6 +48,16 @@ pub(super) fn tag(slot: u64) -> [u8; TAG_SIZE] {
     let mut bytes = [0; TAG_SIZE];
     bytes[..8].copy_from_slice(&slot.to_ne_bytes());
     bytes
+}
+
+/// The process of a `struct stray`, and when it began, nanoseconds since boot.
+pub(super) fn stray(key: &[u8]) -> Option<(u32, u64)> {
+    Some((u32_at(key, 8)?, u64_at(key, 0)?))
+}
+
+/// The container's number in a `struct tag`, and which exec brought what the task runs.
+pub(super) fn exec_of(tag: &[u8]) -> Option<(u64, u64)> {
+    Some((u64_at(tag, 0)?, u64_at(tag, 40)?))
 }
 
 /// Whether the task of a `struct tag` has executed anything of the container.
@@ -236,6 +246,9 @@ pub(super) struct Told {
     pub(super) uid: u32,
     /// When the process began, nanoseconds since boot.
     pub(super) start: u64,
+    /// When it executed what it runs, nanoseconds since boot, and so which exec it was; 0 where
+    /// that is not told.
+    pub(super) exec: u64,
     pub(super) address: u64,
     pub(super) size: u64,
     pub(super) key: FileId,
@@ -313,6 +326,7 @@ impl Told {
             pid,
             uid,
             start,
+            exec: 0,
             address: 0,
             size: 0,
             key,
@@ -369,6 +383,7 @@ impl Told {
             pid: u32_at(raw, 8)?,
             uid: u32_at(raw, 12)?,
             start: u64_at(raw, 16)?,
+            exec: u64_at(raw, 80)?,
             address: u64_at(raw, 24)?,
             size: u64_at(raw, 32)?,
             key,

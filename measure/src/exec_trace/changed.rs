@@ -20,8 +20,8 @@ use lacre_sys::attributes::{Handle, Place};
 use lacre_types::{CanonicalPath, Content, Event, Measurement, Process, Source, base_name};
 
 use super::changed_files::{Changed, WAITING, why};
-use super::events::Watch;
 use super::interpreters;
+use super::watch::Watch;
 use crate::fanotify::Listener;
 use crate::files::{self, regular};
 use crate::verified;

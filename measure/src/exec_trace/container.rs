@@ -21,7 +21,7 @@ use super::abi::{self, Counters, Entry, Secret, Terms};
 use super::interpreters::Interpreters;
 use super::programs::{self, Programs, bpf_failed, failed};
 use super::verdicts::{Verdicts, create};
-use crate::held_process::began;
+use crate::held_process::{Held, began};
 use crate::{LetPass, SourceError};
 
 /// Containers that are looked through at a time.
@@ -345,7 +345,16 @@ pub(super) fn members(folder: &Path, container: &str) -> Vec<u32> {
             tag.is_some_and(|tag| tag.get(..8) == Some(&slot.to_ne_bytes()))
         })
     };
-    pids.filter(carries).collect()
+    // Marks that found no room at their process.
+    let strays = slots.iter().flat_map(|(programs, slot)| {
+        programs.strays.keys().filter_map(|key| {
+            let tag = programs.strays.lookup(&key, MapFlags::ANY).ok()??;
+            let (pid, start) = abi::stray(&key)?;
+            let its = tag.get(..8) == Some(&slot.to_ne_bytes());
+            its.then(|| Held::open_started(pid, start))?.map(|process| process.pid())
+        })
+    });
+    pids.filter(carries).chain(strays).collect()
 }
 
 /// Takes a container out, whichever process put it in; `false` when it was in none.

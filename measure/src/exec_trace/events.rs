@@ -1,74 +1,25 @@
-//! What is made of the events: measurements for the judge, digests for the map.
+//! From an event of the kernel's programs to what it is about: which file, by whom, holding what.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use lacre_types::{
-    CanonicalPath, Content, Digest, Event, FileId, Listing, Measurement, Memory, Process, Source,
-    base_name,
-};
+use lacre_types::{CanonicalPath, Content, Event, Listing, Measurement, Memory, Process, Source};
 
 use super::abi::{Kind, Told};
-use super::changed_files::Changed;
-use super::interpreters;
 use super::script_file::{Place, Script};
-use super::verdicts::Verdicts;
+use super::watch::{Found, Subject, Watch, event_of};
 use crate::container_root::ContainerRoot;
-use crate::files::{self, Layers, Real};
+use crate::files::{self, Real};
 use crate::held_process::Held;
-use crate::verifiers::Verifiers;
-use crate::{Answer, Judge, Known, MOST, Outcome, Unverified, Verified, verified};
+use crate::{MOST, Unverified, verified};
 
 /// A file whose size alone tells it from the image's is read all the same, for the record,
 /// up to this many bytes: a tenth of a second of one core.
 const REPORT_MAX: u64 = 64 << 20;
-
-/// Digests that are remembered, for records: a hundred kilobytes at most.
-const MOST_REMEMBERED: usize = 1024;
-
-/// The eyes on one container.
-pub(super) struct Watch {
-    pub(super) judge: Arc<dyn Judge>,
-    pub(super) known: Arc<dyn Known>,
-    pub(super) layers: Layers,
-    pub(super) verdicts: Verdicts,
-    pub(super) init: Held,
-    pub(super) root: ContainerRoot,
-    pub(super) verifiers: Verifiers,
-    /// There where changes of attributes are told.
-    pub(super) changed: OnceLock<Changed>,
-    /// What was read of files that may not run, so that one which is tried again and again is
-    /// read once. Nothing is let pass by it.
-    pub(super) remembered: Mutex<HashMap<FileId, Digest>>,
-}
-
-/// What a measurement will be made of.
-struct Subject {
-    event: Event,
-    path: Option<CanonicalPath>,
-    pid: u32,
-    uid: u32,
-    killed: bool,
-    watched: bool,
-}
-
-/// What was found out of a file.
-struct Found {
-    content: Content,
-    /// There where it may be remembered.
-    verified: Option<Verified>,
-}
-
-impl From<Content> for Found {
-    fn from(content: Content) -> Self {
-        Self { content, verified: None }
-    }
-}
 
 impl Watch {
     /// On the reader's thread, which reads no file: it would wait for it, and lose what the
@@ -92,7 +43,7 @@ impl Watch {
         let watch = Arc::clone(self);
         // What finds no room keeps what it needs to be told.
         let (killed, watched, kind) = (told.killed(), told.watched(), told.kind);
-        let (pid, uid) = (told.pid, told.uid);
+        let (pid, uid, exec) = (told.pid, told.uid, told.exec);
         let path = told.path.clone();
         let job = Box::new(move |dropped: &AtomicBool| {
             let (process, own) = (process.as_ref(), own.as_ref());
@@ -101,75 +52,10 @@ impl Watch {
         if self.verifiers.submit(job).is_err() {
             let path = path.filter(|_| kind != Kind::Arguments);
             let path = path.and_then(|path| CanonicalPath::new(path).ok());
-            let subject = Subject { event: event_of(kind), path, pid, uid, killed, watched };
+            let subject = Subject { event: event_of(kind), path, pid, uid, exec, killed, watched };
             let why = "too many files wait to be read".to_owned();
             self.pass(subject, None, Content::Unread(why).into());
         }
-    }
-
-    /// Tells the judge, and remembers what it allows while its file is kept still. Whether the
-    /// process was killed.
-    fn pass(&self, subject: Subject, process: Option<&Held>, found: Found) -> bool {
-        let Subject { event, path, pid, uid, killed, watched } = subject;
-        let measurement = Measurement {
-            source: Source::ExecTrace,
-            event,
-            path,
-            content: found.content,
-            process: Process { pid, uid: Some(uid) },
-            time: SystemTime::now(),
-        };
-        let answer = self.judge.judge(&measurement);
-        if let Some(verified) = &found.verified
-            && self.judge.settled(&measurement)
-        {
-            let name =
-                measurement.path.as_ref().map_or(&b""[..], |path| base_name(path.as_bytes()));
-            // A full map costs only that the file is told again.
-            let _ = self.verdicts.allow(verified, interpreters::flags(name));
-        }
-        drop(found.verified);
-        // What has come to be for enforce since is the sweep's: this process may do something
-        // else by now.
-        let stopped = || {
-            killed
-                || answer == Answer::Deny && process.is_some_and(|process| process.kill().is_ok())
-        };
-        let outcome = match watched {
-            true => Outcome::Watched,
-            false if stopped() => Outcome::Killed,
-            false => Outcome::Ran,
-        };
-        self.judge.seen(measurement, outcome);
-        outcome == Outcome::Killed
-    }
-
-    fn unsteady(&self, process: Option<&Held>, dev: u32) -> Option<String> {
-        process
-            .and_then(|process| files::unsteady(process.pid(), dev))
-            .or_else(|| files::unsteady(self.init.pid(), dev))
-    }
-
-    /// What is remembered of a state.
-    fn digest_of(&self, id: &FileId) -> Option<Digest> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied()
-    }
-
-    fn remember(&self, id: FileId, digest: Digest) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= MOST_REMEMBERED {
-            remembered.clear();
-        }
-        remembered.insert(id, digest);
-    }
-}
-
-const fn event_of(kind: Kind) -> Event {
-    match kind {
-        Kind::Exec => Event::Exec,
-        Kind::Loader => Event::Interpreter,
-        Kind::Arguments => Event::Script,
-        Kind::Fetch | Kind::Memory | Kind::Unchecked => Event::Mmap,
     }
 }
 
@@ -198,9 +84,9 @@ impl Look<'_> {
     }
 
     fn pass(&self, event: Event, path: Option<CanonicalPath>, found: Found) -> bool {
-        let Told { pid, uid, .. } = *self.told;
+        let Told { pid, uid, exec, .. } = *self.told;
         let (killed, watched) = (self.told.killed(), self.told.watched());
-        let subject = Subject { event, path, pid, uid, killed, watched };
+        let subject = Subject { event, path, pid, uid, exec, killed, watched };
         self.watch.pass(subject, self.process, found)
     }
 

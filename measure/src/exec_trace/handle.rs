@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use lacre_types::{CanonicalPath, FileId, Source};
+use libbpf_rs::MapHandle;
 
 use super::abi::{self, Counters, Root};
 use super::allower::Allower;
 use super::changed::{self, catch_up};
 use super::changed_files::Changed;
 use super::container::{self, Slot};
-use super::events::Watch;
+use super::descendants::Descendants;
 use super::programs::failed;
 use super::reader::{Feed, read};
+use super::watch::Watch;
 use crate::container_root::ContainerRoot;
 use crate::fanotify::Groups;
 use crate::files::{self, Layers};
@@ -70,8 +72,20 @@ impl ExecTraceArmed {
         let feed = Feed::of(&slot).map_err(doing)?;
         let (verifiers, remembered) = (Verifiers::new(), Mutex::default());
         let (known, changed) = (Arc::clone(&target.known), OnceLock::new());
-        let watch =
-            Watch { judge, known, layers, verdicts, init, root, verifiers, changed, remembered };
+        let handle = |map| MapHandle::try_from(map).map_err(|why| doing(io::Error::other(why)));
+        let (tags, strays) = (handle(&slot.programs.tags)?, handle(&slot.programs.strays)?);
+        let watch = Watch {
+            judge,
+            known,
+            layers,
+            verdicts,
+            init,
+            root,
+            verifiers,
+            changed,
+            descendants: Descendants::of(tags, strays, slot.number),
+            remembered,
+        };
         let watch = Arc::new(watch);
         let overlay = target.upper.clone().map(|upper| (upper, target.lower.clone()));
         let (groups, remark) = (groups.clone(), OnceLock::new());

@@ -27,6 +27,7 @@ mod allower;
 mod changed;
 mod changed_files;
 mod container;
+mod descendants;
 mod events;
 #[doc(hidden)]
 pub mod fuzz;
@@ -38,6 +39,7 @@ mod running;
 mod script_file;
 mod verdicts;
 mod walk;
+mod watch;
 mod ways;
 
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::changed_files::Changed;
 use super::container::{self, Slot};
-use super::events::Watch;
+use super::watch::Watch;
 use crate::Loss;
 use crate::reader_thread::GRACE;
 

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicBool;
 use lacre_types::{FileId, base_name};
 
 use super::abi::{Told, VERDICT_INTERPRETER};
-use super::events::{Look, Watch};
+use super::events::Look;
 use super::script_file::Script;
+use super::watch::Watch;
 use crate::container_root::ContainerRoot;
 use crate::files;
 use crate::held_process::Held;

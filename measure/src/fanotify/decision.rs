@@ -117,7 +117,7 @@ impl Responder {
             }
             return;
         }
-        let outcome = self.respond(&ask, self.rule(&measurement));
+        let outcome = self.answer(&ask, self.rule(&measurement), &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
         self.shared.seat.judge.seen(measurement, outcome);
     }
@@ -162,7 +162,7 @@ impl Responder {
             self.submit(ask, subject, Purpose::Verdict);
             return;
         }
-        let outcome = self.respond(&ask, ruling);
+        let outcome = self.answer(&ask, ruling, &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
         let id = self.id();
         let job = (state.size <= self.limits.report_bytes && measurement.digest().is_none())
@@ -298,7 +298,7 @@ impl Responder {
             let added = self.settled.add(file, of, (self.mask.and(ask.mask()), true));
             self.note(added);
         }
-        let outcome = self.respond(&ask, ruling);
+        let outcome = self.answer(&ask, ruling, &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
         if !held {
             self.shared.seat.judge.seen(measurement, outcome);
@@ -322,7 +322,7 @@ impl Responder {
         if self.shared.seat.judge.settled(&measurement) {
             return self.refuse(ask, subject, failure);
         }
-        let outcome = self.respond(ask, self.rule(&measurement));
+        let outcome = self.answer(ask, self.rule(&measurement), &measurement);
         self.ran_now(ask, outcome, state, measurement.event);
         self.shared.seat.note(failure);
         self.shared.seat.judge.seen(measurement, outcome);
@@ -334,10 +334,11 @@ impl Responder {
             self.allow(ask);
             return;
         }
-        let outcome = self.respond(ask, Ruling::of_failure(self.shared.seat.mode(), failure));
+        let measurement = measurement(&subject, Content::Unread(failure.reason().to_owned()));
+        let ruling = Ruling::of_failure(self.shared.seat.mode(), failure);
+        let outcome = self.answer(ask, ruling, &measurement);
         self.shared.seat.note(failure);
-        let content = Content::Unread(failure.reason().to_owned());
-        self.shared.seat.judge.seen(measurement(&subject, content), outcome);
+        self.shared.seat.judge.seen(measurement, outcome);
     }
 
     fn allow(&self, ask: &Permission) {
@@ -350,6 +351,15 @@ impl Responder {
         let mode = self.shared.seat.mode();
         let asked = self.shared.seat.judge.judge(measurement);
         Ruling { mode, answer: if mode == Mode::Audit { Answer::Allow } else { asked } }
+    }
+
+    /// Who is refused may be gone as soon as he has the answer, and another source look for what
+    /// he ran.
+    fn answer(&self, ask: &Permission, ruling: Ruling, measurement: &Measurement) -> Outcome {
+        if ruling.answer == Answer::Deny {
+            self.shared.seat.judge.refuses(measurement);
+        }
+        self.respond(ask, ruling)
     }
 
     fn respond(&self, ask: &Permission, ruling: Ruling) -> Outcome {

@@ -18,6 +18,7 @@ use slog::Logger;
 use tokio::sync::watch;
 
 use super::evidence_list::Evidence;
+use super::refusals::Refusals;
 use super::sightings::{Sightings, Teller, sightings};
 
 /// Of a process that was killed for a file which turned out to be the image's own.
@@ -123,6 +124,8 @@ pub(super) struct Judge {
     violations: Teller,
     /// `exec-trace`'s map, which must know in time what another source lets pass.
     traced: OnceLock<Allower>,
+    /// What fanotify refused to open a moment ago.
+    refusals: Refusals,
     /// fanotify's hand, which holds what `exec-trace` does not know yet.
     holder: OnceLock<Holder>,
     /// The container's own list.
@@ -141,6 +144,7 @@ impl Judge {
                 rules,
                 violations,
                 traced: OnceLock::new(),
+                refusals: Refusals::default(),
                 holder: OnceLock::new(),
                 evidence: Evidence::default(),
             },
@@ -258,6 +262,14 @@ impl lacre_measure::Judge for Judge {
         if let Some(traced) = self.traced.get() {
             traced.lease_ends(ino);
         }
+    }
+
+    fn refuses(&self, measurement: &Measurement) {
+        self.refusals.note(measurement);
+    }
+
+    fn was_refused(&self, measurement: &Measurement, exec: u64) -> bool {
+        self.refusals.has(measurement, exec)
     }
 
     fn changed(&self, path: &CanonicalPath) {

@@ -24,6 +24,7 @@ mod no_guard;
 mod permit;
 pub(crate) mod policy;
 pub(crate) mod preparation;
+mod refusals;
 pub(crate) mod responder;
 mod shared;
 mod sightings;

@@ -1,0 +1,71 @@
+//! The processes that run what one exec brought: who executed it, and all that was forked since
+//! and has executed nothing else. A script goes on in them when its interpreter is gone.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::{Duration, Instant};
+
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
+
+use super::abi;
+use crate::held_process::Held;
+
+/// How often all processes are looked through with nobody found before nobody is left: one that
+/// forks and ends while a look goes on may be missed by it.
+const IN_VAIN: u32 = 2;
+
+/// How long is looked. A container that forks faster than it is killed is another's to end.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The marks of the processes of one container.
+#[derive(Debug)]
+pub(super) struct Descendants {
+    tags: MapHandle,
+    /// Marks that found no room at their process.
+    strays: MapHandle,
+    slot: u64,
+}
+
+impl Descendants {
+    pub(super) const fn of(tags: MapHandle, strays: MapHandle, slot: u64) -> Self {
+        Self { tags, strays, slot }
+    }
+
+    /// Kills them all, and waits until they are gone; whether there was one. It looks at every
+    /// process of the node, some 3 µs each.
+    pub(super) fn kill(&self, exec: u64) -> bool {
+        let (until, mut found, mut in_vain) = (Instant::now() + PATIENCE, false, 0);
+        while in_vain < IN_VAIN && Instant::now() < until {
+            let living = self.living(exec);
+            in_vain = if living.is_empty() { in_vain + 1 } else { 0 };
+            found |= !living.is_empty();
+            for process in &living {
+                // One that has just ended is what was wanted.
+                let _ = process.kill();
+            }
+            for process in &living {
+                process.wait(until.saturating_duration_since(Instant::now()));
+            }
+        }
+        found
+    }
+
+    fn living(&self, exec: u64) -> Vec<Held> {
+        let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+        let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let held = pids.filter_map(|pid| Held::open(pid).ok());
+        let marked = held.filter(|process| self.runs(process, exec));
+        let strays = self.strays.keys().filter_map(|key| {
+            let tag = self.strays.lookup(&key, MapFlags::ANY).ok()??;
+            let (pid, start) = abi::stray(&key)?;
+            (abi::exec_of(&tag) == Some((self.slot, exec)))
+                .then(|| Held::open_started(pid, start))?
+        });
+        marked.chain(strays).filter(Held::lives).collect()
+    }
+
+    fn runs(&self, process: &Held, exec: u64) -> bool {
+        let key = process.as_fd().as_raw_fd().to_ne_bytes();
+        let tag = self.tags.lookup(&key, MapFlags::ANY).ok().flatten();
+        tag.is_some_and(|tag| abi::exec_of(&tag) == Some((self.slot, exec)))
+    }
+}
