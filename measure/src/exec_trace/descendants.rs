@@ -1,6 +1,7 @@
 //! The processes that run what one exec brought: who executed it, and all that was forked since
 //! and has executed nothing else. A script goes on in them when its interpreter is gone.
 
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,19 @@ use crate::held_process::Held;
 /// forks and ends while a look goes on may be missed by it.
 const IN_VAIN: u32 = 2;
 
-/// How long is looked. A container that forks faster than it is killed is another's to end.
+/// How long is looked.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Nobody lived.
+    Before,
+    /// They were killed.
+    Now,
+    /// Somebody may live: they fork faster than they are killed, or can't be looked for.
+    Not,
+}
 
 /// The marks of the processes of one container.
 #[derive(Debug)]
@@ -30,14 +42,20 @@ impl Descendants {
         Self { tags, strays, slot }
     }
 
-    /// Kills them all, and waits until they are gone; whether there was one. It looks at every
-    /// process of the node, some 3 µs each.
-    pub(super) fn kill(&self, exec: u64) -> bool {
-        let (until, mut found, mut in_vain) = (Instant::now() + PATIENCE, false, 0);
-        while in_vain < IN_VAIN && Instant::now() < until {
-            let living = self.living(exec);
-            in_vain = if living.is_empty() { in_vain + 1 } else { 0 };
-            found |= !living.is_empty();
+    /// Kills them all, and waits until they are gone. It looks at every process of the node, some
+    /// 3 µs each.
+    pub(super) fn kill(&self, exec: u64) -> Ended {
+        let (until, mut ended, mut in_vain) = (Instant::now() + PATIENCE, Ended::Before, 0);
+        while in_vain < IN_VAIN {
+            let Ok(living) = self.living(exec) else { return Ended::Not };
+            if Instant::now() > until && !living.is_empty() {
+                return Ended::Not;
+            }
+            if living.is_empty() {
+                in_vain += 1;
+                continue;
+            }
+            (ended, in_vain) = (Ended::Now, 0);
             for process in &living {
                 // One that has just ended is what was wanted.
                 let _ = process.kill();
@@ -46,11 +64,11 @@ impl Descendants {
                 process.wait(until.saturating_duration_since(Instant::now()));
             }
         }
-        found
+        ended
     }
 
-    fn living(&self, exec: u64) -> Vec<Held> {
-        let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    fn living(&self, exec: u64) -> io::Result<Vec<Held>> {
+        let processes = std::fs::read_dir("/proc")?;
         let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let held = pids.filter_map(|pid| Held::open(pid).ok());
         let marked = held.filter(|process| self.runs(process, exec));
@@ -60,7 +78,7 @@ impl Descendants {
             (abi::exec_of(&tag) == Some((self.slot, exec)))
                 .then(|| Held::open_started(pid, start))?
         });
-        marked.chain(strays).filter(Held::lives).collect()
+        Ok(marked.chain(strays).filter(Held::lives).collect())
     }
 
     fn runs(&self, process: &Held, exec: u64) -> bool {

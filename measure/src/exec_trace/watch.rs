@@ -11,7 +11,7 @@ use lacre_types::{
 
 use super::abi::Kind;
 use super::changed_files::Changed;
-use super::descendants::Descendants;
+use super::descendants::{Descendants, Ended};
 use super::interpreters;
 use super::verdicts::Verdicts;
 use crate::container_root::ContainerRoot;
@@ -100,14 +100,19 @@ impl Watch {
         outcome == Outcome::Killed
     }
 
-    /// Kills whoever runs it, unless it never ran: another source refused to open it.
+    /// Kills whoever runs it, unless it never ran: another source refused to open it. Where
+    /// somebody may run it still, it ran, whoever was killed.
     fn stop(&self, process: Option<&Held>, exec: u64, measurement: &Measurement) -> Outcome {
         if exec != 0 && self.judge.was_refused(measurement, exec) {
             return Outcome::Denied;
         }
         let killed = process.is_some_and(|process| process.kill().is_ok());
-        let others = exec != 0 && self.descendants.kill(exec);
-        if killed || others { Outcome::Killed } else { Outcome::Ran }
+        let others = if exec == 0 { Ended::Before } else { self.descendants.kill(exec) };
+        match others {
+            Ended::Now => Outcome::Killed,
+            Ended::Before if killed => Outcome::Killed,
+            Ended::Before | Ended::Not => Outcome::Ran,
+        }
     }
 
     pub(super) fn unsteady(&self, process: Option<&Held>, dev: u32) -> Option<String> {

@@ -40,6 +40,8 @@ pub(super) struct Settled {
     swept: Instant,
     /// Files that are asked about again, and are kept still for [`GRACE`].
     leaving: VecDeque<(Instant, File)>,
+    /// How many leases there are on each file, those of `leaving` included.
+    held: HashMap<(u64, u64), usize>,
 }
 
 /// How long a file's lease outlives its mark. Who was not asked, since he opened it before the
@@ -72,9 +74,9 @@ impl Settled {
         limits: &Limits,
     ) -> Self {
         let Limits { settled: most, sweep, .. } = *limits;
-        let (files, places, leaving) = <_>::default();
+        let (files, places, leaving, held) = <_>::default();
         let (owned, lot, swept) = (0, 1, Instant::now());
-        Self { leases, group, judge, files, places, owned, lot, most, sweep, swept, leaving }
+        Self { leases, group, judge, files, places, owned, lot, most, sweep, swept, leaving, held }
     }
 
     /// Readable when a writer waits.
@@ -150,6 +152,7 @@ impl Settled {
         let same = Facts::of(&file.fd).is_ok_and(|facts| facts.state == *of.state);
         self.places.insert(file.id, self.files.len());
         self.owned += usize::from(file.owned);
+        *self.held.entry(file.id).or_default() += 1;
         self.judge.leased(&Leased { ino: of.state.ino, digest: of.digest, path: of.path });
         self.files.push(file);
         Ok(same || !marked)
@@ -231,9 +234,11 @@ impl Settled {
     }
 
     /// Ends a lease: the kernel's programs forget it first, unless there is another on the file.
-    fn let_go(&self, file: File) {
-        let leaves = self.leaving.iter().any(|(_, other)| other.id == file.id);
-        if !leaves && !self.places.contains_key(&file.id) {
+    fn let_go(&mut self, file: File) {
+        let left = self.held.remove(&file.id).unwrap_or(0).saturating_sub(1);
+        if left > 0 {
+            self.held.insert(file.id, left);
+        } else {
             self.judge.lease_ends(file.id.1);
         }
         drop(file);

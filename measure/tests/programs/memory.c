@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "check.h"
+#include "copy.h"
 
 #define SIZE 4096
 #define HUGE (2UL << 20)
@@ -52,18 +52,6 @@ static int in_child(void *at)
 		_exit(call(at));
 	CHECK(waitpid(pid, &status, 0));
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-static void copy_to(const char *from, int out)
-{
-	char buffer[65536];
-	int in = open(from, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	CHECK(in);
-	while ((n = read(in, buffer, sizeof(buffer))) > 0)
-		CHECK(write(out, buffer, n));
-	close(in);
 }
 
 // Executes a copy that only a descriptor for reading leads to.

@@ -15,18 +15,6 @@ int status_of(pid_t pid)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-void copy_to(const char *from, int out)
-{
-	char buffer[65536];
-	int in = open(from, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	CHECK(in);
-	while ((n = read(in, buffer, sizeof(buffer))) > 0)
-		CHECK(write(out, buffer, n));
-	close(in);
-}
-
 void copy(const char *from, const char *to)
 {
 	int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);

@@ -5,7 +5,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "../check.h"
+#include "../copy.h"
 
 extern char **environ;
 
@@ -23,7 +23,6 @@ extern const struct verb runtime_verbs[], change_verbs[], race_verbs[], program_
 int change(char **argv);
 // 128 + the signal that ended it, or its own status.
 int status_of(pid_t pid);
-void copy_to(const char *from, int out);
 void copy(const char *from, const char *to);
 // Becomes that program.
 void run(char **argv);
