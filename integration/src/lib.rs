@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod demo_cases;
 pub mod docker;
 pub mod fault;
+pub mod grpc;
 pub mod guarded_script;
 pub mod image;
 pub mod images;

@@ -5,119 +5,33 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use http::uri::PathAndQuery;
+use lacre_integration::grpc::{
+    self, Any, CreateTask, Empty, ExecProcess, Mounts, Process, Snapshot,
+};
 use lacre_integration::images::busybox_image;
 use lacre_integration::output::wait_for;
 use lacre_integration::{Containerd, Runtime, Version};
-use prost::Message;
-use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
-use tonic_prost::ProstCodec;
 
 const SOON: std::time::Duration = std::time::Duration::from_secs(60);
 
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Mount {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(string, tag = "2")]
-    source: String,
-    #[prost(string, tag = "3")]
-    target: String,
-    #[prost(string, repeated, tag = "4")]
-    options: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Mounts {
-    #[prost(message, repeated, tag = "1")]
-    mounts: Vec<Mount>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Snapshot {
-    #[prost(string, tag = "1")]
-    snapshotter: String,
-    #[prost(string, tag = "2")]
-    key: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct CreateTask {
-    #[prost(string, tag = "1")]
-    container: String,
-    #[prost(message, repeated, tag = "3")]
-    rootfs: Vec<Mount>,
-    #[prost(message, optional, tag = "9")]
-    options: Option<Any>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Process {
-    #[prost(string, tag = "1")]
-    container: String,
-    #[prost(string, tag = "2")]
-    exec: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ExecProcess {
-    #[prost(string, tag = "1")]
-    container: String,
-    #[prost(message, optional, tag = "6")]
-    spec: Option<Any>,
-    #[prost(string, tag = "7")]
-    exec: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Empty {}
-
 /// containerd's own API, of which `ctr` makes two calls at a time.
-struct Client {
-    runtime: tokio::runtime::Runtime,
-    grpc: Grpc<Channel>,
-    namespace: String,
-}
+struct Client(grpc::Client);
 
 impl Client {
     fn connect(daemon: &Containerd) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let endpoint = Endpoint::from_shared(format!("unix://{}", daemon.socket().display()))?;
-        let channel = runtime.block_on(endpoint.connect())?;
-        Ok(Self { runtime, grpc: Grpc::new(channel), namespace: daemon.namespace().to_owned() })
-    }
-
-    fn call<A, B>(&mut self, call: &str, request: A) -> Result<B>
-    where
-        A: Message + 'static,
-        B: Message + Default + 'static,
-    {
-        let path = PathAndQuery::try_from(format!("/containerd.services.{call}"))?;
-        let mut request = tonic::Request::new(request);
-        request.metadata_mut().insert("containerd-namespace", self.namespace.parse()?);
-        let grpc = &mut self.grpc;
-        self.runtime.block_on(async {
-            grpc.ready().await?;
-            let codec = ProstCodec::<A, B>::default();
-            Ok(grpc.unary(request, path, codec).await?.into_inner())
-        })
+        grpc::Client::connect(&daemon.socket(), daemon.namespace()).map(Self)
     }
 
     /// A task that is not started.
     fn create(&mut self, id: &str, options: Option<Any>) -> Result<()> {
-        let snapshot = Snapshot { snapshotter: "overlayfs".to_owned(), key: id.to_owned() };
-        let Mounts { mounts: rootfs } = self.call("snapshots.v1.Snapshots/Mounts", snapshot)?;
+        let snapshot = Snapshot {
+            snapshotter: "overlayfs".to_owned(),
+            key: id.to_owned(),
+            parent: String::new(),
+        };
+        let Mounts { mounts: rootfs } = self.0.call("snapshots.v1.Snapshots/Mounts", snapshot)?;
         let create = CreateTask { container: id.to_owned(), rootfs, options };
-        self.call::<_, Empty>("tasks.v1.Tasks/Create", create).map(drop)
+        self.0.call::<_, Empty>("tasks.v1.Tasks/Create", create).map(drop)
     }
 
     fn exec(&mut self, id: &str, exec: &str, script: &str) -> Result<()> {
@@ -126,12 +40,12 @@ impl Client {
         let type_url = "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned();
         let spec = Some(Any { type_url, value: serde_json::to_vec(&spec)? });
         let exec = ExecProcess { container: id.to_owned(), spec, exec: exec.to_owned() };
-        self.call::<_, Empty>("tasks.v1.Tasks/Exec", exec).map(drop)
+        self.0.call::<_, Empty>("tasks.v1.Tasks/Exec", exec).map(drop)
     }
 
     fn start(&mut self, id: &str, exec: &str) -> Result<()> {
         let process = Process { container: id.to_owned(), exec: exec.to_owned() };
-        self.call::<_, Empty>("tasks.v1.Tasks/Start", process).map(drop)
+        self.0.call::<_, Empty>("tasks.v1.Tasks/Start", process).map(drop)
     }
 }
 
@@ -143,7 +57,7 @@ fn container(daemon: &Containerd, options: &[&str], id: &str) -> Result<()> {
 }
 
 fn refusal(outcome: Result<()>) -> Result<String> {
-    Ok(outcome.err().context("it was not refused")?.to_string())
+    Ok(format!("{:#}", outcome.err().context("it was not refused")?))
 }
 
 /// What keeps a container from being started keeps every process of it from that: an exec may

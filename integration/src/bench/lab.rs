@@ -10,12 +10,12 @@ use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
-use super::grpc::{
+use super::processor_time::ProcessorTime;
+use super::variant::{self, EXEC_MAP, EXEC_TRACE, FANOTIFY, Variant};
+use crate::grpc::{
     Any, Client, Container, CreateTask, Empty, ExecProcess, KillTask, Mount, Mounts, Named,
     OneContainer, OneSnapshot, Process, Runtime, RuntimeOptions, Snapshot,
 };
-use super::processor_time::ProcessorTime;
-use super::variant::{self, EXEC_MAP, EXEC_TRACE, FANOTIFY, Variant};
 use crate::images::busybox_image;
 use crate::output::Output;
 use crate::{Containerd, Image, Version, config};
@@ -243,7 +243,8 @@ impl Lab {
 
     /// The task's Create and Start: how long both took.
     pub(crate) fn run(&mut self, made: &Made) -> Result<Duration> {
-        let create = CreateTask { container: made.id.clone(), rootfs: made.mounts.clone() };
+        let create =
+            CreateTask { container: made.id.clone(), rootfs: made.mounts.clone(), options: None };
         let start = process(&made.id, "");
         let begun = Instant::now();
         self.client.call::<_, Empty>("tasks.v1.Tasks/Create", create)?;

@@ -7,7 +7,6 @@ mod agent;
 mod api;
 mod baseline;
 mod budgets;
-mod grpc;
 mod image;
 mod lab;
 mod machine;
