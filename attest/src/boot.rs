@@ -40,6 +40,7 @@ pub enum BootLogError {
 pub struct BootLog {
     pcrs: BTreeMap<u32, Digest>,
     events: Vec<(u32, Digest)>,
+    without: u64,
 }
 
 struct Reader<'a> {
@@ -81,16 +82,13 @@ impl BootLog {
     pub fn parse(bytes: &[u8], bank: Algorithm) -> Result<Self, BootLogError> {
         let mut reader = Reader { rest: bytes, event: 0 };
         let sizes = header(&mut reader)?;
-        let mut log = Self { pcrs: BTreeMap::new(), events: Vec::new() };
+        let mut log = Self { pcrs: BTreeMap::new(), events: Vec::new(), without: 0 };
         while !reader.rest.is_empty() {
             reader.event += 1;
             let event = reader.event;
             let index = reader.u32()?;
             let kind = reader.u32()?;
             let count = reader.u32()?;
-            if index >= pcr::COUNT {
-                return Err(BootLogError::Value { event, what: "PCR", value: index });
-            }
             if count > MAX_BANKS {
                 return Err(BootLogError::Value { event, what: "number of digests", value: count });
             }
@@ -120,12 +118,26 @@ impl BootLog {
                 }
                 continue;
             }
-            let Some(digest) = digest else { continue };
+            // No TPM has that PCR: what some firmware notes there (`-1`) is extended nowhere.
+            if index >= pcr::COUNT {
+                continue;
+            }
+            let Some(digest) = digest else {
+                log.without += 1;
+                continue;
+            };
             let value = log.pcrs.entry(index).or_insert_with(|| pcr::initial(bank, index));
             *value = pcr::extended(value, digest.as_bytes());
             log.events.push((index, digest));
         }
         Ok(log)
+    }
+
+    /// How many events it has that were extended, and have no digest of the bank: what that
+    /// bank holds, it does not tell.
+    #[must_use]
+    pub const fn without(&self) -> u64 {
+        self.without
     }
 
     /// What each PCR that it names must hold.

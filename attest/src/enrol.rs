@@ -24,7 +24,7 @@ use crate::tpm2::{
     Credential, CredentialError, EkError, EkRoots, Malformed, Public, Selection, Unsuitable,
     ak_suitable, make_credential, verify_ek,
 };
-use crate::verify::{Conclusion, Finding, Nonce, Seen, Verified};
+use crate::verify::{Claims, Conclusion, Finding, Nonce, Seen, Verified};
 
 /// A node's wish to be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +175,7 @@ impl Pending {
             attested: None,
             challenge: None,
             seen: None,
+            claims: None,
         })
     }
 }
@@ -214,6 +215,9 @@ pub struct NodeState {
     /// What was last seen of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// Which events of this boot were accounted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Claims>,
 }
 
 impl NodeState {
@@ -250,9 +254,13 @@ impl NodeState {
     /// Notes what came of the evidence that answered the challenge. A nonce serves once.
     pub fn note(&mut self, verified: Verified, now: u64) {
         self.challenge = None;
+        self.claims = match (self.claims.take(), verified.claims) {
+            (Some(known), Some(later)) => Some(known.and(later)),
+            (known, later) => later.or(known),
+        };
         // Late is not false: a TPM or a network was slow. Nor is it the truth of now.
         let findings = verified.verdict.findings().iter();
-        let faults = findings.filter(|finding| !finding.is_note() && !finding.is_gap());
+        let faults = findings.filter(|finding| finding.is_fault());
         let late = faults.clone().all(|finding| matches!(finding, Finding::NonceStale { .. }));
         match verified.verdict.conclusion() {
             Conclusion::Untrusted if late && faults.count() > 0 => self.doubt(),

@@ -7,6 +7,40 @@ use sha2::{Sha256, Sha384, Sha512};
 /// How many PCRs a PC's TPM has (TCG PC Client Platform TPM Profile, 4.6).
 pub const COUNT: u32 = 24;
 
+/// Whether somebody who runs as root, or launches a kernel anew, can set the PCR back within a
+/// boot (TCG PC Client Platform TPM Profile, 4.6.2): of what was extended to it nothing needs
+/// to be left.
+#[must_use]
+pub const fn is_resettable(index: u32) -> bool {
+    matches!(index, 16 | 20..=23)
+}
+
+/// A PCR that a list can be anchored in: nothing but a reset of the platform sets it back. That
+/// leaves out 17 to 19, too, which begin anew with each dynamic launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListPcr(u32);
+
+impl ListPcr {
+    /// The host's list's (`CONFIG_IMA_MEASURE_PCR_IDX`).
+    pub const HOST: Self = Self(10);
+    /// That of the lists that the kernel keeps of containers (`ima.container_pcr`).
+    pub const KERNEL: Self = Self(12);
+    /// That of the lists that shims keep.
+    pub const SHIM: Self = Self(15);
+
+    /// That PCR; `None` for one that can be set back.
+    #[must_use]
+    pub const fn new(index: u32) -> Option<Self> {
+        if index < 16 { Some(Self(index)) } else { None }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+}
+
 /// The digest of the parts, one after the other.
 #[must_use]
 pub fn hash(algorithm: Algorithm, parts: &[&[u8]]) -> Digest {
@@ -60,6 +94,15 @@ pub(crate) fn padded(algorithm: Algorithm, bytes: &[u8]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_list_is_anchored_in_what_can_be_set_back() {
+        for index in 0..COUNT {
+            let lists = ListPcr::new(index);
+            assert!(lists.is_none() || !is_resettable(index), "{index}");
+            assert_eq!(lists.map(ListPcr::index), (index < 16).then_some(index));
+        }
+    }
 
     #[test]
     fn extends_as_a_tpm_does() {

@@ -54,6 +54,12 @@ impl Replay {
         Self { lines: 0, violations: 0, fill: Fill::Own, banks }
     }
 
+    /// Nothing replayed yet, for the banks of this one, filled as these are.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.banks.keys().copied()).filled(self.fill)
+    }
+
     /// The same for a kernel that fills its banks in that way.
     #[must_use]
     pub const fn filled(mut self, fill: Fill) -> Self {

@@ -48,6 +48,10 @@ pub enum AggregateError {
     /// The first line is not the start.
     #[error("aggregate does not begin with its start, batch 0")]
     Start,
+    /// The line that says that there will be none is not alone in its batch, whose digest is
+    /// then of none of them.
+    #[error("line {0} of aggregate closes it, and is not alone in its batch")]
+    FullWithOthers(u64),
     /// There are lines after the one that says that there will be none.
     #[error("line {0} of aggregate comes after the one that closes it")]
     AfterFull(u64),
@@ -127,7 +131,12 @@ impl Aggregate {
                     *bank = start;
                 }
             }
-            state.full |= event.tag == FULL && event.value == FULL;
+            if event.is_full() {
+                if !batch.is_empty() {
+                    return Err(AggregateError::FullWithOthers(lines));
+                }
+                state.full = true;
+            }
             state.batch = event.batch;
             batch.extend_from_slice(&event.tag);
             batch.extend_from_slice(&event.value);
@@ -147,6 +156,16 @@ impl Aggregate {
             }
             None => Replayed { state, anchored: at, more: 0, agrees: false },
         })
+    }
+
+    /// Whether a text begins with the lines that led to this, by what they come to.
+    #[must_use]
+    pub fn begins(&self, text: &[u8]) -> bool {
+        let lines = usize::try_from(self.lines).unwrap_or(usize::MAX);
+        let len = text.split_inclusive(|byte| *byte == b'\n').take(lines).map(<[u8]>::len).sum();
+        let banks = self.banks.keys().copied();
+        let replayed = Self::new(banks).replay(&text[..len], None);
+        replayed.is_ok_and(|replayed| replayed.state == *self)
     }
 
     fn extend(&mut self, batch: &mut Vec<u8>, lines: u64) {
@@ -184,6 +203,11 @@ impl Aggregate {
 impl Event {
     pub(crate) fn is_start(&self) -> bool {
         self.batch == 0 && self.tag == [0; 32]
+    }
+
+    /// Whether it says that nothing after it is anchored.
+    pub(crate) fn is_full(&self) -> bool {
+        self.tag == FULL && self.value == FULL
     }
 
     /// The line, as the kernel writes it.

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use lacre_types::Digest;
+
 use lacre_policy::ImagesError;
 use lacre_types::escape;
 
@@ -30,6 +32,18 @@ pub enum ExpectError {
     /// There is no such PCR.
     #[error("there is no PCR {0}")]
     Pcr(u32),
+    /// A PCR that can be set back vouches for nothing.
+    #[error("PCR {0} can be set back while the node runs, so that nothing that it holds is proof: choose one of 0 to 15")]
+    Resettable(u32),
+    /// Two kinds of lists in one PCR.
+    #[error("in `anchors`: PCR {0} is another list's already, and each list needs one of its own")]
+    SharedPcr(u32),
+    /// A waiver without its reason.
+    #[error("in `waive`: {0} needs a `reason` that says why")]
+    NoReason(String),
+    /// The value at a list's beginning is of another bank.
+    #[error("in `anchors`: `start` is a value of the SHA-256 bank, and {0} is none")]
+    Start(Digest),
     /// A program's path is none.
     #[error("{0} is no program's path")]
     Program(String),

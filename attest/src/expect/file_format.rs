@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use lacre_types::Algorithm;
+use lacre_types::{Algorithm, Digest};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -56,7 +56,9 @@ pub struct Written {
     /// In their order: of two globs the first holds.
     #[serde(deserialize_with = "in_order")]
     pub(super) images: Vec<(String, WrittenImage)>,
-    pub(super) waive: Vec<String>,
+    /// Who keeps lists of containers, and in which PCR; left out: as `kernel` says.
+    pub(super) anchors: Option<BTreeMap<Keeper, WrittenAnchor>>,
+    pub(super) waive: Vec<WrittenWaiver>,
 }
 
 impl Written {
@@ -109,6 +111,63 @@ pub(super) struct WrittenContainer {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct WrittenImage {
     pub(super) baseline: PathBuf,
+}
+
+/// Where a keeper's lists are anchored.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+pub(super) enum WrittenAnchor {
+    /// In that PCR, from a reset on.
+    Pcr(u32),
+    /// In one that something else extends first.
+    Begun(WrittenBegun),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenBegun {
+    pub(super) pcr: u32,
+    /// What its SHA-256 bank holds then.
+    pub(super) start: Option<Digest>,
+}
+
+impl From<WrittenAnchor> for WrittenBegun {
+    fn from(written: WrittenAnchor) -> Self {
+        match written {
+            WrittenAnchor::Pcr(pcr) => Self { pcr, start: None },
+            WrittenAnchor::Begun(begun) => begun,
+        }
+    }
+}
+
+/// A question that is done without.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum WrittenWaiver {
+    /// Where it can't be asked.
+    Unasked(String),
+    /// Whatever leaves it open.
+    Excused {
+        /// The question.
+        question: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl FromStr for WrittenWaiver {
+    type Err = &'static str;
+
+    /// `QUESTION`, or `QUESTION=REASON`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            None => Ok(Self::Unasked(text.to_owned())),
+            Some((_, reason)) if reason.trim().is_empty() => Err("expected a reason after `=`"),
+            Some((question, reason)) => {
+                Ok(Self::Excused { question: question.to_owned(), reason: reason.to_owned() })
+            }
+        }
+    }
 }
 
 /// A map's entries as they stand in the file.

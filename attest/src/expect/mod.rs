@@ -8,7 +8,7 @@ mod files;
 mod tests;
 
 pub use error::{CertificateError, ExpectError};
-pub use file_format::{Hex, Written};
+pub use file_format::{Hex, Written, WrittenWaiver};
 pub use files::{certificates, makers, read, secret};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,9 @@ use serde::Serialize;
 
 use crate::container::{Keeper, Secret};
 use crate::tpm2::{EkRoots, Selection};
-use crate::verify::{Expectations, ExpectedContainer, HostPolicy, ImageBaselines, Nonce};
+use crate::pcr::{ListPcr, is_resettable};
+use crate::verify::{Expectations, ExpectedAnchor, ExpectedContainer, HostPolicy, ImageBaselines, Nonce};
+use file_format::{WrittenAnchor, WrittenBegun};
 use files::baseline;
 
 /// What is expected, and the files that it names.
@@ -33,6 +35,7 @@ pub struct Expected {
     host: Option<Baseline>,
     containers: BTreeMap<String, (Option<Secret>, Option<Baseline>)>,
     images: ByImage,
+    anchors: Option<BTreeMap<Keeper, ExpectedAnchor>>,
 }
 
 /// The baselines of images: those of [`Written::images`], in that order.
@@ -52,6 +55,28 @@ impl ImageBaselines for ByImage {
     fn baseline(&self, image: &str) -> Option<&dyn Whitelist> {
         self.get(image).map(|baseline| baseline as &dyn Whitelist)
     }
+}
+
+/// Each keeper's PCR, which can't be set back, nor is another list's.
+fn anchors(
+    written: &BTreeMap<Keeper, WrittenAnchor>,
+) -> Result<BTreeMap<Keeper, ExpectedAnchor>, ExpectError> {
+    let mut taken = BTreeSet::from([ListPcr::HOST]);
+    let anchor = |(keeper, written): (&Keeper, &WrittenAnchor)| {
+        let WrittenBegun { pcr: index, start } = (*written).into();
+        if index >= crate::pcr::COUNT {
+            return Err(ExpectError::Pcr(index));
+        }
+        let pcr = ListPcr::new(index).ok_or(ExpectError::Resettable(index))?;
+        if !taken.insert(pcr) {
+            return Err(ExpectError::SharedPcr(index));
+        }
+        if let Some(start) = start.filter(|start| start.algorithm() != Algorithm::Sha256) {
+            return Err(ExpectError::Start(start));
+        }
+        Ok((*keeper, ExpectedAnchor { pcr, start }))
+    };
+    written.iter().map(anchor).collect()
 }
 
 impl Expected {
@@ -89,13 +114,27 @@ impl Expected {
         if let Some(index) = pcrs.into_iter().find(|index| **index >= crate::pcr::COUNT) {
             return Err(ExpectError::Pcr(*index));
         }
+        let judged = written.kernel.iter().flat_map(|kernel| kernel.pcrs.keys());
+        if let Some(index) = judged.into_iter().find(|index| is_resettable(**index)) {
+            return Err(ExpectError::Resettable(*index));
+        }
+        let anchors = written.anchors.as_ref().map(anchors).transpose()?;
+        let unexplained = written.waive.iter().find_map(|waiver| match waiver {
+            WrittenWaiver::Excused { question, reason } if reason.trim().is_empty() => {
+                Some(question.clone())
+            }
+            _ => None,
+        });
+        if let Some(question) = unexplained {
+            return Err(ExpectError::NoReason(question));
+        }
         let program = |path: &PathBuf| {
             let bytes = path.as_os_str().as_encoded_bytes();
             CanonicalPath::new(bytes).map_err(|_| ExpectError::Program(escape(bytes)))
         };
         let programs = written.host.iter().flat_map(|host| &host.programs).map(program);
         let programs = programs.collect::<Result<_, _>>()?;
-        Ok(Self { programs, roots, host: host.transpose()?, containers, images, written })
+        Ok(Self { programs, roots, host: host.transpose()?, containers, images, anchors, written })
     }
 
     /// A container whose secret is not there. Only who is given the secrets with the evidence
@@ -106,10 +145,26 @@ impl Expected {
         all.find(|(_, (secret, _))| secret.is_none()).map(|(id, _)| id.as_str())
     }
 
+    /// Who keeps lists of containers, and where they are anchored.
+    #[must_use]
+    pub fn anchors(&self) -> BTreeMap<Keeper, ExpectedAnchor> {
+        let kernel = self.written.kernel.as_ref().is_some_and(|kernel| kernel.container_ima);
+        self.anchors.clone().unwrap_or_else(|| ExpectedAnchor::standard(kernel))
+    }
+
     /// What to verify by. Waives `waive`, too.
     #[must_use]
-    pub fn expectations(&self, nonce: Option<&Hex>, waive: &[String]) -> Expectations<'_> {
+    pub fn expectations(&self, nonce: Option<&Hex>, waive: &[WrittenWaiver]) -> Expectations<'_> {
         let written = &self.written;
+        let (mut waived, mut excused) = (BTreeSet::new(), BTreeMap::new());
+        for waiver in written.waive.iter().chain(waive).cloned() {
+            match waiver {
+                WrittenWaiver::Unasked(question) => _ = waived.insert(question),
+                WrittenWaiver::Excused { question, reason } => {
+                    _ = excused.insert(question, reason);
+                }
+            }
+        }
         let nonce = nonce.or(written.nonce.as_ref()).map(|nonce| Nonce {
             value: nonce.0.clone().into(),
             issued: None,
@@ -135,23 +190,29 @@ impl Expected {
             ak_name: written.attestation_key.as_ref().map(|name| name.0.clone()),
             ek_roots: self.roots.clone(),
             bank: self.bank(),
-            selection: self.selection(0..=10),
+            selection: self.selection(),
             kernel: written.kernel.clone(),
             host,
             containers: containers.collect(),
             images: (!written.images.is_empty()).then_some(&self.images as &dyn ImageBaselines),
             judged_by: Some(self.judged_by()),
-            waived: written.waive.iter().chain(waive).cloned().collect::<BTreeSet<_>>(),
+            anchors: self.anchors(),
+            waived,
+            excused,
             ..Expectations::default()
         }
     }
 
-    /// The PCRs that a quote must be over: those, where the file names none.
+    /// The PCRs that a quote must be over: those of the boot, of the host's list, and of
+    /// containers' lists, where the file names none.
     #[must_use]
-    pub fn selection(&self, otherwise: impl IntoIterator<Item = u32>) -> Selection {
+    pub fn selection(&self) -> Selection {
         match &self.written.pcrs {
             Some(pcrs) => Selection::of(self.bank(), pcrs.iter().copied()),
-            None => Selection::of(self.bank(), otherwise),
+            None => {
+                let lists = self.anchors().into_values().map(|anchor| anchor.pcr.index());
+                Selection::of(self.bank(), (0..=10).chain(lists))
+            }
         }
     }
 
@@ -168,6 +229,7 @@ impl Expected {
             host: Option<(Digest, Vec<String>, bool)>,
             containers: Vec<Container<'a>>,
             images: Vec<(&'a str, Digest)>,
+            anchors: Vec<(Keeper, u32, Option<Digest>)>,
         }
         #[derive(Serialize)]
         struct Container<'a> {
@@ -183,6 +245,7 @@ impl Expected {
             Container { id, seq, keeper, baseline: baseline.map(Baseline::digest) }
         });
         let images = self.written.images.iter().zip(&self.images.baselines);
+        let anchors = self.anchors().into_iter();
         let judged = Judged {
             version: env!("CARGO_PKG_VERSION"),
             bank: self.bank(),
@@ -192,16 +255,11 @@ impl Expected {
             }),
             containers: containers.collect(),
             images: images.map(|((name, _), baseline)| (&**name, baseline.digest())).collect(),
+            anchors: anchors.map(|(keeper, at)| (keeper, at.pcr.index(), at.start)).collect(),
         };
         // Of text, numbers and digests: this cannot fail.
         let text = serde_json::to_vec(&judged).unwrap_or_default();
         crate::pcr::hash(Algorithm::Sha256, &[&text])
-    }
-
-    /// The PCRs that the file names.
-    #[must_use]
-    pub fn pcrs(&self) -> Option<&[u32]> {
-        self.written.pcrs.as_deref()
     }
 
     /// The bank of the PCRs.

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::claims::Claimed;
 use super::expect::Expectations;
 use super::finding::Finding;
 use super::history::Seen;
@@ -33,6 +34,8 @@ pub(super) struct Case<'a> {
     pub(super) met: BTreeSet<usize>,
     /// Lists that are none of theirs.
     pub(super) strangers: HashSet<(Keeper, &'a str)>,
+    /// Which events are accounted for.
+    pub(super) claims: BTreeMap<Keeper, Claimed>,
 }
 
 impl<'a> Case<'a> {

@@ -1,142 +1,26 @@
-//! The containers' lists against `aggregate`, and that against its PCR.
+//! The containers' lists against `aggregate`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lacre_types::{Algorithm, Digest};
 
 use super::case::Case;
+use super::claims::{Claimed, Owner};
 use super::finding::Finding;
 use super::history::{SeenAnchor, SeenOpen, name};
 use super::lists::Subject;
 use super::name::Log;
-use super::swapped_list::begins_again;
 use super::verdict::Question;
-use crate::container::{
-    Aggregate, Audited, Fault, Keeper, OVERFLOW, Replayed, audit_within, parse_line,
-};
+use crate::container::{Audited, Fault, Keeper, OVERFLOW, Replayed, audit_within, parse_line};
 use crate::evidence::{AnchorPart, ContainerPart};
 use crate::ima::{LogError, Stream};
-use crate::tpm2::Attest;
 
 impl<'a> Case<'a> {
-    pub(super) fn anchors(&mut self, attest: &Attest) -> BTreeMap<Keeper, SeenAnchor> {
-        let mut seen = BTreeMap::new();
-        for part in &self.evidence.anchors {
-            let replayed = self.aggregate(attest, part);
-            let anchor = self.containers(part, replayed);
-            if let Some(anchor) = anchor {
-                seen.insert(part.keeper, anchor);
-            }
-        }
-        // Within a boot nobody ceases to keep lists.
-        let known = self.seen.filter(|_| !self.rebooted).into_iter();
-        for keeper in known.flat_map(|known| known.anchors.keys()) {
-            if self.evidence.anchors.iter().all(|part| part.keeper != *keeper) {
-                let log = Log::Aggregate(*keeper);
-                self.verdict.find(&Question::Aggregate(*keeper), Finding::LogMissing(log));
-            }
-        }
-        self.unmet();
-        seen
-    }
-
-    fn aggregate(&mut self, attest: &Attest, part: &AnchorPart) -> Option<Replayed> {
-        let question = Question::Aggregate(part.keeper);
-        let log = Log::Aggregate(part.keeper);
-        let bank = self.expect.bank;
-        let known = self.seen.filter(|_| !self.rebooted);
-        let known = known.and_then(|seen| seen.anchors.get(&part.keeper));
-        let continued = self.known().and_then(|seen| seen.anchors.get(&part.keeper));
-        let start = match continued.map(|known| &known.aggregate) {
-            _ if part.first == 0 => Aggregate::new([bank]),
-            Some(known) if known.lines == part.first => known.clone(),
-            known => {
-                let known = known.map_or(0, |known| known.lines);
-                self.gap(question, log, part.first, known);
-                return None;
-            }
-        };
-        // Which PCR it is, only the text itself says.
-        let index = start.pcr.or_else(|| {
-            let line = part.aggregate.split_inclusive(|byte| *byte == b'\n').next()?;
-            parse_line(line).map(|event| event.pcr)
-        });
-        let Some(index) = index else {
-            let finding = match part.aggregate.is_empty() {
-                true => Finding::NothingMeasured(log),
-                false => Finding::AggregateMalformed {
-                    log,
-                    why: crate::container::AggregateError::Line(0),
-                },
-            };
-            self.verdict.find(&question, finding);
-            return None;
-        };
-        if !attest.selection.has(bank, index) {
-            self.not_checked(question, "its PCR was not quoted");
-            return None;
-        }
-        let quoted = self.evidence.pcr(bank, index)?;
-        let replayed = match start.replay(&part.aggregate, Some(&quoted)) {
-            Ok(replayed) => replayed,
-            Err(why) => {
-                let again = begins_again(part, &quoted).filter(|_| part.first == 0);
-                let finding = match again {
-                    Some(line) => Finding::LogConcatenated { log, line },
-                    None => Finding::AggregateMalformed { log, why },
-                };
-                self.verdict.find(&question, finding);
-                return None;
-            }
-        };
-        if !replayed.agrees {
-            self.aggregate_differs(part, &start, &replayed);
-            return None;
-        }
-        let state = &replayed.state;
-        if state.full {
-            self.verdict.find(&question, Finding::LogOverflowed(log.clone()));
-        }
-        let zero = crate::pcr::initial(Algorithm::Sha256, index);
-        if part.first == 0 && state.start.is_some_and(|start| start != zero) {
-            self.verdict.find(&question, Finding::NotFromZero(log.clone()));
-        }
-        if replayed.more > 0 {
-            let finding = Finding::Unanchored { log: log.clone(), lines: replayed.more };
-            self.verdict.find(&question, finding);
-        }
-        if known.is_some_and(|known| state.lines < known.aggregate.lines) {
-            let known = known.map_or(0, |known| known.aggregate.lines);
-            self.verdict.find(&question, Finding::LogRewritten { log: log.clone(), known });
-        }
-        self.lines.insert(log, state.lines);
-        self.passed(question, format!("{} events, PCR {index} {bank}", state.lines));
-        Some(replayed)
-    }
-
-    fn aggregate_differs(&mut self, part: &AnchorPart, start: &Aggregate, replayed: &Replayed) {
-        let question = Question::Aggregate(part.keeper);
-        let log = Log::Aggregate(part.keeper);
-        let lines = replayed.state.lines;
-        let known = self.seen.and_then(|seen| seen.anchors.get(&part.keeper));
-        if let Some(known) = known.filter(|_| part.first == 0) {
-            let value = known.aggregate.value(self.expect.bank);
-            let old = start.replay(&part.aggregate, value).is_ok_and(|replayed| replayed.agrees);
-            if old && self.rebooted {
-                return self.verdict.find(&question, Finding::LogOfAnotherBoot { log });
-            }
-            if !self.rebooted && lines < known.aggregate.lines {
-                let missing = known.aggregate.lines - lines;
-                return self.verdict.find(&question, Finding::LogTruncated { log, lines, missing });
-            }
-        }
-        self.verdict.find(&question, Finding::LogNotReplayed { log, lines });
-    }
-
-    fn containers(
+    pub(super) fn containers(
         &mut self,
         part: &'a AnchorPart,
         replayed: Option<Replayed>,
+        before: Option<&Claimed>,
     ) -> Option<SeenAnchor> {
         let mut subjects = self.subjects(part);
         let Some(replayed) = replayed else {
@@ -148,18 +32,23 @@ impl<'a> Case<'a> {
             }
             return None;
         };
-        collect(&part.aggregate[..replayed.anchored], &mut subjects);
+        let (anchored, newer) = part.aggregate.split_at(replayed.anchored);
+        let mut owners = collect(anchored, &mut subjects);
         let subjects = self.settle(subjects);
-        self.left_out(part, &part.aggregate[..replayed.anchored]);
+        for line in self.left_out(part, anchored) {
+            owners[line] = Owner::Ended;
+        }
+        let mut sound = HashSet::new();
         let (mut states, mut open) = (BTreeMap::new(), BTreeMap::new());
         let mut images = BTreeMap::new();
         for subject in &subjects {
             let Some(list) = subject.part else { continue };
-            let Some(audited) = self.container(part, subject, list, &subjects) else {
+            let Some(audited) = self.container(part, subject, list, &subjects, newer) else {
                 let question = Question::ContainerBaseline(subject.name.clone());
                 self.not_checked(question, "its list does not hold");
                 continue;
             };
+            sound.insert(subject.number);
             let named = name(&list.id, list.seq);
             if let Some(image) = self.baseline(subject, list, audited.lines - subject.known.lines) {
                 images.insert(named.clone(), image.to_owned());
@@ -170,7 +59,10 @@ impl<'a> Case<'a> {
             }
             states.insert(named, audited);
         }
-        Some(SeenAnchor { aggregate: replayed.state, containers: states, open, images })
+        let aggregate = replayed.state;
+        self.complete(part, &aggregate, &owners, &sound, before);
+        let unclaimed = self.claims.get(&part.keeper).map(|claimed| claimed.unclaimed);
+        Some(SeenAnchor { aggregate, containers: states, open, images, unclaimed })
     }
 
     fn container(
@@ -179,6 +71,7 @@ impl<'a> Case<'a> {
         subject: &Subject<'_>,
         part: &ContainerPart,
         all: &[Subject<'_>],
+        newer: &[u8],
     ) -> Option<Audited> {
         let named = &subject.name;
         let question = Question::ContainerList(named.clone());
@@ -188,7 +81,13 @@ impl<'a> Case<'a> {
             return None;
         }
         if !subject.is_anchored() {
-            self.verdict.find(&question, Finding::NotAnchored(log));
+            // Made after the quote, it has an event behind it.
+            let made = subject.key.tag(0);
+            let mut behind = newer.split_inclusive(|byte| *byte == b'\n').filter_map(parse_line);
+            match behind.any(|event| event.tag == made) {
+                true => self.not_checked(question, "all of it is newer than the quote"),
+                false => self.verdict.find(&question, Finding::NotAnchored(log)),
+            }
             return None;
         }
         // Asked again from the beginning, the events that are known are here again, too.
@@ -276,19 +175,26 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Finds each container's events: an event's tag is known before its content.
-fn collect(aggregate: &[u8], subjects: &mut [Subject<'_>]) {
+/// Finds each container's events: an event's tag is known before its content. Tells whose each
+/// line is.
+fn collect(aggregate: &[u8], subjects: &mut [Subject<'_>]) -> Vec<Owner> {
     let tag =
         |subject: &Subject<'_>| subject.key.tag(subject.known.events + subject.values.len() as u64);
     let mut next: HashMap<[u8; 32], usize> =
         subjects.iter().enumerate().map(|(at, subject)| (tag(subject), at)).collect();
-    for line in aggregate.split_inclusive(|byte| *byte == b'\n') {
-        let Some(event) = parse_line(line) else { continue };
-        if let Some(at) = next.remove(&event.tag) {
-            subjects[at].values.push(event.value);
-            next.insert(tag(&subjects[at]), at);
+    let lines = aggregate.split_inclusive(|byte| *byte == b'\n');
+    let owner = |line| {
+        // What was replayed is lines.
+        let Some(event) = parse_line(line) else { return Owner::Nobody };
+        if event.is_start() || event.is_full() {
+            return Owner::Aggregate;
         }
-    }
+        let Some(at) = next.remove(&event.tag) else { return Owner::Nobody };
+        subjects[at].values.push(event.value);
+        next.insert(tag(&subjects[at]), at);
+        subjects[at].part.map_or(Owner::Nobody, |_| Owner::List(subjects[at].number))
+    };
+    lines.map(owner).collect()
 }
 
 /// A container's lines, as they were extended to its cPCR.

@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lacre_types::{Algorithm, CanonicalPath, Digest, Whitelist};
 use serde::{Deserialize, Serialize};
 
+use super::claims::Claims;
 use crate::container::{Keeper, Secret};
+use crate::pcr::ListPcr;
 use crate::tpm2::{EkRoots, Selection};
 
 /// What a verifier holds evidence against. What it leaves out is not checked, and the
@@ -22,7 +24,12 @@ pub struct Expectations<'a> {
     /// The bank in which lists are replayed.
     pub bank: Algorithm,
     /// The PCR of the host's list (`CONFIG_IMA_MEASURE_PCR_IDX`).
-    pub host_pcr: u32,
+    pub host_pcr: ListPcr,
+    /// Who keeps lists of containers on that node, and where they are anchored. Lists by any
+    /// other are not looked at.
+    pub anchors: BTreeMap<Keeper, ExpectedAnchor>,
+    /// Which events of this boot were accounted for before.
+    pub claims: Option<&'a Claims>,
     /// The PCRs that a quote must be over, at least.
     pub selection: Selection,
     /// What is asked of the kernel.
@@ -39,6 +46,34 @@ pub struct Expectations<'a> {
     /// Questions that are done without when they can't be checked, by the word before the
     /// colon of their names.
     pub waived: BTreeSet<String>,
+    /// Questions that are done without whatever leaves them open, by the same names; and why.
+    pub excused: BTreeMap<String, String>,
+}
+
+/// Where a keeper's lists are anchored: the verifier's word, never the node's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpectedAnchor {
+    /// The PCR.
+    pub pcr: ListPcr,
+    /// What its SHA-256 bank held before the first line; `None`: what it holds after a reset.
+    pub start: Option<Digest>,
+}
+
+impl ExpectedAnchor {
+    /// In that PCR, from a reset on.
+    #[must_use]
+    pub const fn at(pcr: ListPcr) -> Self {
+        Self { pcr, start: None }
+    }
+
+    /// Those of a node of which nothing is said but whether its kernel keeps the lists.
+    #[must_use]
+    pub fn standard(container_ima: bool) -> BTreeMap<Keeper, Self> {
+        BTreeMap::from([match container_ima {
+            true => (Keeper::Kernel, Self::at(ListPcr::KERNEL)),
+            false => (Keeper::Shim, Self::at(ListPcr::SHIM)),
+        }])
+    }
 }
 
 /// The secret of a container's list, as the node gives it.
@@ -119,7 +154,9 @@ impl Default for Expectations<'_> {
             enrolled: false,
             ek_roots: None,
             bank: Algorithm::Sha256,
-            host_pcr: 10,
+            host_pcr: ListPcr::HOST,
+            anchors: ExpectedAnchor::standard(false),
+            claims: None,
             selection: Selection::of(Algorithm::Sha256, 0..=10),
             kernel: None,
             host: None,
@@ -127,6 +164,7 @@ impl Default for Expectations<'_> {
             images: None,
             judged_by: None,
             waived: BTreeSet::new(),
+            excused: BTreeMap::new(),
         }
     }
 }

@@ -2,6 +2,8 @@ use lacre_types::{Digest, ViolationKind, escape};
 use serde::Serialize;
 
 use super::Log;
+use super::kernel_fault::KernelFault;
+use crate::container::Keeper;
 use crate::ima::LogError;
 use crate::tpm2::{EkError, Malformed, Selection, SignatureError, Unsuitable};
 
@@ -211,11 +213,56 @@ pub enum Finding {
         "the PCR of {0} was extended before its first line: by a kernel before a kexec, or the boot loader"
     )]
     NotFromZero(Log),
+    /// A list is there, and its PCR was never extended.
+    #[error("PCR {index} was never extended, though {log} has {}: IMA began without a TPM", some(*.lines, "line"))]
+    NeverExtended {
+        /// Which list.
+        log: Log,
+        /// Its PCR.
+        index: u32,
+        /// How many lines it has.
+        lines: u64,
+    },
+    /// The host's list has lines of a PCR that does not vouch for them.
+    #[error("the host's list has lines of PCR {0}, which nothing vouches for")]
+    LinesElsewhere(u32),
+    /// Lists are brought by who keeps none on that node.
+    #[error("lists kept by the {0} are brought, and none are expected: `anchors` says who keeps them")]
+    KeeperOther(Keeper),
+    /// A list is anchored in another PCR than the one that is expected.
+    #[error("{log} is anchored in PCR {got}, and should be in PCR {expected}")]
+    AnchorOther {
+        /// Which list.
+        log: Log,
+        /// Where it is anchored.
+        got: u32,
+        /// Where it should be.
+        expected: u32,
+    },
+    /// Events that no list accounts for.
+    #[error("{} of {log} of no list that was brought: of a container that was never shown", some(*.events, "event"))]
+    EventsUnclaimed {
+        /// Which `aggregate`.
+        log: Log,
+        /// How many.
+        events: u64,
+    },
+    /// What an `aggregate` comes to is not what its PCR holds.
+    #[error("PCR {index} holds what {log}, of {}, does not lead to: something else extended it, or lines are missing or altered", some(*.lines, "line"))]
+    AggregateNotReplayed {
+        /// Which `aggregate`.
+        log: Log,
+        /// Its PCR.
+        index: u32,
+        /// How many lines it has.
+        lines: u64,
+    },
     /// `boot_aggregate` does not fit the PCRs of the boot.
-    #[error(
-        "boot_aggregate does not fit PCRs 0 to 9: the list is of another boot, or they were extended since"
-    )]
-    BootAggregate,
+    #[error("boot_aggregate does not fit {}", boot_pcrs(.later))]
+    BootAggregate {
+        /// The PCRs that were extended since: with what the boot log says of them, it fits.
+        later: Vec<u32>,
+    },
     /// The firmware's log does not fit the PCRs.
     #[error("the boot log can't be read: {0}")]
     BootLogMalformed(crate::boot::BootLogError),
@@ -259,37 +306,18 @@ pub enum Finding {
     More(u64),
 }
 
+/// Which of the boot's PCRs are another than they were.
+fn boot_pcrs(later: &[u32]) -> String {
+    match later {
+        [] => "PCRs 0 to 9: they were extended since, or it is of another boot".to_owned(),
+        [one] => format!("PCR {one}, which was extended since the kernel began"),
+        [first, .., last] => format!("PCRs {first} and {last}, which were extended since the kernel began"),
+    }
+}
+
 /// A number of things, in words.
 fn some(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
-}
-
-/// How a kernel differs from the policy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KernelFault {
-    /// `boot_aggregate` is none of those allowed.
-    #[error("boot_aggregate {0} is not allowed")]
-    BootAggregate(Digest),
-    /// A PCR is none of those allowed.
-    #[error("PCR {index} is {value}")]
-    Pcr {
-        /// Which.
-        index: u32,
-        /// What it holds.
-        value: Digest,
-    },
-    /// The version that it measured of itself is none of those allowed.
-    #[error("its version is {0}")]
-    Version(String),
-    /// It never measured its version (`measure func=CRITICAL_DATA label=kernel_info`).
-    #[error("it did not measure its version")]
-    NoVersion,
-    /// The boot log lacks an event, or has it where no PCR that was quoted vouches for it.
-    #[error("the boot log has no event {0} in a PCR of 0 to 9 that agrees with it")]
-    BootEvent(Digest),
-    /// There is no container-IMA.
-    #[error("it keeps no containers' lists")]
-    NoContainerIma,
 }
 
 impl Finding {
@@ -331,7 +359,13 @@ impl Finding {
             Self::Unanchored { .. } => "UNANCHORED",
             Self::PaddedSha1 => "PADDED_SHA1",
             Self::NotFromZero(_) => "NOT_FROM_ZERO",
-            Self::BootAggregate => "BOOT_AGGREGATE",
+            Self::NeverExtended { .. } => "NEVER_EXTENDED",
+            Self::LinesElsewhere(_) => "LINES_ELSEWHERE",
+            Self::KeeperOther(_) => "KEEPER_OTHER",
+            Self::AnchorOther { .. } => "ANCHOR_OTHER",
+            Self::EventsUnclaimed { .. } => "EVENTS_UNCLAIMED",
+            Self::AggregateNotReplayed { .. } => "AGGREGATE_NOT_REPLAYED",
+            Self::BootAggregate { .. } => "BOOT_AGGREGATE",
             Self::BootLogMalformed(_) => "BOOT_LOG_MALFORMED",
             Self::BootLogNotReplayed(_) => "BOOT_LOG_NOT_REPLAYED",
             Self::Kernel(_) => "KERNEL",
@@ -341,41 +375,6 @@ impl Finding {
             Self::More(_) => "MORE",
         }
     }
-
-    /// Whether it tells that what was shown is not the truth, or not all of it: by a list
-    /// that was altered, or a quote that is not this TPM's answer. What else is wrong is
-    /// truly told of, or came too late; and a container that is not there may never have been.
-    #[must_use]
-    pub const fn is_tampering(&self) -> bool {
-        !self.is_note()
-            && !self.is_gap()
-            && !matches!(
-                self,
-                Self::NonceStale { .. }
-                    | Self::PaddedSha1
-                    | Self::NotFromZero(_)
-                    | Self::Kernel(_)
-                    | Self::HostProgram { .. }
-                    | Self::HostProgramUnseen(_)
-                    | Self::ContainerViolation { .. }
-                    | Self::LogMissing(Log::Container(_))
-                    | Self::More(_)
-            )
-    }
-
-    /// Whether it tells that lines are missing from a list that is true as far as it goes.
-    /// Nothing false was shown, so that it is no fault; but what is missing was not checked.
-    #[must_use]
-    pub const fn is_gap(&self) -> bool {
-        matches!(self, Self::LogOverflowed(_) | Self::LogUnfinished(_))
-    }
-
-    /// Whether it is only to be known, and stands in the way of no trust: what it tells of
-    /// is either lawful or was left out of what is trusted.
-    #[must_use]
-    pub const fn is_note(&self) -> bool {
-        matches!(self, Self::Rebooted { .. } | Self::Unanchored { .. })
-    }
 }
 
 impl Serialize for Finding {
@@ -384,6 +383,7 @@ impl Serialize for Finding {
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("finding", self.name())?;
         map.serialize_entry("note", &self.is_note())?;
+        map.serialize_entry("weight", &self.weight())?;
         if let Self::ContainerViolation { container, path, kind, digest, line } = self {
             map.serialize_entry("containerID", &escape(container.as_bytes()))?;
             map.serialize_entry("path", path)?;

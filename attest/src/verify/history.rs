@@ -65,6 +65,9 @@ pub struct SeenAnchor {
     /// The image by whose baseline all lines of a list were judged, where it was by that.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
+    /// How many of its events no list accounted for, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unclaimed: Option<u64>,
 }
 
 /// By what a verifier that has no secret any more sees that a container ended as it was known.

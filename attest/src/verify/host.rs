@@ -45,16 +45,23 @@ struct Lines {
 impl Case<'_> {
     pub(super) fn host_list(&mut self, attest: &Attest) -> Option<HostList> {
         let question = Question::HostList;
-        let (bank, index) = (self.expect.bank, self.expect.host_pcr);
+        let (bank, index) = (self.expect.bank, self.expect.host_pcr.index());
+        let quoted = self.evidence.pcr(bank, index).filter(|_| attest.selection.has(bank, index));
+        let untouched = quoted == Some(pcr::initial(bank, index));
         let Some(part) = &self.evidence.host else {
-            self.verdict.find(&question, Finding::LogMissing(Log::Host));
+            // A kernel without IMA has neither.
+            let finding = match untouched {
+                true => Finding::NothingMeasured(Log::Host),
+                false => Finding::LogMissing(Log::Host),
+            };
+            self.verdict.find(&question, finding);
             return None;
         };
         if !attest.selection.has(bank, index) {
-            self.not_checked(question, "its PCR was not quoted");
+            self.not_checked(question, format!("its PCR, {index}, was not quoted"));
             return None;
         }
-        let quoted = self.evidence.pcr(bank, index)?;
+        let quoted = quoted?;
         let (start, boot) = self.start(part)?;
         let lines = match replay(part, &start, boot, &quoted, index) {
             Ok(lines) => lines,
@@ -65,6 +72,12 @@ impl Case<'_> {
         };
         let edited = |line: &u64| Finding::LogEdited { log: Log::Host, line: *line };
         self.find_some(&question, lines.edited.iter().map(edited).collect());
+        if untouched && part.first == 0 && lines.extended > 0 {
+            let lines = lines.end.lines;
+            let finding = Finding::NeverExtended { log: Log::Host, index, lines };
+            self.verdict.find(&question, finding);
+            return None;
+        }
         let Some((replay, boot, anchored)) = lines.reached.clone() else {
             self.misreplayed(part, &start, &quoted, &lines);
             return None;
@@ -80,7 +93,20 @@ impl Case<'_> {
             let finding = Finding::Unanchored { log: Log::Host, lines: more };
             self.verdict.find(&question, finding);
         }
-        self.known_prefix(part, &replay);
+        if !self.known_prefix(part, anchored) {
+            return None;
+        }
+        // IMA's policy may name other PCRs: their lines are as good as what was quoted of these.
+        let elsewhere = replay.pcrs().filter(|other| *other != index);
+        let vouched = |other: &u32| {
+            let value = self.evidence.pcr(bank, *other);
+            let quoted = attest.selection.has(bank, *other) && !pcr::is_resettable(*other);
+            quoted && value.is_some() && value == replay.value(bank, *other)
+        };
+        let unvouched: Vec<u32> = elsewhere.filter(|other| !vouched(other)).collect();
+        if let Some(other) = unvouched.first() {
+            self.verdict.find(&question, Finding::LinesElsewhere(*other));
+        }
         self.lines.insert(Log::Host, replay.lines);
         let violations = match replay.violations {
             0 => String::new(),
@@ -106,21 +132,27 @@ impl Case<'_> {
         }
     }
 
-    /// A whole list, of the same boot, must begin as the one that was seen before. Its
-    /// PCR agrees, so that it does, unless it is shorter.
-    fn known_prefix(&mut self, part: &ListPart, replay: &Replay) {
+    /// A whole list, of the same boot, must begin as the one that was seen before: its lines
+    /// must come to what they came to then. `anchored` are those that the PCR vouches for.
+    fn known_prefix(&mut self, part: &ListPart, anchored: u64) -> bool {
         let known = self.seen.filter(|_| !self.rebooted).and_then(|seen| seen.host.as_ref());
-        let Some(known) = known.map(|known| known.lines) else { return };
-        if part.first == 0 && replay.lines < known {
-            // The PCR went back within one boot: only a reset does that, hibernation's too.
-            let finding = Finding::LogRewritten { log: Log::Host, known };
-            self.verdict.find(&Question::HostList, finding);
+        let Some(known) = known.filter(|_| part.first == 0) else { return true };
+        let mut replay = known.anew();
+        let _ = each(part, known.lines.min(anchored), |_, entry| {
+            replay.push(entry, part.digests);
+        });
+        if replay == *known {
+            return true;
         }
+        // The PCR went back within one boot, or there are lines that it never vouched for.
+        let finding = Finding::LogRewritten { log: Log::Host, known: known.lines };
+        self.verdict.find(&Question::HostList, finding);
+        false
     }
 
     /// Whether the list of the boot before stands behind so many lines of a part.
     fn earlier_behind(&self, part: &ListPart, anchored: u64) -> bool {
-        let (bank, index) = (self.expect.bank, self.expect.host_pcr);
+        let (bank, index) = (self.expect.bank, self.expect.host_pcr.index());
         let known = self.seen.filter(|_| self.rebooted).and_then(|seen| seen.host.as_ref());
         let value = known.and_then(|known| known.value(bank, index));
         value.is_some_and(|value| stands_behind(part, anchored, index, &value))
@@ -141,7 +173,7 @@ impl Case<'_> {
         quoted: &Digest,
         lines: &Lines,
     ) -> Vec<Finding> {
-        let (bank, index) = (self.expect.bank, self.expect.host_pcr);
+        let (bank, index) = (self.expect.bank, self.expect.host_pcr.index());
         let log = Log::Host;
         let count = lines.end.lines;
         let leads = |from: &Replay, to: &Digest| {
@@ -150,9 +182,6 @@ impl Case<'_> {
         };
         if part.first == 0 && leads(&Replay::new([bank]).filled(Fill::PaddedSha1), quoted) {
             return vec![Finding::PaddedSha1];
-        }
-        if count == 0 {
-            return vec![Finding::NothingMeasured(log)];
         }
         let value = start.value(bank, index).unwrap_or_else(|| pcr::initial(bank, index));
         let (numbers, events) = events(part, bank, index);
@@ -212,7 +241,7 @@ impl Case<'_> {
             let Some(measurement) = measurement(entry, Source::Ima) else { return };
             let named = measurement.path.as_ref().is_some_and(|path| {
                 // What another PCR holds was not quoted.
-                if entry.pcr == self.expect.host_pcr {
+                if entry.pcr == self.expect.host_pcr.index() {
                     unseen.remove(path);
                 }
                 policy.programs.contains(path)

@@ -6,8 +6,8 @@ use lacre_types::{Algorithm, Digest};
 
 use super::case::Case;
 use super::finding::Finding;
-use super::finding::KernelFault;
 use super::host::HostList;
+use super::kernel_fault::KernelFault;
 use super::verdict::{Answer, Question};
 use crate::boot::BootLog;
 use crate::container::Keeper;
@@ -16,8 +16,8 @@ use crate::tpm2::Attest;
 
 impl Case<'_> {
     pub(super) fn kernel(&mut self, attest: &Attest, host: Option<&HostList>) {
-        self.boot_aggregate(attest, host);
         let log = self.boot_log(attest);
+        self.boot_aggregate(attest, host, log.as_ref().map(|(log, _)| log));
         let question = Question::Kernel;
         let Some(policy) = self.expect.kernel.as_ref() else {
             return self.not_checked(question, "no policy for the kernel was given");
@@ -63,10 +63,11 @@ impl Case<'_> {
         }
         if policy.container_ima {
             asked = true;
+            let brought = self.evidence.anchors.iter().any(|part| part.keeper == Keeper::Kernel);
             match self.verdict.answers.get(&Question::Aggregate(Keeper::Kernel)) {
-                Some(Answer::Passed(_)) => {}
+                Some(Answer::Passed(_)) if brought => {}
                 // It is there, and what is open of it stays so here: a full one, too.
-                Some(Answer::NotChecked(why)) => {
+                Some(Answer::NotChecked(why)) if brought => {
                     let why = why.clone();
                     self.not_checked(question.clone(), why);
                 }
@@ -83,7 +84,12 @@ impl Case<'_> {
         }
     }
 
-    fn boot_aggregate(&mut self, attest: &Attest, host: Option<&HostList>) {
+    fn boot_aggregate(
+        &mut self,
+        attest: &Attest,
+        host: Option<&HostList>,
+        log: Option<&BootLog>,
+    ) {
         let question = Question::BootAggregate;
         let Some(host) = host else {
             return self.not_checked(question, "the host's list does not hold");
@@ -92,12 +98,54 @@ impl Case<'_> {
             return self.not_checked(question, "the list has no boot_aggregate");
         };
         let bank = digest.algorithm();
-        let quoted = boot_pcrs(bank).all(|index| attest.selection.has(bank, index));
-        match self.boot_aggregate_fits(Some(&digest)) {
-            Some(true) if quoted => self.passed(question, digest.to_string()),
-            Some(false) if quoted => self.verdict.find(&question, Finding::BootAggregate),
-            _ => self.not_checked(question, "PCRs 0 to 9 of its bank were not quoted"),
+        if !boot_pcrs(bank).all(|index| attest.selection.has(bank, index)) {
+            return self.not_checked(question, "PCRs 0 to 9 of its bank were not quoted");
         }
+        if self.bank_is_empty(attest, bank) {
+            return self.not_checked(question, format!("the firmware extended nothing of {bank}"));
+        }
+        match self.boot_aggregate_fits(Some(&digest)) {
+            Some(true) => self.passed(question, digest.to_string()),
+            Some(false) => {
+                let later = self.extended_since(&digest, log);
+                self.verdict.find(&question, Finding::BootAggregate { later });
+            }
+            None => self.not_checked(question, "PCRs 0 to 9 of its bank are not told"),
+        }
+    }
+
+    /// Whether firmware left a bank alone: it extends each of PCRs 0 to 7 at least once, by a
+    /// separator (TCG PC Client Platform Firmware Profile, 3.3.4.8), so that whoever runs later
+    /// could extend to one that it left alone what it likes.
+    fn bank_is_empty(&self, attest: &Attest, bank: Algorithm) -> bool {
+        (0..=7).any(|index| {
+            attest.selection.has(bank, index)
+                && self.evidence.pcr(bank, index) == Some(pcr::initial(bank, index))
+        })
+    }
+
+    /// Which of PCRs 8 and 9 user space has extended since the kernel began, where the firmware's
+    /// log says what they were.
+    fn extended_since(&self, digest: &Digest, log: Option<&BootLog>) -> Vec<u32> {
+        let bank = digest.algorithm();
+        let Some(log) = log.filter(|_| bank == self.expect.bank) else { return Vec::new() };
+        let before = |index: u32| {
+            let value = log.pcrs().get(&index).copied();
+            value.unwrap_or_else(|| pcr::initial(bank, index))
+        };
+        let fits = |later: &&[u32]| {
+            let value = |index| match later.contains(&index) {
+                true => Some(before(index)),
+                false => self.evidence.pcr(bank, index),
+            };
+            let values: Option<Vec<Digest>> = boot_pcrs(bank).map(value).collect();
+            values.is_some_and(|values| {
+                let parts: Vec<&[u8]> = values.iter().map(Digest::as_bytes).collect();
+                pcr::hash(bank, &parts) == *digest
+            })
+        };
+        let later: [&[u32]; 3] = [&[9], &[8], &[8, 9]];
+        later.iter().copied().find(fits).unwrap_or_default().to_vec()
     }
 
     /// Whether a `boot_aggregate` is the digest of the boot's PCRs; `None` when they are
@@ -115,7 +163,8 @@ impl Case<'_> {
     /// The log, and the PCRs that vouch for its events.
     fn boot_log(&mut self, attest: &Attest) -> Option<(BootLog, BTreeSet<u32>)> {
         let question = Question::BootLog;
-        let Some(bytes) = &self.evidence.boot_log else {
+        // Some firmware has the file, and nothing in it.
+        let Some(bytes) = self.evidence.boot_log.as_ref().filter(|bytes| !bytes.is_empty()) else {
             self.not_checked(question, "the evidence brings no boot log");
             return None;
         };
@@ -127,6 +176,15 @@ impl Case<'_> {
                 return None;
             }
         };
+        // That a log without them agrees with PCRs that were left alone tells nothing.
+        if log.without() > 0 || log.pcrs().keys().all(|index| *index > 7) {
+            self.not_checked(question, format!("the boot log does not tell of {bank}"));
+            return None;
+        }
+        if self.bank_is_empty(attest, bank) {
+            self.not_checked(question, format!("the firmware extended nothing of {bank}"));
+            return None;
+        }
         // 0 to 7 are the firmware's alone, so that those that it does not name were never
         // extended. The boot loader has 8 and 9; later ones user space extends, too.
         let compared = (0..=9).filter(|index| {

@@ -15,6 +15,8 @@ const NO_SECRET: &str = "its secret was not given";
 
 /// A list under verification.
 pub(super) struct Subject<'a> {
+    /// Which one it is.
+    pub(super) number: usize,
     /// Which of the expected containers' it is.
     at: usize,
     pub(super) expected: &'a ExpectedContainer<'a>,
@@ -74,6 +76,7 @@ impl<'a> Case<'a> {
             let named = name(&expected.id, seq);
             let known = seen.and_then(|seen| seen.containers.get(&named));
             Some(Subject {
+                number: 0,
                 at,
                 expected,
                 part,
@@ -105,6 +108,9 @@ impl<'a> Case<'a> {
             let Some(seq) = seq else { continue };
             let named = self.list_name(id, Some(seq));
             subjects.extend(whose.iter().filter_map(|at| subject(*at, seq, None, named.clone())));
+        }
+        for (number, subject) in subjects.iter_mut().enumerate() {
+            subject.number = number;
         }
         subjects
     }
@@ -148,10 +154,14 @@ impl<'a> Case<'a> {
     }
 
     /// Tells which lists were known, were not final, and are not brought, unless all that
-    /// came after is their end: the kernel frees a list with its container.
-    pub(super) fn left_out(&mut self, part: &AnchorPart, aggregate: &[u8]) {
+    /// came after is their end: the kernel frees a list with its container. The lines that are
+    /// such an end.
+    pub(super) fn left_out(&mut self, part: &AnchorPart, aggregate: &[u8]) -> Vec<usize> {
+        let mut ends = Vec::new();
         let known = self.seen.filter(|_| !self.rebooted);
-        let Some(known) = known.and_then(|seen| seen.anchors.get(&part.keeper)) else { return };
+        let Some(known) = known.and_then(|seen| seen.anchors.get(&part.keeper)) else {
+            return ends;
+        };
         let brought: HashSet<String> =
             part.containers.iter().map(|list| name(&list.id, list.seq)).collect();
         let mut missing: HashMap<[u8; 32], (&String, &SeenOpen)> = known
@@ -161,14 +171,15 @@ impl<'a> Case<'a> {
             .map(|(list, next)| (next.tag, (list, next)))
             .collect();
         if missing.is_empty() {
-            return;
+            return ends;
         }
-        for line in aggregate.split_inclusive(|byte| *byte == b'\n') {
+        for (at, line) in aggregate.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let event = parse_line(line);
             let found = event.and_then(|event| Some((event, missing.remove(&event.tag)?)));
-            if let Some((event, (list, next))) = found
-                && event.value != next.close
-            {
+            let Some((event, (list, next))) = found else { continue };
+            if event.value == next.close {
+                ends.push(at);
+            } else {
                 self.gone.push((part.keeper, list.clone()));
                 let question = Question::ContainerList(named(list));
                 self.not_checked(question, "it was known, went on, and is not brought any more");
@@ -183,5 +194,6 @@ impl<'a> Case<'a> {
             let question = Question::ContainerList(named(list));
             self.not_checked(question, "it was known, did not end, and is not brought any more");
         }
+        ends
     }
 }

@@ -2,7 +2,9 @@
 //! not, and what it found.
 
 mod baselines;
+mod aggregate;
 mod case;
+mod claims;
 mod containers;
 mod diagnose;
 mod expect;
@@ -10,18 +12,23 @@ mod finding;
 mod history;
 mod host;
 mod kernel;
+mod kernel_fault;
 mod lists;
 mod name;
 mod quote;
 mod swapped_list;
 mod verdict;
 mod verification;
+mod weight;
 
+pub use claims::{Claimed, Claims};
 pub use expect::{
-    Expectations, ExpectedContainer, Given, HostPolicy, ImageBaselines, KernelPolicy, Nonce,
+    Expectations, ExpectedAnchor, ExpectedContainer, Given, HostPolicy, ImageBaselines, KernelPolicy, Nonce,
 };
-pub use finding::{Finding, KernelFault};
+pub use finding::Finding;
+pub use kernel_fault::KernelFault;
 pub use history::{Seen, SeenAnchor, SeenBoot, SeenOpen};
 pub use name::{ListName, Log};
 pub use verdict::{Answer, Conclusion, Question, Verdict};
 pub use verification::{Verified, verify};
+pub use weight::Weight;

@@ -140,6 +140,8 @@ impl Case<'_> {
         };
         let (then, clock) = (&seen.clock, &attest.clock);
         if clock.reset_count < then.reset_count {
+            // A TPM that was cleared counts anew, and so do the lists.
+            self.rebooted = true;
             return self.verdict.find(&question, Finding::ClockWentBack("reset counter"));
         }
         let resets = clock.reset_count - then.reset_count;

@@ -1,9 +1,9 @@
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, ListName};
+use super::{Finding, ListName, Weight};
 
 /// A question that a verification answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,8 @@ pub enum Question {
     HostPrograms,
     /// Does the keeper's `aggregate` replay to its PCR?
     Aggregate(crate::container::Keeper),
+    /// Is each event of it of a list that was shown?
+    AggregateComplete(crate::container::Keeper),
     /// Is the container's list what `aggregate` anchors?
     ContainerList(ListName),
     /// Is all that the container ran in its baseline?
@@ -53,6 +55,7 @@ impl std::fmt::Display for Question {
             Self::Kernel => f.write_str("kernel"),
             Self::HostPrograms => f.write_str("host-programs"),
             Self::Aggregate(keeper) => write!(f, "aggregate:{keeper}"),
+            Self::AggregateComplete(keeper) => write!(f, "aggregate-complete:{keeper}"),
             Self::ContainerList(container) => write!(f, "container-list:{container}"),
             Self::ContainerBaseline(container) => write!(f, "container-baseline:{container}"),
         }
@@ -113,6 +116,8 @@ pub enum Conclusion {
 pub struct Verdict {
     pub(super) answers: BTreeMap<Question, Answer>,
     pub(super) findings: Vec<Finding>,
+    /// Questions that a finding leaves open.
+    doubted: BTreeSet<Question>,
 }
 
 impl Verdict {
@@ -132,9 +137,9 @@ impl Verdict {
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {
         let any = |which: fn(&Answer) -> bool| self.answers.values().any(which);
-        let wrong = self.findings.iter().any(|finding| !finding.is_note() && !finding.is_gap());
+        let wrong = self.findings.iter().any(Finding::is_fault);
         // Who does without a question does not do without what a list should have had.
-        let gap = self.findings.iter().any(Finding::is_gap);
+        let gap = self.findings.iter().any(|finding| finding.weight() == Weight::Gap);
         let open = any(|answer| matches!(answer, Answer::NotChecked(_)));
         if wrong || any(|answer| *answer == Answer::Failed) {
             Conclusion::Untrusted
@@ -142,6 +147,23 @@ impl Verdict {
             Conclusion::Unproven
         } else {
             Conclusion::Trusted
+        }
+    }
+
+    /// Does without the questions that were not checked: those of `waived`, as long as nothing
+    /// was found about them; and those of `excused`, each for its reason, whatever leaves it
+    /// open. Both name them by the word before the colon.
+    pub(super) fn waive(&mut self, waived: &BTreeSet<String>, excused: &BTreeMap<String, String>) {
+        for (question, answer) in &mut self.answers {
+            let Answer::NotChecked(why) = &*answer else { continue };
+            let name = question.to_string();
+            let kind = name.split(':').next().unwrap_or_default();
+            let doubted = self.doubted.contains(question);
+            *answer = match excused.get(kind) {
+                Some(reason) => Answer::Waived(format!("{why} ({reason})").into()),
+                None if waived.contains(kind) && !doubted => Answer::Waived(why.clone()),
+                None => continue,
+            };
         }
     }
 
@@ -156,14 +178,25 @@ impl Verdict {
         }
     }
 
-    /// Notes a finding which answers the question with no, unless it is a note, or a gap:
-    /// that leaves it open.
+    /// Notes a finding, and what it says of its question: no; or, if it does not tell, that it
+    /// is open; or nothing.
     pub(super) fn find(&mut self, question: &Question, finding: Finding) {
-        if finding.is_gap() {
-            let why = "lines are missing from the list".into();
-            self.answer(question.clone(), Answer::NotChecked(why));
-        } else if !finding.is_note() {
-            self.answer(question.clone(), Answer::Failed);
+        match finding.weight() {
+            Weight::Note => {}
+            Weight::Open => {
+                self.answer(question.clone(), Answer::NotChecked(finding.to_string().into()));
+                self.doubted.insert(question.clone());
+            }
+            Weight::Gap => {
+                let why = match finding {
+                    Finding::NotFromZero(_) | Finding::NeverExtended { .. } => {
+                        finding.to_string().into()
+                    }
+                    _ => "lines are missing from the list".into(),
+                };
+                self.answer(question.clone(), Answer::NotChecked(why));
+            }
+            Weight::Fault | Weight::Tampering => self.answer(question.clone(), Answer::Failed),
         }
         self.findings.push(finding);
     }

@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::case::Case;
+use super::claims::Claims;
 use super::expect::Expectations;
 use super::history::Seen;
 use super::lists;
 use super::name::Log;
-use super::verdict::{Answer, Verdict};
+use super::verdict::Verdict;
 use crate::container::Keeper;
 use crate::evidence::Evidence;
 use crate::tpm2::{Attest, Clock};
@@ -29,6 +30,8 @@ pub struct Verified {
     pub clock: Option<Clock>,
     /// How many lines the TPM vouches for, by list.
     pub lines: BTreeMap<Log, u64>,
+    /// Which events were accounted for, where the quote holds. Keep it whatever the verdict is.
+    pub claims: Option<Claims>,
 }
 
 /// Verifies evidence. `seen` is what was kept of the node the last time; `now` is in
@@ -52,19 +55,15 @@ pub fn verify(
         several: lists::several(evidence, &expect.containers),
         met: BTreeSet::new(),
         strangers: HashSet::new(),
+        claims: BTreeMap::new(),
     };
     let attest = case.quote(now);
     let next = attest.as_ref().map(|attest| case.lists(attest));
     let mut verdict = case.verdict;
-    for (question, answer) in &mut verdict.answers {
-        let name = question.to_string();
-        let kind = name.split(':').next().unwrap_or_default();
-        if let (Answer::NotChecked(why), true) = (&*answer, expect.waived.contains(kind)) {
-            *answer = Answer::Waived(why.clone());
-        }
-    }
+    verdict.waive(&expect.waived, &expect.excused);
     let clock = attest.map(|attest| attest.clock);
-    Verified { verdict, seen: next, gone: case.gone, clock, lines: case.lines }
+    let claims = clock.as_ref().map(|clock| Claims::of(clock, case.claims));
+    Verified { verdict, seen: next, gone: case.gone, clock, lines: case.lines, claims }
 }
 
 impl Case<'_> {

@@ -155,14 +155,15 @@ fn a_secret_that_is_not_written_is_the_one_that_the_node_gives() {
 
     // Nothing is checked without, and a wrong one opens nothing.
     let verified = check(&node.evidence(b"fresh"), &expect, None);
-    assert_eq!(verified.verdict.findings(), []);
+    let log = Log::Aggregate(Keeper::Kernel);
+    assert_eq!(verified.verdict.findings(), [Finding::EventsUnclaimed { log, events: 10 }]);
     let why = Answer::NotChecked("its secret was not given".into());
     assert_eq!(verified.verdict.answers()[&Question::ContainerList("a".into())], why);
     let mut wrong = expect.clone();
     let other = |given| Given { secret: secret(9), ..given };
     wrong.add(given(&node).into_iter().map(other).collect());
     let verified = check(&node.evidence(b"fresh"), &wrong, None);
-    assert_eq!(names(&verified), BTreeSet::from(["NOT_ANCHORED"]));
+    assert_eq!(names(&verified), BTreeSet::from(["EVENTS_UNCLAIMED", "NOT_ANCHORED"]));
 
     // What is asked of it is asked all the same: its baseline, its number, that it is there.
     node.run("a", &digest(66), "/tmp/evil");
@@ -179,7 +180,8 @@ fn a_secret_that_is_not_written_is_the_one_that_the_node_gives() {
     evidence.anchors[0].containers.remove(0);
     let gives = given(&node).into_iter().filter(|given| given.id == "b");
     expect.add(gives.collect());
-    assert_eq!(names(&check(&evidence, &expect, None)), BTreeSet::from(["LOG_MISSING"]));
+    let missed = BTreeSet::from(["EVENTS_UNCLAIMED", "LOG_MISSING"]);
+    assert_eq!(names(&check(&evidence, &expect, None)), missed);
 }
 
 #[test]
@@ -192,7 +194,7 @@ fn what_may_be_absent_is_not_missed_and_is_judged_where_it_is() {
         evidence
     };
     let verified = check(&without(&node), &expect, None);
-    assert_eq!(names(&verified), BTreeSet::from(["LOG_MISSING"]));
+    assert_eq!(names(&verified), BTreeSet::from(["EVENTS_UNCLAIMED", "LOG_MISSING"]));
     assert_eq!(verified.verdict.conclusion(), Conclusion::Untrusted);
     assert!(
         !verified.verdict.findings().iter().any(Finding::is_tampering),
@@ -200,6 +202,11 @@ fn what_may_be_absent_is_not_missed_and_is_judged_where_it_is() {
     );
     assert!(Finding::LogMissing(Log::Host).is_tampering());
     expect.containers[1].optional = true;
+    // Its events are there, and its list is not.
+    let verified = check(&without(&node), &expect, None);
+    assert_eq!(names(&verified), BTreeSet::from(["EVENTS_UNCLAIMED"]));
+    assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "{:#?}", verified.verdict);
+    expect.excused.insert("aggregate-complete".to_owned(), "b comes and goes".to_owned());
     let verified = check(&without(&node), &expect, None);
     assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
     // Once it was seen, it has to end.

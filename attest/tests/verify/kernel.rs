@@ -66,7 +66,13 @@ fn the_kernel_must_be_one_of_the_allowed() {
     evidence.anchors.clear();
     expect.containers.clear();
     let verified = check(&evidence, &expect, None);
-    assert_eq!(verified.verdict.findings(), [Finding::Kernel(KernelFault::NoContainerIma)]);
+    let unexplained = Finding::AggregateNotReplayed {
+        log: Log::Aggregate(Keeper::Kernel),
+        index: 12,
+        lines: 0,
+    };
+    let none = Finding::Kernel(KernelFault::NoContainerIma);
+    assert_eq!(verified.verdict.findings(), [unexplained, none]);
 }
 
 /// The firmware's log is only text: an event is one when a PCR that was quoted vouches for it.

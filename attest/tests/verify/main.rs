@@ -17,11 +17,11 @@ use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::enrol::{NodeState, Trust};
 use lacre_attest::evidence::{Evidence, EvidenceError, ListPart};
 use lacre_attest::ima::write;
-use lacre_attest::pcr;
+use lacre_attest::pcr::{self, ListPcr};
 use lacre_attest::testing::{BootEvent, Node, boot_log, ima_buf};
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
-    Answer, Conclusion, Expectations, ExpectedContainer, Finding, HostPolicy, KernelFault,
+    Answer, Conclusion, Expectations, ExpectedAnchor, ExpectedContainer, Finding, HostPolicy, KernelFault,
     KernelPolicy, ListName, Log, Nonce, Question, Seen, Verified, verify,
 };
 use lacre_types::{
@@ -123,6 +123,7 @@ impl World {
                 ..KernelPolicy::default()
             }),
             judged_by: Some(digest(1)),
+            anchors: ExpectedAnchor::standard(true),
             host: Some(HostPolicy { baseline: &self.host, programs, everything: true }),
             containers: vec![self.container("a", 1), self.container("b", 2)],
             ..Expectations::default()
@@ -173,6 +174,16 @@ fn what_was_not_checked_is_never_trusted() {
         if name == "attestation-key" {
             expect.waived.insert("endorsement".to_owned());
         }
+        // Whose list was not checked, its events are not accounted for either.
+        if name == "container-list" {
+            let verified = check(&evidence, &expect, None);
+            assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven);
+            assert_eq!(names(&verified), BTreeSet::from(["EVENTS_UNCLAIMED"]));
+            expect.waived.insert("aggregate-complete".to_owned());
+            let verified = check(&evidence, &expect, None);
+            assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven, "without a reason");
+            expect.excused.insert("aggregate-complete".to_owned(), "another tenant's".to_owned());
+        }
         let verified = check(&evidence, &expect, None);
         assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{name} waived");
     }
@@ -196,6 +207,8 @@ fn a_tenant_verifies_its_own_part_and_learns_nothing_of_the_others() {
     let answer = |question| &verified.verdict.answers()[&question];
     assert!(matches!(answer(Question::ContainerList("a".into())), Answer::Passed(_)));
     assert!(matches!(answer(Question::ContainerBaseline("a".into())), Answer::Passed(_)));
+    let others = Finding::EventsUnclaimed { log: Log::Aggregate(Keeper::Kernel), events: 4 };
+    assert!(verified.verdict.findings().contains(&others), "{:#?}", verified.verdict);
 
     // Another's secret opens nothing of it.
     expect.containers[0].secret = Some(secret(2));

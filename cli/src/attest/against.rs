@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use lacre_attest::evidence::Evidence;
-use lacre_attest::expect::{Expected, Hex, read};
+use lacre_attest::expect::{Expected, Hex, WrittenWaiver, read};
 use lacre_attest::verify::{Conclusion, Given, Seen, verify};
 
 use super::show;
@@ -16,9 +16,9 @@ pub(super) struct Against {
     /// What is expected of the node (docs/attestation.md)
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
-    /// A question that may stay unchecked (repeatable)
-    #[arg(long, value_name = "QUESTION")]
-    waive: Vec<String>,
+    /// A question that may stay unchecked; with a reason, whatever leaves it open (repeatable)
+    #[arg(long, value_name = "QUESTION[=REASON]")]
+    waive: Vec<WrittenWaiver>,
     /// What an earlier --keep wrote: only newer lines need be in the evidence, and a
     /// reboot is told from a tampering
     #[arg(long, value_name = "FILE")]

@@ -60,15 +60,12 @@ pub(super) fn run(args: &Now) -> anyhow::Result<Exit> {
     args.against.hold(&files, &evidence, Some(&nonce), given)
 }
 
-/// What the quote must be over, where the file says it. The agent's own choice has the PCRs
-/// of containers' lists, too.
+/// What the quote must be over.
 fn selection(files: &Expected) -> Vec<String> {
-    let mut args = vec!["--bank".to_owned(), files.bank().to_string()];
-    if let Some(pcrs) = files.pcrs() {
-        let pcrs: Vec<String> = pcrs.iter().map(ToString::to_string).collect();
-        args.extend(["--pcrs".to_owned(), pcrs.join(",")]);
-    }
-    args
+    let selection = files.selection();
+    let pcrs = selection.0.iter().flat_map(|(_, pcrs)| pcrs).map(ToString::to_string);
+    let pcrs = pcrs.collect::<Vec<_>>().join(",");
+    vec!["--bank".to_owned(), files.bank().to_string(), "--pcrs".to_owned(), pcrs]
 }
 
 /// Where this program is, else on `PATH`.

@@ -1,7 +1,7 @@
 //! A verdict, for people and for machines.
 
 use lacre_attest::evidence::Evidence;
-use lacre_attest::verify::{Answer, Conclusion, Verified};
+use lacre_attest::verify::{Answer, Conclusion, Verified, Weight};
 use lacre_types::escape;
 use serde_json::json;
 
@@ -39,12 +39,11 @@ pub(crate) fn people(evidence: &Evidence, verified: &Verified) -> anyhow::Result
     if !verdict.findings().is_empty() {
         output::line("")?;
         let rows = verdict.findings().iter().map(|finding| {
-            let kind = if finding.is_note() {
-                "note"
-            } else if finding.is_gap() {
-                "gap"
-            } else {
-                "fault"
+            let kind = match finding.weight() {
+                Weight::Note => "note",
+                Weight::Open => "open",
+                Weight::Gap => "gap",
+                Weight::Fault | Weight::Tampering => "fault",
             };
             [finding.name().to_owned(), kind.to_owned(), finding.to_string()]
         });

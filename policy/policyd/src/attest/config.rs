@@ -12,9 +12,6 @@ use serde::Deserialize;
 
 use crate::reloaded_file::Content;
 
-/// Where the lists are anchored: boot, the host's, the kernel's containers', the shims'.
-const PCRS: [u32; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15];
-
 /// What becomes of the reports of a node that is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -174,7 +171,7 @@ impl Config {
     /// What a quote of that node must be over.
     #[must_use]
     pub fn selection(&self, principal: &str) -> Selection {
-        self.expected(principal).selection(PCRS)
+        self.expected(principal).selection()
     }
 }
 
@@ -203,11 +200,14 @@ mod tests {
         assert_eq!((config.interval.as_secs(), config.within.as_secs()), (300, 60));
         assert_eq!(config.reports, Reports::Flag);
         assert!(config.admission.keys.contains(&[0, 11, 1][..]));
-        assert_eq!(config.selection("uid:0").to_string(), "sha256:0,1,2,3,4,5,6,7,8,9,10,12,15");
+        assert_eq!(config.selection("uid:0").to_string(), "sha256:0,1,2,3,4,5,6,7,8,9,10,15");
         let own = "endorsementKeys: [00]\nreports: refuse\nnodes: {\"tls:a\": {pcrs: [7]}}\n";
         let config = load(own).unwrap();
         assert_eq!(config.selection("tls:a").to_string(), "sha256:7");
         assert_ne!(config.selection("tls:b").to_string(), "sha256:7");
+        let kernel = "endorsementKeys: [00]\nexpect: {kernel: {containerIma: true}}\n";
+        let quoted = load(kernel).unwrap().selection("uid:0").to_string();
+        assert_eq!(quoted, "sha256:0,1,2,3,4,5,6,7,8,9,10,12");
         assert!(matches!(load("interval: 5\n"), Err(ConfigError::Nobody(_))));
         assert!(matches!(load("intervall: 5\n"), Err(ConfigError::Form(..))));
         let zero = load("interval: 0\nendorsementKeys: [00]\n");

@@ -218,6 +218,7 @@ impl Book {
         // Asked when it enrolled; a TPM without a certificate may have been let in.
         expect.ek_roots = None;
         expect.selection = config.selection(principal);
+        expect.claims = known.claims.as_ref();
         expect.add(secrets);
         let verified = verify(&evidence, &expect, known.seen.as_ref(), arrived);
         let noted = self.change(principal, |record| {

@@ -147,6 +147,7 @@ impl Record {
         let Some(before) = before else { return fresh };
         // A new attestation key clears nobody, and the TPM's clock goes on.
         known.seen.clone_from(&before.known.seen);
+        known.claims.clone_from(&before.known.claims);
         if before.known.trust == Trust::Untrusted {
             known.trust = Trust::Untrusted;
             return Self { known, due: enrolled, ..before.clone() };
@@ -302,6 +303,7 @@ pub(super) mod tests {
             attested: None,
             challenge: None,
             seen: None,
+            claims: None,
         }
     }
 
