@@ -301,7 +301,17 @@ impl Node {
     /// All that the node shows, over PCRs 0 to 12.
     #[must_use]
     pub fn evidence(&self, nonce: &[u8]) -> Evidence {
-        let selection = Selection::of(Algorithm::Sha256, 0..=12);
+        self.evidence_over(nonce, 0..=12)
+    }
+
+    /// The same over those PCRs.
+    #[must_use]
+    pub fn evidence_over(
+        &self,
+        nonce: &[u8],
+        quoted: impl IntoIterator<Item = u32> + Clone,
+    ) -> Evidence {
+        let selection = Selection::of(Algorithm::Sha256, quoted.clone());
         let attest = self.attest(nonce, &selection);
         let signature = self.sign(&attest);
         let list = |data: &[u8], digests, count| ListPart {
@@ -318,7 +328,7 @@ impl Node {
             left: false,
             list: list(&container.list, Algorithm::Sha256, None),
         };
-        let pcrs = (0..=12).map(|index| (index, self.pcrs[&index])).collect();
+        let pcrs = quoted.into_iter().map(|index| (index, self.pcrs[&index])).collect();
         Evidence {
             version: VERSION,
             node: "node-1".to_owned(),

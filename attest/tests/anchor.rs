@@ -17,14 +17,14 @@ use lacre_attest::enrol::{
 };
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::ima::write;
-use lacre_attest::pcr;
+use lacre_attest::pcr::{self, ListPcr};
 use lacre_attest::tpm::{
     Anchor, AttestationKey, CollectError, Extend, Journal, JournalError, KeyKind, Places,
     ShimContainer, Tpm, TpmError, collect,
 };
 use lacre_attest::tpm2::{EkRoots, Selection};
 use lacre_attest::verify::{
-    Conclusion, Expectations, ExpectedContainer, Finding, Verified, verify,
+    Conclusion, Expectations, ExpectedAnchor, ExpectedContainer, Finding, Verified, verify,
 };
 use lacre_types::{Algorithm, Digest};
 use tempfile::TempDir;
@@ -123,6 +123,7 @@ fn expect<'a>(state: &NodeState, containers: Vec<ExpectedContainer<'a>>) -> Expe
         selection: selection(),
         judged_by: Some(digest(1)),
         containers,
+        anchors: [(Keeper::Shim, ExpectedAnchor::at(ListPcr::new(PCR).unwrap()))].into(),
         waived: waived.map(str::to_owned).into(),
         ..Expectations::default()
     }
@@ -466,7 +467,7 @@ fn the_worked_example() {
     write_file("maker.der", &root);
     let expect = format!(
         "attestationKey: {}\nmakers: [maker.der]\npcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, {PCR}]\n\
-         waive: [boot-log]\n\
+         anchors: {{shim: {PCR}}}\nwaive: [boot-log]\n\
          kernel:\n  bootAggregate: [\"{}\"]\n\
          host:\n  baseline: host.baseline\n  programs: [/usr/bin/containerd, /usr/sbin/runc]\n\
          containers:\n  default--web: {{secret: default--web.secret, baseline: image.baseline}}\n\

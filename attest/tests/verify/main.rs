@@ -3,6 +3,8 @@
 
 mod again;
 mod boots;
+mod firmware;
+mod forged;
 mod images;
 mod kernel;
 mod lists;

@@ -8,7 +8,7 @@ use lacre_attest::container::Secret;
 use lacre_attest::container::shim_list::{About, Kept};
 use lacre_types::{Algorithm, Digest};
 
-use crate::attesting::Server;
+use crate::attesting::{ANCHORS, Server};
 use crate::node::{Node, program};
 
 const SCRIPT: &[u8] = b"#!/bin/sh\n";
@@ -54,7 +54,7 @@ fn containers_are_judged_by_their_image_as_soon_as_that_is_expected() {
     // Nobody asks: the file changes.
     let expect = |images: &str| {
         let once = "{\"k8s.io--once\": {optional: true, baseline: image.baseline}}";
-        format!("interval: 3600\nexpect: {{waive: [{WAIVED}], containers: {once}, {images}}}\n")
+        format!("interval: 3600\nexpect: {{{ANCHORS}, waive: [{WAIVED}], containers: {once}, {images}}}\n")
     };
     let demo = "images: {\"demo:*\": {baseline: image.baseline}}";
     server.expects(&expect(demo));
@@ -97,7 +97,7 @@ fn what_must_be_there_is_missed_and_its_secret_is_the_one_that_the_node_brings()
     let id = format!("k8s.io--{}", "01".repeat(32));
     let expect = |optional: bool| {
         format!(
-            "interval: 3600\nexpect: {{waive: [{WAIVED}], containers: \
+            "interval: 3600\nexpect: {{{ANCHORS}, waive: [{WAIVED}], containers: \
              {{\"{id}\": {{optional: {optional}, baseline: image.baseline}}}}}}\n"
         )
     };

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 use crate::node::{Agent, Node, program};
 use crate::support::{self, Ca, Policyd, Said, container, flags, over};
 
+/// Who keeps lists on a simulated node.
+pub(crate) const ANCHORS: &str = "anchors: {kernel: 12, shim: 15}";
+
 /// What can't be known of a simulated node.
 pub(crate) const WAIVED: &str =
     "boot-aggregate, boot-log, kernel, host-programs, container-baseline";
@@ -36,7 +39,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let [root, _] = node.swtpm.authorities();
         fs::write(dir.path().join("maker.der"), root).unwrap();
-        let expect = format!("expect: {{waive: [{WAIVED}]}}\n{config}");
+        let expect = format!("expect: {{{ANCHORS}, waive: [{WAIVED}]}}\n{config}");
         expects(dir.path(), &expect);
         let policy = "Actions:\n  LOG_TAMPERED:\n    Default: \"PAUSE\"\n";
         fs::write(dir.path().join("policy.yaml"), policy).unwrap();
