@@ -18,13 +18,14 @@ use lacre_attest::enrol::{
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::ima::write;
 use lacre_attest::pcr::{self, ListPcr};
+use lacre_attest::testing::keep;
 use lacre_attest::tpm::{
     Anchor, AttestationKey, CollectError, Extend, Journal, JournalError, KeyKind, Places,
     ShimContainer, Tpm, TpmError, collect,
 };
 use lacre_attest::tpm2::{EkRoots, Selection};
 use lacre_attest::verify::{
-    Conclusion, Expectations, ExpectedAnchor, ExpectedContainer, Finding, Verified, verify,
+    Conclusion, Expectations, ExpectedAnchor, ExpectedContainer, Finding, Seen, Verified,
 };
 use lacre_types::{Algorithm, Digest};
 use tempfile::TempDir;
@@ -137,6 +138,19 @@ fn container(id: &str, n: u8) -> ExpectedContainer<'static> {
 
 fn shim(id: &str, seq: u64, image: Option<&str>) -> ShimContainer {
     ShimContainer { id: id.to_owned(), seq, image: image.map(str::to_owned), left: false }
+}
+
+/// Verifies, and keeps the evidence to be verified anew.
+fn verify(
+    evidence: &Evidence,
+    expect: &Expectations<'_>,
+    seen: Option<&Seen>,
+    now: u64,
+) -> Verified {
+    let verified = lacre_attest::verify::verify(evidence, expect, seen, now);
+    let kept = Path::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/evidence"));
+    keep(kept, evidence, expect, seen, now, &verified);
+    verified
 }
 
 fn names(verified: &Verified) -> BTreeSet<&'static str> {

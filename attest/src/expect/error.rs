@@ -33,7 +33,9 @@ pub enum ExpectError {
     #[error("there is no PCR {0}")]
     Pcr(u32),
     /// A PCR that can be set back vouches for nothing.
-    #[error("PCR {0} can be set back while the node runs, so that nothing that it holds is proof: choose one of 0 to 15")]
+    #[error(
+        "PCR {0} can be set back while the node runs, so that nothing that it holds is proof: choose one of 0 to 15"
+    )]
     Resettable(u32),
     /// Two kinds of lists in one PCR.
     #[error("in `anchors`: PCR {0} is another list's already, and each list needs one of its own")]

@@ -20,9 +20,11 @@ use lacre_types::{Algorithm, CanonicalPath, Digest, Whitelist, escape};
 use serde::Serialize;
 
 use crate::container::{Keeper, Secret};
-use crate::tpm2::{EkRoots, Selection};
 use crate::pcr::{ListPcr, is_resettable};
-use crate::verify::{Expectations, ExpectedAnchor, ExpectedContainer, HostPolicy, ImageBaselines, Nonce};
+use crate::tpm2::{EkRoots, Selection};
+use crate::verify::{
+    Expectations, ExpectedAnchor, ExpectedContainer, HostPolicy, ImageBaselines, Nonce,
+};
 use file_format::{WrittenAnchor, WrittenBegun};
 use files::baseline;
 
@@ -203,16 +205,14 @@ impl Expected {
         }
     }
 
-    /// The PCRs that a quote must be over: those of the boot, of the host's list, and of
-    /// containers' lists, where the file names none.
+    /// The PCRs that a quote must be over: those that the file names, or else of the boot and
+    /// of the host's list; and those of containers' lists.
     #[must_use]
     pub fn selection(&self) -> Selection {
+        let lists = self.anchors().into_values().map(|anchor| anchor.pcr.index());
         match &self.written.pcrs {
-            Some(pcrs) => Selection::of(self.bank(), pcrs.iter().copied()),
-            None => {
-                let lists = self.anchors().into_values().map(|anchor| anchor.pcr.index());
-                Selection::of(self.bank(), (0..=10).chain(lists))
-            }
+            Some(pcrs) => Selection::of(self.bank(), pcrs.iter().copied().chain(lists)),
+            None => Selection::of(self.bank(), (0..=10).chain(lists)),
         }
     }
 

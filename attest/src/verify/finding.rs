@@ -227,7 +227,9 @@ pub enum Finding {
     #[error("the host's list has lines of PCR {0}, which nothing vouches for")]
     LinesElsewhere(u32),
     /// Lists are brought by who keeps none on that node.
-    #[error("lists kept by the {0} are brought, and none are expected: `anchors` says who keeps them")]
+    #[error(
+        "lists kept by the {0} are brought, and none are expected: `anchors` says who keeps them"
+    )]
     KeeperOther(Keeper),
     /// A list is anchored in another PCR than the one that is expected.
     #[error("{log} is anchored in PCR {got}, and should be in PCR {expected}")]
@@ -311,7 +313,9 @@ fn boot_pcrs(later: &[u32]) -> String {
     match later {
         [] => "PCRs 0 to 9: they were extended since, or it is of another boot".to_owned(),
         [one] => format!("PCR {one}, which was extended since the kernel began"),
-        [first, .., last] => format!("PCRs {first} and {last}, which were extended since the kernel began"),
+        [first, .., last] => {
+            format!("PCRs {first} and {last}, which were extended since the kernel began")
+        }
     }
 }
 

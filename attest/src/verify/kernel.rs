@@ -84,12 +84,7 @@ impl Case<'_> {
         }
     }
 
-    fn boot_aggregate(
-        &mut self,
-        attest: &Attest,
-        host: Option<&HostList>,
-        log: Option<&BootLog>,
-    ) {
+    fn boot_aggregate(&mut self, attest: &Attest, host: Option<&HostList>, log: Option<&BootLog>) {
         let question = Question::BootAggregate;
         let Some(host) = host else {
             return self.not_checked(question, "the host's list does not hold");

@@ -1,8 +1,8 @@
 //! Evidence against expectations: a pure function that names what it checked, what it did
 //! not, and what it found.
 
-mod baselines;
 mod aggregate;
+mod baselines;
 mod case;
 mod claims;
 mod containers;
@@ -23,11 +23,12 @@ mod weight;
 
 pub use claims::{Claimed, Claims};
 pub use expect::{
-    Expectations, ExpectedAnchor, ExpectedContainer, Given, HostPolicy, ImageBaselines, KernelPolicy, Nonce,
+    Expectations, ExpectedAnchor, ExpectedContainer, Given, HostPolicy, ImageBaselines,
+    KernelPolicy, Nonce,
 };
 pub use finding::Finding;
-pub use kernel_fault::KernelFault;
 pub use history::{Seen, SeenAnchor, SeenBoot, SeenOpen};
+pub use kernel_fault::KernelFault;
 pub use name::{ListName, Log};
 pub use verdict::{Answer, Conclusion, Question, Verdict};
 pub use verification::{Verified, verify};

@@ -19,38 +19,30 @@ fn cut(log: &[u8], by: usize) -> Vec<u8> {
 const FAULTS: &[Fault] = &[
     ("no log", |_, e| e.boot_log = None, &["boot-log"]),
     ("a log of no bytes", |_, e| e.boot_log = Some(vec![].into()), &["boot-log"]),
-    (
-        "a log that is cut",
-        |n, e| again(n, e, cut(&boot_log(&n.boot), 3)),
-        &["boot-log"],
-    ),
-    (
-        "a log of TPM 1.2",
-        |n, e| again(n, e, vec![0; 64]),
-        &["boot-log"],
-    ),
+    ("a log that is cut", |n, e| again(n, e, cut(&boot_log(&n.boot), 3)), &["boot-log"]),
+    ("a log of TPM 1.2", |n, e| again(n, e, vec![0; 64]), &["boot-log"]),
     (
         "a log with nothing of the bank",
         |n, e| {
             let log = boot_log(&n.boot);
             // Another algorithm's number, wherever SHA-256's is.
-            let log: Vec<u8> = log.iter().map(|byte| if *byte == 0x0b { 0x12 } else { *byte }).collect();
+            let log: Vec<u8> =
+                log.iter().map(|byte| if *byte == 0x0b { 0x12 } else { *byte }).collect();
             again(n, e, log);
         },
         &["boot-log"],
     ),
-    (
-        "a log without the last events",
-        |n, e| again(n, e, boot_log(&n.boot[..7])),
-        &["boot-log"],
-    ),
+    ("a log without the last events", |n, e| again(n, e, boot_log(&n.boot[..7])), &["boot-log"]),
     (
         "a bank that the firmware left alone",
         |n, e| {
             (0..8).for_each(|index| {
                 n.pcrs.insert(index, pcr::initial(Algorithm::Sha256, index));
             });
-            let log = boot_log(&n.boot).iter().map(|byte| if *byte == 0x0b { 0x12 } else { *byte }).collect();
+            let log = boot_log(&n.boot)
+                .iter()
+                .map(|byte| if *byte == 0x0b { 0x12 } else { *byte })
+                .collect();
             again(n, e, log);
         },
         &["boot-log", "boot-aggregate"],
@@ -161,7 +153,10 @@ fn a_list_that_no_tpm_ever_saw_proves_nothing_and_accuses_nobody() {
     let verified = check(&node.evidence(b"fresh"), &expect, None);
     assert_eq!(names(&verified), BTreeSet::from(["NEVER_EXTENDED"]));
     let said = verified.verdict.findings()[0].to_string();
-    assert_eq!(said, "PCR 10 was never extended, though the host's list has 4 lines: IMA began without a TPM");
+    assert_eq!(
+        said,
+        "PCR 10 was never extended, though the host's list has 4 lines: IMA began without a TPM"
+    );
     assert_eq!(verified.verdict.conclusion(), Conclusion::Unproven);
     let all = ["host-list", "boot-aggregate", "host-programs"];
     expect.excused = all.map(|question| (question.to_owned(), "no TPM".to_owned())).into();

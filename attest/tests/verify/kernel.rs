@@ -66,11 +66,8 @@ fn the_kernel_must_be_one_of_the_allowed() {
     evidence.anchors.clear();
     expect.containers.clear();
     let verified = check(&evidence, &expect, None);
-    let unexplained = Finding::AggregateNotReplayed {
-        log: Log::Aggregate(Keeper::Kernel),
-        index: 12,
-        lines: 0,
-    };
+    let unexplained =
+        Finding::AggregateNotReplayed { log: Log::Aggregate(Keeper::Kernel), index: 12, lines: 0 };
     let none = Finding::Kernel(KernelFault::NoContainerIma);
     assert_eq!(verified.verdict.findings(), [unexplained, none]);
 }

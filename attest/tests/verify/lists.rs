@@ -90,7 +90,11 @@ fn what_one_keeper_must_keep_the_other_can_not() {
     let verified = check(&evidence, &world.expect(&node), None);
     let answers = verified.verdict.answers();
     assert_eq!(answers[&Question::ContainerList("a".into())], Answer::Failed);
-    assert!(names(&verified).is_superset(&BTreeSet::from(["KEEPER_OTHER", "LOG_MISSING", "KERNEL"])));
+    assert!(names(&verified).is_superset(&BTreeSet::from([
+        "KEEPER_OTHER",
+        "LOG_MISSING",
+        "KERNEL"
+    ])));
 }
 
 #[test]

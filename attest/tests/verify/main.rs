@@ -14,22 +14,26 @@ mod tamper;
 mod tampered;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use lacre_attest::container::{Keeper, Secret};
 use lacre_attest::enrol::{NodeState, Trust};
 use lacre_attest::evidence::{Evidence, EvidenceError, ListPart};
 use lacre_attest::ima::write;
 use lacre_attest::pcr::{self, ListPcr};
-use lacre_attest::testing::{BootEvent, Node, boot_log, ima_buf};
+use lacre_attest::testing::{BootEvent, Node, boot_log, ima_buf, keep};
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
-    Answer, Conclusion, Expectations, ExpectedAnchor, ExpectedContainer, Finding, HostPolicy, KernelFault,
-    KernelPolicy, ListName, Log, Nonce, Question, Seen, Verified, verify,
+    Answer, Conclusion, Expectations, ExpectedAnchor, ExpectedContainer, Finding, HostPolicy,
+    KernelFault, KernelPolicy, ListName, Log, Nonce, Question, Seen, Verified, verify,
 };
 use lacre_types::{
     Algorithm, CanonicalPath, Digest, Digests, Kind, Listed, ViolationKind, Whitelist,
 };
 use tamper::{entries, entry};
+
+/// Where evidence is kept, to be verified anew.
+const KEPT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/evidence");
 
 const NOW: u64 = 1_800_000_000;
 
@@ -126,6 +130,7 @@ impl World {
             }),
             judged_by: Some(digest(1)),
             anchors: ExpectedAnchor::standard(true),
+            selection: Selection::of(Algorithm::Sha256, (0..=10).chain([12])),
             host: Some(HostPolicy { baseline: &self.host, programs, everything: true }),
             containers: vec![self.container("a", 1), self.container("b", 2)],
             ..Expectations::default()
@@ -140,7 +145,9 @@ fn names(verified: &Verified) -> BTreeSet<&'static str> {
 fn check(evidence: &Evidence, expect: &Expectations<'_>, seen: Option<&Seen>) -> Verified {
     // Through the file, so that all of it survives.
     let evidence = Evidence::parse(&evidence.to_json()).unwrap();
-    verify(&evidence, expect, seen, NOW)
+    let verified = verify(&evidence, expect, seen, NOW);
+    keep(Path::new(KEPT), &evidence, expect, seen, NOW, &verified);
+    verified
 }
 
 #[test]

@@ -175,13 +175,8 @@ fn every_tampering_is_told_by_name() {
         }
         let others = verified.verdict.findings().iter().filter(|finding| {
             // What follows from it: a kernel without lists, programs that were not seen.
-            let follows = [
-                "KERNEL",
-                "HOST_PROGRAM_UNSEEN",
-                "UNANCHORED",
-                "OTHER_KEY",
-                "EVENTS_UNCLAIMED",
-            ];
+            let follows =
+                ["KERNEL", "HOST_PROGRAM_UNSEEN", "UNANCHORED", "OTHER_KEY", "EVENTS_UNCLAIMED"];
             !expected.contains(&finding.name()) && !follows.contains(&finding.name())
         });
         let others: Vec<_> = others.collect();

@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(config.selection("uid:0").to_string(), "sha256:0,1,2,3,4,5,6,7,8,9,10,15");
         let own = "endorsementKeys: [00]\nreports: refuse\nnodes: {\"tls:a\": {pcrs: [7]}}\n";
         let config = load(own).unwrap();
-        assert_eq!(config.selection("tls:a").to_string(), "sha256:7");
-        assert_ne!(config.selection("tls:b").to_string(), "sha256:7");
+        assert_eq!(config.selection("tls:a").to_string(), "sha256:7,15");
+        assert_ne!(config.selection("tls:b").to_string(), "sha256:7,15");
         let kernel = "endorsementKeys: [00]\nexpect: {kernel: {containerIma: true}}\n";
         let quoted = load(kernel).unwrap().selection("uid:0").to_string();
         assert_eq!(quoted, "sha256:0,1,2,3,4,5,6,7,8,9,10,12");

@@ -82,9 +82,9 @@ fn what_is_expected_anew_is_asked_at_once_and_what_was_asked_before_is_void() {
     // Over the PCRs of before, it would be a quote over others.
     assert!(matches!(book.answered("tls:a"), Err(Refused::Unasked)));
     let Wanted::Evidence(challenge) = wanted() else { panic!("evidence is wanted at once") };
-    assert_eq!(challenge.selection.to_string(), "sha256:7");
+    assert_eq!(challenge.selection.to_string(), "sha256:7,15");
     let (_, config) = book.answered("tls:a").unwrap();
-    assert_eq!(config.selection("tls:a").to_string(), "sha256:7");
+    assert_eq!(config.selection("tls:a").to_string(), "sha256:7,15");
 }
 
 #[test]
