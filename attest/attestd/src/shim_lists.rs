@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lacre_attest::container::shim_list::{self, About, PCR};
-use lacre_attest::container::{Key, Kind, Secret, Tagged, final_list, parse_line};
+use lacre_attest::container::{Secret, Tagged, final_list, parse_line};
 use lacre_attest::tpm::{Journal, JournalError, ShimContainer, Tpm};
 
 /// How long the list of a container that is gone stays to be shown.
@@ -102,7 +102,7 @@ impl Shims {
         &self.journal
     }
 
-    /// The lists that have an anchored line, and their secrets: all that a quote that is
+    /// The lists that have an anchored event, and their secrets: all that a quote that is
     /// taken from now on vouches for.
     ///
     /// # Errors
@@ -119,10 +119,8 @@ impl Shims {
             };
             // Its end may be on its way to the TPM still.
             let left = left && events.len() as u64 == anchored;
-            // Made and closed, with nothing in between: the event says so, not the file.
-            let key = Key::new(&about.secret, seq, &about.id);
-            let second = events.get(1).filter(|_| anchored > 1).map(|(_, value)| *value);
-            if second.is_some_and(|value| value != key.value(1, Kind::Close, &[0; 32])) {
+            // One without a line, too: its creation is an event that must be accounted for.
+            if anchored > 0 {
                 let About { id, image, secret } = about;
                 shown.push((ShimContainer { id, seq, image, left }, secret));
             }

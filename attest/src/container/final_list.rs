@@ -40,7 +40,7 @@ pub fn is_begun(folder: &Path, seq: u64) -> bool {
     about_of(folder, seq).exists()
 }
 
-/// Writes down a list that is final. One without lines is forgotten.
+/// Writes down a list that is final; one without lines, too, whose events are anchored.
 ///
 /// # Errors
 /// When it can't be read or written, or has more than 8 MiB: then it is forgotten, too.
@@ -53,12 +53,12 @@ pub fn end(folder: &Path, seq: u64, list: impl Read) -> io::Result<()> {
         Err(error) => Err(error),
     };
     let written = match written {
-        Ok(1..) => return fs::rename(part, list_of(folder, seq)),
-        other => other.map(drop),
+        Ok(_) => return fs::rename(part, list_of(folder, seq)),
+        Err(error) => error,
     };
     let _ = fs::remove_file(part);
     remove(folder, seq);
-    written
+    Err(written)
 }
 
 fn write(mut file: File, list: impl Read, folder: &Path) -> io::Result<u64> {

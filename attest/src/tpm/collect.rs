@@ -70,8 +70,15 @@ pub fn collect(
     shim_containers: &[ShimContainer],
 ) -> Result<Evidence, CollectError> {
     let count = count(&places.ima.join("runtime_measurements_count"));
-    let kernel = Kernel::look(places.ima.join("containers"), places.ended.as_deref())?;
-    let quote = tpm.quote(&challenge.nonce, &challenge.selection).map_err(CollectError::Tpm)?;
+    let look = || Kernel::look(places.ima.join("containers"), places.ended.as_deref());
+    let ask = || tpm.quote(&challenge.nonce, &challenge.selection).map_err(CollectError::Tpm);
+    let (mut kernel, mut quote) = (look()?, ask()?);
+    for _ in 0..MORE_QUOTES {
+        if !kernel.as_ref().map_or(Ok(false), Kernel::grew)? {
+            break;
+        }
+        (kernel, quote) = (look()?, ask()?);
+    }
     let clock = crate::tpm2::Attest::parse(&quote.attest).map(|attest| attest.clock);
     let same_boot = |known: &&Known| clock.is_ok_and(|c| c.reset_count == known.reset_count);
     let known = challenge.known.as_ref().filter(same_boot);
@@ -97,6 +104,10 @@ pub fn collect(
         anchors,
     })
 }
+
+/// How often a quote is taken anew because a container was made meanwhile, whose events it may be
+/// over. Of those that are made still, who verifies asks in a minute.
+const MORE_QUOTES: usize = 2;
 
 /// More than any firmware's log, which has some hundreds of KiB.
 const MAX_BOOT_LOG: u64 = 16 << 20;

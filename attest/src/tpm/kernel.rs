@@ -1,6 +1,6 @@
 //! The kernel's lists of containers, where it keeps them (`kernel/INTERFACE.md`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,7 @@ const WRITING: Duration = Duration::from_secs(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The lists that there are before a quote is taken: all others are younger than the quote,
-/// or say nothing yet.
+/// The lists that there are before a quote is taken: all others are younger than the quote.
 pub(super) struct Kernel<'a> {
     folder: PathBuf,
     /// The id, the number of the creation, and the image where a shim has told it.
@@ -58,6 +57,14 @@ impl<'a> Kernel<'a> {
         Ok(Some(Self { folder, lists, ended }))
     }
 
+    /// Whether there is one by now that was not there then: the quote may be over its events.
+    pub(super) fn grew(&self) -> Result<bool, CollectError> {
+        let known: HashSet<u64> = self.lists.iter().map(|(_, seq, _)| *seq).collect();
+        let living = living(&self.folder)?;
+        let told = self.ended.map_or(Ok(BTreeMap::new()), told)?;
+        Ok(living.iter().map(|(_, seq)| seq).chain(told.keys()).any(|seq| !known.contains(seq)))
+    }
+
     /// Reads them, once the quote is taken.
     pub(super) fn show(self, known: Option<&Known>) -> Result<AnchorPart, CollectError> {
         let path = self.folder.join("aggregate");
@@ -85,15 +92,14 @@ impl<'a> Kernel<'a> {
     }
 }
 
-/// The containers that have a line, and the numbers of their creation.
+/// The containers, and the numbers of their creation.
 fn living(folder: &Path) -> Result<Vec<(String, u64)>, CollectError> {
     let entries = fs::read_dir(folder)
         .map_err(|source| CollectError::Read { path: folder.to_owned(), source })?;
     let mut living = Vec::new();
     for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
         let Ok(id) = entry.file_name().into_string() else { continue };
-        let lines = count(&entry.path().join("runtime_measurements_count"));
-        if let (Some(seq), Some(1..)) = (seq(&entry.path()), lines) {
+        if let Some(seq) = seq(&entry.path()) {
             living.push((id, seq));
         }
     }
@@ -212,14 +218,16 @@ mod tests {
         begin(&ended, "again", 5);
         final_list::end(&ended, 5, &*line("again")).unwrap();
         let kernel = Kernel::look(folder.clone(), Some(&ended)).unwrap().unwrap();
+        assert!(!kernel.grew().unwrap());
         fs::remove_dir_all(folder.join("ends")).unwrap();
         final_list::end(&ended, 4, &*line("ends")).unwrap();
         // Younger than the quote.
         living(&folder, "late", 7, 1);
+        assert!(kernel.grew().unwrap());
         let mut shown = shown(kernel);
         shown.sort();
         let image = |id: &str| Some(format!("image-of-{id}"));
-        let expected = [("again", 5), ("again", 6), ("ends", 4), ("stays", 1)];
+        let expected = [("again", 5), ("again", 6), ("begins", 2), ("ends", 4), ("stays", 1)];
         let mut expected: Vec<_> = expected.map(|(id, seq)| (id.to_owned(), seq, image(id))).into();
         expected.push(("untold".to_owned(), 3, None));
         assert_eq!(shown, expected);

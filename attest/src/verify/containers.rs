@@ -156,7 +156,8 @@ impl<'a> Case<'a> {
             let question = Question::ContainerBaseline(named.clone());
             self.not_checked(question, "lines may be missing from the list");
         }
-        if audited.lines == 0 {
+        // One that ended so never ran anything.
+        if audited.lines == 0 && !audited.closed {
             self.verdict.find(&question, Finding::NothingMeasured(log.clone()));
         }
         self.lines.insert(log, audited.lines);

@@ -72,13 +72,8 @@ impl Case<'_> {
         };
         let edited = |line: &u64| Finding::LogEdited { log: Log::Host, line: *line };
         self.find_some(&question, lines.edited.iter().map(edited).collect());
-        if untouched && part.first == 0 && lines.extended > 0 {
-            let lines = lines.end.lines;
-            let finding = Finding::NeverExtended { log: Log::Host, index, lines };
-            self.verdict.find(&question, finding);
-            return None;
-        }
-        let Some((replay, boot, anchored)) = lines.reached.clone() else {
+        let unused = untouched && part.first == 0 && lines.extended > 0;
+        let Some((replay, boot, anchored)) = lines.reached.clone().filter(|_| !unused) else {
             self.misreplayed(part, &start, &quoted, &lines);
             return None;
         };
@@ -201,6 +196,9 @@ impl Case<'_> {
             if !old && !self.rebooted && count >= known.lines {
                 found.push(Finding::LogRewritten { log: Log::Host, known: known.lines });
             }
+        }
+        if *quoted == value && known.is_none_or(|_| self.rebooted) {
+            return vec![Finding::NeverExtended { log, index, lines: count }];
         }
         let shape = guess(&value, &events, quoted);
         let known = known.filter(|_| !self.rebooted).map_or(0, |known| known.lines);

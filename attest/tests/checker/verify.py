@@ -224,6 +224,10 @@ class Verifier(Containers):
             self.failed(question)
         untouched = quoted == initial(self.bank, index)
         if untouched and part["first"] == 0 and any(entry.pcr == index for entry in lines):
+            # A list of before a reboot, or one that was set back, is none that no TPM saw.
+            seen = self.seen and self.seen.get("host")
+            if seen and (not self.rebooted or self.of_the_last_boot(lines, index)):
+                return self.failed(question)
             return self.open(question, gap=True)
         reached, boot = None, {"boot": before.get("bootAggregate"), "version": before.get("version")}
         boot["boot"] = parsed(boot["boot"]) if boot["boot"] else None

@@ -336,12 +336,13 @@ fn what_root_forges_is_told_and_never_trusted() {
         expect.containers.push(ExpectedContainer { seq: Some(77), ..world.container("a", 1) });
         expect.containers.iter_mut().for_each(|container| container.optional = true);
         let [knows, new] = [Some(&forger.seen), None].map(|seen| check(&evidence, &expect, seen));
-        for verified in [&knows, &new] {
+        // Who never saw the node does not know that its TPM was set back.
+        let who = if *name == "LOG_REWRITTEN" { vec![&knows] } else { vec![&knows, &new] };
+        for verified in &who {
             let verdict = &verified.verdict;
             assert_ne!(verdict.conclusion(), Conclusion::Trusted, "{what}: {verdict:#?}");
         }
-        // Who never saw it does not know that a PCR was set back.
-        let told = [names(&knows), names(&new)];
+        let told: Vec<_> = who.into_iter().map(names).collect();
         assert!(told.iter().any(|names| names.contains(name)), "{what}: {told:?}");
     }
 }
@@ -416,7 +417,8 @@ fn a_container_that_measured_nothing_is_no_stranger() {
         let mut expect = world.expect(&node);
         expect.containers.push(world.container("c", 3));
         let verified = check(&node.evidence(b"fresh"), &expect, None);
-        assert_eq!(names(&verified), BTreeSet::from(["NOTHING_MEASURED"]));
+        let told = if closed { BTreeSet::new() } else { BTreeSet::from(["NOTHING_MEASURED"]) };
+        assert_eq!(names(&verified), told);
         assert_eq!(verified.verdict.conclusion(), Conclusion::Trusted, "{:#?}", verified.verdict);
     }
 }
