@@ -39,6 +39,8 @@ patched_kernel() {
     not_run "no patched kernel: ${why##*$'\n'}"
     return 1
 }
+evidence=${CARGO_TARGET_DIR:-target}/tmp/evidence
+rm -rf "$evidence"
 # Without these, the tests that need them fail, and say so.
 integration/workloads/prepare.sh servers tools || true
 if [ "${LACRE_VM:-on}" = off ]; then
@@ -49,6 +51,9 @@ else
     integration/vm/prepare.sh || true
     run --workspace --no-fail-fast -- "${options[@]}"
 fi
+# What the tests of evidence have kept, verified anew by code of its own.
+attest/tests/checker/check.py "$evidence" 2>&1 | tee -a "$log"
+[ "${PIPESTATUS[0]}" = 0 ] || status=1
 FUZZ_SECONDS=${FUZZ_SECONDS:-3} integration/fuzz.sh 2>&1 | tee -a "$log" || status=1
 if [ "${LACRE_VM:-on}" != off ] && patched_kernel; then
     run -p lacre-integration --test vm -- "${options[@]}" --ignored patched::

@@ -89,6 +89,12 @@ fn an_endorsement_key_leads_to_its_maker() {
     let roots = EkRoots::new([root.as_slice()]).unwrap();
     let chain = [certificate.as_slice(), issuer.as_slice()];
     assert_eq!(verify_ek(&ek, &chain, &roots, now()), Ok(()));
+    // As some makers' NV indexes have it.
+    for padding in [0xff, 0] {
+        let padded = [&certificate[..], &[padding; 400]].concat();
+        let chain = [padded.as_slice(), issuer.as_slice()];
+        assert_eq!(verify_ek(&ek, &chain, &roots, now()), Ok(()), "{padding}");
+    }
 
     let ecc = tpm.endorsement(KeyKind::EccP256).unwrap();
     let ecc = Public::parse(&ecc.public).unwrap();

@@ -106,8 +106,14 @@ pub(crate) struct Leaf {
 }
 
 impl Outcome {
+    /// Of a node's logs nobody knows yet whether they were tampered with or are broken, and the
+    /// container is not what did it: what can be undone is the most that is done unasked.
     pub(crate) const fn built_in(kind: ViolationKind) -> Self {
-        Self { action: Action::Deny, rule: Rule::built_in(kind), paths: None, jit: None }
+        let action = match kind {
+            ViolationKind::LogTampered => Action::Pause,
+            _ => Action::Deny,
+        };
+        Self { action, rule: Rule::built_in(kind), paths: None, jit: None }
     }
 
     pub(crate) fn decide(

@@ -169,10 +169,13 @@ fn audit_touches_nothing_and_tells_what_enforce_would_do() {
         let enforce = resolve(&decision, can_deny, Mode::Enforce);
         assert_eq!(audit.action, Action::Skip);
         assert_eq!(audit.because, Because::Audit { would: enforce.action });
-        let nothing_in_hand =
-            matches!(kind, ViolationKind::SourceLost | ViolationKind::LogTampered);
-        let denied = can_deny && !nothing_in_hand;
-        assert_eq!(enforce.action, if denied { Action::Deny } else { Action::Kill }, "{kind}");
+        let expected = match kind {
+            ViolationKind::LogTampered => Action::Pause,
+            ViolationKind::SourceLost => Action::Kill,
+            _ if can_deny => Action::Deny,
+            _ => Action::Kill,
+        };
+        assert_eq!(enforce.action, expected, "{kind}");
     }
 }
 

@@ -121,13 +121,15 @@ mod tests {
         assert!(!list_of(dir.path(), 3).exists());
         end(dir.path(), 3, &b"lines"[..]).unwrap();
         assert_eq!(fs::read(list_of(dir.path(), 3)).unwrap(), b"lines");
+        // One that never ran anything has its events, which must be accounted for.
+        begin(dir.path(), 4, &about("ns--empty")).unwrap();
+        end(dir.path(), 4, io::empty()).unwrap();
+        assert_eq!(fs::read(list_of(dir.path(), 4)).unwrap(), b"");
     }
 
     #[test]
     fn what_can_not_be_written_down_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        begin(dir.path(), 3, &about("ns--empty")).unwrap();
-        end(dir.path(), 3, io::empty()).unwrap();
         begin(dir.path(), 4, &about("ns--long")).unwrap();
         let error = end(dir.path(), 4, io::repeat(1)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);

@@ -23,7 +23,7 @@ use tss_esapi::{Context, Error, TctiNameConf};
 
 use super::error::TpmError;
 use crate::bytes::Blob;
-use crate::tpm2::{Attest, Credential, Selection};
+use crate::tpm2::{Attest, Credential, Selection, without_padding};
 
 /// How often a quote is tried while other programs extend the PCRs.
 const TRIES: u32 = 8;
@@ -139,7 +139,7 @@ impl State {
             KeyKind::Rsa2048 => AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048),
         };
         let certificate = match ek::retrieve_ek_pubcert(&mut self.context, selection) {
-            Ok(certificate) => Some(certificate),
+            Ok(certificate) => Some(without_padding(&certificate).to_vec()),
             Err(error) => match TpmError::from_tss("read its certificate", error) {
                 gone @ TpmError::Gone { .. } => return Err(gone),
                 _ => None,

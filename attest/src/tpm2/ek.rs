@@ -56,6 +56,21 @@ impl EkRoots {
     }
 }
 
+/// A certificate without what stands behind it: makers reserve an NV index that is larger, and
+/// leave ones or zeroes there. Anything else is no padding, and left for the parser to refuse.
+#[must_use]
+pub fn without_padding(der: &[u8]) -> &[u8] {
+    // A SEQUENCE whose length has two bytes (X.690, 8.1.3.5), as each certificate's has.
+    let [0x30, 0x82, high, low, ..] = *der else { return der };
+    let end = 4 + usize::from(u16::from_be_bytes([high, low]));
+    match der.split_at_checked(end) {
+        Some((certificate, padding)) if padding.iter().all(|byte| matches!(byte, 0 | 0xff)) => {
+            certificate
+        }
+        _ => der,
+    }
+}
+
 /// Checks that `ek` is the key of the first certificate of the chain (DER), and that the
 /// chain leads to a root. `now` is in seconds since 1970.
 ///
@@ -63,7 +78,7 @@ impl EkRoots {
 /// When it does not.
 pub fn verify_ek(ek: &Public, chain: &[&[u8]], roots: &EkRoots, now: u64) -> Result<(), EkError> {
     let (first, others) = chain.split_first().ok_or(EkError::Missing)?;
-    let certificate = CertificateDer::from(*first);
+    let certificate = CertificateDer::from(without_padding(first));
     let broken = |error: webpki::Error| EkError::Chain(format!("{error:?}"));
     let certificate = EndEntityCert::try_from(&certificate).map_err(broken)?;
     if !ek.is_in_spki(&certificate.subject_public_key_info()) {
@@ -76,4 +91,22 @@ pub fn verify_ek(ek: &Public, chain: &[&[u8]], roots: &EkRoots, now: u64) -> Res
         .verify_for_usage(SIGNATURES, &roots.0, &others, now, usage, None, None)
         .map(drop)
         .map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_behind_a_certificate_in_its_index_is_cut_off() {
+        let certificate = [&[0x30, 0x82, 1, 0][..], &[7; 256]].concat();
+        for padding in [&[][..], &[0xff; 9], &[0; 300], &[0, 0xff]] {
+            let read = [&certificate, padding].concat();
+            assert_eq!(without_padding(&read), certificate);
+        }
+        let other = [&certificate[..], &[0xff, 1]].concat();
+        assert_eq!(without_padding(&other), other, "that is no padding");
+        assert_eq!(without_padding(&certificate[..200]), &certificate[..200]);
+        assert_eq!(without_padding(&[]), &[] as &[u8]);
+    }
 }

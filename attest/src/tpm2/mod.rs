@@ -13,7 +13,7 @@ mod signature;
 pub use algorithm::id_of;
 pub use attest::{Attest, Clock, Selection};
 pub use credential::{Credential, CredentialError, make_credential};
-pub use ek::{EkError, EkRoots, verify_ek};
+pub use ek::{EkError, EkRoots, verify_ek, without_padding};
 pub use keys::{Public, Unsuitable, ak_suitable};
 pub use reader::Malformed;
 pub use signature::{SignatureError, verify};

@@ -259,8 +259,9 @@ mod patched {
         let extend = [&EXTEND[..], &[1; 32]].concat();
         served.0.run(&format!("{} >/dev/tpmrm0", printf(&extend)))?;
         let node = served.again()?;
-        assert!(names(&node).contains(&"LOG_NOT_REPLAYED"), "{node}");
-        assert!(node["findings"].to_string().contains("the kernel's aggregate"), "{node}");
-        becomes(&mut served.0, "web", "PAUSED")
+        assert!(names(&node).contains(&"AGGREGATE_NOT_REPLAYED"), "{node}");
+        assert!(node["findings"].to_string().contains("PCR 12 holds what"), "{node}");
+        // That is nobody's fault as far as anybody can tell.
+        becomes(&mut served.0, "web", "RUNNING")
     }
 }
