@@ -188,7 +188,7 @@ pub enum Trust {
     Unknown,
     /// Its last evidence was all that it should be.
     Trusted,
-    /// Its last evidence was not. Only enrolling it again, or who runs it, changes that.
+    /// Its last evidence was not.
     Untrusted,
 }
 
@@ -251,7 +251,8 @@ impl NodeState {
         Challenge { nonce, selection, known }
     }
 
-    /// Notes what came of the evidence that answered the challenge. A nonce serves once.
+    /// Notes what came of the evidence that answered the challenge: the newest says what it is.
+    /// A nonce serves once.
     pub fn note(&mut self, verified: Verified, now: u64) {
         self.challenge = None;
         self.claims = match (self.claims.take(), verified.claims) {
@@ -265,10 +266,7 @@ impl NodeState {
         match verified.verdict.conclusion() {
             Conclusion::Untrusted if late && faults.count() > 0 => self.doubt(),
             Conclusion::Trusted => {
-                self.trust = match self.trust {
-                    Trust::Untrusted => Trust::Untrusted,
-                    _ => Trust::Trusted,
-                };
+                self.trust = Trust::Trusted;
                 self.attested = Some(now);
                 self.seen = verified.seen;
             }
@@ -278,13 +276,13 @@ impl NodeState {
                     let anchor = self.seen.as_mut().and_then(|seen| seen.anchors.get_mut(keeper));
                     anchor.map(|anchor| anchor.open.remove(list));
                 }
-                self.doubt();
+                self.trust = Trust::Unknown;
             }
             Conclusion::Untrusted => self.trust = Trust::Untrusted,
         }
     }
 
-    /// Notes that it showed nothing that would prove it true.
+    /// Notes that it showed nothing that would prove it true; nor what it was found to be wrong.
     pub fn doubt(&mut self) {
         self.challenge = None;
         if self.trust != Trust::Untrusted {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
-use lacre_proto::attest::{AttestationClient, ChallengeRequest, ForgetRequest, ListRequest};
+use lacre_proto::attest::{
+    AcknowledgeRequest, AttestationClient, ChallengeRequest, ForgetRequest, ListRequest,
+};
 use lacre_proto::{Address, CallError, Connector};
 use lacre_types::escape;
 
@@ -34,8 +36,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the nodes and their states; exit status 0 all are trusted, 1 one is untrusted,
-    /// 2 neither, or there is none
+    /// List the nodes and their states; exit status 0 all are trusted, 1 one is untrusted or has
+    /// shown what somebody must look at, 2 neither, or there is none
     List {
         /// As JSON, with all that the server knows
         #[arg(long)]
@@ -46,7 +48,15 @@ enum Command {
         /// Its principal, or its name
         node: String,
     },
-    /// Forget a node and its verdict, so that it enrols again
+    /// Say that you have looked at what a node showed, and what it was
+    Acknowledge {
+        /// Its principal, or its name
+        node: String,
+        /// What it was; it is kept, and in the server's log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Forget a node, so that it enrols again
     Forget {
         /// Its principal, or its name
         node: String,
@@ -88,6 +98,12 @@ async fn ask(args: Args) -> anyhow::Result<Exit> {
             let request = ChallengeRequest { node, ..ChallengeRequest::default() };
             let asked = server.challenge(within, &request).await;
             asked.map_err(CallError::call("ask a node for evidence"))?;
+            Ok(Exit::Good)
+        }
+        Command::Acknowledge { node, reason } => {
+            let request = AcknowledgeRequest { node, reason, ..AcknowledgeRequest::default() };
+            let done = server.acknowledge(within, &request).await;
+            done.map_err(CallError::call("acknowledge what a node showed"))?;
             Ok(Exit::Good)
         }
         Command::Forget { node } => {

@@ -1,6 +1,6 @@
 //! Nodes, for people and for machines.
 
-use lacre_proto::attest::Node;
+use lacre_proto::attest::{Finding, Node};
 use lacre_types::escape;
 use serde_json::{Value, json};
 
@@ -14,10 +14,11 @@ pub(super) fn json(nodes: &[Node]) -> anyhow::Result<()> {
 }
 
 fn value(node: &Node) -> Value {
-    let findings = node.findings.iter();
-    let findings: Vec<_> = findings
-        .map(|found| json!({"finding": found.name, "note": found.note, "says": found.says}))
-        .collect();
+    let told = |found: &[Finding]| {
+        let told = found.iter();
+        told.map(|found| json!({"finding": found.name, "note": found.note, "says": found.says}))
+            .collect::<Vec<_>>()
+    };
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     json!({
         "node": node.node,
@@ -25,7 +26,11 @@ fn value(node: &Node) -> Value {
         "state": node.state,
         "since": known(&node.since),
         "evidence": known(&node.evidence),
-        "findings": findings,
+        "findings": told(&node.findings),
+        "incident": known(&node.incident).map(|since| {
+            json!({"since": since, "findings": told(&node.incident_findings)})
+        }),
+        "acknowledged": known(&node.acknowledged).map(|at| json!({"at": at, "reason": node.reason})),
         "unchecked": node.unchecked,
         "endorsementKey": known(&node.ek),
         "attestationKey": known(&node.ak),
@@ -51,7 +56,11 @@ fn row(node: &Node) -> [String; 6] {
     let open: Vec<&str> = open.collect();
     let open = (!open.is_empty()).then(|| format!("not checked: {}", open.join(" ")));
     let found = (!names.is_empty()).then(|| names.join(" "));
-    let findings = found.into_iter().chain(open).collect::<Vec<_>>().join("; ");
+    let mut incident: Vec<&str> = node.incident_findings.iter().map(|found| &*found.name).collect();
+    incident.dedup();
+    let incident = (!node.incident.is_empty())
+        .then(|| format!("to look at since {}: {}", node.incident, incident.join(" ")));
+    let findings = found.into_iter().chain(open).chain(incident).collect::<Vec<_>>().join("; ");
     let state = match &*node.state {
         "untrusted" => "UNTRUSTED",
         state => state,
@@ -68,7 +77,7 @@ fn row(node: &Node) -> [String; 6] {
 
 /// As `lacre attest verify` ends, for the worst of them. Of no node nothing was shown.
 pub(super) fn exit(nodes: &[Node]) -> Exit {
-    if nodes.iter().any(|node| node.state == "untrusted") {
+    if nodes.iter().any(|node| node.state == "untrusted" || !node.incident.is_empty()) {
         Exit::Differs
     } else if !nodes.is_empty() && nodes.iter().all(|node| node.state == "trusted") {
         Exit::Good
@@ -80,7 +89,6 @@ pub(super) fn exit(nodes: &[Node]) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lacre_proto::attest::Finding;
 
     fn node(name: &str, state: &str, findings: &[&str]) -> Node {
         let found = |name: &&str| Finding { name: (*name).to_owned(), ..Finding::default() };
@@ -123,5 +131,9 @@ mod tests {
         assert_eq!(exit(&[state("trusted"), state("trusted")]), Exit::Good);
         assert_eq!(exit(&[state("trusted"), state("stale")]), Exit::Failed);
         assert_eq!(exit(&[state("unproven"), state("untrusted")]), Exit::Differs);
+        let incident = "2026-01-01T00:00:00Z".to_owned();
+        let looked = Node { incident, ..state("trusted") };
+        assert!(row(&looked)[5].starts_with("to look at since 2026-01-01"));
+        assert_eq!(exit(&[looked]), Exit::Differs);
     }
 }

@@ -10,7 +10,8 @@ use lacre_attest::evidence::{Evidence, ListPart};
 use lacre_attest::expect::Hex;
 use lacre_attest::tpm2::Selection;
 use lacre_attest::verify::{
-    Conclusion, Expectations, ExpectedAnchor, ExpectedContainer, HostPolicy, KernelPolicy, Nonce, Verdict, verify,
+    Conclusion, Expectations, ExpectedAnchor, ExpectedContainer, HostPolicy, KernelPolicy, Nonce,
+    Verdict, verify,
 };
 use lacre_integration::vm::{Guest, Kernel, shared};
 use lacre_types::{Algorithm, CanonicalPath, Digest, Kind, Listed, Whitelist};

@@ -244,7 +244,10 @@ mod patched {
         // now takes no reports of such.
         served.0.run(&format!("umount {LIST} && sed -i '1i reports: refuse' {ATTEST}"))?;
         served.policyd(&format!("--attest {ATTEST}"))?;
-        let node = served.shown("/lacre/bin/lacre node forget guest")?;
+        let node = served.shown(
+            "/lacre/bin/lacre node acknowledge guest --reason 'a test'
+            /lacre/bin/lacre node forget guest",
+        )?;
         assert_eq!(names(&node), ["untrusted", "HOST_PROGRAM"], "{node}");
         served.0.run_with(CONFIG, "ctr tasks resume web")?;
         served.drops("web", "/tmp/three")?;

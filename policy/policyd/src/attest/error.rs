@@ -15,6 +15,15 @@ pub(super) enum Refused {
     OtherTpm,
     #[error("this TPM is enrolled as {0}: one TPM is one node")]
     OtherNode(String),
+    #[error(
+        "somebody must look at what {0} showed first (`lacre node list --json`), and say what it \
+         was: `lacre node acknowledge {0} --reason TEXT`"
+    )]
+    Incident(String),
+    #[error("{0} has shown nothing that somebody must look at")]
+    NoIncident(String),
+    #[error("a reason says what it was, in at most 1024 characters")]
+    NoReason,
     #[error("there are {NODES} nodes already")]
     Full,
     #[error("no evidence is wanted now: ask first")]

@@ -267,7 +267,12 @@ impl Book {
             let interval = self.config().interval;
             let state = |record: &Record| record.state(now(), interval);
             let before = state(record);
+            let looked = record.incident().is_some();
             let done = f(record);
+            if !looked && record.incident().is_some() {
+                warn!(self.log, "somebody must look at what a node showed";
+                    "principal" => principal, "node" => &record.known.node);
+            }
             let after = state(record);
             if before != after {
                 let findings = record.show(now(), interval).findings;
@@ -335,9 +340,32 @@ impl Book {
         Ok(())
     }
 
+    /// Notes that somebody has looked at what a node showed, and what it was.
+    pub(super) fn acknowledge(&self, name: &str, reason: &str, who: &str) -> Result<(), Refused> {
+        let reason = reason.trim();
+        if reason.is_empty() || reason.chars().count() > 1024 {
+            return Err(Refused::NoReason);
+        }
+        let principal = self.find(name)?;
+        let open = self.change(&principal, |record| record.acknowledge(reason, now()))?;
+        if !open {
+            return Err(Refused::NoIncident(principal));
+        }
+        info!(self.log, "an incident is acknowledged"; "principal" => &principal,
+            "reason" => lacre_types::escape(reason.as_bytes()), "by" => who);
+        Ok(())
+    }
+
     pub(super) fn forget(&self, name: &str) -> Result<(), Refused> {
         let principal = self.find(name)?;
-        self.nodes().remove(&principal);
+        {
+            let mut nodes = self.nodes();
+            // Another TPM, or none known, is no answer to what this one showed.
+            if nodes.get(&principal).is_some_and(|record| record.incident().is_some()) {
+                return Err(Refused::Incident(principal));
+            }
+            nodes.remove(&principal);
+        }
         info!(self.log, "a node is forgotten"; "principal" => &principal);
         let saved = self.save(&principal);
         self.tell();

@@ -76,6 +76,27 @@ impl Told {
     }
 }
 
+/// What somebody must look at: what evidence of a node showed, whatever it shows since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Since when.
+    since: u64,
+    /// Since when it is known to have shown what is not the truth.
+    #[serde(default)]
+    tampered: Option<u64>,
+    /// What was found, each once.
+    findings: Vec<Told>,
+}
+
+/// That somebody has looked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// When.
+    at: u64,
+    /// What was found.
+    reason: String,
+}
+
 /// A node. Times are in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -87,9 +108,14 @@ pub struct Record {
     pub known: NodeState,
     /// Since when the trust is what it is.
     since: u64,
-    /// Whether it was found to show what is not the truth.
-    #[serde(default)]
+    /// Of a state that was written before incidents were kept.
+    #[serde(default, skip_serializing)]
     tampered: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incident: Option<Incident>,
+    /// The last incident that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acknowledged: Option<Acknowledged>,
     /// When evidence last came.
     #[serde(default)]
     evidence: Option<u64>,
@@ -136,6 +162,8 @@ impl Record {
             principal: principal.to_owned(),
             since: enrolled,
             tampered: false,
+            incident: None,
+            acknowledged: None,
             evidence: None,
             findings: Vec::new(),
             unchecked: Vec::new(),
@@ -152,7 +180,8 @@ impl Record {
             known.trust = Trust::Untrusted;
             return Self { known, due: enrolled, ..before.clone() };
         }
-        Self { known, ..fresh }
+        let (incident, acknowledged) = (before.incident.clone(), before.acknowledged.clone());
+        Self { known, incident, acknowledged, ..fresh }
     }
 
     /// Reads a node's file.
@@ -160,8 +189,13 @@ impl Record {
     /// # Errors
     /// When it is not one.
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
-        let record: Self = serde_json::from_slice(text)?;
+        let mut record: Self = serde_json::from_slice(text)?;
         if record.version == VERSION {
+            let tampered = std::mem::take(&mut record.tampered).then_some(record.since);
+            if record.known.trust == Trust::Untrusted && record.incident.is_none() {
+                let findings = record.findings.iter().filter(|told| !told.note).cloned().collect();
+                record.incident = Some(Incident { since: record.since, tampered, findings });
+            }
             return Ok(record);
         }
         Err(serde::de::Error::custom(format_args!("version {} is not known", record.version)))
@@ -195,7 +229,22 @@ impl Record {
     /// Since when it is known to show what is not the truth.
     #[must_use]
     pub fn tampered(&self) -> Option<u64> {
-        self.tampered.then_some(self.since)
+        self.incident.as_ref()?.tampered
+    }
+
+    /// What somebody must look at.
+    #[must_use]
+    pub const fn incident(&self) -> Option<&Incident> {
+        self.incident.as_ref()
+    }
+
+    /// Somebody has looked, and says what it was. Whether there was something to look at.
+    pub(super) fn acknowledge(&mut self, reason: &str, now: u64) -> bool {
+        let open = self.incident.take().is_some();
+        if open {
+            self.acknowledged = Some(Acknowledged { at: now, reason: cut(reason) });
+        }
+        open
     }
 
     /// Notes what came of evidence.
@@ -212,17 +261,39 @@ impl Record {
             Answer::NotChecked(why) => Some(cut(&format!("{question}: {why}"))),
             _ => None,
         });
-        // Why it is not trusted stays to be seen, whatever it shows since.
-        if before != Trust::Untrusted || told.iter().any(|told| !told.note) {
-            self.unchecked = unchecked.take(FINDINGS).collect();
-            self.findings = told;
-        }
-        self.tampered |= findings.iter().any(lacre_attest::verify::Finding::is_tampering);
+        self.unchecked = unchecked.take(FINDINGS).collect();
+        self.findings = told;
+        // What came too late shows nothing.
+        let late = |finding: &lacre_attest::verify::Finding| {
+            matches!(finding, lacre_attest::verify::Finding::NonceStale { .. })
+        };
+        let faults = findings.iter().filter(|finding| finding.is_fault() && !late(finding));
+        let faults: Vec<_> = faults.collect();
+        let tampered = faults.iter().any(|finding| finding.is_tampering());
+        let faults = faults.iter().map(|fault| Told::new(fault.name(), &fault.to_string()));
+        let faults: Vec<Told> = faults.take(FINDINGS).collect();
         self.lines = verified.lines.values().sum();
         self.fresh = self.lines.saturating_sub(left_out(evidence));
         self.evidence = Some(now);
         self.known.note(verified, now);
+        if !faults.is_empty() {
+            self.remember(faults, tampered, now);
+        }
         self.changed(before, now);
+    }
+
+    /// Adds to what somebody must look at.
+    fn remember(&mut self, faults: Vec<Told>, tampered: bool, now: u64) {
+        let new = || Incident { since: now, tampered: None, findings: Vec::new() };
+        let incident = self.incident.get_or_insert_with(new);
+        for fault in faults {
+            if incident.findings.len() < FINDINGS && !incident.findings.contains(&fault) {
+                incident.findings.push(fault);
+            }
+        }
+        if tampered {
+            incident.tampered.get_or_insert(now);
+        }
     }
 
     /// Notes that there is none, and why.
@@ -249,12 +320,16 @@ impl Record {
             State::Stale => self.heard().saturating_add(stale_after(interval)).min(now),
             _ => self.since,
         };
-        let findings = self.findings.iter().map(|told| Finding {
+        let shown_of = |told: &Told| Finding {
             name: told.name.clone(),
             note: told.note,
             says: told.says.clone(),
             ..Finding::default()
-        });
+        };
+        let findings = self.findings.iter().map(shown_of);
+        let incident = self.incident.as_ref();
+        let found = incident.iter().flat_map(|incident| &incident.findings).map(shown_of);
+        let looked = self.acknowledged.as_ref();
         Node {
             principal: self.principal.clone(),
             node: self.known.node.clone(),
@@ -268,6 +343,10 @@ impl Record {
             boot: self.known.seen.as_ref().map_or(0, |seen| seen.clock.reset_count),
             lines: self.lines,
             fresh: self.fresh,
+            incident: incident.map(|incident| shown(incident.since)).unwrap_or_default(),
+            incident_findings: found.collect(),
+            acknowledged: looked.map(|looked| shown(looked.at)).unwrap_or_default(),
+            reason: looked.map(|looked| looked.reason.clone()).unwrap_or_default(),
             ..Node::default()
         }
     }
@@ -356,12 +435,31 @@ pub(super) mod tests {
     fn a_new_key_clears_nobody() {
         let mut before = record();
         before.known.trust = Trust::Untrusted;
-        before.tampered = true;
+        before.remember(vec![Told::new("LOG_EDITED", "a line")], true, 1000);
         let after = Record::enrolled("uid:0", record().known, Some(&before));
         assert_eq!((after.known.trust, after.tampered()), (Trust::Untrusted, Some(1000)));
         before.known.trust = Trust::Trusted;
         let after = Record::enrolled("uid:0", record().known, Some(&before));
         assert_eq!(after.known.trust, Trust::Unknown, "it has to show itself anew");
+        assert_eq!(after.tampered(), Some(1000), "and somebody has to look");
+    }
+
+    #[test]
+    fn what_was_kept_before_incidents_were_is_one() {
+        let mut before = record();
+        before.known.trust = Trust::Untrusted;
+        before.findings = vec![Told::new("LOG_EDITED", "a line")];
+        let text = String::from_utf8(before.to_json().unwrap()).unwrap();
+        let text = text.replacen('{', "{\"tampered\":true,", 1);
+        let mut record = Record::parse(text.as_bytes()).unwrap();
+        assert_eq!(record.tampered(), Some(1000));
+        assert_eq!(record.incident().unwrap().findings[0].name, "LOG_EDITED");
+        assert!(record.acknowledge("a disk was swapped", 2000));
+        assert!(!record.acknowledge("again", 3000), "there is nothing to look at");
+        assert_eq!((record.tampered(), record.incident()), (None, None));
+        let shown = record.show(2000, Duration::from_secs(300));
+        assert_eq!(shown.reason, "a disk was swapped");
+        assert_eq!(Record::parse(&record.to_json().unwrap()).unwrap().incident().is_some(), true);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use lacre_attest::enrol::{Activated, Enrol, Pending};
 use lacre_attest::tpm2::Public;
 use lacre_attest::verify::Given;
 use lacre_proto::attest::{
-    ActivateRequest, ActivateResponse, Attestation, ChallengeRequest, ChallengeResponse,
-    DeclineRequest, DeclineResponse, EnrolRequest, EnrolResponse, ForgetRequest, ForgetResponse,
-    ListRequest, ListResponse, Node, PollRequest, PollResponse, SubmitRequest, SubmitResponse,
-    Wanted as Asks,
+    AcknowledgeRequest, AcknowledgeResponse, ActivateRequest, ActivateResponse, Attestation,
+    ChallengeRequest, ChallengeResponse, DeclineRequest, DeclineResponse, EnrolRequest,
+    EnrolResponse, ForgetRequest, ForgetResponse, ListRequest, ListResponse, Node, PollRequest,
+    PollResponse, SubmitRequest, SubmitResponse, Wanted as Asks,
 };
 use lacre_proto::{MAX_PART, Peer, WATCH};
 use lacre_types::chain;
@@ -57,8 +57,10 @@ fn refused(refused: Refused) -> ttrpc::Error {
         Refused::Unknown(_) => Code::NOT_FOUND,
         Refused::OtherTpm | Refused::OtherNode(_) => Code::PERMISSION_DENIED,
         Refused::Full => Code::RESOURCE_EXHAUSTED,
-        Refused::Unasked => Code::FAILED_PRECONDITION,
-        Refused::Malformed(_) | Refused::Ambiguous(_) => Code::INVALID_ARGUMENT,
+        Refused::Unasked | Refused::Incident(_) | Refused::NoIncident(_) => {
+            Code::FAILED_PRECONDITION
+        }
+        Refused::Malformed(_) | Refused::Ambiguous(_) | Refused::NoReason => Code::INVALID_ARGUMENT,
         Refused::Disk => Code::UNAVAILABLE,
     };
     status(code, refused)
@@ -147,11 +149,16 @@ fn fit(nodes: &mut [Node]) {
     let shorter: [fn(&mut Node); 2] = [
         |node| {
             node.findings.truncate(1);
+            node.incident_findings.truncate(1);
+            node.reason.clear();
             node.unchecked.clear();
             node.ek.clear();
             node.ak.clear();
         },
-        |node| node.findings.iter_mut().for_each(|finding| finding.says.clear()),
+        |node| {
+            let all = node.findings.iter_mut().chain(&mut node.incident_findings);
+            all.for_each(|finding| finding.says.clear());
+        },
     ];
     for shorten in shorter {
         let size: u64 = nodes.iter().map(|node| node.compute_size() + 16).sum();
@@ -309,6 +316,19 @@ impl Attestation for AttestSession {
         self.local()?;
         book.challenge(&request.node).map_err(refused)?;
         Ok(ChallengeResponse::new())
+    }
+
+    async fn acknowledge(
+        &self,
+        _: &TtrpcContext,
+        request: AcknowledgeRequest,
+    ) -> ttrpc::Result<AcknowledgeResponse> {
+        let (book, _call) = self.book()?;
+        self.local()?;
+        let who = self.peer.principal();
+        let AcknowledgeRequest { node, reason, .. } = request;
+        change(book, move |book| book.acknowledge(&node, &reason, &who)).await?;
+        Ok(AcknowledgeResponse::new())
     }
 
     async fn forget(

@@ -16,7 +16,8 @@ fn a_node_verifies_itself() {
     let key = Command::new(program("lacre-attestd")).arg("keys").envs(node.environment()).output();
     let keys = String::from_utf8(key.unwrap().stdout).unwrap();
     let ak = keys.lines().find(|line| line.starts_with("attestationKey: ")).unwrap();
-    fs::write(&expect, format!("{ak}\nmakers: [maker.der]\n{ANCHORS}\nwaive: [{WAIVED}]\n")).unwrap();
+    fs::write(&expect, format!("{ak}\nmakers: [maker.der]\n{ANCHORS}\nwaive: [{WAIVED}]\n"))
+        .unwrap();
     let environment = node.environment();
     let lacre = |expect: &Path| {
         let mut command = Command::new(program("lacre"));

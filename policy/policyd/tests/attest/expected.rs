@@ -54,7 +54,9 @@ fn containers_are_judged_by_their_image_as_soon_as_that_is_expected() {
     // Nobody asks: the file changes.
     let expect = |images: &str| {
         let once = "{\"k8s.io--once\": {optional: true, baseline: image.baseline}}";
-        format!("interval: 3600\nexpect: {{{ANCHORS}, waive: [{WAIVED}], containers: {once}, {images}}}\n")
+        format!(
+            "interval: 3600\nexpect: {{{ANCHORS}, waive: [{WAIVED}], containers: {once}, {images}}}\n"
+        )
     };
     let demo = "images: {\"demo:*\": {baseline: image.baseline}}";
     server.expects(&expect(demo));

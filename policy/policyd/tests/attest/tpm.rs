@@ -38,6 +38,9 @@ fn a_tpm_that_is_slow_gone_or_reset_is_told_as_that() {
     assert_eq!(server.attest(&agent), "untrusted");
     let findings = server.findings();
     assert!(findings.contains(&"REBOOTED".to_owned()) && findings.len() > 1, "{findings:?}");
+    assert!(!server.lacre(&["forget", "node-1"]).status.success(), "nobody has looked");
+    let looked = ["acknowledge", "node-1", "--reason", "the TPM was unplugged"];
+    assert!(server.lacre(&looked).status.success());
     assert!(server.lacre(&["forget", "node-1"]).status.success());
     drop(agent);
 

@@ -82,18 +82,37 @@ fn a_node_is_trusted_until_its_log_is_tampered_with() {
         ["/early unenrolled", "/good trusted", "/bad untrusted"]
     );
 
-    // Whole again, all of it is looked at, and it stays what it was; forgotten, it is another's
-    // word that it is new. An older edit is found then.
+    // Whole again, all of it is looked at, and an older edit is found then. What it is follows
+    // from what it shows last; what somebody must look at stays until somebody has.
     node.swtpm.open();
     fs::write(node.list(), &cut).unwrap();
     assert_eq!(server.attest(&agent), "untrusted");
     assert!(server.findings().contains(&"LOG_EDITED".to_owned()), "{:?}", server.findings());
     let mended = [&whole[..], &cut[whole.len()..]].concat();
     fs::write(node.list(), mended).unwrap();
-    assert_eq!(server.attest(&agent), "untrusted", "once is enough");
-    assert!(server.lacre(&["forget", "uid:0"]).status.success());
-    agent.wait_for("\"enrolled\"");
-    assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
+    let names = |shown: &serde_json::Value| -> Vec<String> {
+        let found = shown["incident"]["findings"].as_array().unwrap().iter();
+        found.map(|found| found["finding"].as_str().unwrap().to_owned()).collect()
+    };
+    let (shown, status) = server.node();
+    assert_eq!(names(&shown), ["LOG_MALFORMED", "LOG_EDITED", "LOG_REWRITTEN"], "{shown}");
+    assert_eq!((shown["findings"].as_array().map(Vec::len), status), (Some(0), Some(1)));
+    let table = String::from_utf8(server.lacre(&["list"]).stdout).unwrap();
+    assert!(table.contains("trusted") && table.contains("to look at since"), "{table}");
+    // Nor does it go with the server, or with the TPM.
+    server.policyd.kill();
+    server.policyd.restart();
+    assert_eq!(names(&server.node().0), ["LOG_MALFORMED", "LOG_EDITED", "LOG_REWRITTEN"]);
+    let refused = server.lacre(&["forget", "uid:0"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("lacre node acknowledge uid:0"));
+    assert!(!server.lacre(&["acknowledge", "uid:0", "--reason", " "]).status.success());
+    let reason = ["acknowledge", "uid:0", "--reason", "the backup restored an old file"];
+    assert!(server.lacre(&reason).status.success());
+    let (shown, status) = server.node();
+    assert_eq!((&shown["incident"], status), (&serde_json::Value::Null, Some(0)), "{shown}");
+    assert_eq!(shown["acknowledged"]["reason"], "the backup restored an old file");
+    assert!(!server.lacre(&reason).status.success(), "there is nothing more to look at");
     reporter.stop(LONG);
 }
 
