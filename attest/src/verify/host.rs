@@ -175,7 +175,10 @@ impl Case<'_> {
             let lines = replay(part, from, SeenBoot::default(), to, index);
             lines.is_ok_and(|lines| lines.reached.is_some())
         };
-        if part.first == 0 && leads(&Replay::new([bank]).filled(Fill::PaddedSha1), quoted) {
+        // No line leads to a PCR that was never extended, however it is filled.
+        let extended = *quoted != pcr::initial(bank, index);
+        let padded = Replay::new([bank]).filled(Fill::PaddedSha1);
+        if part.first == 0 && extended && leads(&padded, quoted) {
             return vec![Finding::PaddedSha1];
         }
         let value = start.value(bank, index).unwrap_or_else(|| pcr::initial(bank, index));
