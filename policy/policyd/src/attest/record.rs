@@ -111,6 +111,9 @@ pub struct Record {
     /// Of a state that was written before incidents were kept.
     #[serde(default, skip_serializing)]
     tampered: bool,
+    /// Whether it was written since they are.
+    #[serde(default)]
+    keeps_incidents: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     incident: Option<Incident>,
     /// The last incident that was looked at.
@@ -162,6 +165,7 @@ impl Record {
             principal: principal.to_owned(),
             since: enrolled,
             tampered: false,
+            keeps_incidents: true,
             incident: None,
             acknowledged: None,
             evidence: None,
@@ -192,7 +196,8 @@ impl Record {
         let mut record: Self = serde_json::from_slice(text)?;
         if record.version == VERSION {
             let tampered = std::mem::take(&mut record.tampered).then_some(record.since);
-            if record.known.trust == Trust::Untrusted && record.incident.is_none() {
+            let before = !std::mem::replace(&mut record.keeps_incidents, true);
+            if before && record.known.trust == Trust::Untrusted {
                 let findings = record.findings.iter().filter(|told| !told.note).cloned().collect();
                 record.incident = Some(Incident { since: record.since, tampered, findings });
             }
@@ -450,7 +455,7 @@ pub(super) mod tests {
         before.known.trust = Trust::Untrusted;
         before.findings = vec![Told::new("LOG_EDITED", "a line")];
         let text = String::from_utf8(before.to_json().unwrap()).unwrap();
-        let text = text.replacen('{', "{\"tampered\":true,", 1);
+        let text = text.replacen("\"keepsIncidents\":true", "\"tampered\":true", 1);
         let mut record = Record::parse(text.as_bytes()).unwrap();
         assert_eq!(record.tampered(), Some(1000));
         assert_eq!(record.incident().unwrap().findings[0].name, "LOG_EDITED");
@@ -459,7 +464,8 @@ pub(super) mod tests {
         assert_eq!((record.tampered(), record.incident()), (None, None));
         let shown = record.show(2000, Duration::from_secs(300));
         assert_eq!(shown.reason, "a disk was swapped");
-        assert_eq!(Record::parse(&record.to_json().unwrap()).unwrap().incident().is_some(), true);
+        let again = Record::parse(&record.to_json().unwrap()).unwrap();
+        assert_eq!(again.incident(), None, "somebody has looked");
     }
 
     #[test]
