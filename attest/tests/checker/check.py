@@ -8,6 +8,8 @@ import json
 import pathlib
 import sys
 
+sys.dont_write_bytecode = True
+
 from verify import Verifier
 
 
