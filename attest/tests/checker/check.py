@@ -5,6 +5,7 @@ docs/attestation.md, kernel/INTERFACE.md, the TPM 2.0 Library and the kernel's d
 
 import collections
 import json
+import multiprocessing
 import pathlib
 import sys
 
@@ -13,8 +14,9 @@ sys.dont_write_bytecode = True
 from verify import Verifier
 
 
-def difference(case):
+def difference(file):
     """What differs, and the conclusion."""
+    case = json.loads(file.read_bytes())
     theirs = case["verdict"]
     verifier = Verifier(case)
     conclusion = verifier.verdict()
@@ -32,12 +34,12 @@ def difference(case):
 def main(folder):
     files = sorted(pathlib.Path(folder).glob("*.json"))
     counts, different = collections.Counter(), 0
-    for file in files:
-        found, conclusion = difference(json.loads(file.read_bytes()))
-        counts[conclusion] += 1
-        different += bool(found)
-        for line in found[:8]:
-            print(f"{file.name}: {line}")
+    with multiprocessing.Pool() as pool:
+        for file, (found, conclusion) in zip(files, pool.imap(difference, files, 16)):
+            counts[conclusion] += 1
+            different += bool(found)
+            for line in found[:8]:
+                print(f"{file.name}: {line}")
     told = ", ".join(f"{count} {conclusion}" for conclusion, count in sorted(counts.items()))
     print(f"{len(files)} files of evidence: {told}; {different} differences")
     return 1 if different or not files else 0

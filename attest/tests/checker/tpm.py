@@ -139,27 +139,41 @@ P256 = (
 )
 
 
+# Points are (X, Y, Z) for x = X / Z^2 and y = Y / Z^3: only the last of a sum costs an inversion.
+
+
+def twice(p, point):
+    if point is None:
+        return None
+    x, y, z = point
+    delta, gamma = z * z % p, y * y % p
+    beta, alpha = x * gamma % p, 3 * (x - delta) * (x + delta) % p
+    u = (alpha * alpha - 8 * beta) % p
+    return u, (alpha * (4 * beta - u) - 8 * gamma * gamma) % p, 2 * y * z % p
+
+
 def plus(p, one, other):
     if one is None or other is None:
         return one or other
-    (x, y), (u, v) = one, other
-    if x == u and (y + v) % p == 0:
-        return None
-    if one == other:
-        slope = (3 * x * x - 3) * pow(2 * y, -1, p) % p
-    else:
-        slope = (v - y) * pow(u - x, -1, p) % p
-    w = (slope * slope - x - u) % p
-    return w, (slope * (x - w) - y) % p
+    (x, y, z), (u, v, w) = one, other
+    zz, ww = z * z % p, w * w % p
+    left, right = x * ww % p, y * ww * w % p
+    h, r = (u * zz - left) % p, (v * zz * z - right) % p
+    if h == 0:
+        return None if r else twice(p, one)
+    hh = h * h % p
+    hhh, middle = h * hh % p, left * hh % p
+    x = (r * r - hhh - 2 * middle) % p
+    return x, (r * (middle - x) - right * hhh) % p, h * z * w % p
 
 
-def times(p, count, point):
-    total = None
-    while count:
-        if count & 1:
-            total = plus(p, total, point)
-        point = plus(p, point, point)
-        count >>= 1
+def sum_of(p, count, point, other_count, other):
+    """count times point, and other_count times other."""
+    both, total = plus(p, point, other), None
+    for bit in reversed(range(max(count.bit_length(), other_count.bit_length()))):
+        total = twice(p, total)
+        chosen = (count >> bit & 1, other_count >> bit & 1)
+        total = plus(p, total, {(0, 0): None, (1, 0): point, (0, 1): other, (1, 1): both}[chosen])
     return total
 
 
@@ -170,8 +184,8 @@ def ecdsa(point, hashed, r, s):
         return False
     inverse = pow(s, -1, n)
     z = int.from_bytes(hashed, "big")
-    sum_ = plus(p, times(p, z * inverse % n, base), times(p, r * inverse % n, point))
-    return sum_ is not None and sum_[0] % n == r
+    total = sum_of(p, z * inverse % n, (*base, 1), r * inverse % n, (x, y, 1))
+    return total is not None and total[0] * pow(total[2], -2, p) % p % n == r
 
 
 PREFIXES = {  # RFC 8017, 9.2, note 1
