@@ -4,7 +4,8 @@ use lacre_types::{Source, Whitelist, escape};
 
 use super::case::Case;
 use super::finding::Finding;
-use super::host::{each, judge, measurement, shown};
+use super::host::each;
+use super::host_programs::{judge, measurement, shown};
 use super::lists::Subject;
 use super::verdict::Question;
 use crate::container::OVERFLOW;
