@@ -2,13 +2,15 @@
 //! challenged and attested from end to end.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod batches;
+#[path = "../common/mod.rs"]
 mod common;
+mod example;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use common::{DEADLINE, Swtpm};
 use lacre_attest::container::{Keeper, Secret};
@@ -20,8 +22,7 @@ use lacre_attest::ima::write;
 use lacre_attest::pcr::{self, ListPcr};
 use lacre_attest::testing::keep;
 use lacre_attest::tpm::{
-    Anchor, AttestationKey, CollectError, Extend, Journal, JournalError, KeyKind, Places,
-    ShimContainer, Tpm, TpmError, collect,
+    Anchor, AttestationKey, CollectError, Journal, KeyKind, Places, ShimContainer, Tpm, collect,
 };
 use lacre_attest::tpm2::{EkRoots, Selection};
 use lacre_attest::verify::{
@@ -318,176 +319,4 @@ fn a_node_with_a_key_of_another_tpm_is_not_enrolled() {
     assert!(matches!(enrolled, Err(EnrolError::Unsuitable(_))), "{enrolled:?}");
     let (_, _, enrolled) = enrol(&swtpm, &tpm, |asks| asks.ek.chain.truncate(1));
     assert!(matches!(enrolled, Err(EnrolError::Endorsement(_))), "{enrolled:?}");
-}
-
-/// A PCR that fails when it is told to: before it extends, or after.
-#[derive(Clone)]
-struct Flaky(Arc<Mutex<(Digest, Option<bool>)>>);
-
-impl Flaky {
-    fn new(value: Digest) -> Self {
-        Self(Arc::new(Mutex::new((value, None))))
-    }
-}
-
-impl Extend for Flaky {
-    fn extend(&mut self, _: u32, events: Vec<Digest>) -> Result<(), TpmError> {
-        let mut state = self.0.lock().unwrap();
-        let failed = Err(TpmError::TimedOut { doing: "extend a PCR", after: Duration::ZERO });
-        let fails = state.1.take();
-        if fails == Some(false) {
-            return failed;
-        }
-        let event = events.iter().find(|event| event.algorithm() == Algorithm::Sha256).unwrap();
-        state.0 = pcr::extended(&state.0, event.as_bytes());
-        if fails == Some(true) { failed } else { Ok(()) }
-    }
-
-    fn value(&mut self, _: u32) -> Result<Digest, TpmError> {
-        Ok(self.0.lock().unwrap().0)
-    }
-}
-
-/// What the journal's aggregate comes to.
-fn replayed(journal: &Journal) -> Digest {
-    let state = lacre_attest::container::Aggregate::new([Algorithm::Sha256]);
-    let text = journal.read().unwrap();
-    *state.replay(&text, None).unwrap().state.value(Algorithm::Sha256).unwrap()
-}
-
-#[test]
-fn a_batch_that_broke_off_is_anchored_once() {
-    for start in [0, 3] {
-        for extended in [false, true] {
-            for before in 0..3u8 {
-                let folder = tempfile::tempdir().unwrap();
-                let journal = Journal::open(folder.path(), PCR, &[]).unwrap();
-                let mut pcr = Flaky::new(digest(start));
-                for n in 0..before {
-                    journal.anchor(&mut pcr, &[([n; 32], [n; 32])]).unwrap();
-                }
-                pcr.0.lock().unwrap().1 = Some(extended);
-                let event = [([9; 32], [9; 32])];
-                let broken = journal.anchor(&mut pcr, &event).unwrap_err();
-                assert!(matches!(broken, JournalError::Tpm(_)));
-                journal.anchor(&mut pcr, &event).unwrap();
-                assert_eq!(replayed(&journal), pcr.value(PCR).unwrap());
-                let text = String::from_utf8(journal.read().unwrap()).unwrap();
-                let tag = "09".repeat(32);
-                assert_eq!(text.matches(&format!(" {tag} {tag}")).count(), 1, "{text}");
-            }
-        }
-    }
-}
-
-#[test]
-fn what_else_extends_the_pcr_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path(), PCR, &[]).unwrap();
-    let mut pcr = Flaky::new(digest(0));
-    journal.anchor(&mut pcr, &[([1; 32], [1; 32])]).unwrap();
-    pcr.0.lock().unwrap().1 = Some(false);
-    journal.anchor(&mut pcr, &[([2; 32], [2; 32])]).unwrap_err();
-    pcr.extend(PCR, vec![digest(66)]).unwrap();
-    let diverged = journal.anchor(&mut pcr, &[([2; 32], [2; 32])]).unwrap_err();
-    assert!(matches!(diverged, JournalError::Diverged { .. }), "{diverged}");
-}
-
-#[test]
-fn a_tpm_that_comes_back_gets_what_waited() {
-    let mut swtpm = Swtpm::new();
-    let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(&folder.path().join("j"), PCR, &[]).unwrap();
-    let tcti = swtpm.tcti();
-    swtpm.kill();
-    let pcr = lacre_attest::tpm::PcrOf::new(tcti, Duration::from_secs(5));
-    let anchor = Anchor::start(journal.clone(), pcr).unwrap();
-    let (mut list, _) = anchor.create("a", &Secret::new([1; 32])).unwrap();
-    list.push(&digest(1), b"/bin/a").unwrap();
-    let until = Instant::now() + DEADLINE;
-    let failure = loop {
-        assert!(!anchor.wait(Duration::from_millis(20)), "there is no TPM");
-        if let Some(failure) = anchor.anchored().failure {
-            break failure;
-        }
-        assert!(Instant::now() < until);
-    };
-    assert_eq!(anchor.anchored().waiting, 2);
-    assert!(failure.contains("cannot open the TPM"), "{failure}");
-    swtpm.restart_at_same_port();
-    assert!(anchor.wait(DEADLINE), "{:?}", anchor.anchored());
-    drop(anchor);
-    let read = swtpm.open().read(&Selection::of(Algorithm::Sha256, [PCR])).unwrap();
-    assert_eq!(read[&Algorithm::Sha256][&PCR], replayed(&journal));
-    assert!(Path::new(&journal.aggregate()).exists());
-}
-
-/// Writes the worked example of docs/attestation.md: a node on a simulator, two containers
-/// of one image whose lists the shim keeps. `LACRE_EXAMPLE=DIR cargo test -p lacre-attest
-/// --test anchor -- --ignored`.
-#[test]
-#[ignore = "writes files for the documentation"]
-fn the_worked_example() {
-    let folder = std::path::PathBuf::from(std::env::var_os("LACRE_EXAMPLE").unwrap());
-    let write_file = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    };
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let files = [("bin/app", "#!/bin/sh\nexec /bin/worker\n"), ("bin/worker", "#!/bin/sh\n")];
-    let sha256 = |text: &str| pcr::hash(Algorithm::Sha256, &[text.as_bytes()]);
-    let mut node = Node::new();
-    let tpm = node.swtpm.open();
-    let (key, ek, enrolled) = enrol(&node.swtpm, &tpm, |_| ());
-    let mut state = enrolled.unwrap();
-    let boot = Selection::of(Algorithm::Sha256, 0..=9);
-    let pcrs = tpm.read(&boot).unwrap().remove(&Algorithm::Sha256).unwrap();
-    let parts: Vec<&[u8]> = pcrs.values().map(Digest::as_bytes).collect();
-    node.measure_as(&tpm, "boot_aggregate", &pcr::hash(Algorithm::Sha256, &parts));
-    for name in ["usr/bin/containerd", "usr/sbin/runc"] {
-        write_file(&format!("host/{name}"), format!("#!{name}\n").as_bytes());
-        node.measure_as(&tpm, &format!("/{name}"), &sha256(&format!("#!{name}\n")));
-    }
-    let tcti = node.swtpm.tcti();
-    drop(tpm);
-    let anchor = lacre_attest::tpm::PcrOf::new(tcti.clone(), DEADLINE);
-    let anchor = Anchor::start(node.journal(), anchor).unwrap();
-    let mut shims: Vec<ShimContainer> = Vec::new();
-    let mut lists = Vec::new();
-    for (n, id) in [(1u8, "default--web"), (2, "default--shop")] {
-        let (mut list, seq) = anchor.create(id, &Secret::new([n; 32])).unwrap();
-        for (name, text) in files {
-            write_file(&format!("image/{name}"), text.as_bytes());
-            list.push(&sha256(text), format!("/{name}").as_bytes()).unwrap();
-        }
-        write_file(&format!("{id}.secret"), hex(&[n; 32]).as_bytes());
-        shims.push(shim(id, seq, Some("docker.io/library/demo:1")));
-        lists.push(list);
-    }
-    assert!(anchor.wait(DEADLINE));
-    let take = |state: &mut NodeState, nonce: u8, name: &str| {
-        let tpm = wait_for(&tcti);
-        tpm.load_ak(&key).unwrap();
-        let selection = Selection::of(Algorithm::Sha256, 0..=PCR);
-        let challenge = state.challenge([nonce; 32], selection, None, now(), 60);
-        let evidence =
-            collect(&tpm, "node-1", &key, Some(ek.clone()), &challenge, &node.places(), &shims);
-        write_file(name, &evidence.unwrap().to_json());
-    };
-    drop(anchor);
-    take(&mut state, 7, "evidence.json");
-    let [root, _] = node.swtpm.authorities();
-    write_file("maker.der", &root);
-    let expect = format!(
-        "attestationKey: {}\nmakers: [maker.der]\nanchors: {{shim: {PCR}}}\n\
-         kernel:\n  bootAggregate: [\"{}\"]\n\
-         host:\n  baseline: host.baseline\n  programs: [/usr/bin/containerd, /usr/sbin/runc]\n\
-         waive: [boot-log, {{question: boot-aggregate, reason: a simulator has no firmware}}]\n\
-         containers:\n  default--web: {{secret: default--web.secret, baseline: image.baseline}}\n\
-         \x20 default--shop: {{secret: default--shop.secret, baseline: image.baseline}}\n",
-        hex(&state.ak_name),
-        pcr::hash(Algorithm::Sha256, &parts),
-    );
-    write_file("expect.yaml", expect.as_bytes());
 }
