@@ -28,6 +28,10 @@ part_stalled_disk() { ## the record disk stands still for half a minute, ten tim
     LACRE_STALL=${LACRE_STALL:-30} rounds 10 --test record_disk -- --nocapture disk_that
 }
 
+part_races() { ## 50,000 tries of each race for a file that was verified, in both block modes
+    LACRE_RACES=${LACRE_RACES:-50000} races
+}
+
 part_judged_once() { ## what a shim that died had not judged, under stock IMA, beside a load
     integration/vm/prepare.sh || return
     beside_load rounds 20 --test vm -- stock_ima::what_a_shim_that_dies_has_not_judged_is_judged_once
@@ -64,6 +68,29 @@ part_workloads_tools() { ## compilers, packages, archives, users and first proce
 workloads() {
     integration/workloads/prepare.sh "$1" || return
     rounds 1 --test workloads -- --ignored --nocapture "all_$1"
+}
+
+# Each race by twenty processes at once, since most of a try is waiting; a figure of each race.
+races() {
+    local program log status=0 at_once=20 each running=() one
+    program=$(cargo test --workspace --test races --no-run --message-format=json |
+        sed -nE 's/.*"executable":"([^"]*\/races-[^"]*)".*/\1/p' | tail -n 1)
+    [ -n "$program" ] || return
+    each=$((LACRE_RACES / at_once))
+    log=$(mktemp)
+    for _ in $(seq "$at_once"); do
+        (cd measure && LACRE_RACES=$each exec "$program" --nocapture --test-threads=1 \
+            a_writer_that a_program_that_is a_library_that_is on_a_tmpfs) >>"$log" 2>&1 &
+        running+=($!)
+    done
+    for one in "${running[@]}"; do wait "$one" || status=1; done
+    cat "$log"
+    sed -nE 's/.*\.\.\. ([a-z].*\(ran changed.*)/\1/; s/^([a-z-]+ \/[^ ]+ (Exec|All)): ([0-9]+) ([0-9]+) ([0-9]+) .*/\1 \3 \4 \5/p' "$log" |
+        awk '{ of = $1 " " $2 " " $3; tries[of] += $4 + $5 + $6; changed[of] += $4; came[of] += $5 }
+            END { for (of in tries) printf "figure: %s: %d tries, %d ran changed, %d as it came\n",
+                of, tries[of], changed[of], came[of] }' | sort
+    rm -f "$log"
+    return "$status"
 }
 
 # rounds COUNT|all ARGUMENT...: `cargo test` of the end-to-end tests with these, one test at a
