@@ -52,6 +52,14 @@ pub(super) fn exec_of(tag: &[u8]) -> Option<(u64, u64)> {
     Some((u64_at(tag, 0)?, u64_at(tag, 40)?))
 }
 
+/// `struct exec_id`.
+pub(super) fn exec_id(slot: u64, exec: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&slot.to_ne_bytes());
+    bytes[8..].copy_from_slice(&exec.to_ne_bytes());
+    bytes
+}
+
 /// Whether the task of a `struct tag` has executed anything of the container.
 pub(super) fn has_executed(tag: &[u8]) -> bool {
     u32_at(tag, 8).is_some_and(|flags| flags & 1 != 0)

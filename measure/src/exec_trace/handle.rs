@@ -72,8 +72,14 @@ impl ExecTraceArmed {
         let feed = Feed::of(&slot).map_err(doing)?;
         let (verifiers, remembered) = (Verifiers::new(), Mutex::default());
         let (known, changed) = (Arc::clone(&target.known), OnceLock::new());
-        let handle = |map| MapHandle::try_from(map).map_err(|why| doing(io::Error::other(why)));
-        let (tags, strays) = (handle(&slot.programs.tags)?, handle(&slot.programs.strays)?);
+        let handle =
+            |map: &MapHandle| MapHandle::try_from(map).map_err(|why| doing(io::Error::other(why)));
+        let descendants = Descendants {
+            tags: handle(&slot.programs.tags)?,
+            strays: handle(&slot.programs.strays)?,
+            condemned: slot.programs.condemned.as_ref().map(handle).transpose()?,
+            slot: slot.number,
+        };
         let watch = Watch {
             judge,
             known,
@@ -83,7 +89,7 @@ impl ExecTraceArmed {
             root,
             verifiers,
             changed,
-            descendants: Descendants::of(tags, strays, slot.number),
+            descendants,
             remembered,
         };
         let watch = Arc::new(watch);
