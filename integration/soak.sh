@@ -42,7 +42,7 @@ part_under_load() { ## every end-to-end test beside a load, once
     local status=0
     beside_load rounds 1 -p lacre-containerd -p lacre-executor -p lacre-measure \
         -p containerd-shim-lacre-v1 --no-fail-fast || status=1
-    beside_load rounds 1 --tests --no-fail-fast || status=1
+    beside_load rounds 1 -p lacre-integration --tests --no-fail-fast || status=1
     return "$status"
 }
 
@@ -99,7 +99,7 @@ rounds() {
     local count=$1 round=0 good=0 log arguments=(); shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do arguments+=("$1"); shift; done
     [ $# = 0 ] || shift
-    [[ " ${arguments[*]} " == *" -p "* ]] || arguments=(-p lacre-integration "${arguments[@]}")
+    [[ " ${arguments[*]} " == *" -p "* ]] || arguments=(--workspace "${arguments[@]}")
     log=$(mktemp)
     while [ "$count" = all ] || [ "$round" -lt "$count" ]; do
         [ "$SECONDS" -lt $((minutes * 60)) ] || break
