@@ -22,12 +22,14 @@ use crate::config::{self, Config};
 use crate::container::bundle::{self, Bundle};
 use crate::container::charter::{Charter, Charters, Head};
 use crate::container::control;
+use crate::container::damaged_charter::charter_of;
 use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
 use crate::container::processes::Processes;
 use crate::container::remains::Remains;
 use crate::inner::client;
 use crate::inner::program::{self, InnerError, Output, Run};
+use crate::inner::sockets::remove_dead;
 use crate::node::cgroup;
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
@@ -124,7 +126,7 @@ fn left<'a>(
     let of_one = |container: &Container| {
         let Container { id, bundle, generation } = container;
         let (charter, unnamed) = match generation {
-            Some(generation) => (Charters::of(place).read(generation).ok().flatten()?, false),
+            Some(_) => (charter_of(place, container, &|| Some(node.clone()))?, false),
             None if bundle::never_created(bundle) => return None,
             None => {
                 let drawn = Generation::draw().ok()?;
@@ -230,7 +232,9 @@ fn ended(run: Run, bundle: &Path) -> Result<Output, InnerError> {
 /// `start` did not get as far as a guard: an inner shim may be there, and nothing says where.
 fn unguarded(args: &Args, program: &Path, bundle: &Path) -> Result<Output, DeleteError> {
     for process in process::find(program, &[["-namespace", &args.namespace], ["-id", &args.id]]) {
+        let sockets = process::listens_on(process.pid);
         let _ = process.kill(GOING);
+        sockets.iter().for_each(|socket| remove_dead(socket));
     }
     let output = ended(inner_delete(program, bundle)?, bundle)?;
     // Where containerd 1.x finds it; the shim has been killed, and removes nothing itself.
@@ -249,10 +253,20 @@ fn guarded(
     bundle: &Path,
     place: &Place,
 ) -> Result<Output, DeleteError> {
-    let Some(state) = place.state()? else {
-        // The guard has left in good order.
-        place.clear();
-        return Ok(ended(inner_delete(program, bundle)?, bundle)?);
+    let state = match place.state() {
+        Ok(Some(state)) => state,
+        Ok(None) => {
+            // The guard has left in good order.
+            place.clear();
+            return Ok(ended(inner_delete(program, bundle)?, bundle)?);
+        }
+        // What a guard that has died had noted down is damaged.
+        Err(_) if !place.is_listened_on() => {
+            let output = unguarded(args, program, bundle);
+            place.clear();
+            return output;
+        }
+        Err(error) => return Err(error.into()),
     };
     if !state.guard.is_alive() {
         return orphaned(args, program, bundle, place, &state);
