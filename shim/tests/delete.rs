@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use lacre_shim::container::bundle::{Bundle, note_create};
+use lacre_shim::container::bundle::{Bundle, note_create, note_deleted};
 use lacre_shim::container::generation::Generation;
 
 struct Rig {
@@ -86,6 +86,25 @@ fn what_runc_had_not_begun_is_gone_and_what_it_had_is_not() {
     note_create(&rig.bundle(), &Generation::draw().unwrap()).unwrap();
     assert!(rig.delete().status.success());
     fs::write(rig.bundle().join("runtime"), "").unwrap();
+    fails_as_the_inner_does(&rig.delete());
+}
+
+/// containerd runs `delete` for each container, and mostly its shim has deleted it already.
+#[test]
+fn the_shim_of_runc_is_not_run_to_delete_what_it_has_deleted() {
+    let rig = Rig::new();
+    rig.started(&rig.inner("containerd-shim-runc-v2"));
+    let generation = Generation::draw().unwrap();
+    note_create(&rig.bundle(), &generation).unwrap();
+    fs::write(rig.bundle().join("runtime"), "").unwrap();
+    fs::write(rig.bundle().join("init.pid"), "5").unwrap();
+    fails_as_the_inner_does(&rig.delete());
+    note_deleted(&rig.bundle(), &generation);
+    let output = rig.delete();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    // `DeleteResponse`: the process, field 1; exit status 137, field 2.
+    assert_eq!(output.stdout[..5], [1 << 3, 5, 2 << 3, 137, 1]);
+    rig.started(&rig.inner("containerd-shim-other-v1"));
     fails_as_the_inner_does(&rig.delete());
 }
 
