@@ -96,6 +96,28 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
     output
 }
 
+/// What [`run`] gives where it would find that nothing is left, as it mostly does: the guard has
+/// gone in good order, and runc's own shim had deleted the container. That is soon said, so that
+/// nobody needs to stand by.
+#[must_use]
+pub fn of_nothing(args: &Args) -> Option<Output> {
+    let bundle = bundle_of(args).ok()?;
+    let Bundle { inner, socket } = Bundle::read(&bundle).ok()??;
+    let place = Place::at(socket?);
+    let generation = bundle::generation(&bundle)?;
+    let is_guarded = place.state().ok()?.is_some();
+    let is_noted = Charters::of(&place).read(&generation).ok()?.is_some();
+    if is_guarded || is_noted || !bundle::deleted_by_runc(&bundle, &inner) {
+        return None;
+    }
+    if dead_neighbours(&place).next().is_some() {
+        return None;
+    }
+    place.clear();
+    cgroup::remove_empty(&bundle);
+    Some(inner_delete::deleted(bundle::init_pid(&bundle)))
+}
+
 /// What a guard that died has left of a container, by its charter.
 struct OfOne {
     charter: Charter,
@@ -308,15 +330,20 @@ fn orphaned(
 /// Ends the inner shims whose guards died before they had a container: containerd, which
 /// could not connect, forgets such a shim and runs no `delete` for it.
 fn sweep(place: &Place) {
-    for other in place.neighbours() {
-        let Ok(Some(state)) = other.state() else { continue };
-        if state.containers.is_empty() && !state.guard.is_alive() {
-            if let Some(inner) = state.own_inner() {
-                let _ = inner.kill(GOING);
-            }
-            serve::clear(&other, state.own_inner_sockets());
+    for (other, state) in dead_neighbours(place) {
+        if let Some(inner) = state.own_inner() {
+            let _ = inner.kill(GOING);
         }
+        serve::clear(&other, state.own_inner_sockets());
     }
+}
+
+/// Guards that died before they had a container, or after the last.
+fn dead_neighbours(place: &Place) -> impl Iterator<Item = (Place, State)> {
+    place.neighbours().into_iter().filter_map(|other| {
+        let state = other.state().ok()??;
+        (state.containers.is_empty() && !state.guard.is_alive()).then_some((other, state))
+    })
 }
 
 /// The last container has gone: so must the inner shim, and with it the guard.

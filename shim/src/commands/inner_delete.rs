@@ -87,7 +87,7 @@ pub(super) fn gone(output: Output) -> Output {
 }
 
 /// What the `delete` of runc's own shim answers, of whichever container.
-fn deleted(pid: Option<u32>) -> Output {
+pub(super) fn deleted(pid: Option<u32>) -> Output {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut timestamp = Vec::new();
     put_uint(&mut timestamp, 1, now.as_secs());
