@@ -186,6 +186,15 @@ pub fn probe(options: &Options) -> Result<(), SourceError> {
     attached
 }
 
+/// Nothing of a container is watched or killed from then on, whichever process put it in. What
+/// takes its time is left to [`remove_container`].
+///
+/// # Errors
+/// When the folder can't be locked.
+pub fn disarm_container(folder: &Path, container: &str) -> Result<(), SourceError> {
+    registry::disarm_named(folder, container)
+}
+
 /// Takes a container out of every map, from any process; `false` when it was in none.
 /// Nothing of it is watched or killed from then on.
 ///

@@ -77,13 +77,10 @@ fn unavailable(needs: String, source: Option<io::Error>) -> SourceError {
     SourceError::Unavailable { source_name: Source::ExecTrace, needs, source }
 }
 
-/// The version of what is shared: the object's hash and how it is pinned.
+/// The version of what is shared: the object's hash, which build.rs has taken, and how it is
+/// pinned.
 fn version() -> String {
-    // FNV-1a: it tells builds apart, it protects nothing.
-    let hash = OBJECT.iter().fold(0xcbf2_9ce4_8422_2325_u64 ^ LAYOUT, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    format!("{}-{LAYOUT}", env!("LACRE_EXEC_TRACE_HASH"))
 }
 
 /// The name of a set's folder: programs with the fetch hook are others than those without, and so

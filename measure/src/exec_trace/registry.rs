@@ -85,6 +85,20 @@ pub(super) fn entry(programs: &Programs, name: &Name) -> Option<Entry> {
     Entry::parse(&programs.names.lookup(name, MapFlags::ANY).ok()??)
 }
 
+/// The first step of [`remove`], which waits for nothing.
+pub(super) fn disarm_named(folder: &Path, container: &str) -> Result<(), SourceError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for programs in Programs::pinned(folder) {
+        let _locked = programs::lock(folder)?;
+        if let Some(entry) = entry(&programs, &name(container)) {
+            disarm(&programs, &entry);
+        }
+    }
+    Ok(())
+}
+
 /// Under the lock: the number of a mount namespace comes again, and may be another
 /// container's by now.
 pub(super) fn disarm(programs: &Programs, entry: &Entry) {
