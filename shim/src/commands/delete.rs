@@ -219,7 +219,7 @@ fn program(args: &Args) -> Result<PathBuf, InnerError> {
 
 fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
     let arguments = env::args_os().skip(1).filter(|argument| argument != FINISH);
-    Run::spawn(program, arguments, bundle, b"")
+    Run::spawn_bound(program, arguments, bundle)
 }
 
 /// What it gave, in the end: it waits for a container that is frozen half-way.
@@ -363,7 +363,7 @@ fn delete_other(args: &Args, program: &Path, container: &Container) -> Result<Ru
     arguments.extend(["-publish-binary".into(), args.publish_binary.clone().into()]);
     arguments.extend(["-id".into(), container.id.clone().into()]);
     arguments.extend(["-bundle".into(), container.bundle.clone().into(), "delete".into()]);
-    Run::spawn(program, arguments, &container.bundle, b"")
+    Run::spawn_bound(program, arguments, &container.bundle)
 }
 
 /// Ends the inner shims whose guards died before they had a container: containerd, which
