@@ -66,14 +66,14 @@ impl Field {
         })
     }
 
-    fn command(&self, id: &str) -> Result<Command> {
+    fn client_command(&self, id: &str) -> Result<Command> {
         let run = ["-d", "--null-io"];
         let script = ["sh", "-c", TRIES];
         Ok(self.daemon.run_command(Runtime::Lacre, &run, &busybox_image()?, id, &script))
     }
 
     fn try_start(&self, id: &str) -> Result<Output> {
-        Output::of(&mut self.command(id)?)
+        Output::of(&mut self.client_command(id)?)
     }
 
     fn start(&self, id: &str) -> Result<Guarded> {
@@ -293,7 +293,7 @@ fn a_call_that_hangs_holds_no_other_up() -> Result<()> {
 
         for call in ["Create", "Start"] {
             field.faults(&format!("{call} hangs\n"))?;
-            let client = field.client(field.command("held")?)?;
+            let client = field.client(field.client_command("held")?)?;
             field.is_met(&format!("{call} hangs"))?;
             // A shim that hangs is killed, by whoever looks after the node.
             field.inner_dies("held");
