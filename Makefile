@@ -21,6 +21,7 @@ setup: ## install what the build and the tests need (apt), and unpack the test d
 
 build: setup ## build everything, unoptimised
 	@$(CARGO) build --workspace
+	@integration/inner-shims.sh
 
 release: setup ## build the programs as they are installed
 	@$(CARGO) build --release $(foreach p,$(filter-out $(shim),$(programs)),--bin $(p))
@@ -50,6 +51,7 @@ fuzz: setup ## fuzz each parser of outside bytes for FUZZ_SECONDS (60)
 check: setup ## format, lints, circles of imports, programs, licences and advisories, documentation
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@integration/inner-shims.sh check
 	@$(CARGO) test -q -p lacre-integration --test import_circles
 	@integration/programs.sh
 	@integration/licences.sh

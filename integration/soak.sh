@@ -46,6 +46,14 @@ part_under_load() { ## every end-to-end test beside a load, once
     return "$status"
 }
 
+part_rust_shim() { ## the end-to-end tests of 2.x over containerd's shim in Rust, and that one bare
+    integration/inner-shims.sh rust || return
+    LACRE_TEST_INNER=${LACRE_CACHE:-$PWD/.cache}/rust-shim/bin/containerd-shim-runc-v2-rs \
+        rounds 1 --no-fail-fast --test scenario --test pods --test faults --test groups \
+        --test actions --test identity --test owner --test storm --test task_calls \
+        --test task_options --test late_policy -- --nocapture 2_1
+}
+
 part_workloads_servers() { ## real servers at work, a minute each, in every mode
     workloads servers
 }

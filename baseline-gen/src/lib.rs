@@ -19,6 +19,7 @@ pub mod fuzz;
 mod hash;
 mod kind;
 mod layer;
+mod linked_path;
 mod lookup;
 mod merge;
 mod node_index;

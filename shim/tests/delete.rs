@@ -166,8 +166,10 @@ fn what_is_killed_half_way_is_finished_by_another() {
     delete.wait().unwrap();
     wait_for("the bundle going", || (!rig.bundle().exists()).then_some(()));
     wait_for("its end", || finisher(&rig.bundle()).is_none().then_some(()));
-    let sleeps = fs::read_to_string(first.join("pid")).unwrap();
-    Command::new("kill").arg(sleeps.trim()).status().unwrap();
+    let hung = fs::read_to_string(first.join("pid")).unwrap();
+    let line = Path::new("/proc").join(hung.trim()).join("cmdline");
+    let lives = || fs::read(&line).is_ok_and(|line| !line.is_empty());
+    wait_for("the first one's going", || (!lives()).then_some(()));
 }
 
 /// As when the answer comes as containerd's patience ends: it takes it for none.

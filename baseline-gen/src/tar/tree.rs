@@ -7,7 +7,8 @@ use lacre_types::{CanonicalPath, escape};
 
 use crate::hash::Row;
 use crate::kind::Nature;
-use crate::layer::{FileNode, HOPS, Node, Path, remove_beneath};
+use crate::layer::{FileNode, Node, Path, remove_beneath};
+use crate::linked_path::{Astray, LinkedPath};
 
 /// Members, by their place in the tar, that are hashed although their own name does not
 /// make them code.
@@ -35,6 +36,19 @@ pub(super) struct Tree {
     leaves: BTreeMap<Path, Leaf>,
     /// The last parent looked up, as written and as found. Tars go directory by directory.
     last: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Why a member has no place.
+#[derive(Debug)]
+enum Misplaced {
+    Astray(Astray),
+    InFile(Vec<u8>),
+}
+
+impl From<Astray> for Misplaced {
+    fn from(why: Astray) -> Self {
+        Self::Astray(why)
+    }
 }
 
 impl Tree {
@@ -152,43 +166,34 @@ impl Tree {
     }
 
     fn parent(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
-        let mut hops = 0;
-        let mut found: Vec<u8> = Vec::new();
-        let mut todo: Vec<Vec<u8>> = parts_reversed(path);
-        self.make_directory_if_none(&found);
-        while let Some(part) = todo.pop() {
-            if part == b".." {
-                found.truncate(found.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
-                continue;
+        self.make_directory_if_none(&[]);
+        self.parent_of(LinkedPath::new(path)).map_err(|why| match why {
+            Misplaced::Astray(Astray::TooLong) => {
+                format!("{} lands on a path longer than PATH_MAX", escape(path))
             }
-            let len = found.len();
-            found.push(b'/');
-            found.extend_from_slice(&part);
-            if found.len() > CanonicalPath::MAX {
-                return Err(format!("{} lands on a path longer than PATH_MAX", escape(path)));
+            Misplaced::Astray(Astray::TooManyLinks) => {
+                format!("{}: too many symbolic links", escape(path))
             }
-            match self.leaves.get(found.as_slice()) {
+            Misplaced::InFile(file) => {
+                format!("{} is a file, and yet has something in it", escape(&file))
+            }
+        })
+    }
+
+    fn parent_of(&mut self, mut linked: LinkedPath<'_>) -> Result<Vec<u8>, Misplaced> {
+        while let Some(place) = linked.step()? {
+            match self.leaves.get(place) {
                 Some(Leaf::Node(Node::Dir { .. })) => {}
                 None | Some(Leaf::Node(Node::Whiteout)) => {
-                    self.make_directory(found.clone(), false);
+                    self.make_directory(place.to_vec(), false);
                 }
                 Some(Leaf::Node(Node::Symlink(target))) => {
-                    hops += 1;
-                    if hops > HOPS {
-                        return Err(format!("{}: too many symbolic links", escape(path)));
-                    }
-                    todo.extend(parts_reversed(target));
-                    found.truncate(if target.starts_with(b"/") { 0 } else { len });
+                    linked.follow(target.to_vec().into())?;
                 }
-                Some(_) => {
-                    return Err(format!(
-                        "{} is a file, and yet has something in it",
-                        escape(&found)
-                    ));
-                }
+                Some(_) => return Err(Misplaced::InFile(place.to_vec())),
             }
         }
-        Ok(found)
+        Ok(linked.into_place())
     }
 
     fn make_directory_if_none(&mut self, path: &[u8]) {
@@ -223,12 +228,4 @@ impl Tree {
         }
         if wanted.is_empty() { Ok(nodes) } else { Err(wanted) }
     }
-}
-
-/// The parts of a path, the first one last.
-fn parts_reversed(path: &[u8]) -> Vec<Vec<u8>> {
-    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
-    let mut parts: Vec<_> = parts.map(<[u8]>::to_vec).collect();
-    parts.reverse();
-    parts
 }

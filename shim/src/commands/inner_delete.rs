@@ -33,7 +33,7 @@ impl InnerDelete {
             return Ok(Self::Needless);
         }
         let arguments = env::args_os().skip(1).filter(|argument| argument != FINISH);
-        Run::spawn(program, arguments, bundle, b"").map(Self::Runs)
+        Run::spawn_bound(program, arguments, bundle).map(Self::Runs)
     }
 
     /// What it gave, in the end: it waits for a container that is frozen half-way.
@@ -74,7 +74,7 @@ fn delete_other(
     arguments.extend(["-publish-binary".into(), args.publish_binary.clone().into()]);
     arguments.extend(["-id".into(), container.id.clone().into()]);
     arguments.extend(["-bundle".into(), container.bundle.clone().into(), "delete".into()]);
-    Run::spawn(program, arguments, &container.bundle, b"").map(InnerDelete::Runs)
+    Run::spawn_bound(program, arguments, &container.bundle).map(InnerDelete::Runs)
 }
 
 /// A container that was never created is as good as deleted, where the inner shim finds
