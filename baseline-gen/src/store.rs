@@ -20,6 +20,8 @@ use crate::kind;
 use crate::layer::Layer;
 use crate::merge::{Merged, merge};
 use crate::node_index::{self, NodeIndex};
+use crate::oci::Packing;
+use crate::tar::Whiteouts;
 use crate::walk::{open_root, scan_dir};
 use crate::{Algorithms, Options, Progress};
 
@@ -195,14 +197,16 @@ impl Store {
         write_atomically(&path, &index)
     }
 
-    /// The layer of an image's content, by its diff ID.
+    /// The layer of an image's content, by its diff ID and how it is read.
     pub(crate) fn blob_layer(
         &self,
         diff_id: &Digest,
+        reading: (Packing, Whiteouts),
         algorithms: Algorithms,
         scan: impl FnOnce() -> Result<Layer, Error>,
     ) -> Result<Layer, Error> {
-        self.layer(Key::of(&format!("blob 1 {} {diff_id}", algorithms.bits())), algorithms, scan)
+        let bits = algorithms.bits();
+        self.layer(Key::of(&format!("blob 2 {bits} {reading:?} {diff_id}")), algorithms, scan)
     }
 
     /// From the cache, or scanned by one builder while the others wait. No second lock is
