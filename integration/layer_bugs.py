@@ -47,7 +47,7 @@ BUGS = [
      "                    if let Ok(inode) = self.tree.make(&hidden, What::Whiteout, 0) {\n"
      "                        own(inode, member);\n                    }\n                }"),
     ("an opaque directory keeps what is in it", "tar/apply.rs",
-     "Whiteouts::Remove => self.tree.remove_beneath_but(dir, &self.unpacked),",
+     "Whiteouts::Remove => self.tree.remove_beneath_but(dir, &self.unpacked)?,",
      "Whiteouts::Remove => {}"),
     ("a hard link leaves the mode as it was", "tar/apply.rs",
      "                let inode = self.tree.link(path, &member.link)?;\n"

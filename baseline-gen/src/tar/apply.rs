@@ -57,7 +57,7 @@ impl Applied {
         let (parent, name) = split(&written);
         let dir = self.tree.parent(parent)?;
         if name == b".wh..wh..opq" {
-            self.opaque(&dir);
+            self.opaque(&dir)?;
             return Ok(None);
         }
         if let Some(hidden) = name.strip_prefix(b".wh.") {
@@ -83,15 +83,16 @@ impl Applied {
         Ok(Some(path))
     }
 
-    fn opaque(&mut self, dir: &[u8]) {
+    fn opaque(&mut self, dir: &[u8]) -> Result<(), String> {
         match self.whiteouts {
             Whiteouts::Mark => {
                 if let Some(inode) = self.tree.inode(dir) {
                     inode.opaque.set(true);
                 }
             }
-            Whiteouts::Remove => self.tree.remove_beneath_but(dir, &self.unpacked),
+            Whiteouts::Remove => self.tree.remove_beneath_but(dir, &self.unpacked)?,
         }
+        Ok(())
     }
 
     /// Makes what the member is.
@@ -155,7 +156,9 @@ fn own(inode: &Inode, member: &Member) {
 /// Owner, attributes and mode, which hard links have in common.
 fn set(inode: &Inode, member: &Member) -> Result<(), String> {
     own(inode, member);
-    inode.implied.set(false);
+    // One that was implied keeps what the layers beneath gave it, where the member says nothing.
+    let told = member.owner.0 != u32::MAX && member.owner.1 != u32::MAX;
+    inode.implied.set(inode.implied.get() && !told);
     if let Some(attribute) = &member.bad_attribute {
         return Err(format!("{}: {attribute}", escape(&member.path)));
     }

@@ -228,9 +228,10 @@ fn record(header: &Header, random: &mut Random) -> (&'static str, Vec<u8>) {
         10 => ("SCHILY.xattr.user.x", b"y".to_vec()),
         11 => ("SCHILY.xattr.trusted.overlay.opaque", b"y".to_vec()),
         12 => {
-            let capability: [&[u8]; 3] =
-                [b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0", b"\x01\0\0\x02", b""];
-            ("SCHILY.xattr.security.capability", capability[random.weighted(&[8, 1, 1])].to_vec())
+            // Not of no bytes: the kernel sets it, and fails who reads it.
+            let whole: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+            let value = if random.once_in(8) { &whole[..4] } else { whole };
+            ("SCHILY.xattr.security.capability", value.to_vec())
         }
         13 => (
             random.of(&[
