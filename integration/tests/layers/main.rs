@@ -2,6 +2,7 @@
 //! refuses is refused. A run says its seed; `LACRE_LAYERS_SEED=… LACRE_LAYERS_FROM=…
 //! LACRE_LAYERS=1` makes one of its cases again, `LACRE_LAYERS_RECORD=FOLDER` keeps them.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::print_stdout, reason = "a run says its seed and its figures")]
 
 mod cases;
 mod containerd;
