@@ -388,8 +388,12 @@ fn bad_attribute(records: &Records) -> Option<String> {
     })
 }
 
-/// Revisions 2 and 3 (capability.h): flags, two pairs of sets; and a root's user id.
+/// Revisions 2 and 3 (capability.h): one flag, two pairs of sets; and a root's user id. The
+/// kernel does not look at a value of no bytes.
 fn is_capability(value: &[u8]) -> bool {
-    let revision = value.get(3).copied();
-    matches!((revision, value.len()), (None, 0) | (Some(2), 20) | (Some(3), 24))
+    match value {
+        [0 | 1, 0, 0, 2, ..] => value.len() == 20,
+        [0 | 1, 0, 0, 3, ..] => value.len() == 24,
+        value => value.is_empty(),
+    }
 }

@@ -158,11 +158,17 @@ impl Tree {
         if path.len() > CanonicalPath::MAX {
             return Err(format!("{}… is longer than PATH_MAX", escape(&path[..60])));
         }
+        // A directory with the bit gives its group to what is made in it.
+        let parent = split(path).0.strip_suffix(b"/").unwrap_or_default();
+        let parent = self.inodes.get(parent).filter(|parent| parent.mode.get() & 0o2000 != 0);
+        let group = parent.map_or(0, |parent| parent.owner.get().1);
         let inode = self.inodes.entry(path.into());
         if matches!(inode, std::collections::btree_map::Entry::Occupied(_)) {
             return Err(format!("{} is there already", escape(path)));
         }
-        Ok(inode.or_insert_with(|| Rc::new(Inode::new(what, mode))))
+        let inode = inode.or_insert_with(|| Rc::new(Inode::new(what, mode)));
+        inode.owner.set((0, group));
+        Ok(inode)
     }
 
     /// A second name for what a path as written is, links before its last part followed.
