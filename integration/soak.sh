@@ -70,6 +70,16 @@ part_workloads_tools() { ## compilers, packages, archives, users and first proce
     workloads tools
 }
 
+part_layers() { ## layers of random tars, read as containerd unpacks them, and bugs that it finds
+    local record=$out/layers.cases
+    rm -rf "$record"
+    export LACRE_LAYERS_SEED=${LACRE_LAYERS_SEED:-$(date +%s)}
+    LACRE_LAYERS_SECONDS=${LACRE_LAYERS_SECONDS:-720} rounds 1 --test layers -- --nocapture || return
+    LACRE_LAYERS=2500 LACRE_LAYERS_RECORD=$(realpath -m "$record") \
+        rounds 1 --test layers -- --nocapture as_containerd_2_1 || return
+    integration/layer_bugs.py "$record"
+}
+
 # === what they are made of ===
 
 # workloads IMAGE: all of that image; a figure for each run.

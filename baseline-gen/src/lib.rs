@@ -29,6 +29,8 @@ mod origin;
 mod provenance;
 mod store;
 mod tar;
+#[doc(hidden)]
+pub mod unpacked;
 mod walk;
 mod whitelist;
 

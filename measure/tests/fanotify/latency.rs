@@ -8,7 +8,7 @@ use lacre_measure::{Block, Outcome};
 use lacre_types::Mode;
 
 use crate::container::{Container, programs};
-use crate::{Baseline, Guarded, target};
+use crate::{Baseline, Guarded};
 
 const ROUNDS: usize = 10;
 

@@ -10,7 +10,7 @@ use lacre_types::{Content, Measurement, Mode, Source};
 
 use crate::baseline::sha256;
 use crate::container::{Container, programs};
-use crate::{Baseline, EPERM, Guarded, place, target};
+use crate::{Baseline, EPERM, Guarded, place};
 
 const HUGE: u64 = 20_000_000_000;
 

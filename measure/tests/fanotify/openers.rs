@@ -11,7 +11,7 @@ use lacre_types::Mode;
 
 use crate::baseline::{Baseline, Shared};
 use crate::container::{Container, programs};
-use crate::{EPERM, Guarded, target};
+use crate::{EPERM, Guarded};
 
 fn isolated(block: Block) -> Guarded {
     let container = Container::isolated(|_| ());
