@@ -7,7 +7,8 @@ CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
 release := $(target)/release
 debug := $(target)/debug
-programs := containerd-shim-lacre-v1 lacre lacre-attestd lacre-policyd
+shim := containerd-shim-lacre-v1
+programs := $(shim) lacre lacre-attestd lacre-policyd
 
 .PHONY: help setup build release demo test ci test-vm test-kernel test-kernel-deb soak fuzz \
 	check bench attacks kernel kernel-deb install uninstall clean
@@ -20,9 +21,13 @@ setup: ## install what the build and the tests need (apt), and unpack the test d
 
 build: setup ## build everything, unoptimised
 	@$(CARGO) build --workspace
+	@integration/inner-shims.sh
 
 release: setup ## build the programs as they are installed
-	@$(CARGO) build --release $(foreach p,$(programs),--bin $(p))
+	@$(CARGO) build --release $(foreach p,$(filter-out $(shim),$(programs)),--bin $(p))
+	@# Twice for each container it is executed, and libraries are half of what that costs. Nor are
+	@# they looked for where the daemon's LD_LIBRARY_PATH says, whose empty end is the bundle.
+	@$(CARGO) rustc --release -p $(shim) --bin $(shim) -- -C target-feature=+crt-static
 
 demo: release ## see it at work: a private containerd, four containers, a table
 	@$(CARGO) build --release -p lacre-integration --bin lacre-demo
@@ -46,6 +51,7 @@ fuzz: setup ## fuzz each parser of outside bytes for FUZZ_SECONDS (60)
 check: setup ## format, lints, circles of imports, programs, licences and advisories, documentation
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@integration/inner-shims.sh check
 	@$(CARGO) test -q -p lacre-integration --test import_circles
 	@integration/programs.sh
 	@integration/licences.sh

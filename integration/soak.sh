@@ -28,6 +28,10 @@ part_stalled_disk() { ## the record disk stands still for half a minute, ten tim
     LACRE_STALL=${LACRE_STALL:-30} rounds 10 --test record_disk -- --nocapture disk_that
 }
 
+part_races() { ## 50,000 tries of each race for a file that was verified, in both block modes
+    LACRE_RACES=${LACRE_RACES:-50000} races
+}
+
 part_judged_once() { ## what a shim that died had not judged, under stock IMA, beside a load
     integration/vm/prepare.sh || return
     beside_load rounds 20 --test vm -- stock_ima::what_a_shim_that_dies_has_not_judged_is_judged_once
@@ -38,8 +42,16 @@ part_under_load() { ## every end-to-end test beside a load, once
     local status=0
     beside_load rounds 1 -p lacre-containerd -p lacre-executor -p lacre-measure \
         -p containerd-shim-lacre-v1 --no-fail-fast || status=1
-    beside_load rounds 1 --tests --no-fail-fast || status=1
+    beside_load rounds 1 -p lacre-integration --tests --no-fail-fast || status=1
     return "$status"
+}
+
+part_rust_shim() { ## the end-to-end tests of 2.x over containerd's shim in Rust, and that one bare
+    integration/inner-shims.sh rust || return
+    LACRE_TEST_INNER=${LACRE_CACHE:-$PWD/.cache}/rust-shim/bin/containerd-shim-runc-v2-rs \
+        rounds 1 --no-fail-fast --test scenario --test pods --test faults --test groups \
+        --test actions --test identity --test owner --test storm --test task_calls \
+        --test task_options --test late_policy -- --nocapture 2_1
 }
 
 part_workloads_servers() { ## real servers at work, a minute each, in every mode
@@ -58,6 +70,16 @@ part_workloads_tools() { ## compilers, packages, archives, users and first proce
     workloads tools
 }
 
+part_layers() { ## layers of random tars, read as containerd unpacks them, and bugs that it finds
+    local record=$out/layers.cases
+    rm -rf "$record"
+    export LACRE_LAYERS_SEED=${LACRE_LAYERS_SEED:-$(date +%s)}
+    LACRE_LAYERS_SECONDS=${LACRE_LAYERS_SECONDS:-720} rounds 1 --test layers -- --nocapture || return
+    LACRE_LAYERS=2500 LACRE_LAYERS_RECORD=$(realpath -m "$record") \
+        rounds 1 --test layers -- --nocapture as_containerd_2_1 || return
+    integration/layer_bugs.py "$record"
+}
+
 # === what they are made of ===
 
 # workloads IMAGE: all of that image; a figure for each run.
@@ -66,13 +88,36 @@ workloads() {
     rounds 1 --test workloads -- --ignored --nocapture "all_$1"
 }
 
+# Each race by twenty processes at once, since most of a try is waiting; a figure of each race.
+races() {
+    local program log status=0 at_once=20 each running=() one
+    program=$(cargo test --workspace --test races --no-run --message-format=json |
+        sed -nE 's/.*"executable":"([^"]*\/races-[^"]*)".*/\1/p' | tail -n 1)
+    [ -n "$program" ] || return
+    each=$((LACRE_RACES / at_once))
+    log=$(mktemp)
+    for _ in $(seq "$at_once"); do
+        (cd measure && LACRE_RACES=$each exec "$program" --nocapture --test-threads=1 \
+            a_writer_that a_program_that_is a_library_that_is on_a_tmpfs) >>"$log" 2>&1 &
+        running+=($!)
+    done
+    for one in "${running[@]}"; do wait "$one" || status=1; done
+    cat "$log"
+    sed -nE 's/.*\.\.\. ([a-z].*\(ran changed.*)/\1/; s/^([a-z-]+ \/[^ ]+ (Exec|All)): ([0-9]+) ([0-9]+) ([0-9]+) .*/\1 \3 \4 \5/p' "$log" |
+        awk '{ of = $1 " " $2 " " $3; tries[of] += $4 + $5 + $6; changed[of] += $4; came[of] += $5 }
+            END { for (of in tries) printf "figure: %s: %d tries, %d ran changed, %d as it came\n",
+                of, tries[of], changed[of], came[of] }' | sort
+    rm -f "$log"
+    return "$status"
+}
+
 # rounds COUNT|all ARGUMENT...: `cargo test` of the end-to-end tests with these, one test at a
 # time, COUNT times or as long as there is time; a figure of how many rounds and tests passed.
 rounds() {
     local count=$1 round=0 good=0 log arguments=(); shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do arguments+=("$1"); shift; done
     [ $# = 0 ] || shift
-    [[ " ${arguments[*]} " == *" -p "* ]] || arguments=(-p lacre-integration "${arguments[@]}")
+    [[ " ${arguments[*]} " == *" -p "* ]] || arguments=(--workspace "${arguments[@]}")
     log=$(mktemp)
     while [ "$count" = all ] || [ "$round" -lt "$count" ]; do
         [ "$SECONDS" -lt $((minutes * 60)) ] || break

@@ -56,7 +56,7 @@ attest/tests/checker/check.py "$evidence" 2>&1 | tee -a "$log"
 [ "${PIPESTATUS[0]}" = 0 ] || status=1
 FUZZ_SECONDS=${FUZZ_SECONDS:-3} integration/fuzz.sh 2>&1 | tee -a "$log" || status=1
 if [ "${LACRE_VM:-on}" != off ] && patched_kernel; then
-    run -p lacre-integration --test vm -- "${options[@]}" --ignored patched::
+    run --workspace --test vm -- "${options[@]}" --ignored patched::
 fi
 awk -f integration/failures.awk "$log"
 awk -v notes="$LACRE_NOT_RUN" -f integration/summary.awk "$log"

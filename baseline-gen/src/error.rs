@@ -55,7 +55,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// More entries than the limit.
-    #[error("{what} has more than {limit} entries; raise `limits.entries` if that is meant")]
+    #[error(
+        "{what} has more than {limit} entries; if that is meant, give `lacre baseline generate` a \
+         higher --max-entries"
+    )]
     TooManyEntries {
         /// The layer.
         what: String,
@@ -188,15 +191,16 @@ pub enum BlobError {
     },
     /// Inflated it outgrows the limits.
     #[error(
-        "{read} bytes of it unpack to more than {limit}, as a decompression bomb does; raise \
-         `limits.{which}` if that is meant"
+        "{read} bytes of it unpack to more than {limit}, as a decompression bomb does; if that is \
+         meant, give `lacre baseline generate` a higher {which} (a container is guarded by its \
+         snapshot's directories, which have no such limit)"
     )]
     Bomb {
         /// How many bytes of the blob had been read.
         read: u64,
         /// The limit that was passed, in bytes of unpacked layer.
         limit: u64,
-        /// The limit's name.
+        /// The option that raises the limit.
         which: &'static str,
     },
     /// The tar inside is broken, or holds what no image may.

@@ -13,7 +13,8 @@ use crate::hash::sha256;
 use crate::kind::{Nature, SNIFF};
 use crate::layer::{FileNode, ID_LEN, Layer, Node, take_id};
 use crate::merge::Merged;
-use crate::tar::{Scanned, Wanted, scan_tar};
+use crate::oci::{LayerBlob, Packing};
+use crate::tar::{Scanned, Wanted, Whiteouts, scan_tar};
 use crate::{
     Algorithms, Baseline, Lookup, NoProgress, NodeIndex, Options, build, bytes, node_index,
 };
@@ -184,7 +185,7 @@ pub fn fuzz_layer_cache(data: &[u8]) {
 fn mended_layer(data: &[u8]) -> Option<Vec<u8>> {
     let [bits, count, body @ ..] = data else { return None };
     let algorithms = Algorithms::from_bits(u32::from(bits & 15 | 2))?;
-    let mut bytes = Layer { algorithms, nodes: Vec::new() }.encode();
+    let mut bytes = Layer { algorithms, nodes: Vec::new(), implied: Vec::new() }.encode();
     bytes[16] = *count;
     bytes[24..56].copy_from_slice(&sha256(body));
     bytes.extend_from_slice(body);
@@ -209,7 +210,14 @@ pub fn fuzz_layer_tar(data: &[u8]) {
 }
 
 fn tar(data: &[u8]) {
-    let Some(layer) = scanned(data) else { return };
+    for whiteouts in [Whiteouts::Remove, Whiteouts::Mark] {
+        if let Some(layer) = scanned(data, whiteouts) {
+            sound(&layer);
+        }
+    }
+}
+
+fn sound(layer: &Layer) {
     assert!(layer.nodes.is_sorted_by(|(a, _), (b, _)| a < b));
     let directories: Vec<&[u8]> = (layer.nodes.iter())
         .filter(|(_, node)| matches!(node, Node::Dir { .. }))
@@ -227,12 +235,13 @@ fn tar(data: &[u8]) {
             assert_eq!(file.digests.len(), layer.algorithms.row_len());
         }
     }
-    assert_eq!(Layer::decode(&layer.encode()), Ok(layer));
+    assert_eq!(Layer::decode(&layer.encode()).as_ref(), Ok(layer));
 }
 
-fn scanned(tar: &[u8]) -> Option<Layer> {
-    let scan = |wanted: &Wanted| scan_tar(tar, wanted, &Options::default(), &NoProgress).ok();
-    match scan(&Wanted::new())? {
+fn scanned(tar: &[u8], whiteouts: Whiteouts) -> Option<Layer> {
+    let scan =
+        |wanted: &Wanted| scan_tar(tar, whiteouts, wanted, &Options::default(), &NoProgress).ok();
+    match scan(&Wanted::default())? {
         Scanned::Layer(layer) => Some(layer),
         Scanned::Again(wanted) => match scan(&wanted) {
             Some(Scanned::Layer(layer)) => Some(layer),
@@ -248,11 +257,19 @@ pub fn fuzz_layer_blob(data: &[u8]) {
     let digest = Digest::sha256(sha256(data));
     let owned = data.to_vec();
     let open = move || Ok(Box::new(Cursor::new(owned.clone())) as Box<dyn Read>);
-    let blob = (digest, data.len() as u64);
-    let got = crate::oci::scan_blob("fuzz", &open, Some(&blob), &digest, &options, &NoProgress);
+    let known = (digest, data.len() as u64);
+    let whiteouts = Whiteouts::Mark;
+    let blob = LayerBlob {
+        what: "fuzz",
+        open: &open,
+        blob: Some(&known),
+        diff_id: &digest,
+        packing: Packing::ByFirstBytes,
+        whiteouts,
+    };
     // The digest is the blob's: a diff ID that it fits is that of a tar that is not packed.
-    if let Ok(layer) = got {
-        assert_eq!(Some(layer), scanned(data));
+    if let Ok(layer) = blob.scan(&options, &NoProgress) {
+        assert_eq!(Some(layer), scanned(data, whiteouts));
     }
 }
 

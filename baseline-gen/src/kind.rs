@@ -38,6 +38,11 @@ impl Nature {
         Self { magic: magic(&head[..head.len().min(SNIFF)]), executable: mode & 0o111 != 0 }
     }
 
+    /// The same content with another mode: hard links share it, and the last one sets it.
+    pub(crate) fn with_mode(self, mode: u32) -> Self {
+        Self { executable: mode & 0o111 != 0, ..self }
+    }
+
     /// The kind of a file of this nature under that name (the last part of its path);
     /// `None` for plain data.
     pub(crate) fn kind(self, name: &[u8]) -> Option<Kind> {

@@ -58,10 +58,13 @@ pub(crate) fn remove_beneath<V>(from: &mut BTreeMap<Path, V>, path: &[u8]) {
 pub(crate) struct Layer {
     pub(crate) algorithms: Algorithms,
     pub(crate) nodes: Vec<(Path, Node)>,
+    /// Of a tar: the directories that were made for what is in them, and have to be none or
+    /// directories in the layers beneath; sorted.
+    pub(crate) implied: Vec<Path>,
 }
 
 const MAGIC: &[u8; 8] = b"LACRELYR";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 pub(crate) fn kind_code(kind: Kind) -> u8 {
     match kind {
@@ -94,7 +97,8 @@ pub(crate) fn take_id(from: &mut Cursor<'_>) -> Option<FileId> {
 }
 
 impl Layer {
-    /// magic, version, algorithms, number of nodes, SHA-256 of the rest; then the nodes.
+    /// magic, version, algorithms, number of nodes, SHA-256 of the rest; then the nodes, and
+    /// the implied directories to the end.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         for (path, node) in &self.nodes {
@@ -118,6 +122,9 @@ impl Layer {
                 Node::Dir { opaque } => body.push(3 + u8::from(*opaque)),
                 Node::Whiteout => body.push(5),
             }
+        }
+        for path in &self.implied {
+            put_bytes(&mut body, path);
         }
         let mut out = Vec::with_capacity(56 + body.len());
         out.extend_from_slice(MAGIC);
@@ -156,10 +163,16 @@ impl Layer {
             }
             nodes.push(node);
         }
-        if !from.0.is_empty() {
-            return Err(FormatError::Value("something follows its nodes"));
+        let mut implied: Vec<Path> = Vec::new();
+        while !from.0.is_empty() {
+            let path = take_bytes(&mut from)
+                .ok_or(FormatError::Value("an implied directory is cut short"))?;
+            if implied.last().is_some_and(|last| *last >= path) {
+                return Err(FormatError::Value("its implied directories are not sorted"));
+            }
+            implied.push(path);
         }
-        Ok(Self { algorithms, nodes })
+        Ok(Self { algorithms, nodes, implied })
     }
 }
 
@@ -217,7 +230,8 @@ mod tests {
             ("/f", Node::Other),
         ];
         let nodes = nodes.map(|(path, node)| (path.as_bytes().into(), node)).into();
-        Layer { algorithms: Algorithms::default(), nodes }
+        let implied = [&b"/a"[..], b"/a/b"].map(Into::into).into();
+        Layer { algorithms: Algorithms::default(), nodes, implied }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod fuzz;
 mod hash;
 mod kind;
 mod layer;
+mod linked_path;
 mod lookup;
 mod merge;
 mod node_index;
@@ -28,6 +29,8 @@ mod origin;
 mod provenance;
 mod store;
 mod tar;
+#[doc(hidden)]
+pub mod unpacked;
 mod walk;
 mod whitelist;
 

@@ -3,7 +3,7 @@ use std::fmt;
 use lacre_types::{CanonicalPath, Digest};
 
 use crate::baseline::{Baseline, Entry};
-use crate::layer::HOPS;
+use crate::linked_path::LinkedPath;
 
 /// What the baseline has under a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,35 +59,12 @@ impl Baseline {
     /// The path with every link followed; `None` when a link leads nowhere that a process
     /// could name, or when there is none.
     fn follow(&self, path: &CanonicalPath) -> Option<Vec<u8>> {
-        let mut hops = 0;
-        let mut found: Vec<u8> = Vec::with_capacity(path.as_bytes().len());
-        let mut todo: Vec<&[u8]> = Vec::new();
-        push_parts(&mut todo, path.as_bytes());
-        while let Some(part) = todo.pop() {
-            if part == b".." {
-                found.truncate(found.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
-                continue;
-            }
-            let len = found.len();
-            found.push(b'/');
-            found.extend_from_slice(part);
-            if found.len() > CanonicalPath::MAX {
-                return None;
-            }
-            if let Some(target) = self.target(&found) {
-                hops += 1;
-                if hops > HOPS {
-                    return None;
-                }
-                found.truncate(if target.starts_with(b"/") { 0 } else { len });
-                push_parts(&mut todo, target);
+        let mut linked = LinkedPath::new(path.as_bytes());
+        while let Some(place) = linked.step().ok()? {
+            if let Some(target) = self.target(place) {
+                linked.follow(target.into()).ok()?;
             }
         }
-        (hops > 0).then_some(found)
+        linked.went_through_links().then(|| linked.into_place())
     }
-}
-
-fn push_parts<'a>(todo: &mut Vec<&'a [u8]>, path: &'a [u8]) {
-    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
-    todo.extend(parts.rev());
 }

@@ -27,7 +27,8 @@ pub(crate) fn merge(layers: impl IntoIterator<Item = Layer>) -> Merged {
             match node {
                 Node::Dir { opaque } => {
                     seen.remove(&path);
-                    if opaque {
+                    // overlayfs does not ask the root of a layer.
+                    if opaque && !path.is_empty() {
                         remove_beneath(&mut seen, &path);
                     }
                 }
@@ -67,7 +68,7 @@ mod tests {
         let mut nodes: Vec<_> =
             nodes.iter().map(|(path, node)| (path.as_bytes().into(), node.clone())).collect();
         nodes.sort_by(|(a, _): &(Path, Node), (b, _)| a.cmp(b));
-        Layer { algorithms: Algorithms::default(), nodes }
+        Layer { algorithms: Algorithms::default(), nodes, implied: Vec::new() }
     }
 
     fn file() -> Node {
@@ -98,6 +99,12 @@ mod tests {
         let bottom = layer(&[("/d", dir()), ("/d/x", file()), ("/d/y", file())]);
         let top = layer(&[("/d", Node::Dir { opaque: true }), ("/d/y", file())]);
         assert_eq!(seen(&[bottom, top]), "/d/y@1");
+    }
+
+    #[test]
+    fn the_root_of_a_layer_hides_nothing() {
+        let top = layer(&[("", Node::Dir { opaque: true }), ("/b", file())]);
+        assert_eq!(seen(&[layer(&[("/a", file())]), top]), "/a@0 /b@1");
     }
 
     #[test]

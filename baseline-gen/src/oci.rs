@@ -5,6 +5,7 @@ mod blobs;
 mod choice;
 mod document;
 mod fuzz;
+mod packing;
 mod platform;
 mod unpack;
 
@@ -19,14 +20,16 @@ use crate::error::{BlobError, Error};
 use crate::layer::Layer;
 use crate::merge::merge;
 use crate::store::Store;
+use crate::tar::{Whiteouts, check_implied};
 use crate::{Options, Progress};
 
 use blobs::{Blobs, Name};
 use choice::{choose, choose_saved};
 use document::{Config, Descriptor, Document, Saved};
 pub use fuzz::fuzz_documents;
+pub(crate) use packing::Packing;
 pub use platform::Platform;
-pub(crate) use unpack::scan_blob;
+pub(crate) use unpack::LayerBlob;
 
 /// Indices within indices (OCI image-spec allows it; nobody needs more than two).
 const DEPTH: u32 = 4;
@@ -51,6 +54,7 @@ struct Part {
     name: Name,
     /// What its descriptor says, where there is one.
     blob: Option<(Digest, u64)>,
+    packing: Packing,
     diff_id: Digest,
 }
 
@@ -123,8 +127,10 @@ impl Content {
                 let why = "its descriptor tells no size".to_owned();
                 Error::blob(layer.digest.to_string(), BlobError::Unusable(why))
             })?;
+            let packing = Packing::of(&layer.media_type)
+                .map_err(|why| Error::blob(layer.digest.to_string(), BlobError::Unusable(why)))?;
             let blob = Some((layer.digest, size));
-            Ok(Part { name: Name::Blob(layer.digest), blob, diff_id })
+            Ok(Part { name: Name::Blob(layer.digest), blob, packing, diff_id })
         });
         Ok(Self { layers: layers.collect::<Result<_, _>>()?, blobs })
     }
@@ -135,7 +141,10 @@ impl Content {
         document::check_config_name(&saved.config, &bytes)?;
         let diff_ids = parsed.diff_ids(&saved.config, saved.layers.len())?;
         let layers = saved.layers.into_iter().zip(diff_ids);
-        let part = |(layer, diff_id)| Part { name: Name::File(layer), blob: None, diff_id };
+        let part = |(layer, diff_id)| {
+            let packing = Packing::ByFirstBytes;
+            Part { name: Name::File(layer), blob: None, packing, diff_id }
+        };
         Ok(Self { layers: layers.map(part).collect(), blobs })
     }
 
@@ -158,7 +167,7 @@ impl Content {
                         else {
                             return;
                         };
-                        let layer = self.layer(part, cache, options, progress);
+                        let layer = self.layer(index, part, cache, options, progress);
                         if layer.is_err() {
                             next.store(self.layers.len(), Ordering::Relaxed);
                         }
@@ -182,25 +191,40 @@ impl Content {
             let why = "a layer was not read".to_owned();
             return Err(Error::blob("the image", BlobError::Unusable(why)));
         }
+        check_implied(&done).map_err(|(index, why)| {
+            let what = self.layers.get(index).map(|part| part.name.to_string());
+            Error::blob(what.unwrap_or_default(), BlobError::Unusable(why))
+        })?;
         let diff_ids: Vec<_> = self.layers.iter().map(|part| Some(part.diff_id)).collect();
         Baseline::from_merged(options.algorithms, &merge(done), &diff_ids)
     }
 
     fn layer(
         &self,
+        index: usize,
         part: &Part,
         cache: Option<&Store>,
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Layer, Error> {
+        let whiteouts = Whiteouts::at(index);
         let scan = || {
             progress.stage(&part.name.to_string());
-            let open = || self.blobs.open_blob(&part.name);
-            let what = part.name.to_string();
-            scan_blob(&what, &open, part.blob.as_ref(), &part.diff_id, options, progress)
+            let blob = LayerBlob {
+                what: &part.name.to_string(),
+                open: &|| self.blobs.open_blob(&part.name),
+                blob: part.blob.as_ref(),
+                diff_id: &part.diff_id,
+                packing: part.packing,
+                whiteouts,
+            };
+            blob.scan(options, progress)
         };
         match cache {
-            Some(store) => store.blob_layer(&part.diff_id, options.algorithms, scan),
+            Some(store) => {
+                let reading = (part.packing, whiteouts);
+                store.blob_layer(&part.diff_id, reading, options.algorithms, scan)
+            }
             None => scan(),
         }
     }

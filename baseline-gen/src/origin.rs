@@ -93,7 +93,7 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Arc<Baseline>, Error> {
         let bits = options.algorithms.bits();
-        let key = Key::of(&format!("content 1 {bits} {manifest} {platform}"));
+        let key = Key::of(&format!("content 2 {bits} {manifest} {platform}"));
         let path = self.image_file(key, "baseline");
         if let Ok(baseline) = Baseline::open(&path) {
             note_use(&path);

@@ -20,6 +20,8 @@ use crate::kind;
 use crate::layer::Layer;
 use crate::merge::{Merged, merge};
 use crate::node_index::{self, NodeIndex};
+use crate::oci::Packing;
+use crate::tar::Whiteouts;
 use crate::walk::{open_root, scan_dir};
 use crate::{Algorithms, Options, Progress};
 
@@ -28,6 +30,12 @@ const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A file's last use is noted no more often than this.
 const NOTED: Duration = Duration::from_secs(24 * 3600);
+
+/// How a folder begins in which an image stands until it is mapped.
+const NAMELESS: &str = ".nameless-";
+
+/// The major number of loop devices.
+const LOOP: u32 = 7;
 
 /// Lock files; builders of different layers rarely meet in one.
 const LOCKS: u8 = 64;
@@ -67,23 +75,34 @@ pub fn open_or_build(
 
 /// Names one state of one lower directory: its inode on its device, when it was made, and
 /// when it last changed. Snapshotters never change a committed one.
-fn directory_key(path: &Path, dir: &OwnedFd, algorithms: Algorithms) -> Result<Key, Error> {
+///
+/// `None` where another may come to have the same name: the root of a file system, which is
+/// made with inode and times as its maker likes, and whose device number goes to another once
+/// it is unmounted; one on a loop device; one that knows no birth time, as of EROFS.
+fn directory_key(path: &Path, dir: &OwnedFd, algorithms: Algorithms) -> Result<Option<Key>, Error> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     let stat =
         statx(dir, "", AtFlags::EMPTY_PATH, wanted).map_err(|e| Error::io("stat", path, e))?;
-    let birth = (stat.stx_mask & StatxFlags::BTIME.bits() != 0)
-        .then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec));
-    Ok(Key::of(&format!(
-        "directory 1 {} {}:{} {} {birth:?} {}.{} {}.{}",
+    let above = statx(dir, "..", AtFlags::empty(), StatxFlags::BASIC_STATS)
+        .map_err(|e| Error::io("stat what is above", path, e))?;
+    let device = (stat.stx_dev_major, stat.stx_dev_minor);
+    let born = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    if device != (above.stx_dev_major, above.stx_dev_minor) || !born || device.0 == LOOP {
+        return Ok(None);
+    }
+    Ok(Some(Key::of(&format!(
+        "directory 2 {} {}:{} {} {}.{} {}.{} {}.{}",
         algorithms.bits(),
-        stat.stx_dev_major,
-        stat.stx_dev_minor,
+        device.0,
+        device.1,
         stat.stx_ino,
+        stat.stx_btime.tv_sec,
+        stat.stx_btime.tv_nsec,
         stat.stx_mtime.tv_sec,
         stat.stx_mtime.tv_nsec,
         stat.stx_ctime.tv_sec,
         stat.stx_ctime.tv_nsec,
-    )))
+    ))))
 }
 
 /// A name in the cache.
@@ -144,65 +163,54 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
         let mut dirs = Vec::with_capacity(lower.len());
-        let mut all = String::from("image 1");
+        let mut all = Some(String::from("image 2"));
         for path in lower {
             let dir = open_root(path)?;
             let key = directory_key(path, &dir, options.algorithms)?;
-            all.push_str(&key.0.hex());
+            all = all.zip(key).map(|(all, key)| format!("{all} {}", key.0.hex()));
             dirs.push((path, dir, key));
         }
-        let key = Key::of(&all);
-        if let Ok(image) = self.open_image(key, allowed.clone()) {
+        // What has no name of its own is made anew each time, and nobody finds it again: its
+        // files stand only until they are mapped.
+        let nameless = tempfile::Builder::new().prefix(NAMELESS).tempdir_in(&self.dir);
+        let nameless = nameless.map_err(|e| Error::io("make a folder in", &self.dir, e))?;
+        let file = match all {
+            Some(all) => self.image_file(Key::of(&all), "baseline"),
+            None => nameless.path().join("image.baseline"),
+        };
+        if let Ok(image) = open_image(&file, allowed.clone()) {
             return Ok(image);
         }
         let mut layers = Vec::with_capacity(dirs.len());
         for (path, dir, key) in dirs.iter().rev() {
-            layers.push(
-                self.layer(*key, options.algorithms, || scan_dir(path, dir, options, progress))?,
-            );
+            let scan = || scan_dir(path, dir, options, progress);
+            layers.push(match key {
+                Some(key) => self.layer(*key, options.algorithms, scan)?,
+                None => scan()?,
+            });
         }
         let unknown = vec![None; layers.len()];
         let merged = merge(layers);
         let baseline = Baseline::from_merged(options.algorithms, &merged, &unknown)?;
-        self.write_image(key, &baseline, &merged)?;
+        write_image(&file, &baseline, &merged)?;
         self.prune();
-        self.open_image(key, allowed)
+        open_image(&file, allowed)
     }
 
     pub(crate) fn image_file(&self, key: Key, extension: &str) -> PathBuf {
         self.dir.join("images").join(format!("{}.{extension}", key.0.hex()))
     }
 
-    fn open_image(&self, key: Key, allowed: Option<Arc<Baseline>>) -> Result<Image, Error> {
-        let path = self.image_file(key, "baseline");
-        let scanned = Arc::new(Baseline::open(&path)?);
-        let index = self.image_file(key, "index");
-        // One baseline for equal content: who allows and who was scanned are then the same.
-        let allowed = allowed
-            .filter(|allowed| allowed.digest() != scanned.digest())
-            .unwrap_or_else(|| Arc::clone(&scanned));
-        let index_file = NodeIndex::open(&index, scanned, Arc::clone(&allowed))?;
-        note_use(&path);
-        note_use(&index);
-        Ok(Image { baseline: allowed, index: Arc::new(index_file) })
-    }
-
-    fn write_image(&self, key: Key, baseline: &Baseline, merged: &Merged) -> Result<(), Error> {
-        let path = self.image_file(key, "index");
-        let format = |source| Error::Format { what: "node index", path: path.clone(), source };
-        let index = node_index::encode(baseline, merged).map_err(format)?;
-        baseline.write(&self.image_file(key, "baseline"))?;
-        write_atomically(&path, &index)
-    }
-
-    /// The layer of an image's content, by its diff ID.
+    /// The layer of an image's content, by its diff ID and how it is read.
     pub(crate) fn blob_layer(
         &self,
         diff_id: &Digest,
+        reading: (Packing, Whiteouts),
         algorithms: Algorithms,
         scan: impl FnOnce() -> Result<Layer, Error>,
     ) -> Result<Layer, Error> {
-        self.layer(Key::of(&format!("blob 1 {} {diff_id}", algorithms.bits())), algorithms, scan)
+        let bits = algorithms.bits();
+        self.layer(Key::of(&format!("blob 2 {bits} {reading:?} {diff_id}")), algorithms, scan)
     }
 
     /// From the cache, or scanned by one builder while the others wait. No second lock is
@@ -238,6 +246,14 @@ impl Store {
     /// lives on until it is unmapped.
     pub(crate) fn prune(&self) {
         let Some(old) = SystemTime::now().checked_sub(KEPT) else { return };
+        // Of who was killed while he had one.
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let made = entry.metadata().and_then(|meta| meta.modified());
+            let ours = entry.file_name().as_encoded_bytes().starts_with(NAMELESS.as_bytes());
+            if ours && made.is_ok_and(|made| made < old) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
         for part in ["layers", "images"] {
             let Ok(listing) = fs::read_dir(self.dir.join(part)) else { continue };
             for entry in listing.flatten() {
@@ -248,6 +264,28 @@ impl Store {
             }
         }
     }
+}
+
+/// The baseline in that file, and the index beside it.
+fn open_image(path: &Path, allowed: Option<Arc<Baseline>>) -> Result<Image, Error> {
+    let scanned = Arc::new(Baseline::open(path)?);
+    let index = path.with_extension("index");
+    // One baseline for equal content: who allows and who was scanned are then the same.
+    let allowed = allowed
+        .filter(|allowed| allowed.digest() != scanned.digest())
+        .unwrap_or_else(|| Arc::clone(&scanned));
+    let index_file = NodeIndex::open(&index, scanned, Arc::clone(&allowed))?;
+    note_use(path);
+    note_use(&index);
+    Ok(Image { baseline: allowed, index: Arc::new(index_file) })
+}
+
+fn write_image(path: &Path, baseline: &Baseline, merged: &Merged) -> Result<(), Error> {
+    let beside = path.with_extension("index");
+    let format = |source| Error::Format { what: "node index", path: beside.clone(), source };
+    let index = node_index::encode(baseline, merged).map_err(format)?;
+    baseline.write(path)?;
+    write_atomically(&beside, &index)
 }
 
 /// `None` when it is not there, or broken.

@@ -1,16 +1,25 @@
-//! A layer from a tar, as containerd applies it to an overlay.
+//! A layer from a tar, as containerd applies it.
 
+mod apply;
+mod header;
+mod implied;
 mod member;
+mod paths;
+mod pax;
+mod sparse;
 mod tree;
 
+use std::collections::HashSet;
 use std::io::Read;
 
-use lacre_types::{CanonicalPath, PathError, escape};
-use tar::EntryType;
-
+use apply::Applied;
+pub(crate) use apply::Whiteouts;
+pub(crate) use header::Kind;
+pub(crate) use implied::check_implied;
 use member::Member;
 pub(crate) use member::{Fault, Members};
-pub(crate) use tree::Wanted;
+pub(crate) use paths::canonical;
+pub use tree::listing::{Listed, Listing};
 use tree::{Kept, Tree};
 
 use crate::hash::Hasher;
@@ -18,121 +27,132 @@ use crate::kind::{Nature, SNIFF};
 use crate::layer::Layer;
 use crate::{Options, Progress};
 
+/// Members, by their place in the tar, that are hashed although their own name and mode do not
+/// make them code.
+#[derive(Debug, Default)]
+pub(crate) enum Wanted {
+    #[default]
+    Code,
+    Also(HashSet<u64>),
+    All,
+}
+
+impl Wanted {
+    fn contains(&self, index: u64) -> bool {
+        match self {
+            Self::Code => false,
+            Self::Also(indices) => indices.contains(&index),
+            Self::All => true,
+        }
+    }
+}
+
 pub(crate) enum Scanned {
     Layer(Layer),
-    /// Hard links give these a name that makes them code: scan again, and hash them.
+    /// Hard links give these a name or a mode that makes them code: scan again, and hash them.
     Again(Wanted),
 }
 
-/// Reads the tar to its end mark. `wanted` is empty the first time.
+/// Reads the tar to its end mark.
 pub(crate) fn scan_tar(
     from: impl Read,
+    whiteouts: Whiteouts,
     wanted: &Wanted,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Scanned, Fault> {
+    let tree = unpack(from, whiteouts, wanted, options, progress)?;
+    Ok(match tree.into_layer(options.algorithms) {
+        Ok(layer) => Scanned::Layer(layer),
+        Err(wanted) => Scanned::Again(Wanted::Also(wanted)),
+    })
+}
+
+/// What unpacking the tar leaves.
+pub(crate) fn unpack(
+    from: impl Read,
+    whiteouts: Whiteouts,
+    wanted: &Wanted,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Tree, Fault> {
     let mut members = Members::new(from);
-    let mut tree = Tree::default();
-    let mut buffer = vec![0; 256 << 10];
+    let mut applied = Applied::new(whiteouts);
+    let mut contents = Contents { buffer: vec![0; 256 << 10], wanted, options, progress, holes: 0 };
     let mut index = 0;
     while let Some(member) = members.next()? {
         progress.found(1);
-        let kept = (member.kind.is_file() || member.kind.is_contiguous())
-            .then(|| {
-                let wanted = wanted.contains(&index);
-                content(&mut members, &member, index, wanted, &mut buffer, options, progress)
-            })
-            .transpose()?;
-        put(&mut tree, &member, kept).map_err(|fault| members.fault(fault))?;
-        if tree.len() > options.limits.entries {
+        if let Some(place) = applied.place(&member).map_err(|fault| members.fault(fault))? {
+            let kept = (member.kind == Kind::File)
+                .then(|| contents.read(&mut members, &member, index))
+                .transpose()?;
+            applied.put(&place, &member, kept).map_err(|fault| members.fault(fault))?;
+        }
+        if applied.len() > options.limits.entries {
             let limit = options.limits.entries;
-            let fault = format!("it has more than {limit} entries (`limits.entries`)");
+            let fault = format!("it has more than {limit} entries (--max-entries)");
             return Err(members.fault(fault));
         }
         index += 1;
         progress.looked(1);
     }
-    Ok(match tree.into_nodes() {
-        Ok(nodes) => Scanned::Layer(Layer { algorithms: options.algorithms, nodes }),
-        Err(wanted) => Scanned::Again(wanted),
-    })
+    applied.finish().map_err(|fault| members.fault(fault))
 }
 
-fn content(
-    members: &mut Members<impl Read>,
-    member: &Member,
-    index: u64,
-    wanted: bool,
-    buffer: &mut [u8],
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<Kept, Fault> {
-    let mut head = 0;
-    while head < SNIFF {
-        match members.read(&mut buffer[head..SNIFF])? {
-            0 => break,
-            len => head += len,
+/// Reads the content of files, and hashes what is code.
+struct Contents<'a> {
+    buffer: Vec<u8>,
+    wanted: &'a Wanted,
+    options: &'a Options,
+    progress: &'a dyn Progress,
+    /// Bytes of sparse files so far: a tar of a kilobyte may have them by the exabyte.
+    holes: u64,
+}
+
+impl Contents<'_> {
+    fn read(
+        &mut self,
+        members: &mut Members<impl Read>,
+        member: &Member,
+        index: u64,
+    ) -> Result<Kept, Fault> {
+        members.check_content()?;
+        let mut head = 0;
+        while head < SNIFF {
+            match members.read(&mut self.buffer[head..SNIFF])? {
+                0 => break,
+                len => head += len,
+            }
         }
+        let nature = Nature::of(&self.buffer[..head], member.mode);
+        let name = member.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let hashed = self.wanted.contains(index) || nature.kind(name).is_some();
+        let digests = if hashed { Some(self.hash(members, member, head)?) } else { None };
+        Ok(Kept { nature, size: member.size, digests, index })
     }
-    let nature = Nature::of(&buffer[..head], member.mode);
-    let name = member.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let digests = if wanted || nature.kind(name).is_some() {
-        let mut hasher = Hasher::new(options.algorithms);
+
+    fn hash(
+        &mut self,
+        members: &mut Members<impl Read>,
+        member: &Member,
+        head: usize,
+    ) -> Result<crate::hash::Row, Fault> {
+        if member.sparse {
+            self.holes = self.holes.saturating_add(member.size);
+            let limit = self.options.limits.layer_bytes;
+            if self.holes > limit {
+                let fault =
+                    format!("its sparse files are of more than {limit} bytes (--max-layer-bytes)");
+                return Err(members.fault(fault));
+            }
+        }
+        let mut hasher = Hasher::new(self.options.algorithms);
         let mut len = head;
         while len > 0 {
-            hasher.update(&buffer[..len]);
-            progress.hashed(len as u64);
-            len = members.read(buffer)?;
+            hasher.update(&self.buffer[..len]);
+            self.progress.hashed(len as u64);
+            len = members.read(&mut self.buffer)?;
         }
-        Some(hasher.finish())
-    } else {
-        None
-    };
-    let empty_whiteout = member.size == 0 && member.whiteout;
-    Ok(Kept { nature, size: member.size, digests, index, empty_whiteout })
-}
-
-/// Path and kind checks are done; what is left is the tree's.
-fn put(tree: &mut Tree, member: &Member, kept: Option<Kept>) -> Result<(), String> {
-    let path = canonical(&member.path)?;
-    let path = if path == b"/" { &[][..] } else { &path };
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    if name == b".wh..wh..opq" {
-        return tree.opaque(&path[..path.len() - name.len() - 1]);
-    }
-    if name.starts_with(b".wh..wh.") {
-        return Ok(()); // aufs's own bookkeeping
-    }
-    if let Some(hidden) = name.strip_prefix(b".wh.") {
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(format!("the whiteout {} hides no name", escape(path)));
-        }
-        let parent = &path[..path.len() - name.len()];
-        return tree.whiteout(&[parent, hidden].concat());
-    }
-    match member.kind {
-        EntryType::Directory => tree.directory(path, member.opaque),
-        EntryType::Symlink => tree.symlink(path, &member.link),
-        EntryType::Link => tree.link(path, &canonical(&member.link)?),
-        EntryType::Char if member.device == (0, 0) => tree.whiteout(path),
-        EntryType::Char | EntryType::Block | EntryType::Fifo => tree.other(path),
-        _ => match kept {
-            Some(kept) if kept.empty_whiteout => tree.whiteout(path),
-            Some(kept) => tree.file(path, kept),
-            None => Err(format!("{} is of a type that no image has", escape(path))),
-        },
-    }
-}
-
-/// `..` is taken by name, and stops at the root, as containerd does.
-pub(crate) fn canonical(name: &[u8]) -> Result<Vec<u8>, String> {
-    let path = [b"/", name].concat();
-    match CanonicalPath::new(&path) {
-        Ok(path) => Ok(path.as_bytes().to_vec()),
-        Err(PathError::TooLong(len)) => {
-            let start = escape(&name[..name.len().min(60)]);
-            Err(format!("the path {start}… has {len} bytes, more than PATH_MAX (4096)"))
-        }
-        Err(error) => Err(format!("the name {}: {error}", escape(&name[..name.len().min(60)]))),
+        Ok(hasher.finish())
     }
 }

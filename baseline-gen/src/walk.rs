@@ -95,7 +95,7 @@ pub(crate) fn scan_dir(
         nodes.extend(node.map(|node| (path, node)));
     }
     nodes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Layer { algorithms: options.algorithms, nodes })
+    Ok(Layer { algorithms: options.algorithms, nodes, implied: Vec::new() })
 }
 
 /// What one worker did.

@@ -47,6 +47,47 @@ fn image(at: &Path) -> Vec<PathBuf> {
     vec![top, bottom]
 }
 
+/// A file system of its own, gone when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(at: &Path) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", at, "tmpfs", flags, None).unwrap();
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// Its device number and inode are the next one's, and who makes the image sets the times.
+#[test]
+fn the_root_of_a_file_system_has_no_name_in_the_cache() {
+    let temp = tempfile::tempdir().unwrap();
+    let (at, state) = (temp.path().join("erofs"), temp.path().join("state"));
+    for content in [&b"#!/bin/sh\necho 1\n"[..], b"#!/bin/sh\necho 2\n"] {
+        let mounted = Mounted::tmpfs(&at);
+        common::write(&at.join("x.sh"), content, 0o755);
+        let lower = [at.clone()];
+        let (baseline, index) =
+            open_or_build(&lower, &state, &Options::default(), &NoProgress).unwrap();
+        assert_eq!(baseline.get(0).unwrap().sha256().to_string(), common::sha256(content));
+        assert_eq!(index.allowed().count(), 0, "a script is in no inode's list");
+        drop(mounted);
+    }
+    for part in ["layers", "images"] {
+        assert_eq!(fs::read_dir(state.join(part)).unwrap().count(), 0, "{part}");
+    }
+    let left = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// Counts what is hashed.
 #[derive(Default)]
 struct Hashed(std::sync::atomic::AtomicU64);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
 use lacre_baseline::{
-    Algorithms, Baseline, Options, Platform, Reference, Store, compare, from_content_store,
+    Algorithms, Baseline, Limits, Options, Platform, Reference, Store, compare, from_content_store,
     from_oci, from_rootfs,
 };
 use lacre_types::Algorithm;
@@ -67,6 +67,32 @@ struct Generate {
     /// Tell what was made as JSON
     #[arg(long, requires = "output")]
     json: bool,
+    #[command(flatten)]
+    limits: MaxOptions,
+}
+
+/// Where an image is taken for a hostile one
+#[derive(Debug, ClapArgs)]
+struct MaxOptions {
+    /// The most times that a layer may outgrow its blob, past its first gibibyte
+    #[arg(long, value_name = "N", default_value_t = Limits::default().ratio)]
+    max_ratio: u64,
+    /// The most bytes that a layer may unpack to
+    #[arg(long, value_name = "N", default_value_t = Limits::default().layer_bytes)]
+    max_layer_bytes: u64,
+    /// The most files, directories and links of a layer
+    #[arg(long, value_name = "N", default_value_t = Limits::default().entries)]
+    max_entries: usize,
+}
+
+impl MaxOptions {
+    fn limits(&self) -> Limits {
+        Limits {
+            entries: self.max_entries,
+            layer_bytes: self.max_layer_bytes,
+            ratio: self.max_ratio,
+        }
+    }
 }
 
 /// What it is made from
@@ -160,7 +186,7 @@ fn generate(args: &Generate) -> anyhow::Result<Exit> {
         return Err(Usage(text).into());
     }
     let algorithms = Algorithms::with(args.algorithms.iter().copied());
-    let options = Options { algorithms, ..Options::default() };
+    let options = Options { algorithms, limits: args.limits.limits(), ..Options::default() };
     let platform = args.platform.clone().unwrap_or_default();
     let cache = args.cache.as_deref().map(Store::open).transpose()?;
     let bar = Bar::new();

@@ -120,3 +120,21 @@ fn a_damaged_baseline_is_not_compared() {
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("checksum of its body"), "{}", err(&output));
 }
+
+#[test]
+fn a_limit_names_the_option_that_raises_it() {
+    let temp = tree();
+    let generate = |entries: &str| {
+        let args = ["generate", "--rootfs", "fs", "-o", "b", "--max-entries", entries];
+        lacre(&args, temp.path())
+    };
+    let refused = generate("3");
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    assert!(err(&refused).contains("higher --max-entries"), "{}", err(&refused));
+    let made = generate("5");
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    let help = out(&lacre(&["generate", "--help"], temp.path()));
+    for option in ["--max-ratio", "--max-layer-bytes", "--max-entries"] {
+        assert!(help.contains(option), "{option}");
+    }
+}

@@ -128,6 +128,16 @@ impl Cgroup {
     }
 }
 
+/// A cgroup and those beneath it, each before its own.
+#[must_use]
+pub fn cgroups_beneath(cgroup: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(cgroup) else { return Vec::new() };
+    let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut tree = vec![cgroup.to_owned()];
+    tree.extend(folders.flat_map(|folder| cgroups_beneath(&folder.path())));
+    tree
+}
+
 /// How deep cgroups are followed. A container that nests its own deeper gains nothing: the
 /// freezer is hierarchical, and its pid namespace ends with its init.
 const DEPTH_MAX: usize = 32;

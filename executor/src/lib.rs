@@ -31,7 +31,7 @@ mod thaw;
 pub mod fuzz;
 
 pub use backoff::{Backoff, Next};
-pub use cgroup::{Cgroup, CgroupError};
+pub use cgroup::{Cgroup, CgroupError, cgroups_beneath};
 pub use container::Container;
 pub use executor::Executor;
 pub use freezer::{FreezeError, Freezer};

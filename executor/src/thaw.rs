@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cgroup::{Cgroup, Mount, Version, memberships, mounts};
+use crate::cgroup::{Cgroup, Mount, Version, cgroups_beneath, memberships, mounts};
 
 const STATE: &str = "freezer.state";
 
@@ -31,7 +31,7 @@ pub(crate) fn release(pids: impl IntoIterator<Item = u32>) {
 /// Thaws a container's cgroup and those beneath it; removes them where one above holds them
 /// and nobody is in them.
 pub(crate) fn melt(cgroup: &Cgroup) {
-    let tree = beneath(&cgroup.path);
+    let tree = cgroups_beneath(&cgroup.path);
     if !cgroup.is_still_there() {
         return;
     }
@@ -62,13 +62,4 @@ fn top() -> Option<PathBuf> {
     let mounts = mounts(&fs::read("/proc/self/mountinfo").ok()?);
     let top = |mount: &&Mount| mount.version == Version::One && mount.root == Path::new("/");
     mounts.iter().rev().find(top).map(|mount| mount.point.clone())
-}
-
-/// A cgroup and those beneath it, each before its own.
-fn beneath(cgroup: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(cgroup) else { return Vec::new() };
-    let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut tree = vec![cgroup.to_owned()];
-    tree.extend(folders.flat_map(|folder| beneath(&folder.path())));
-    tree
 }

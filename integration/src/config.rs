@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::paths::cache;
+use crate::runtime::other_shim;
 use crate::version::Version;
 
 /// containerd's configuration: everything in `folder`, lacre's handler for pods when `cri`.
@@ -52,7 +53,7 @@ interval = "1s"
 }
 
 fn cri_1(folder: &Path) -> String {
-    let (f, bin) = (folder.display(), cni_plugins());
+    let (f, bin, path) = (folder.display(), cni_plugins(), runtime_path());
     format!(
         r#"[plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "lacre.test/pause:1"
@@ -62,14 +63,14 @@ bin_dir = "{bin}"
 conf_dir = "{f}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.lacre]
+{path}[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.lacre]
 runtime_type = "io.containerd.lacre.v1"
 "#
     )
 }
 
 fn cri_2(folder: &Path) -> String {
-    let (f, bin) = (folder.display(), cni_plugins());
+    let (f, bin, path) = (folder.display(), cni_plugins(), runtime_path());
     format!(
         r#"[plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "lacre.test/pause:1"
@@ -80,10 +81,15 @@ bin_dir = "{bin}"
 conf_dir = "{f}/cni"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.lacre]
+{path}[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.lacre]
 runtime_type = "io.containerd.lacre.v1"
 "#
     )
+}
+
+/// Where runc's handler finds its shim, if not by its type.
+fn runtime_path() -> String {
+    other_shim().map_or(String::new(), |path| format!("runtime_path = \"{path}\"\n"))
 }
 
 fn cni_plugins() -> String {
@@ -110,5 +116,11 @@ pub(crate) fn cni(folder: &Path) -> String {
 /// lacre's: defaults, but every file in the node's folder.
 pub(crate) fn lacre(folder: &Path, extra: &str) -> String {
     let f = folder.display();
-    format!("records: {f}/lacre/violations.jsonl\nstate: {f}/lacre/state\nrun: /run/lacre\n{extra}")
+    // A test that names one of its own is about that one.
+    let inner = other_shim().filter(|_| !extra.contains("inner:"));
+    let inner = inner.map_or(String::new(), |path| format!("inner: {{shim: {path}}}\n"));
+    format!(
+        "records: {f}/lacre/violations.jsonl\nstate: {f}/lacre/state\nrun: /run/lacre\n\
+         {inner}{extra}"
+    )
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::daemon::{Containerd, Runtime};
 use crate::image::Image;
 use crate::output::{Output, wait_for};
+use crate::runtime::writes_to_files;
 
 /// For a task to reach a state on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -73,7 +74,9 @@ impl Containerd {
         arguments: &[&str],
     ) -> Result<()> {
         let uri = format!("file://{}", self.printed_path(id));
-        let mut all = vec!["--detach", "--log-uri", &uri];
+        let mut all = vec!["--detach"];
+        let to_file = ["--log-uri", &uri];
+        all.extend(if writes_to_files() { &to_file[..] } else { &["--null-io"] });
         all.extend(options);
         let output = Output::of(&mut self.run_command(runtime, &all, image, id, arguments))?;
         output.ok().map(drop).with_context(|| format!("starting {id}"))
@@ -83,7 +86,8 @@ impl Containerd {
         self.node().folder().join(format!("{id}.out")).display().to_string()
     }
 
-    /// What a container of [`Self::spawn`] has printed so far, both streams.
+    /// What a container of [`Self::spawn`] has printed so far, both streams; nothing where the
+    /// shim does not write it ([`writes_to_files`]).
     #[must_use]
     pub fn printed(&self, id: &str) -> String {
         std::fs::read(self.printed_path(id))

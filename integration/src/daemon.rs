@@ -32,9 +32,17 @@ pub struct Builder {
     lacre: String,
     level: &'static str,
     environment: Vec<(String, String)>,
+    in_memory: bool,
 }
 
 impl Builder {
+    /// Keeps the daemon's content and database in memory: it waits for no disk then.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.in_memory = true;
+        self
+    }
+
     /// Switches the CRI plugin on, with a bridge network.
     #[must_use]
     pub fn cri(mut self) -> Self {
@@ -78,6 +86,11 @@ impl Builder {
         fs::write(folder.join("lacre/config.yaml"), config::lacre(folder, &self.lacre))?;
         let settings = config::containerd(self.version, folder, self.cri, self.level);
         fs::write(folder.join("config.toml"), settings)?;
+        if self.in_memory {
+            fs::create_dir(folder.join("root"))?;
+            let mount = ["-t", "tmpfs", "-o", "mode=0711", "tmpfs"];
+            Output::of(node.command("mount").args(mount).arg(folder.join("root")))?.ok()?;
+        }
         let before = Snapshot::default();
         let mut daemon =
             Containerd { root, builder: self, child: None, before, abandoned: false, node };
@@ -119,6 +132,7 @@ impl Containerd {
             lacre: String::new(),
             level: "debug",
             environment: Vec::new(),
+            in_memory: false,
         }
     }
 

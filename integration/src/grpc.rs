@@ -36,6 +36,26 @@ messages! {
         #[prost(string, tag = "1")] name: String,
         #[prost(message, optional, tag = "2")] options: Option<Any>,
     }
+    Descriptor {
+        #[prost(string, tag = "1")] media_type: String,
+        #[prost(string, tag = "2")] digest: String,
+        #[prost(int64, tag = "3")] size: i64,
+    }
+    /// One whole blob; of a stream of such, it is the only one.
+    WriteContent {
+        #[prost(int32, tag = "1")] action: i32,
+        #[prost(string, tag = "2")] reference: String,
+        #[prost(int64, tag = "3")] total: i64,
+        #[prost(string, tag = "4")] expected: String,
+        #[prost(bytes = "vec", tag = "6")] data: Vec<u8>,
+        #[prost(btree_map = "string, string", tag = "7")] labels: BTreeMap<String, String>,
+    }
+    ApplyDiff {
+        #[prost(message, optional, tag = "1")] diff: Option<Descriptor>,
+        #[prost(message, repeated, tag = "2")] mounts: Vec<Mount>,
+    }
+    /// What was unpacked, as a tar.
+    Applied { #[prost(message, optional, tag = "1")] applied: Option<Descriptor>, }
     /// `runtimeoptions.v1.Options`.
     RuntimeOptions {
         #[prost(string, tag = "1")] type_url: String,

@@ -37,4 +37,5 @@ pub use docker::Dockerd;
 pub use image::{Image, Layer};
 pub use not_run::not_run;
 pub use output::Output;
+pub use runtime::writes_to_files;
 pub use sandbox::Node;

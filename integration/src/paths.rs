@@ -38,10 +38,25 @@ pub fn binaries() -> PathBuf {
     if let Some(folder) = env::var_os("LACRE_BIN_DIR") {
         return PathBuf::from(folder);
     }
-    let target = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| repository().join("target"), |dir| repository().join(dir));
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-    target.join(profile)
+    target().join(profile)
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| repository().join("target"), |dir| repository().join(dir))
+}
+
+/// An inner shim that fails on command (`integration/inner-shims`).
+///
+/// # Errors
+/// When it is not built.
+pub fn failing_shim(name: &str) -> Result<PathBuf> {
+    let path = target().join("inner-shims/debug").join(name);
+    if !path.exists() {
+        bail!("{} is missing; run integration/inner-shims.sh", path.display());
+    }
+    Ok(path)
 }
 
 /// `PATH` for a daemon unpacked at `root`: lacre's binaries, its own, then the tools'.

@@ -8,7 +8,7 @@ use lacre_integration::demo_cases::plain_rootfs;
 use lacre_integration::images::busybox_image;
 use lacre_integration::output::{Output, wait_for};
 use lacre_integration::paths::cached;
-use lacre_integration::{Containerd, Runtime, Version};
+use lacre_integration::{Containerd, Runtime, Version, writes_to_files};
 use serde_json::Value;
 
 const POLICY: &str = r#"GracePeriod: 1s
@@ -60,9 +60,13 @@ impl Field {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Without FIFOs: whoever waits for a container that is ended leaves its own behind.
         let exec = format!("bad-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let log = format!("file://{}", self.daemon.node().folder().join(&exec).display());
+        let folder = self.daemon.node().folder();
+        let log = format!("file://{}", folder.join(&exec).display());
+        let fifos = folder.join("fifo").display().to_string();
+        let [flag, place] =
+            if writes_to_files() { ["--log-uri", &log] } else { ["--fifo-dir", &fifos] };
         let script = "cp /bin/busybox /tmp/x; /tmp/x true";
-        let how = ["tasks", "exec", "--detach", "--log-uri", &log, "--exec-id", &exec, id];
+        let how = ["tasks", "exec", "--detach", flag, place, "--exec-id", &exec, id];
         self.daemon.ctr(&[&how[..], &["sh", "-c", script]].concat()).map(drop)
     }
 

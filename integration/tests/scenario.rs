@@ -1,7 +1,7 @@
 //! What every daemon must do with every runtime.
 
 use lacre_integration::images::busybox_image;
-use lacre_integration::{Containerd, Runtime, Version};
+use lacre_integration::{Containerd, Runtime, Version, writes_to_files};
 
 fn scenario(version: Version, runtime: Runtime) -> anyhow::Result<()> {
     Containerd::start(version)?.check(|daemon| steps(daemon, runtime))
@@ -24,7 +24,9 @@ fn steps(daemon: &mut Containerd, runtime: Runtime) -> anyhow::Result<()> {
     }
     assert_eq!(daemon.exec_prints("one", &["echo", "from within"])?, "from within\n");
     assert_eq!(daemon.exec("one", &["sh", "-c", "exit 3"])?.code, 3);
-    assert_eq!(daemon.printed("one"), "up\n");
+    if writes_to_files() {
+        assert_eq!(daemon.printed("one"), "up\n");
+    }
 
     daemon.pause("one")?;
     assert_eq!(daemon.status("one")?.as_deref(), Some("PAUSED"));

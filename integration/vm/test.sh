@@ -19,5 +19,5 @@ if [ "${FLAVOUR:-bpf}" = debug ]; then
 fi
 # A guest has one processor, and its tests wait for each other: with these many, those of two
 # kernels run at once.
-cargo test -p lacre-integration --test vm -- \
+cargo test --workspace --test vm -- \
     --include-ignored --test-threads="${LACRE_TEST_THREADS:-8}" "$@"

@@ -328,6 +328,16 @@ bool run(const char *path)
 	return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
+int run_args(void *arg)
+{
+	char **path;
+
+	for (path = arg; *path; path++)
+		if (!run(*path))
+			return 1;
+	return 0;
+}
+
 void read_all(const char *path)
 {
 	free(slurp(path, NULL));

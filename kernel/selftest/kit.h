@@ -82,6 +82,8 @@ struct flood {
 int flood(void *arg);
 /* Runs a program to its end; false if it could not be run. */
 bool run(const char *path);
+/* For a box: runs the programs of an array that ends with NULL; 1 if one could not be run. */
+int run_args(void *arg);
 void read_all(const char *path);
 double now(void);
 void to_hex(char hex[2 * DIGEST + 1], const uint8_t digest[DIGEST]);

@@ -9,16 +9,6 @@
 
 #include "kit.h"
 
-static int run_args(void *arg)
-{
-	char **path;
-
-	for (path = arg; *path; path++)
-		if (!run(*path))
-			return 1;
-	return 0;
-}
-
 static void check_tampering(const struct box *b, struct list *l,
 			    const struct event *e, unsigned long count)
 {

@@ -125,6 +125,7 @@ int BPF_PROG(lacre_fork, struct task_struct *parent, struct task_struct *child)
 		return 0;
 	copy = *tag;
 	give_tag(child, &copy);
+	end_condemned(&copy, child);
 	return 0;
 }
 

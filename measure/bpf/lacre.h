@@ -89,6 +89,12 @@ struct tag {
 	u64 exec; /* when it executed what it runs, ns since boot: which exec it is, too */
 };
 
+/* What one exec brought, in whoever it was handed on to. */
+struct exec_id {
+	u64 slot;
+	u64 exec; /* as in `struct tag` */
+};
+
 struct stray {
 	u64 start;
 	u32 pid;

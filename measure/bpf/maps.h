@@ -70,6 +70,15 @@ struct {
 	__type(value, struct tag);
 } strays SEC(".maps");
 
+/* What must end, in whatever process: who forks it on ends, and so does who is forked. Counts
+ * the forks that ended so. User space takes out what has ended. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct exec_id);
+	__type(value, u32);
+} condemned SEC(".maps");
+
 /* An event is too big for the stack. Tracepoints run with preemption off. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -52,6 +52,33 @@ static __always_inline struct tag *give_tag(struct task_struct *task, struct tag
 	return bpf_map_lookup_elem(&strays, &key);
 }
 
+#define SIGKILL 9
+
+enum pid_type {
+	PIDTYPE_PID,
+	PIDTYPE_TGID,
+};
+
+/* Since 6.13. */
+extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,
+				u64 value) __ksym __weak;
+
+/* Ends both sides of a fork of what must end. Before 6.13 only the first, and user space looks
+ * for the other. */
+static __always_inline void end_condemned(struct tag *tag, struct task_struct *child)
+{
+	struct exec_id id = { .slot = tag->slot, .exec = tag->exec };
+
+	u32 *ended = bpf_map_lookup_elem(&condemned, &id);
+
+	if (!ended)
+		return;
+	if (!bpf_send_signal(SIGKILL))
+		__sync_fetch_and_add(ended, 1);
+	if (bpf_ksym_exists(bpf_send_signal_task))
+		bpf_send_signal_task(child, SIGKILL, PIDTYPE_TGID, 0);
+}
+
 static __always_inline u64 id_of(struct mnt_namespace *ns)
 {
 	struct mnt_namespace___seq *seq = (void *)ns;

@@ -5,8 +5,7 @@
 
 #include "rules.h"
 #include "leases.h"
-
-#define SIGKILL 9
+#include "tasks.h"
 
 static __always_inline void strike(struct slot *s, struct event *e)
 {

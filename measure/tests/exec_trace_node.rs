@@ -188,6 +188,20 @@ fn a_container_is_taken_out_by_any_process() {
 }
 
 #[test]
+fn a_container_that_is_disarmed_is_still_to_be_taken_out() {
+    let (node, image) = (Node::new(), Image::new());
+    let mut container = Container::new(&image);
+    let _armed = armed(&node, &container, &image);
+    container.start("/bin/t each");
+    let (folder, name) = (node.folder(), format!("test/{}", container.init_pid));
+    exec_trace::disarm_container(&folder, "test/other").unwrap();
+    assert_eq!(container.each("/opt/evil mark /tmp/m"), KILLED);
+    exec_trace::disarm_container(&folder, &name).unwrap();
+    assert_eq!(container.each("/opt/evil mark /tmp/m"), 0);
+    assert!(exec_trace::remove_container(&folder, &name).unwrap());
+}
+
+#[test]
 fn two_containers_of_one_node_have_a_map_each() {
     let mut image = Image::new();
     let node = Node::new();

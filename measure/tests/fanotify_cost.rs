@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use baseline::Baseline;
 use container::{Container, programs};
+use lacre_measure::Block;
 use lacre_measure::fanotify::arm;
-use lacre_measure::{Block, Target};
 use lacre_types::Mode;
 
 fn descriptors() -> usize {
@@ -30,25 +30,12 @@ fn private() -> u64 {
     lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
 }
 
-fn target(container: &Container, baseline: &Arc<Baseline>) -> Target {
-    Target {
-        container: "test".into(),
-        init_pid: container.pid(),
-        rootfs: container.dir.path().join("root"),
-        upper: Some(container.dir.path().join("upper")),
-        lower: vec![container.lower()],
-        mode: Mode::Enforce,
-        block: Block::All,
-        known: baseline.clone(),
-    }
-}
-
 /// In one test, since each counts the whole process.
 #[test]
 fn an_armed_container_costs_little_and_leaves_nothing() {
     let container = Container::start(|_| ());
     let baseline = Arc::new(Baseline::of(&container.lower(), Mode::Enforce));
-    let target = target(&container, &baseline);
+    let target = container.target(baseline.clone(), Mode::Enforce, Block::All);
     drop(arm(&target, baseline.clone()).unwrap());
 
     let before = descriptors();

@@ -135,6 +135,21 @@ fn a_script_that_goes_on_in_what_it_forked_is_killed_there() {
     }
 }
 
+/// Who forks faster than anybody looks is ended where it forks.
+#[test]
+fn a_script_that_runs_away_by_forks_is_ended() {
+    let mut image = image();
+    common::compile("chain.c", &image.lower().join("bin/perl"), &["-static"]);
+    image.allow("/bin/perl");
+    for _ in 0..10 {
+        let mut it = guarded(&image, Mode::Enforce);
+        it.container.start("/bin/perl /opt/bad");
+        let (found, outcome) = it.judge.wait(is_script);
+        assert_eq!((found.path, outcome), (CanonicalPath::new("/opt/bad").ok(), Outcome::Killed));
+        assert!(!runs("/bin/perl /opt/bad"));
+    }
+}
+
 /// The file that was executed is the image's own, and its `#!` leads to a script that is not.
 #[test]
 fn a_script_that_a_first_line_leads_to_is_found_and_killed() {

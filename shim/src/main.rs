@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Action::Info => {
             info::run(&args).map_or_else(|error| fail(&error), |output| pass_on(&output))
         }
+        Action::Delete if let Some(output) = delete::of_nothing(&args) => pass_on(&output),
         Action::Delete => {
             let standby = Standby::begin();
             let output = delete::run(&args);

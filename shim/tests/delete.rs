@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use lacre_shim::container::bundle::{Bundle, note_create};
+use lacre_shim::container::bundle::{Bundle, note_create, note_deleted};
 use lacre_shim::container::generation::Generation;
 
 struct Rig {
@@ -89,6 +89,40 @@ fn what_runc_had_not_begun_is_gone_and_what_it_had_is_not() {
     fails_as_the_inner_does(&rig.delete());
 }
 
+/// containerd runs `delete` for each container, and mostly its shim has deleted it already.
+#[test]
+fn the_shim_of_runc_is_not_run_to_delete_what_it_has_deleted() {
+    let rig = Rig::new();
+    let inner = rig.inner("containerd-shim-runc-v2");
+    let generation = Generation::draw().unwrap();
+    note_create(&rig.bundle(), &generation).unwrap();
+    fs::write(rig.bundle().join("runtime"), "").unwrap();
+    fs::write(rig.bundle().join("init.pid"), "5").unwrap();
+    // Without a guard, and with one that has gone in good order.
+    let places = [None, Some(rig.dir.path().join("run/s/0a"))];
+    let started = |inner: &Path, socket: &Option<PathBuf>| {
+        let note = Bundle { inner: inner.to_owned(), socket: socket.clone() };
+        note.write(&rig.bundle()).unwrap();
+    };
+    for socket in &places {
+        started(&inner, socket);
+        fails_as_the_inner_does(&rig.delete());
+    }
+    note_deleted(&rig.bundle(), &generation);
+    for socket in &places {
+        started(&inner, socket);
+        let output = rig.delete();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        // `DeleteResponse`: the process, field 1; exit status 137, field 2.
+        assert_eq!(output.stdout[..5], [1 << 3, 5, 2 << 3, 137, 1]);
+    }
+    let other = rig.inner("containerd-shim-other-v1");
+    for socket in &places {
+        started(&other, socket);
+        fails_as_the_inner_does(&rig.delete());
+    }
+}
+
 /// Waits for what must come, and fails if it does not.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + Duration::from_secs(60);
@@ -132,8 +166,10 @@ fn what_is_killed_half_way_is_finished_by_another() {
     delete.wait().unwrap();
     wait_for("the bundle going", || (!rig.bundle().exists()).then_some(()));
     wait_for("its end", || finisher(&rig.bundle()).is_none().then_some(()));
-    let sleeps = fs::read_to_string(first.join("pid")).unwrap();
-    Command::new("kill").arg(sleeps.trim()).status().unwrap();
+    let hung = fs::read_to_string(first.join("pid")).unwrap();
+    let line = Path::new("/proc").join(hung.trim()).join("cmdline");
+    let lives = || fs::read(&line).is_ok_and(|line| !line.is_empty());
+    wait_for("the first one's going", || (!lives()).then_some(()));
 }
 
 /// As when the answer comes as containerd's patience ends: it takes it for none.

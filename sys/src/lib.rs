@@ -2,6 +2,7 @@
 
 pub mod as_user;
 pub mod attributes;
+pub mod bound_child;
 pub mod fanotify;
 pub mod fork;
 pub mod inherited;

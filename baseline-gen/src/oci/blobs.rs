@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lacre_types::{Digest, escape};
-use tar::EntryType;
 
 use super::document::{Descriptor, MAX};
 use super::unpack::BlobHasher;
 use crate::error::{BlobError, Error};
-use crate::tar::{Fault, Members, canonical};
+use crate::tar::{Fault, Kind, Members, canonical};
 
 /// Members of an archive: three per layer, and a few more.
 const MEMBERS: usize = 100_000;
@@ -185,12 +184,14 @@ impl Archive {
             let name = canonical(&member.path).map_err(problem)?;
             let place = match member.kind {
                 // Relative to its own folder (older `docker save`).
-                EntryType::Symlink => {
+                Kind::Symlink => {
                     let folder = name.rsplitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default();
                     Place::Link(canonical(&[folder, b"/", &member.link].concat()).map_err(problem)?)
                 }
-                EntryType::Link => Place::Link(canonical(&member.link).map_err(problem)?),
-                kind if kind.is_file() => Place::At { offset: members.at(), len: member.size },
+                Kind::Link => Place::Link(canonical(&member.link).map_err(problem)?),
+                Kind::File if !member.sparse => {
+                    Place::At { offset: members.at(), len: member.size }
+                }
                 _ => continue,
             };
             places.insert(name, place);

@@ -1,23 +1,18 @@
 //! One layer's blob: read, hashed, inflated, hashed again, and scanned, in one pass.
 
 use std::cell::RefCell;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, Read};
 use std::rc::Rc;
 
 use lacre_types::{Algorithm, Digest};
 use sha2::Digest as _;
 
+use super::packing::Packing;
 use crate::error::{BlobError, Error};
 use crate::layer::Layer;
 use crate::options::Limits;
-use crate::tar::{Fault, Scanned, Wanted, scan_tar};
+use crate::tar::{Fault, Listed, Scanned, Wanted, Whiteouts, scan_tar, unpack};
 use crate::{Options, Progress};
-
-/// Inflaters read this much at once.
-const BUFFER: usize = 128 << 10;
-
-/// The most that a zstd frame may ask for as its window, as a power of 2 (128 MiB).
-const ZSTD_WINDOW: u32 = 27;
 
 /// Hashes with the algorithm of a descriptor.
 pub(super) enum BlobHasher {
@@ -103,9 +98,9 @@ impl<R: Read> Read for Bounded<R> {
         self.count += len as u64;
         let by_ratio = (self.blob)().saturating_mul(self.limits.ratio).max(Limits::RATIO_FREE);
         let (limit, which) = if by_ratio < self.limits.layer_bytes {
-            (by_ratio, "ratio")
+            (by_ratio, "--max-ratio")
         } else {
-            (self.limits.layer_bytes, "layer_bytes")
+            (self.limits.layer_bytes, "--max-layer-bytes")
         };
         if self.count > limit {
             *self.passed.borrow_mut() = Some((limit, which));
@@ -115,125 +110,117 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// The layer in a blob whose digest and size (where there is a descriptor) and diff ID
-/// are right.
-pub(crate) fn scan_blob(
-    what: &str,
-    open: &dyn Fn() -> Result<Box<dyn Read>, Error>,
-    blob: Option<&(Digest, u64)>,
-    diff_id: &Digest,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<Layer, Error> {
-    let mut wanted = Wanted::new();
-    // The second pass hashes what the first found to be code by a later name.
-    for _ in 0..2 {
-        match pass(what, open()?, blob, diff_id, &wanted, options, progress)? {
-            Scanned::Layer(layer) => return Ok(layer),
-            Scanned::Again(more) => wanted = more,
-        }
-    }
-    let why = "it changed between two readings".to_owned();
-    Err(Error::blob(what, BlobError::Unusable(why)))
+/// A layer's blob, and what is told of it.
+pub(crate) struct LayerBlob<'a> {
+    pub(crate) what: &'a str,
+    pub(crate) open: &'a dyn Fn() -> Result<Box<dyn Read>, Error>,
+    /// Digest and size, where there is a descriptor.
+    pub(crate) blob: Option<&'a (Digest, u64)>,
+    pub(crate) diff_id: &'a Digest,
+    pub(crate) packing: Packing,
+    pub(crate) whiteouts: Whiteouts,
 }
 
-fn pass(
-    what: &str,
-    from: Box<dyn Read>,
-    blob: Option<&(Digest, u64)>,
-    diff_id: &Digest,
-    wanted: &Wanted,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<Scanned, Error> {
-    let hasher = blob.map(|(digest, _)| BlobHasher::new(digest.algorithm(), what)).transpose()?;
-    let raw = Rc::new(RefCell::new(Hashed { from, hasher, count: 0 }));
-    let at = {
-        let raw = Rc::clone(&raw);
-        move || raw.borrow().count
-    };
-    let passed = Rc::new(RefCell::new(None));
-    let wrong = |error| Error::blob(what, error);
-
-    let scanned = (|| {
-        let plain = inflate(Tap(Rc::clone(&raw))).map_err(|source| wrong(source.at(at())))?;
-        let bounded = Bounded {
-            from: plain,
-            blob: Rc::new(at.clone()),
-            count: 0,
-            limits: options.limits,
-            passed: Rc::clone(&passed),
-        };
-        let hasher = Some(BlobHasher::new(diff_id.algorithm(), what)?);
-        let unpacked = Rc::new(RefCell::new(Hashed { from: bounded, hasher, count: 0 }));
-        let failed = |fault| {
-            if let Some((limit, which)) = *passed.borrow() {
-                return wrong(BlobError::Bomb { read: at(), limit, which });
+impl LayerBlob<'_> {
+    /// The layer in a blob of which all that is told is right.
+    pub(crate) fn scan(&self, options: &Options, progress: &dyn Progress) -> Result<Layer, Error> {
+        let mut wanted = Wanted::default();
+        // The second pass hashes what the first found to be code by a later name or mode.
+        for _ in 0..2 {
+            let scan =
+                |tar: &mut dyn Read| scan_tar(tar, self.whiteouts, &wanted, options, progress);
+            match self.pass(&scan, options)? {
+                Scanned::Layer(layer) => return Ok(layer),
+                Scanned::Again(more) => wanted = more,
             }
-            wrong(match fault {
-                Fault::Read(source) => BlobError::Read { at: at(), source },
-                Fault::Tar { at, fault } => BlobError::Tar { at, fault },
-            })
+        }
+        let why = "it changed between two readings".to_owned();
+        Err(Error::blob(self.what, BlobError::Unusable(why)))
+    }
+
+    /// All that unpacking leaves, every file hashed.
+    pub(crate) fn list(
+        &self,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Listed>, Error> {
+        let list = |tar: &mut dyn Read| {
+            unpack(tar, self.whiteouts, &Wanted::All, options, progress).map(|tree| tree.list())
         };
-        let scanned =
-            scan_tar(Tap(Rc::clone(&unpacked)), wanted, options, progress).map_err(failed)?;
-        let (_, got) = finish(&unpacked).map_err(|e| failed(Fault::Read(e)))?;
-        Ok((scanned, got))
-    })();
-
-    // A blob that is not what its digest says explains every other failure; a bomb is not
-    // read on for that.
-    let bomb = passed.borrow().is_some();
-    if let Some((expected, size)) = blob.filter(|_| !bomb) {
-        let at = at();
-        let (count, got) = finish(&raw).map_err(|source| wrong(BlobError::Read { at, source }))?;
-        if let Some(got) = got.filter(|got| got != expected) {
-            return Err(wrong(BlobError::Digest { expected: *expected, got }));
-        }
-        if count != *size {
-            return Err(wrong(BlobError::Size { expected: *size, got: count }));
-        }
+        self.pass(&list, options)
     }
-    let (scanned, got) = scanned?;
-    match got {
-        Some(got) if got == *diff_id => Ok(scanned),
-        got => {
-            let got = got.unwrap_or_else(|| Digest::sha256([0; 32]));
-            Err(wrong(BlobError::DiffId { expected: *diff_id, got }))
-        }
-    }
-}
 
-enum Packed {
-    Unknown(&'static str),
-    Broken(io::Error),
-}
+    /// Reads the blob and its tar once, to their ends.
+    fn pass<T>(
+        &self,
+        read: &dyn Fn(&mut dyn Read) -> Result<T, Fault>,
+        options: &Options,
+    ) -> Result<T, Error> {
+        let Self { what, blob, diff_id, .. } = *self;
+        let from = (self.open)()?;
+        let hasher =
+            blob.map(|(digest, _)| BlobHasher::new(digest.algorithm(), what)).transpose()?;
+        let raw = Rc::new(RefCell::new(Hashed { from, hasher, count: 0 }));
+        let at = {
+            let raw = Rc::clone(&raw);
+            move || raw.borrow().count
+        };
+        let passed = Rc::new(RefCell::new(None));
+        let wrong = |error| Error::blob(what, error);
 
-impl Packed {
-    fn at(self, at: u64) -> BlobError {
-        match self {
-            Self::Unknown(how) => {
-                BlobError::Unusable(format!("it is packed with {how}; use gzip, zstd or none"))
+        let scanned = (|| {
+            let read_fault = |source| wrong(BlobError::Read { at: at(), source });
+            let (plain, looks) = self.packing.open(Tap(Rc::clone(&raw))).map_err(read_fault)?;
+            let bounded = Bounded {
+                from: plain,
+                blob: Rc::new(at.clone()),
+                count: 0,
+                limits: options.limits,
+                passed: Rc::clone(&passed),
+            };
+            let hasher = Some(BlobHasher::new(diff_id.algorithm(), what)?);
+            let unpacked = Rc::new(RefCell::new(Hashed { from: bounded, hasher, count: 0 }));
+            let failed = |fault| {
+                if let Some((limit, which)) = *passed.borrow() {
+                    return wrong(BlobError::Bomb { read: at(), limit, which });
+                }
+                wrong(match fault {
+                    Fault::Read(source) => BlobError::Read { at: at(), source },
+                    Fault::Tar { at, fault } => match looks {
+                        Some(how) if at <= 512 => BlobError::Unusable(format!(
+                            "it is packed with {how}, as its media type does not say or containerd \
+                         does not unpack; use gzip, zstd or none"
+                        )),
+                        _ => BlobError::Tar { at, fault },
+                    },
+                })
+            };
+            let scanned = read(&mut Tap(Rc::clone(&unpacked))).map_err(failed)?;
+            let (_, got) = finish(&unpacked).map_err(|e| failed(Fault::Read(e)))?;
+            Ok((scanned, got))
+        })();
+
+        // A blob that is not what its digest says explains every other failure; a bomb is not
+        // read on for that.
+        let bomb = passed.borrow().is_some();
+        if let Some((expected, size)) = blob.filter(|_| !bomb) {
+            let at = at();
+            let (count, got) =
+                finish(&raw).map_err(|source| wrong(BlobError::Read { at, source }))?;
+            if let Some(got) = got.filter(|got| got != expected) {
+                return Err(wrong(BlobError::Digest { expected: *expected, got }));
             }
-            Self::Broken(source) => BlobError::Read { at, source },
+            if count != *size {
+                return Err(wrong(BlobError::Size { expected: *size, got: count }));
+            }
+        }
+        let (scanned, got) = scanned?;
+        match got {
+            Some(got) if got == *diff_id => Ok(scanned),
+            got => {
+                let got = got.unwrap_or_else(|| Digest::sha256([0; 32]));
+                Err(wrong(BlobError::DiffId { expected: *diff_id, got }))
+            }
         }
     }
-}
-
-/// Told by the first bytes, as containerd does: media types lie.
-fn inflate(from: impl Read + 'static) -> Result<Box<dyn Read>, Packed> {
-    let mut from = BufReader::with_capacity(BUFFER, from);
-    let head = from.fill_buf().map_err(Packed::Broken)?;
-    Ok(match head {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            let mut zstd =
-                zstd::stream::read::Decoder::with_buffer(from).map_err(Packed::Broken)?;
-            zstd.window_log_max(ZSTD_WINDOW).map_err(Packed::Broken)?;
-            Box::new(zstd)
-        }
-        [b'B', b'Z', b'h', ..] => return Err(Packed::Unknown("bzip2")),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(Packed::Unknown("xz")),
-        _ => Box::new(from),
-    })
 }

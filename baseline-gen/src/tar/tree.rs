@@ -1,217 +1,259 @@
-//! What a layer's tar makes of an empty directory: later members replace earlier ones,
-//! and a parent is looked up through the symbolic links of this layer.
+//! What a layer's tar makes of an empty directory: the operations on files of containerd's
+//! unpacking, each refused where the kernel would refuse it.
 
-use std::collections::{BTreeMap, HashSet};
+pub(super) mod listing;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
+use std::rc::Rc;
 
 use lacre_types::{CanonicalPath, escape};
 
+use super::paths::{Found, Names, check_name, parts, root_path, split};
+use crate::Algorithms;
 use crate::hash::Row;
 use crate::kind::Nature;
-use crate::layer::{FileNode, HOPS, Node, Path, remove_beneath};
+use crate::layer::{FileNode, Layer, Node, Path, remove_beneath};
 
-/// Members, by their place in the tar, that are hashed although their own name does not
-/// make them code.
-pub(crate) type Wanted = HashSet<u64>;
+/// The most look-ups for one tar, minutes of work: a million links in a row, or a million times
+/// the same opaque directory, would take hours.
+const WALKS: u64 = 200_000_000;
 
-/// A regular file as the tar has it. Its kind hangs on its name too, and a hard link may
-/// give it another.
+/// A regular file as the tar has it. Its kind hangs on its name and mode too, and a hard link
+/// may give it others.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) nature: Nature,
     pub(super) size: u64,
     pub(super) digests: Option<Row>,
+    /// Its place in the tar.
     pub(super) index: u64,
-    pub(super) empty_whiteout: bool,
 }
 
-#[derive(Debug, Clone)]
-enum Leaf {
+#[derive(Debug)]
+pub(super) enum What {
     File(Kept),
-    Node(Node),
+    Directory,
+    Symlink(Box<[u8]>),
+    /// A character device 0:0.
+    Whiteout,
+    /// Another device, or a FIFO.
+    Special,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Tree {
-    leaves: BTreeMap<Path, Leaf>,
-    /// The last parent looked up, as written and as found. Tars go directory by directory.
+/// What hard links share.
+#[derive(Debug)]
+pub(super) struct Inode {
+    pub(super) what: What,
+    pub(super) mode: Cell<u32>,
+    pub(super) owner: Cell<(u32, u32)>,
+    /// Of a directory: `trusted.overlay.opaque`.
+    pub(super) opaque: Cell<bool>,
+    /// Of a directory: made for what is in it, so that mode and owner are those of the layers
+    /// beneath, if they have it.
+    pub(super) implied: Cell<bool>,
+}
+
+impl Inode {
+    fn new(what: What, mode: u32) -> Self {
+        let [opaque, implied] = [false; 2].map(Cell::new);
+        Self { what, mode: Cell::new(mode), owner: Cell::new((0, 0)), opaque, implied }
+    }
+
+    fn is_dir(&self) -> bool {
+        matches!(self.what, What::Directory)
+    }
+}
+
+/// Paths as they are, none through a link; a parent is a directory, and is there.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    inodes: BTreeMap<Path, Rc<Inode>>,
+    /// The last parent made, as written and as found. Tars go directory by directory.
     last: Option<(Vec<u8>, Vec<u8>)>,
+    walks: Cell<u64>,
+    /// The directories that were made for what is in them.
+    implied: BTreeSet<Path>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        let root = Rc::new(Inode::new(What::Directory, 0o755));
+        Self {
+            inodes: [(Path::default(), root)].into(),
+            last: None,
+            walks: Cell::new(0),
+            implied: BTreeSet::new(),
+        }
+    }
+}
+
+impl Names for Tree {
+    fn get(&self, path: &[u8]) -> Result<Found<'_>, String> {
+        self.count(1)?;
+        Ok(match self.inodes.get(path).map(|inode| &inode.what) {
+            None => Found::Nothing,
+            Some(What::Directory) => Found::Directory,
+            Some(What::Symlink(target)) => Found::Link(target),
+            Some(_) => Found::Other,
+        })
+    }
 }
 
 impl Tree {
     pub(super) fn len(&self) -> usize {
-        self.leaves.len()
+        self.inodes.len().max(self.implied.len())
     }
 
-    pub(super) fn file(&mut self, path: &[u8], kept: Kept) -> Result<(), String> {
-        self.replace(path, Leaf::File(kept))
+    pub(super) fn inodes(&self) -> impl Iterator<Item = (&Path, &Inode)> {
+        self.inodes.iter().map(|(path, inode)| (path, &**inode))
     }
 
-    pub(super) fn other(&mut self, path: &[u8]) -> Result<(), String> {
-        self.replace(path, Leaf::Node(Node::Other))
+    /// Where a path leads within the layer.
+    pub(super) fn root_path(&self, path: &[u8]) -> Result<Vec<u8>, String> {
+        root_path(path, self)
     }
 
-    pub(super) fn symlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), String> {
-        if target.is_empty() || target.len() > CanonicalPath::MAX {
-            let path = escape(path);
-            return Err(format!("the symbolic link {path} has {} bytes", target.len()));
+    /// The directory that a path written as `path` is, made with its parents where missing.
+    pub(super) fn parent(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
+        if let Some((written, found)) = &self.last
+            && written == path
+        {
+            return Ok(found.clone());
         }
-        self.replace(path, Leaf::Node(Node::Symlink(target.into())))
-    }
-
-    /// A second name. The target stands in the same layer and before it.
-    pub(super) fn link(&mut self, path: &[u8], target: &[u8]) -> Result<(), String> {
-        let target = self.place(target)?;
-        match self.leaves.get(target.as_slice()) {
-            None | Some(Leaf::Node(Node::Dir { .. } | Node::Whiteout)) => Err(format!(
-                "the hard link {} is to {}, which is no file of this layer before it",
-                escape(path),
-                escape(&target)
-            )),
-            Some(leaf) => {
-                let leaf = leaf.clone();
-                if self.place(path)? == target {
-                    return Ok(());
-                }
-                self.replace(path, leaf)
-            }
-        }
-    }
-
-    pub(super) fn directory(&mut self, path: &[u8], opaque: bool) -> Result<(), String> {
-        let path = self.place(path)?;
-        self.make_directory(path, opaque);
-        Ok(())
-    }
-
-    pub(super) fn opaque(&mut self, path: &[u8]) -> Result<(), String> {
-        self.directory(path, true)
-    }
-
-    /// Hides the layers beneath, never what this layer has itself.
-    pub(super) fn whiteout(&mut self, path: &[u8]) -> Result<(), String> {
-        let path = self.place(path)?;
-        match self.leaves.get_mut(path.as_slice()) {
-            None => {
-                self.leaves.insert(path.into(), Leaf::Node(Node::Whiteout));
-            }
-            Some(Leaf::Node(Node::Dir { opaque })) => *opaque = true,
-            Some(_) => {}
-        }
-        Ok(())
-    }
-
-    fn make_directory(&mut self, path: Vec<u8>, opaque: bool) {
-        match self.leaves.get_mut(path.as_slice()) {
-            Some(Leaf::Node(Node::Dir { opaque: already })) => *already |= opaque,
-            Some(leaf) => {
-                let opaque = opaque || matches!(leaf, Leaf::Node(Node::Whiteout));
-                *leaf = Leaf::Node(Node::Dir { opaque });
-                self.last = None;
-            }
-            None => {
-                self.leaves.insert(path.into(), Leaf::Node(Node::Dir { opaque }));
-            }
-        }
-    }
-
-    fn replace(&mut self, path: &[u8], leaf: Leaf) -> Result<(), String> {
-        let path = self.place(path)?;
-        if path.is_empty() {
-            return Err("the root is not a directory".to_owned());
-        }
-        let was = self.leaves.insert(path.as_slice().into(), leaf);
-        if let Some(Leaf::Node(Node::Dir { .. })) = was {
-            remove_beneath(&mut self.leaves, &path);
-        }
-        if was.is_some() {
-            self.last = None;
-        }
-        Ok(())
-    }
-
-    /// Where a path stands once its parents are followed, which are made where missing.
-    /// The last part is not followed.
-    fn place(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
-        let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else {
-            self.leaves.entry(Path::default()).or_insert(Leaf::Node(Node::Dir { opaque: false }));
-            return Ok(Vec::new());
-        };
-        let (parent, name) = path.split_at(slash);
-        if self.last.as_ref().is_none_or(|(written, _)| written != parent) {
-            let found = self.parent(parent)?;
-            self.last = Some((parent.to_vec(), found));
-        }
-        let found = self.last.as_ref().map_or(&[][..], |(_, found)| found);
-        let place = [found, name].concat();
-        if place.len() > CanonicalPath::MAX {
-            let len = place.len();
-            return Err(format!("{} lands on a path of {len} bytes", escape(&path[..slash])));
-        }
-        // `/` + nothing: the root itself.
-        Ok(if place == b"/" { Vec::new() } else { place })
-    }
-
-    fn parent(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
-        let mut hops = 0;
-        let mut found: Vec<u8> = Vec::new();
-        let mut todo: Vec<Vec<u8>> = parts_reversed(path);
-        self.make_directory_if_none(&found);
-        while let Some(part) = todo.pop() {
-            if part == b".." {
-                found.truncate(found.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
-                continue;
-            }
-            let len = found.len();
-            found.push(b'/');
-            found.extend_from_slice(&part);
-            if found.len() > CanonicalPath::MAX {
-                return Err(format!("{} lands on a path longer than PATH_MAX", escape(path)));
-            }
-            match self.leaves.get(found.as_slice()) {
-                Some(Leaf::Node(Node::Dir { .. })) => {}
-                None | Some(Leaf::Node(Node::Whiteout)) => {
-                    self.make_directory(found.clone(), false);
-                }
-                Some(Leaf::Node(Node::Symlink(target))) => {
-                    hops += 1;
-                    if hops > HOPS {
-                        return Err(format!("{}: too many symbolic links", escape(path)));
-                    }
-                    todo.extend(parts_reversed(target));
-                    found.truncate(if target.starts_with(b"/") { 0 } else { len });
-                }
-                Some(_) => {
-                    return Err(format!(
-                        "{} is a file, and yet has something in it",
-                        escape(&found)
-                    ));
-                }
-            }
-        }
+        let found = self.root_path(path)?;
+        self.make_parents(&found)?;
+        self.last = Some((path.to_vec(), found.clone()));
         Ok(found)
     }
 
-    fn make_directory_if_none(&mut self, path: &[u8]) {
-        if !self.leaves.contains_key(path) {
-            self.make_directory(path.to_vec(), false);
+    fn make_parents(&mut self, path: &[u8]) -> Result<(), String> {
+        let mut at = Vec::with_capacity(path.len());
+        for part in parts(path) {
+            at.push(b'/');
+            at.extend_from_slice(part);
+            match self.inodes.get(&at[..]) {
+                Some(inode) if inode.is_dir() => {}
+                Some(_) => {
+                    return Err(format!("{} is a file, and yet has something in it", escape(&at)));
+                }
+                None => {
+                    self.make(&at, What::Directory, 0o755)?.implied.set(true);
+                    self.implied.insert(at.as_slice().into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands at a path whose parent was found.
+    pub(super) fn inode(&self, path: &[u8]) -> Option<&Inode> {
+        self.inodes.get(path).map(|inode| &**inode)
+    }
+
+    /// Makes what is not there.
+    pub(super) fn make(&mut self, path: &[u8], what: What, mode: u32) -> Result<&Inode, String> {
+        check_name(split(path).1)?;
+        if path.len() > CanonicalPath::MAX {
+            return Err(format!("{}… is longer than PATH_MAX", escape(&path[..60])));
+        }
+        // A directory with the bit gives its group to what is made in it.
+        let parent = split(path).0.strip_suffix(b"/").unwrap_or_default();
+        let parent = self.inodes.get(parent).filter(|parent| parent.mode.get() & 0o2000 != 0);
+        let group = parent.map_or(0, |parent| parent.owner.get().1);
+        let inode = self.inodes.entry(path.into());
+        if matches!(inode, std::collections::btree_map::Entry::Occupied(_)) {
+            return Err(format!("{} is there already", escape(path)));
+        }
+        let inode = inode.or_insert_with(|| Rc::new(Inode::new(what, mode)));
+        inode.owner.set((0, group));
+        Ok(inode)
+    }
+
+    /// A second name for what a path as written is, links before its last part followed.
+    pub(super) fn link(&mut self, path: &[u8], target: &[u8]) -> Result<&Inode, String> {
+        let (parent, name) = split(target);
+        let parent = self.root_path(parent)?;
+        let place = match name {
+            b"" | b"." => parent,
+            b".." => split(&parent).0.strip_suffix(b"/").unwrap_or_default().to_vec(),
+            name => [&parent[..], b"/", name].concat(),
+        };
+        let inode = self.inodes.get(&place[..]).filter(|inode| !inode.is_dir());
+        let inode = Rc::clone(inode.ok_or_else(|| {
+            format!(
+                "the hard link {} is to {}, which is no file of this layer before it",
+                escape(path),
+                escape(&place)
+            )
+        })?);
+        check_name(split(path).1)?;
+        Ok(self.inodes.entry(path.into()).insert_entry(inode).into_mut())
+    }
+
+    /// Removes what stands at a path, and all that is in it.
+    pub(super) fn remove_all(&mut self, path: &[u8]) {
+        if let Some(inode) = self.inodes.remove(path) {
+            self.last = None;
+            if inode.is_dir() {
+                remove_beneath(&mut self.inodes, path);
+            }
         }
     }
 
-    /// The nodes, or the members that must be hashed after all.
-    pub(super) fn into_nodes(mut self) -> Result<Vec<(Path, Node)>, Wanted> {
-        self.make_directory_if_none(&[]);
-        let mut wanted = Wanted::new();
-        let mut nodes = Vec::with_capacity(self.leaves.len());
-        for (path, leaf) in self.leaves {
-            let node = match leaf {
-                Leaf::Node(node) => node,
-                Leaf::File(kept) => {
-                    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-                    match (kept.nature.kind(name), kept.digests) {
+    fn count(&self, more: usize) -> Result<(), String> {
+        self.walks.set(self.walks.get() + more as u64);
+        if self.walks.get() > WALKS {
+            return Err("its symbolic links and opaque directories take too long".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Removes all in a directory but for the paths of `kept`, unless something above them goes.
+    pub(super) fn remove_beneath_but(
+        &mut self,
+        path: &[u8],
+        kept: &HashSet<Vec<u8>>,
+    ) -> Result<(), String> {
+        let start = [path, b"/"].concat();
+        let beneath = self.inodes.range::<[u8], _>((Bound::Included(&start[..]), Bound::Unbounded));
+        let beneath = beneath.map(|(name, _)| name).take_while(|name| name.starts_with(&start));
+        let (mut gone, mut seen) = (Vec::new(), 0);
+        for name in beneath {
+            seen += 1;
+            if !kept.contains(&name[..]) {
+                gone.push(name.clone());
+            }
+        }
+        self.count(seen)?;
+        for name in gone {
+            self.remove_all(&name);
+        }
+        Ok(())
+    }
+
+    /// The layer, or the members that must be hashed after all.
+    pub(super) fn into_layer(self, algorithms: Algorithms) -> Result<Layer, HashSet<u64>> {
+        let mut wanted = HashSet::new();
+        let mut nodes = Vec::with_capacity(self.inodes.len());
+        for (path, inode) in self.inodes {
+            let node = match &inode.what {
+                What::Directory => Node::Dir { opaque: inode.opaque.get() },
+                What::Symlink(target) => Node::Symlink(target.clone()),
+                What::Whiteout => Node::Whiteout,
+                What::Special => Node::Other,
+                What::File(kept) => {
+                    let name = split(&path).1;
+                    let kind = kept.nature.with_mode(inode.mode.get()).kind(name);
+                    match (kind, &kept.digests) {
                         (None, _) => Node::Other,
-                        (Some(kind), Some(digests)) => {
-                            Node::File(FileNode { kind, size: kept.size, digests, id: None })
-                        }
+                        (Some(kind), Some(digests)) => Node::File(FileNode {
+                            kind,
+                            size: kept.size,
+                            digests: digests.clone(),
+                            id: None,
+                        }),
                         (Some(_), None) => {
                             wanted.insert(kept.index);
                             continue;
@@ -221,14 +263,7 @@ impl Tree {
             };
             nodes.push((path, node));
         }
-        if wanted.is_empty() { Ok(nodes) } else { Err(wanted) }
+        let implied = self.implied.into_iter().collect();
+        if wanted.is_empty() { Ok(Layer { algorithms, nodes, implied }) } else { Err(wanted) }
     }
-}
-
-/// The parts of a path, the first one last.
-fn parts_reversed(path: &[u8]) -> Vec<Vec<u8>> {
-    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
-    let mut parts: Vec<_> = parts.map(<[u8]>::to_vec).collect();
-    parts.reverse();
-    parts
 }

@@ -50,7 +50,8 @@ fn a_layer_that_is_not_the_configurations_is_refused() {
     layout(temp.path(), &[(tar.clone(), Pack::Gzip)]);
     let config = serde_json::json!({"rootfs": {"diff_ids": [common::sha256(b"another")]}});
     let config = common::blob(temp.path(), config.to_string().as_bytes(), "config");
-    let layer = common::blob(temp.path(), &common::pack(&tar, Pack::Gzip), "layer");
+    let media = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let layer = common::blob(temp.path(), &common::pack(&tar, Pack::Gzip), media);
     let manifest = serde_json::json!({"config": config, "layers": [layer]});
     let manifest = common::blob(temp.path(), manifest.to_string().as_bytes(), "manifest");
     let index = serde_json::json!({"manifests": [manifest]});

@@ -7,6 +7,7 @@ mod common;
 mod damage;
 mod tars;
 mod trees;
+mod writers;
 
 use std::path::Path;
 

@@ -5,6 +5,15 @@ use tar::EntryType;
 use crate::common::{self, Pack, layout};
 use crate::{file, member, of_tar, paths, pax, read, text};
 
+fn with_mode(mut member: Vec<u8>, mode: u32) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.as_mut_bytes().copy_from_slice(&member[..512]);
+    header.set_mode(mode);
+    header.set_cksum();
+    member[..512].copy_from_slice(header.as_bytes());
+    member
+}
+
 #[test]
 fn names_in_a_tar_stay_within_the_image() {
     let baseline = of_tar(&[
@@ -61,22 +70,25 @@ fn later_members_replace_earlier_ones() {
 
 #[test]
 fn a_hard_link_is_its_target_under_another_name() {
-    let data = member(EntryType::Regular, b"store/abc", b"", b"console.log(1)");
-    let mut data = data;
-    data[100..107].copy_from_slice(b"0000644");
-    let mut header = tar::Header::new_gnu();
-    header.as_mut_bytes().copy_from_slice(&data[..512]);
-    header.set_mode(0o644);
-    header.set_cksum();
-    data[..512].copy_from_slice(header.as_bytes());
+    let data = with_mode(member(EntryType::Regular, b"store/abc", b"", b"console.log(1)"), 0o644);
     let baseline = of_tar(&[
         data,
-        member(EntryType::Link, b"node_modules/a.js", b"store/abc", b""),
-        member(EntryType::Link, b"node_modules/b.txt", b"store/abc", b""),
+        with_mode(member(EntryType::Link, b"node_modules/a.js", b"store/abc", b""), 0o644),
+        with_mode(member(EntryType::Link, b"node_modules/b.txt", b"store/abc", b""), 0o644),
     ])
     .unwrap();
     assert_eq!(paths(&baseline), ["/node_modules/a.js"], "code by its second name alone");
     assert_eq!(baseline.get(0).unwrap().sha256().to_string(), common::sha256(b"console.log(1)"));
+}
+
+#[test]
+fn the_last_hard_link_sets_the_mode_of_all() {
+    let data = with_mode(member(EntryType::Regular, b"tool", b"", b"any bytes"), 0o644);
+    let link = member(EntryType::Link, b"bin/tool", b"tool", b"");
+    let baseline = of_tar(&[data.clone(), link.clone()]).unwrap();
+    assert_eq!(paths(&baseline), ["/bin/tool", "/tool"], "code by a later mode");
+    let baseline = of_tar(&[data, link.clone(), with_mode(link, 0o600)]).unwrap();
+    assert!(paths(&baseline).is_empty());
 }
 
 #[test]
@@ -101,17 +113,21 @@ fn broken_tars_are_told_from_whole_ones() {
         ),
         ("hides no name", vec![file(b"dir/.wh...")]),
         ("more than PATH_MAX", vec![pax(&[("path", &long)]), file(b"x")]),
-        ("a name holds a NUL byte", vec![pax(&[("path", b"a\0b")]), file(b"x")]),
-        ("its PAX records are broken", vec![member(EntryType::XHeader, b"p", b"", b"9999 a=b\n")]),
-        ("stored as a sparse file", vec![pax(&[("GNU.sparse.major", b"1")]), file(b"x")]),
-        ("is of a type that no image has", vec![member(EntryType::new(b'M'), b"x", b"", b"")]),
+        ("its PAX records are broken", vec![pax(&[("path", b"a\0b")]), file(b"x")]),
         (
-            "overlayfs redirect",
+            "a name holds a NUL byte",
             vec![
-                pax(&[("SCHILY.xattr.trusted.overlay.redirect", b"/x")]),
-                member(EntryType::Directory, b"d", b"", b""),
+                pax(&[
+                    ("GNU.sparse.name", b"a\0b"),
+                    ("GNU.sparse.map", b"0,10"),
+                    ("GNU.sparse.numblocks", b"1"),
+                ]),
+                file(b"x"),
             ],
         ),
+        ("its PAX records are broken", vec![member(EntryType::XHeader, b"p", b"", b"9999 a=b\n")]),
+        ("is of a type that no image has", vec![member(EntryType::GNUSparse, b"x", b"", b"")]),
+        ("is of a type that no image has", vec![member(EntryType::new(b'M'), b"x", b"", b"")]),
     ];
     for (expected, members) in cases {
         let error = text(&of_tar(&members).unwrap_err());

@@ -142,6 +142,21 @@ impl Field {
         all.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
+    /// Cuts off whatever file of JSON is there in a folder of the run directory.
+    pub(crate) fn damages(&self, folder: &str) -> Result<()> {
+        let folder = self.daemon.node().folder().join("run/lacre").join(folder);
+        let mut files = 0;
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|kind| kind == "json") {
+                fs::OpenOptions::new().write(true).open(path)?.set_len(20)?;
+                files += 1;
+            }
+        }
+        anyhow::ensure!(files == 1, "{files} files");
+        Ok(())
+    }
+
     /// Nothing of the dead guard is left but what is containerd's.
     pub(crate) fn is_taken_out(&self) -> Result<()> {
         wait_for("what a dead guard left", SOON, || Ok(self.kept().is_empty().then_some(())))

@@ -74,6 +74,26 @@ fn who_waits_for_an_answer_when_lacre_dies_does_not_pass() -> Result<()> {
     Ok(())
 }
 
+/// What a guard has written down can't be read any more when it dies.
+#[test]
+fn what_is_written_down_of_a_container_is_damaged() -> Result<()> {
+    for (folder, kind) in [("containers", "charter"), ("s", "state")] {
+        for containerd in [Who::Containerd, Who::Lacre] {
+            let mut field = Field::with(Version::V2_1, ENFORCE)?;
+            field.start("torn")?;
+            field.damages(folder)?;
+            // With containerd there, its `delete` comes first.
+            field.dies(containerd, "torn")?;
+            field.dies(Who::Lacre, "torn")?;
+            has_ended(&field).with_context(|| kind)?;
+            field.is_taken_out().with_context(|| kind)?;
+            field.is_told("torn", "died").with_context(|| kind)?;
+            field.ends("torn")?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_stopped_guard_keeps_nobody_waiting() -> Result<()> {
     for lacre in [ENFORCE, NOTHING_PINNED] {

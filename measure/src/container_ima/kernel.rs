@@ -82,7 +82,7 @@ impl Containers {
 
     /// How many lines the host's list has.
     pub(super) fn host_lines(&self) -> io::Result<u64> {
-        ima::number(&File::open(self.folder.join("../runtime_measurements_count"))?)
+        ima::list::number(&File::open(self.folder.join("../runtime_measurements_count"))?)
     }
 
     /// Makes the list of the container whose first process waits to be started, after an

@@ -87,7 +87,7 @@ pub fn arm(
 ) -> Result<ContainerImaArmed, SourceError> {
     let containers = Containers::at(&options.folder)?;
     // Without a policy every container's list stays empty, as if all that it ran were allowed.
-    ima::measures(Source::ContainerIma, containers.host_lines())?;
+    ima::list::measures(Source::ContainerIma, containers.host_lines())?;
     let id = list_id(&target.container).map_err(|why| {
         failed(
             "naming the container's list".to_owned(),
@@ -214,7 +214,7 @@ mod tests {
         let containers = Containers::at(&folder).unwrap();
         let measures = |count: &str| {
             std::fs::write(dir.path().join("runtime_measurements_count"), count).unwrap();
-            ima::measures(Source::ContainerIma, containers.host_lines())
+            ima::list::measures(Source::ContainerIma, containers.host_lines())
         };
         let error = measures("1\n").unwrap_err().to_string();
         assert!(error.contains("container-ima") && error.contains("policy"), "{error}");

@@ -31,20 +31,37 @@ pub(super) enum Ended {
 /// The marks of the processes of one container.
 #[derive(Debug)]
 pub(super) struct Descendants {
-    tags: MapHandle,
+    pub(super) tags: MapHandle,
     /// Marks that found no room at their process.
-    strays: MapHandle,
-    slot: u64,
+    pub(super) strays: MapHandle,
+    /// What the kernel ends at its next fork.
+    pub(super) condemned: Option<MapHandle>,
+    pub(super) slot: u64,
 }
 
 impl Descendants {
-    pub(super) const fn of(tags: MapHandle, strays: MapHandle, slot: u64) -> Self {
-        Self { tags, strays, slot }
+    /// Kills them all, and waits until they are gone. It looks at every process of the node, some
+    /// 3 µs each; who forks meanwhile is ended by the kernel's programs, with whom it forked.
+    pub(super) fn kill(&self, exec: u64) -> Ended {
+        let id = abi::exec_id(self.slot, exec);
+        // Without it, who forks faster than it is looked for is told as one that runs.
+        let _ = self.condemned.as_ref().map(|map| map.update(&id, &[0; 4], MapFlags::ANY));
+        let ended = self.look_for(exec);
+        if ended == Ended::Not {
+            return ended;
+        }
+        if self.pardon(&id) == 0 { ended } else { Ended::Now }
     }
 
-    /// Kills them all, and waits until they are gone. It looks at every process of the node, some
-    /// 3 µs each.
-    pub(super) fn kill(&self, exec: u64) -> Ended {
+    /// Takes it out, and tells how many forks the kernel's programs have ended.
+    fn pardon(&self, id: &[u8]) -> u32 {
+        let Some(map) = &self.condemned else { return 0 };
+        let ended = map.lookup_and_delete(id).ok().flatten();
+        let ended = ended.and_then(|ended| ended.try_into().ok());
+        ended.map_or(0, u32::from_ne_bytes)
+    }
+
+    fn look_for(&self, exec: u64) -> Ended {
         let (until, mut ended, mut in_vain) = (Instant::now() + PATIENCE, Ended::Before, 0);
         while in_vain < IN_VAIN {
             let Ok(living) = self.living(exec) else { return Ended::Not };

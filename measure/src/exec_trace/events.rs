@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use lacre_types::{CanonicalPath, Content, Event, Listing, Measurement, Memory, Process, Source};
 
-use super::abi::{Kind, Told};
 use super::script_file::{Place, Script};
+use super::told::{Kind, Told};
 use super::watch::{Found, Subject, Watch, event_of};
 use crate::container_root::ContainerRoot;
 use crate::files::{self, Real};

@@ -2,7 +2,8 @@
 
 use lacre_types::base_name;
 
-use super::abi::{Counters, Entry, Told};
+use super::abi::{Counters, Entry};
+use super::told::Told;
 use crate::interpreter::{self, Family};
 
 /// An event of the ring, and what the maps hold.

@@ -8,13 +8,13 @@ use libbpf_rs::MapHandle;
 
 use super::abi::{self, Counters, Root};
 use super::allower::Allower;
-use super::changed::{self, catch_up};
-use super::changed_files::Changed;
-use super::container::{self, Slot};
 use super::descendants::Descendants;
+use super::metadata_changes::{self, catch_up};
 use super::programs::failed;
 use super::reader::{Feed, read};
+use super::slot::{self, Slot};
 use super::watch::Watch;
+use super::watched_files::Changed;
 use crate::container_root::ContainerRoot;
 use crate::fanotify::Groups;
 use crate::files::{self, Layers};
@@ -72,8 +72,14 @@ impl ExecTraceArmed {
         let feed = Feed::of(&slot).map_err(doing)?;
         let (verifiers, remembered) = (Verifiers::new(), Mutex::default());
         let (known, changed) = (Arc::clone(&target.known), OnceLock::new());
-        let handle = |map| MapHandle::try_from(map).map_err(|why| doing(io::Error::other(why)));
-        let (tags, strays) = (handle(&slot.programs.tags)?, handle(&slot.programs.strays)?);
+        let handle =
+            |map: &MapHandle| MapHandle::try_from(map).map_err(|why| doing(io::Error::other(why)));
+        let descendants = Descendants {
+            tags: handle(&slot.programs.tags)?,
+            strays: handle(&slot.programs.strays)?,
+            condemned: slot.programs.condemned.as_ref().map(handle).transpose()?,
+            slot: slot.number,
+        };
         let watch = Watch {
             judge,
             known,
@@ -83,7 +89,7 @@ impl ExecTraceArmed {
             root,
             verifiers,
             changed,
-            descendants: Descendants::of(tags, strays, slot.number),
+            descendants,
             remembered,
         };
         let watch = Arc::new(watch);
@@ -105,7 +111,7 @@ impl ExecTraceArmed {
         let heard = Changed::of(&self.groups, upper, lower).and_then(|changed| {
             // Once for a container.
             let _ = self.watch.changed.set(changed);
-            changed::begin(&self.watch)
+            metadata_changes::begin(&self.watch)
         });
         if let Err(remark) = heard {
             let _ = self.remark.set(remark);
@@ -162,13 +168,13 @@ impl ExecTraceArmed {
     /// # Errors
     /// When the process is gone.
     pub fn adopt(&self, pid: u32) -> Result<(), SourceError> {
-        self.slot.as_ref().map_or(Ok(()), |slot| container::tag(&slot.programs, slot.number, pid))
+        self.slot.as_ref().map_or(Ok(()), |slot| slot::tag(&slot.programs, slot.number, pid))
     }
 
     /// What the programs counted so far.
     #[must_use]
     pub fn counters(&self) -> Option<Counters> {
-        self.slot.as_ref().and_then(|slot| container::counters(&slot.programs.slots, slot.number))
+        self.slot.as_ref().and_then(|slot| slot::counters(&slot.programs.slots, slot.number))
     }
 
     /// Where this version of the programs is pinned.

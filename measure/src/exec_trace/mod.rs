@@ -24,23 +24,25 @@
 
 mod abi;
 mod allower;
-mod changed;
-mod changed_files;
-mod container;
 mod descendants;
 mod events;
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
 mod interpreters;
+mod metadata_changes;
+mod path_walk;
 mod programs;
 mod reader;
+mod registry;
 mod running;
 mod script_file;
+mod script_search;
+mod slot;
+mod told;
 mod verdicts;
-mod walk;
 mod watch;
-mod ways;
+mod watched_files;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,9 +57,9 @@ use crate::container_root::ContainerRoot;
 use crate::fanotify::Groups;
 use crate::held_process::Held;
 use crate::{Judge, SourceError, Target};
-use container::Slot;
 use interpreters::Interpreters;
 use programs::failed;
+use slot::Slot;
 
 /// How `exec-trace` works on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,20 +186,29 @@ pub fn probe(options: &Options) -> Result<(), SourceError> {
     attached
 }
 
+/// Nothing of a container is watched or killed from then on, whichever process put it in. What
+/// takes its time is left to [`remove_container`].
+///
+/// # Errors
+/// When the folder can't be locked.
+pub fn disarm_container(folder: &Path, container: &str) -> Result<(), SourceError> {
+    registry::disarm_named(folder, container)
+}
+
 /// Takes a container out of every map, from any process; `false` when it was in none.
 /// Nothing of it is watched or killed from then on.
 ///
 /// # Errors
 /// When the folder can't be locked.
 pub fn remove_container(folder: &Path, container: &str) -> Result<bool, SourceError> {
-    container::remove(folder, container)
+    registry::remove(folder, container)
 }
 
 /// The processes of a container, wherever they went: each that executed something of it, or
 /// was forked by one that did. Looks at every process of the node.
 #[must_use]
 pub fn members(folder: &Path, container: &str) -> Vec<u32> {
-    container::members(folder, container)
+    registry::members(folder, container)
 }
 
 /// Detaches and frees everything that is pinned in `folder`: for every container of the

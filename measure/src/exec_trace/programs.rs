@@ -28,7 +28,9 @@ const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/exec_trace.bpf.o
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FS: u64 = 0xcafe_4a11;
 const BPF_FS_HOME: &str = "/sys/fs/bpf";
-const MAPS: [&str; 7] = ["containers", "slots", "verdicts", "rings", "tags", "strays", "names"];
+const MAPS: [&str; 8] =
+    ["containers", "slots", "verdicts", "rings", "tags", "strays", "names", CONDEMNED];
+const CONDEMNED: &str = "condemned";
 /// A link is pinned by its program's name, the program by that and [`PROGRAM`].
 const PROGRAMS: [&str; 3] = ["lacre_exec", "lacre_fork", FETCH];
 const FETCH: &str = "lacre_fetch";
@@ -54,6 +56,8 @@ pub(super) struct Programs {
     pub(super) tags: MapHandle,
     pub(super) strays: MapHandle,
     pub(super) names: MapHandle,
+    /// Absent where an earlier lacre pinned them.
+    pub(super) condemned: Option<MapHandle>,
     dir: PathBuf,
 }
 
@@ -73,13 +77,10 @@ fn unavailable(needs: String, source: Option<io::Error>) -> SourceError {
     SourceError::Unavailable { source_name: Source::ExecTrace, needs, source }
 }
 
-/// The version of what is shared: the object's hash and how it is pinned.
+/// The version of what is shared: the object's hash, which build.rs has taken, and how it is
+/// pinned.
 fn version() -> String {
-    // FNV-1a: it tells builds apart, it protects nothing.
-    let hash = OBJECT.iter().fold(0xcbf2_9ce4_8422_2325_u64 ^ LAYOUT, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    format!("{}-{LAYOUT}", env!("LACRE_EXEC_TRACE_HASH"))
 }
 
 /// The name of a set's folder: programs with the fetch hook are others than those without, and so
@@ -192,6 +193,7 @@ impl Programs {
             tags: map("tags")?,
             strays: map("strays")?,
             names: map("names")?,
+            condemned: map(CONDEMNED).ok(),
             dir,
         })
     }

@@ -9,9 +9,9 @@ use lacre_types::Source;
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 use rustix::event::{PollFd, PollFlags};
 
-use super::changed_files::Changed;
-use super::container::{self, Slot};
+use super::slot::{self, Slot};
 use super::watch::Watch;
+use super::watched_files::Changed;
 use crate::Loss;
 use crate::reader_thread::GRACE;
 
@@ -78,7 +78,7 @@ fn follow(watch: &Arc<Watch>, feed: &Feed, woken: &PipeReader) -> io::Result<()>
             telling.hand_out()?;
         }
         events.consume().map_err(io::Error::other)?;
-        if let Some(counters) = container::counters(&feed.slots, feed.slot)
+        if let Some(counters) = slot::counters(&feed.slots, feed.slot)
             && counters.lost > told_lost
         {
             let lost = counters.lost - told_lost;

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use lacre_types::{FileId, base_name};
 
-use super::abi::{Told, VERDICT_INTERPRETER};
+use super::abi::VERDICT_INTERPRETER;
 use super::events::Look;
 use super::script_file::Script;
+use super::told::Told;
 use super::watch::Watch;
 use crate::container_root::ContainerRoot;
 use crate::files;

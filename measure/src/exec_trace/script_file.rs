@@ -12,10 +12,10 @@ use std::path::Path;
 use lacre_types::{CanonicalPath, base_name};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
-use super::abi::Told;
 use super::interpreters::Interpreters;
-use super::walk::Walk;
-use super::ways::ways;
+use super::path_walk::Walk;
+use super::script_search::ways;
+use super::told::Told;
 use crate::container_root::ContainerRoot;
 use crate::files;
 use crate::held_process::Held;

@@ -9,11 +9,11 @@ use lacre_types::{
     CanonicalPath, Content, Digest, Event, FileId, Measurement, Process, Source, base_name,
 };
 
-use super::abi::Kind;
-use super::changed_files::Changed;
 use super::descendants::{Descendants, Ended};
 use super::interpreters;
+use super::told::Kind;
 use super::verdicts::Verdicts;
+use super::watched_files::Changed;
 use crate::container_root::ContainerRoot;
 use crate::files::{self, Layers};
 use crate::held_process::Held;

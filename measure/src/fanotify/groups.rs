@@ -21,9 +21,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::failure::Failure;
-use super::member::Belongs;
+use super::notification_group::Telling;
+use super::opener::Belongs;
 use super::seat::{Seat, lock};
-use super::telling::Telling;
 
 /// Users of no distribution, no container engine's and no kubelet's ranges: those end below
 /// 2³¹, which old programs take for negative numbers.

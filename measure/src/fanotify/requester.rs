@@ -9,7 +9,7 @@ use lacre_types::code::{self, Language};
 use lacre_types::{Known, Process};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-use super::member::link;
+use super::opener::link;
 use crate::interpreter::{self, Family};
 
 /// The process of a thread, with its effective user, for a report.

@@ -11,7 +11,7 @@ use lacre_types::{Content, Event, Measurement, Mode, Source};
 
 use super::event_file::{Facts, names};
 use super::failure::{Counters, Failure, Follows, Ruling};
-use super::member::Member;
+use super::opener::Member;
 use crate::{Answer, Judge, Loss};
 
 /// Questions that wait for one container's responder, each a descriptor and a process of the

@@ -11,14 +11,13 @@
 //! [`Options::every`].
 
 pub(crate) mod line;
+pub(crate) mod list;
 mod membership;
 mod owner;
 
-use std::fs::File;
 use std::io::{self, PipeReader, Read as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -31,6 +30,7 @@ use rustix::time::Timespec;
 use crate::held_process::Held;
 use crate::reader_thread::{End, GRACE, Reader};
 use crate::{Armed, Judge, Known, Loss, Outcome, SourceError, Target};
+use list::{List, measures};
 use membership::Inside;
 use owner::{Owner, Whose};
 
@@ -79,56 +79,6 @@ pub struct ImaArmed {
 
 fn failed(doing: String, source: io::Error) -> SourceError {
     SourceError::Failed { source_name: Source::Ima, doing, source }
-}
-
-/// The kernel's list.
-#[derive(Debug)]
-struct List {
-    file: File,
-    count: File,
-}
-
-impl List {
-    fn open(folder: &Path) -> Result<Self, SourceError> {
-        let open = |name: &str| File::open(folder.join(name));
-        let opened = open("binary_runtime_measurements")
-            .and_then(|file| Ok(Self { file, count: open("runtime_measurements_count")? }));
-        opened.map_err(|why| SourceError::Unavailable {
-            source_name: Source::Ima,
-            needs: "a kernel with IMA (CONFIG_IMA), and securityfs mounted".to_owned(),
-            source: Some(why),
-        })
-    }
-
-    /// How many lines it has.
-    fn count(&self) -> io::Result<u64> {
-        number(&self.count)
-    }
-}
-
-/// What a file of one number says now.
-pub(crate) fn number(file: &File) -> io::Result<u64> {
-    let mut text = [0; 32];
-    let read = file.read_at(&mut text, 0)?;
-    let number = std::str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the count is no number"))
-}
-
-/// Whether the node measures what is executed: its list then has more than the boot's line.
-pub(crate) fn measures(source_name: Source, lines: io::Result<u64>) -> Result<(), SourceError> {
-    match lines {
-        Ok(0 | 1) => Err(SourceError::Unavailable {
-            source_name,
-            needs: "an IMA policy that measures what is executed (docs/sources.md)".to_owned(),
-            source: None,
-        }),
-        Ok(_) => Ok(()),
-        Err(source) => Err(SourceError::Failed {
-            source_name,
-            doing: "reading how long the node's list is".to_owned(),
-            source,
-        }),
-    }
 }
 
 /// Whether this node offers what `ima` needs.

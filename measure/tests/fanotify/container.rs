@@ -5,9 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use lacre_integration::paths::cached;
+use lacre_measure::{Block, Known, Target};
+use lacre_types::Mode;
 use tempfile::TempDir;
 
 use crate::place;
@@ -205,6 +207,20 @@ impl Drop for Container {
 }
 
 impl Container {
+    /// What a source is armed on.
+    pub fn target(&self, known: Arc<dyn Known>, mode: Mode, block: Block) -> Target {
+        Target {
+            container: "test".into(),
+            init_pid: self.pid(),
+            rootfs: self.dir.path().join("root"),
+            upper: Some(self.dir.path().join("upper")),
+            lower: vec![self.lower()],
+            mode,
+            block,
+            known,
+        }
+    }
+
     pub fn kill(&mut self) {
         let pid = rustix::process::Pid::from_raw(self.pid.cast_signed()).unwrap();
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

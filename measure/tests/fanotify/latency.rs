@@ -8,7 +8,7 @@ use lacre_measure::{Block, Outcome};
 use lacre_types::Mode;
 
 use crate::container::{Container, programs};
-use crate::{Baseline, Guarded, target};
+use crate::{Baseline, Guarded};
 
 const ROUNDS: usize = 10;
 
@@ -76,7 +76,7 @@ fn latency_of_a_first_touch() {
                 baseline = baseline.list("/bin/good", good.len() as u64, digest);
             }
             let baseline = Arc::new(baseline);
-            let target = target(&container, &baseline, Mode::Enforce, block);
+            let target = container.target(baseline.clone(), Mode::Enforce, block);
             let limits = Limits { settled: 0, ..Limits::default() };
             let _armed = arm_with(&target, baseline.clone(), limits).unwrap();
             let runs = samples(&container, "bench-run", "/bin/good", 1000);

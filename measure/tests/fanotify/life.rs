@@ -10,7 +10,7 @@ use lacre_types::{Content, Measurement, Mode, Source};
 
 use crate::baseline::sha256;
 use crate::container::{Container, programs};
-use crate::{Baseline, EPERM, Guarded, place, target};
+use crate::{Baseline, EPERM, Guarded, place};
 
 const HUGE: u64 = 20_000_000_000;
 
@@ -191,7 +191,7 @@ fn other_roots_than_an_overlay_are_watched_too() {
         let target = lacre_measure::Target {
             upper: None,
             lower: Vec::new(),
-            ..target(&container, &baseline, Mode::Enforce, Block::Exec)
+            ..container.target(baseline.clone(), Mode::Enforce, Block::Exec)
         };
         let _armed = arm(&target, baseline.clone()).unwrap();
         for _ in 0..2 {
@@ -208,7 +208,7 @@ fn other_roots_than_an_overlay_are_watched_too() {
 fn a_container_in_the_hosts_mount_namespace_is_refused() {
     let container = Container::start(|_| ());
     let baseline = Arc::new(Baseline::of(&container.lower(), Mode::Enforce));
-    let mut target = target(&container, &baseline, Mode::Enforce, Block::Exec);
+    let mut target = container.target(baseline.clone(), Mode::Enforce, Block::Exec);
     target.init_pid = std::process::id();
     let error = arm(&target, baseline.clone()).unwrap_err();
     let why = std::error::Error::source(&error).unwrap().to_string();
@@ -331,7 +331,7 @@ impl Judge for Broken {
 fn a_responder_that_dies_holds_nobody_and_says_so() {
     let container = Container::start(|_| ());
     let baseline = Arc::new(Baseline::of(&container.lower(), Mode::Enforce));
-    let target = target(&container, &baseline, Mode::Enforce, Block::Exec);
+    let target = container.target(baseline.clone(), Mode::Enforce, Block::Exec);
     let _armed = arm(&target, Arc::new(Broken(Arc::clone(&baseline)))).unwrap();
     // The one that it was asked about is denied; the next meets no group any more.
     assert_ne!(container.tool(&["run", "/bin/good"]), 0);
@@ -369,7 +369,7 @@ fn an_overlay_over_several_file_systems_is_one() {
     });
     let baseline = Arc::new(Baseline::of(&container.lower(), Mode::Enforce));
     for block in [Block::Exec, Block::All] {
-        let target = target(&container, &baseline, Mode::Enforce, block);
+        let target = container.target(baseline.clone(), Mode::Enforce, block);
         let armed = arm(&target, baseline.clone()).unwrap();
         let file = std::fs::metadata(format!("/proc/{}/root/bin/good", container.pid())).unwrap();
         assert_ne!(std::os::unix::fs::MetadataExt::dev(&file), container.dev);
@@ -380,7 +380,7 @@ fn an_overlay_over_several_file_systems_is_one() {
         assert_eq!(container.tool(&["run", "/bin/good"]), 0, "{block:?}");
         drop(armed);
     }
-    let target = target(&container, &baseline, Mode::Enforce, Block::Exec);
+    let target = container.target(baseline.clone(), Mode::Enforce, Block::Exec);
     let armed = arm(&target, baseline.clone()).unwrap();
     // The kernel drops no mark for a store to a mapping, and no lease on the overlay's inode
     // sees one that is there.

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use baseline::{Baseline, Shared};
 use container::Container;
+use lacre_measure::Block;
 use lacre_measure::fanotify::{FanotifyArmed, Limits, arm_with};
-use lacre_measure::{Block, Target};
 use lacre_types::Mode;
 
 const EPERM: i32 = 1;
@@ -48,7 +48,7 @@ impl Guarded {
         limits: Limits,
     ) -> Self {
         let baseline = Arc::new(baseline);
-        let target = target(&container, &baseline, mode, block);
+        let target = container.target(baseline.clone(), mode, block);
         let armed = arm_with(&target, baseline.clone(), limits).unwrap();
         Self { armed: Some(armed), baseline, container }
     }
@@ -56,18 +56,5 @@ impl Guarded {
     fn failures(&self, name: &str) -> u64 {
         let mut all = self.armed.as_ref().unwrap().failures();
         all.find(|(failure, _)| failure.name() == name).unwrap().1
-    }
-}
-
-fn target(container: &Container, baseline: &Shared, mode: Mode, block: Block) -> Target {
-    Target {
-        container: "test".into(),
-        init_pid: container.pid(),
-        rootfs: container.dir.path().join("root"),
-        upper: Some(container.dir.path().join("upper")),
-        lower: vec![container.lower()],
-        mode,
-        block,
-        known: baseline.clone(),
     }
 }

@@ -11,7 +11,7 @@ use lacre_types::Mode;
 
 use crate::baseline::{Baseline, Shared};
 use crate::container::{Container, programs};
-use crate::{EPERM, Guarded, target};
+use crate::{EPERM, Guarded};
 
 fn isolated(block: Block) -> Guarded {
     let container = Container::isolated(|_| ());
@@ -107,7 +107,7 @@ impl Pod {
     fn join(groups: &Groups) -> Self {
         let container = Container::isolated(|_| ());
         let baseline = Arc::new(Baseline::of(&container.lower(), Mode::Enforce));
-        let target = target(&container, &baseline, Mode::Enforce, Block::All);
+        let target = container.target(baseline.clone(), Mode::Enforce, Block::All);
         let armed = arm_at(groups, &target, baseline.clone(), Limits::default()).unwrap();
         Self { container, baseline, armed }
     }

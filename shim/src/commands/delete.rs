@@ -1,45 +1,44 @@
 //! `delete`: what containerd runs when a container has gone, in good order or not.
 //!
 //! It is told the bundle, which names the container's charter. It runs the inner shim's own
-//! `delete`, which kills the container if it still runs, and sees to it that neither guard nor
+//! `delete`, which kills the container if it still runs (unless runc's own shim has deleted it
+//! already, as it has mostly), and sees to it that neither guard nor
 //! inner shim is left without containers, nor a container without its guard: a guard that
 //! lives ends what it guards itself, and one that has died is stood in for, by the charter.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use lacre_types::{Mode, chain};
 
-use crate::arguments::{Args, FINISH};
+use crate::arguments::Args;
+use crate::commands::inner_delete::{self, InnerDelete, delete_others, others_ended};
 use crate::commands::serve;
 use crate::config::{self, Config};
 use crate::container::bundle::{self, Bundle};
 use crate::container::charter::{Charter, Charters, Head};
 use crate::container::control;
+use crate::container::damaged_charter::charter_of;
 use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
 use crate::container::processes::Processes;
 use crate::container::remains::Remains;
 use crate::inner::client;
-use crate::inner::program::{self, InnerError, Output, Run};
+use crate::inner::program::{self, InnerError, Output};
+use crate::inner::sockets::remove_dead;
 use crate::node::cgroup;
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
 use crate::node::run_dir::{Container, Place, State};
-use crate::wire::{put_bytes, put_uint};
 
 /// How long a process that was asked to go, or killed, may take. containerd gives `delete`
 /// five seconds in all.
 const GOING: Duration = Duration::from_secs(1);
-
-/// How long an inner shim's `delete` may take before its container is looked at.
-const HELD: Duration = Duration::from_millis(500);
 
 /// For the reports that the guard had not delivered; the next shim does it otherwise.
 const DELIVERY: Duration = Duration::from_millis(500);
@@ -50,9 +49,6 @@ const ACCOUNTING: Duration = Duration::from_secs(3);
 
 /// `wait(2)`'s word for a process that exited with 1.
 const FAILED: i32 = 1 << 8;
-
-/// What a shell says of SIGKILL: 128 + 9.
-const KILLED: u64 = 137;
 
 /// Why `delete` has no result.
 #[derive(Debug, thiserror::Error)]
@@ -94,12 +90,34 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         settled(left(args, place, [&container]), place, &mut output);
     }
     let nothing = bundle::never_created(&bundle) || bundle::not_begun_by_runc(&bundle, &program);
-    let output = output.map(|output| if nothing { gone(output) } else { output });
+    let output = output.map(|output| if nothing { inner_delete::gone(output) } else { output });
     cgroup::remove_empty(&bundle);
     if let Some(place) = &place {
         sweep(place);
     }
     output
+}
+
+/// What [`run`] gives where it would find that nothing is left, as it mostly does: the guard has
+/// gone in good order, and runc's own shim had deleted the container. That is soon said, so that
+/// nobody needs to stand by.
+#[must_use]
+pub fn of_nothing(args: &Args) -> Option<Output> {
+    let bundle = bundle_of(args).ok()?;
+    let Bundle { inner, socket } = Bundle::read(&bundle).ok()??;
+    let place = Place::at(socket?);
+    let generation = bundle::generation(&bundle)?;
+    let is_guarded = place.state().ok()?.is_some();
+    let is_noted = Charters::of(&place).read(&generation).ok()?.is_some();
+    if is_guarded || is_noted || !bundle::deleted_by_runc(&bundle, &inner) {
+        return None;
+    }
+    if dead_neighbours(&place).next().is_some() {
+        return None;
+    }
+    place.clear();
+    cgroup::remove_empty(&bundle);
+    Some(inner_delete::deleted(bundle::init_pid(&bundle)))
 }
 
 /// What a guard that died has left of a container, by its charter.
@@ -124,7 +142,7 @@ fn left<'a>(
     let of_one = |container: &Container| {
         let Container { id, bundle, generation } = container;
         let (charter, unnamed) = match generation {
-            Some(generation) => (Charters::of(place).read(generation).ok().flatten()?, false),
+            Some(_) => (charter_of(place, container, &|| Some(node.clone()))?, false),
             None if bundle::never_created(bundle) => return None,
             None => {
                 let drawn = Generation::draw().ok()?;
@@ -178,23 +196,6 @@ pub(crate) fn settle_rest(args: &Args, place: &Place, generation: Generation) {
     );
 }
 
-/// A container that was never created is as good as deleted, where the inner shim finds
-/// nothing to delete and says so: containerd keeps the bundle of a `delete` that fails.
-fn gone(output: Output) -> Output {
-    if output.status.success() {
-        return output;
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut timestamp = Vec::new();
-    put_uint(&mut timestamp, 1, now.as_secs());
-    put_uint(&mut timestamp, 2, u64::from(now.subsec_nanos()));
-    // `DeleteResponse`: no pid, killed, now.
-    let mut stdout = Vec::new();
-    put_uint(&mut stdout, 2, KILLED);
-    put_bytes(&mut stdout, 3, &timestamp);
-    Output { status: ExitStatus::default(), stdout, stderr: output.stderr }
-}
-
 pub(crate) fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
     if args.bundle.as_os_str().is_empty() {
         return env::current_dir().map_err(DeleteError::Bundle);
@@ -217,22 +218,14 @@ fn program(args: &Args) -> Result<PathBuf, InnerError> {
     program::find(&config().inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)
 }
 
-fn inner_delete(program: &Path, bundle: &Path) -> Result<Run, InnerError> {
-    let arguments = env::args_os().skip(1).filter(|argument| argument != FINISH);
-    Run::spawn(program, arguments, bundle, b"")
-}
-
-/// What it gave, in the end: it waits for a container that is frozen half-way.
-fn ended(run: Run, bundle: &Path) -> Result<Output, InnerError> {
-    run.finish_or(HELD, || cgroup::end_frozen(bundle))
-}
-
 /// `start` did not get as far as a guard: an inner shim may be there, and nothing says where.
 fn unguarded(args: &Args, program: &Path, bundle: &Path) -> Result<Output, DeleteError> {
     for process in process::find(program, &[["-namespace", &args.namespace], ["-id", &args.id]]) {
+        let sockets = process::listens_on(process.pid);
         let _ = process.kill(GOING);
+        sockets.iter().for_each(|socket| remove_dead(socket));
     }
-    let output = ended(inner_delete(program, bundle)?, bundle)?;
+    let output = InnerDelete::begin(program, bundle)?.ended(bundle)?;
     // Where containerd 1.x finds it; the shim has been killed, and removes nothing itself.
     if let Ok(address) = fs::read_to_string(bundle.join("address"))
         && let Some(socket) = address.trim().strip_prefix("unix://")
@@ -249,19 +242,29 @@ fn guarded(
     bundle: &Path,
     place: &Place,
 ) -> Result<Output, DeleteError> {
-    let Some(state) = place.state()? else {
-        // The guard has left in good order.
-        place.clear();
-        return Ok(ended(inner_delete(program, bundle)?, bundle)?);
+    let state = match place.state() {
+        Ok(Some(state)) => state,
+        Ok(None) => {
+            // The guard has left in good order.
+            place.clear();
+            return Ok(InnerDelete::begin(program, bundle)?.ended(bundle)?);
+        }
+        // What a guard that has died had noted down is damaged.
+        Err(_) if !place.is_listened_on() => {
+            let output = unguarded(args, program, bundle);
+            place.clear();
+            return output;
+        }
+        Err(error) => return Err(error.into()),
     };
     if !state.guard.is_alive() {
         return orphaned(args, program, bundle, place, &state);
     }
-    let own = inner_delete(program, bundle)?;
+    let own = InnerDelete::begin(program, bundle)?;
     let shim_lives = state.inner.is_none_or(Process::is_alive);
     let others: Vec<_> = state.containers.iter().filter(|_| !shim_lives).collect();
     let others = delete_others(args, program, others);
-    let output = ended(own, bundle);
+    let output = own.ended(bundle);
     others_ended(others);
     let output = output?;
     let state = place.state()?.unwrap_or(state);
@@ -314,9 +317,9 @@ fn orphaned(
     // Without the lock, another of us has done the rest.
     let containers = lock.as_ref().map_or(&[][..], |_| &state.containers);
     let left = left(args, place, containers);
-    let own = inner_delete(program, bundle)?;
+    let own = InnerDelete::begin(program, bundle)?;
     let others = delete_others(args, program, containers);
-    let mut output = ended(own, bundle).map_err(DeleteError::from);
+    let mut output = own.ended(bundle).map_err(DeleteError::from);
     others_ended(others);
     settled(left, place, &mut output);
     if state.inner_is_others {
@@ -338,46 +341,23 @@ fn orphaned(
     output
 }
 
-/// Runs the inner shim's `delete` of the others of a pod.
-fn delete_others<'a>(
-    args: &Args,
-    program: &Path,
-    all: impl IntoIterator<Item = &'a Container>,
-) -> Vec<(Run, PathBuf)> {
-    all.into_iter()
-        .filter(|container| container.id != args.id && container.bundle.is_dir())
-        .filter_map(|other| Some((delete_other(args, program, other).ok()?, other.bundle.clone())))
-        .collect()
-}
-
-fn others_ended(others: Vec<(Run, PathBuf)>) {
-    for (other, bundle) in others {
-        // Its own `delete`, if containerd runs one, tells containerd how it went.
-        let _ = ended(other, &bundle);
-    }
-}
-
-fn delete_other(args: &Args, program: &Path, container: &Container) -> Result<Run, InnerError> {
-    let mut arguments: Vec<OsString> = vec!["-namespace".into(), args.namespace.clone().into()];
-    arguments.extend(["-address".into(), args.address.clone().into()]);
-    arguments.extend(["-publish-binary".into(), args.publish_binary.clone().into()]);
-    arguments.extend(["-id".into(), container.id.clone().into()]);
-    arguments.extend(["-bundle".into(), container.bundle.clone().into(), "delete".into()]);
-    Run::spawn(program, arguments, &container.bundle, b"")
-}
-
 /// Ends the inner shims whose guards died before they had a container: containerd, which
 /// could not connect, forgets such a shim and runs no `delete` for it.
 fn sweep(place: &Place) {
-    for other in place.neighbours() {
-        let Ok(Some(state)) = other.state() else { continue };
-        if state.containers.is_empty() && !state.guard.is_alive() {
-            if let Some(inner) = state.own_inner() {
-                let _ = inner.kill(GOING);
-            }
-            serve::clear(&other, state.own_inner_sockets());
+    for (other, state) in dead_neighbours(place) {
+        if let Some(inner) = state.own_inner() {
+            let _ = inner.kill(GOING);
         }
+        serve::clear(&other, state.own_inner_sockets());
     }
+}
+
+/// Guards that died before they had a container, or after the last.
+fn dead_neighbours(place: &Place) -> impl Iterator<Item = (Place, State)> {
+    place.neighbours().into_iter().filter_map(|other| {
+        let state = other.state().ok()??;
+        (state.containers.is_empty() && !state.guard.is_alive()).then_some((other, state))
+    })
 }
 
 /// The last container has gone: so must the inner shim, and with it the guard.

@@ -3,6 +3,7 @@
 pub mod delete;
 pub mod delete_finisher;
 pub mod info;
+mod inner_delete;
 pub mod serve;
 pub mod start;
 mod stdin;

@@ -18,6 +18,8 @@ const NOTE: &str = "lacre.json";
 /// There once a Create of this bundle may have reached the inner shim: the container's
 /// generation.
 const CREATED: &str = "lacre.created";
+/// The same file by another name, once the inner shim has answered that it deleted the container.
+const DELETED: &str = "lacre.deleted";
 
 /// What a bundle says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +63,11 @@ pub fn note_create(bundle: &Path, generation: &Generation) -> Result<(), FileErr
 /// had no generations.
 #[must_use]
 pub fn generation(bundle: &Path) -> Option<Generation> {
-    let file = File::open(bundle.join(CREATED)).ok()?;
+    read_generation(&bundle.join(CREATED))
+}
+
+fn read_generation(path: &Path) -> Option<Generation> {
+    let file = File::open(path).ok()?;
     let mut text = String::new();
     file.take(64).read_to_string(&mut text).ok()?;
     text.try_into().ok()
@@ -118,8 +124,28 @@ pub fn never_created(bundle: &Path) -> bool {
 /// and 1.6's `delete` fails for want of that.
 #[must_use]
 pub fn not_begun_by_runc(bundle: &Path, inner: &Path) -> bool {
+    is_runcs(inner) && is_absent(&bundle.join("runtime"))
+}
+
+fn is_runcs(inner: &Path) -> bool {
     inner.file_name().is_some_and(|name| name == "containerd-shim-runc-v2")
-        && is_absent(&bundle.join("runtime"))
+}
+
+/// Notes down that the inner shim has deleted the container of that generation, and said so.
+/// Where it can't be, or the bundle is another's by now, `delete` has it deleted once more.
+pub fn note_deleted(bundle: &Path, generation: &Generation) {
+    if self::generation(bundle).as_ref() == Some(generation) {
+        let _ = fs::hard_link(bundle.join(CREATED), bundle.join(DELETED));
+    }
+}
+
+/// Whether the `delete` of runc's own shim has nothing to do for the bundle's container: it has
+/// runc delete it by force and unmounts its root, and both were done when the shim answered the
+/// Delete (containerd, `process.Init.delete`). What another shim's does besides is not known.
+#[must_use]
+pub fn deleted_by_runc(bundle: &Path, inner: &Path) -> bool {
+    let deleted = read_generation(&bundle.join(DELETED));
+    is_runcs(inner) && deleted.is_some() && deleted == generation(bundle)
 }
 
 /// Removes a bundle, as containerd would have. Whatever is on its root file system is left
@@ -192,6 +218,23 @@ mod tests {
         assert!(!not_begun_by_runc(dir.path(), other));
         fs::write(dir.path().join("runtime"), "").unwrap();
         assert!(!not_begun_by_runc(dir.path(), runc));
+    }
+
+    #[test]
+    fn only_what_runcs_own_shim_has_deleted_is_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runc, other) = (Path::new("/usr/bin/containerd-shim-runc-v2"), Path::new("/bin/x"));
+        let [first, second] = [Generation::draw().unwrap(), Generation::draw().unwrap()];
+        note_deleted(dir.path(), &first);
+        assert!(!deleted_by_runc(dir.path(), runc), "nothing was created");
+        note_create(dir.path(), &first).unwrap();
+        note_deleted(dir.path(), &second);
+        assert!(!deleted_by_runc(dir.path(), runc), "the word was of another");
+        note_deleted(dir.path(), &first);
+        assert!(deleted_by_runc(dir.path(), runc));
+        assert!(!deleted_by_runc(dir.path(), other));
+        note_create(dir.path(), &second).unwrap();
+        assert!(!deleted_by_runc(dir.path(), runc), "it was created anew");
     }
 
     #[test]

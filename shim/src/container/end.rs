@@ -31,15 +31,25 @@ pub(crate) fn end(
 ) -> (Vec<Rest>, Result<(), RemainsError>) {
     let (rests, settled) = match stands {
         Stands::Guard(guarded, log) => {
-            (guarded.map(|guarded| guarded.disarm(gone, log)).unwrap_or_default(), Ok(()))
+            let rests = guarded.map(|guarded| guarded.disarm(gone, log)).unwrap_or_default();
+            // What the guard's own end has left, if anything: it watches nothing from here on, and
+            // is taken out afterwards, since the kernel takes its time for that.
+            let folder = exec_trace::Options::default().folder;
+            let _ = exec_trace::disarm_container(&folder, head.generation.as_str());
+            let head = head.clone();
+            let rest: Rest = Box::new(move || {
+                rests.into_iter().for_each(|rest| rest());
+                untrace(&head);
+            });
+            (vec![rest], Ok(()))
         }
         Stands::Remains(left) => {
             untrace(head);
-            (Vec::new(), left.settle(gone))
+            let settled = left.settle(gone);
+            untrace(head);
+            (Vec::new(), settled)
         }
     };
-    // What the guard's own end has left, if anything.
-    untrace(head);
     if settled.is_ok() {
         charters.remove(&head.generation);
     }

@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod charter;
 pub(crate) mod control;
+pub(crate) mod damaged_charter;
 pub(crate) mod end;
 pub mod generation;
 pub mod init;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use lacre_types::Mode;
 
-use super::charter::{Charter, Charters, boot};
+use super::bundle::Bundle;
+use super::charter::{Charter, Charters, Head, boot};
+use super::damaged_charter::charters_of;
 use super::end::{self, Stands};
 use super::processes::{NoProcess, Processes};
 use super::remains::Remains;
@@ -13,6 +15,7 @@ use crate::config::Config;
 use crate::guard::Exempt;
 use crate::inner::client;
 use crate::inner::sockets::remove_dead;
+use crate::node::process::{self, Process};
 use crate::node::run_dir::{Place, State};
 
 /// How long a process that was killed may take to go.
@@ -29,10 +32,16 @@ pub(crate) enum Swept {
 
 /// The charters of the containers of a guard that are of this boot. One that an older lacre
 /// had has none, and is `delete`'s.
-fn charters(place: &Place, state: &State) -> Vec<Charter> {
-    let named = state.containers.iter().filter_map(|container| container.generation.as_ref());
-    let read = named.filter_map(|generation| Charters::of(place).read(generation).ok().flatten());
-    read.filter(is_of_this_boot).collect()
+fn charters(place: &Place, state: Option<&State>) -> Vec<Charter> {
+    let mut all = charters_of(place, state);
+    all.retain(is_of_this_boot);
+    all
+}
+
+/// What a guard has noted down of itself; without anything, it has gone in good order. What
+/// can't be read is nothing that anybody knows, and its containers are there all the same.
+fn state(place: &Place) -> Option<Option<State>> {
+    place.state().map_or(Some(None), |state| state.map(Some))
 }
 
 fn is_of_this_boot(charter: &Charter) -> bool {
@@ -55,15 +64,14 @@ fn processes(charter: &Charter) -> Processes {
 
 /// Whether a guard has a container that must not run unguarded.
 pub(crate) fn holds_back(place: &Place) -> bool {
-    let state = place.state().ok().flatten();
-    state.is_some_and(|state| charters(place, &state).iter().any(is_held_back))
+    state(place).is_some_and(|state| charters(place, state.as_ref()).iter().any(is_held_back))
 }
 
 /// Kills the containers of a dead guard that must not run unguarded, and waits until they are
 /// gone.
 pub(crate) fn end_held_back(place: &Place) {
-    let Ok(Some(state)) = place.state() else { return };
-    let mut all = charters(place, &state);
+    let Some(state) = state(place) else { return };
+    let mut all = charters(place, state.as_ref());
     all.retain(is_held_back);
     let all: Vec<_> = all.iter().map(processes).collect();
     // All at once: one that takes long to go must not leave others running.
@@ -79,21 +87,31 @@ pub(crate) fn take_out(place: &Place) -> Swept {
     // A `delete` may be at work: what it leaves is looked at after it.
     let Ok(lock) = place.lock() else { return Swept::NotYet };
     let Some(_lock) = lock else { return Swept::Done };
-    let Ok(Some(state)) = place.state() else { return Swept::Done };
-    if state.guard.is_alive() {
+    let Some(state) = state(place) else { return Swept::Done };
+    let state = state.as_ref();
+    if state.is_some_and(|state| state.guard.is_alive()) {
         return Swept::Done;
     }
-    let all = charters(place, &state);
+    let all = charters(place, state);
     if all.iter().any(|charter| nobody(charter).is_none()) {
         return Swept::NotYet;
     }
     // Nothing new comes once it has gone, and it removes nothing itself.
-    if let Some(inner) = state.own_inner()
-        && !inner.kill(GOING)
-    {
+    let (inners, sockets): (Vec<_>, Vec<_>) = match state {
+        Some(state) => {
+            (state.own_inner().into_iter().collect(), state.own_inner_sockets().to_vec())
+        }
+        None => {
+            let inners: Vec<_> = all.iter().flat_map(|charter| inners_of(&charter.head)).collect();
+            let listens_on = inners.iter().flat_map(|inner| process::listens_on(inner.pid));
+            let sockets = listens_on.collect();
+            (inners, sockets)
+        }
+    };
+    if !inners.iter().all(|inner| inner.kill(GOING)) {
         return Swept::NotYet;
     }
-    if state.inner_is_others {
+    if let Some(state) = state.filter(|state| state.inner_is_others) {
         for Charter { head, .. } in &all {
             client::forget(&state.inner_sockets, &head.namespace, &[&head.id], None);
         }
@@ -104,8 +122,15 @@ pub(crate) fn take_out(place: &Place) -> Swept {
         return Swept::NotYet;
     }
     place.clear();
-    state.own_inner_sockets().iter().for_each(|socket| remove_dead(socket));
+    sockets.iter().for_each(|socket| remove_dead(socket));
     Swept::Done
+}
+
+/// The inner shims that were started for a container.
+fn inners_of(head: &Head) -> Vec<Process> {
+    let Ok(Some(note)) = Bundle::read(&head.bundle) else { return Vec::new() };
+    let arguments = [["-namespace", &head.namespace], ["-id", &head.id]];
+    process::find(&note.inner, &arguments)
 }
 
 /// Takes out what belongs to no guard at all: its own has gone, and not all was accounted for.

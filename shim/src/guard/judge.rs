@@ -1,7 +1,7 @@
 //! What the sources ask: a measurement, the baseline and the policy, and no I/O.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use lacre_analyzer::{Verdict, source_lost};
@@ -9,112 +9,21 @@ use lacre_baseline::Baseline;
 use lacre_measure::exec_trace::Allower;
 use lacre_measure::fanotify::Holder;
 use lacre_measure::{Answer, Leased, LetPass, Loss, Outcome, Spared, Verified};
-use lacre_policy::{Decision, Effective, PathTable};
+use lacre_policy::PathTable;
 use lacre_types::{
     Action, CanonicalPath, Content, Jit, Measurement, Memory, Mode, Source, Violation,
     ViolationKind, Whitelist,
 };
 use slog::Logger;
-use tokio::sync::watch;
 
 use super::evidence_list::Evidence;
 use super::refusals::Refusals;
+use super::rules::Rules;
 use super::sightings::{Sightings, Teller, sightings};
 
 /// Of a process that was killed for a file which turned out to be the image's own.
 const KILLED_UNKNOWN: &str = "it turned out to be the image's own, changed only in its metadata, \
                               and was used before that was known";
-
-/// The policy as it is now, and how far it goes: both change while the container runs, the
-/// policy to anything, the mode only from audit to enforce.
-pub(crate) struct Rules {
-    policy: Mutex<Arc<Effective>>,
-    /// What the node and the container itself ask for, whatever a policy says.
-    floor: Mode,
-    mode: watch::Sender<Mode>,
-    /// How many policies have held, one after the other.
-    changes: watch::Sender<u64>,
-}
-
-impl Rules {
-    pub(crate) fn new(policy: Arc<Effective>, floor: Mode) -> Self {
-        let mode = watch::Sender::new(policy.mode_on(floor));
-        Self { policy: Mutex::new(policy), floor, mode, changes: watch::Sender::new(0) }
-    }
-
-    /// The stricter of node and policy, of all policies that have held.
-    pub(crate) fn mode(&self) -> Mode {
-        *self.mode.borrow()
-    }
-
-    /// The mode that a use is answered under: where its source was there to see alone, audit,
-    /// though the mode may have tightened before that is told. Nobody is made to answer now for
-    /// what was let pass then; what still runs of it the sweep finds.
-    pub(super) fn mode_of(&self, outcome: Outcome) -> Mode {
-        match outcome {
-            Outcome::Watched => Mode::Audit,
-            Outcome::Ran | Outcome::Denied | Outcome::Killed => self.mode(),
-        }
-    }
-
-    /// Tells when the mode has changed.
-    pub(crate) fn modes(&self) -> watch::Receiver<Mode> {
-        self.mode.subscribe()
-    }
-
-    /// The policy that holds.
-    pub(crate) fn policy(&self) -> Arc<Effective> {
-        Arc::clone(&self.policy.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// From the next verdict on, this one holds.
-    pub(super) fn set_policy(&self, policy: Arc<Effective>) {
-        let mode = policy.mode_on(self.floor);
-        let changes = {
-            let mut held = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
-            let old = std::mem::replace(&mut *held, Arc::clone(&policy));
-            old != policy
-        };
-        self.mode.send_if_modified(|held| {
-            let tighter = mode > *held;
-            *held = mode.max(*held);
-            tighter
-        });
-        if changes {
-            self.changes.send_modify(|count| *count += 1);
-        }
-    }
-
-    /// Whether memory that is made executable is no violation.
-    pub(super) fn jit(&self) -> Jit {
-        self.policy().jit()
-    }
-
-    /// What code without a file may run.
-    fn spared(&self) -> Spared {
-        let policy = self.policy();
-        let programs = policy.decide(ViolationKind::Fileless, None).action == Action::Skip;
-        Spared { memory: programs || policy.jit() == Jit::Allow, programs }
-    }
-
-    /// Tells when another policy holds, by their number.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    /// What is done where none of `tried` could be.
-    pub(super) fn instead(&self, first: Action, tried: &[Action]) -> Option<Action> {
-        self.policy().fallbacks().after(first, tried)
-    }
-
-    /// What has no file has no path that a rule could match: of memory it is its program's.
-    pub(super) fn decide(&self, violation: &Violation) -> Decision {
-        let measurement = &violation.measurement;
-        let is_memory = matches!(measurement.content, Content::Memory(_));
-        let path = measurement.path.as_ref().filter(|_| !is_memory);
-        self.policy().decide(violation.kind, path)
-    }
-}
 
 /// Judges what one container runs. Once the sources are disarmed and it is dropped, its
 /// queue ends.

@@ -26,6 +26,7 @@ pub(crate) mod policy;
 pub(crate) mod preparation;
 mod refusals;
 pub(crate) mod responder;
+pub(crate) mod rules;
 mod shared;
 mod sightings;
 pub(crate) mod sources;

@@ -11,7 +11,8 @@ use lacre_types::{
 };
 
 use super::Refusal;
-use super::judge::{Judge, Rules};
+use super::judge::Judge;
+use super::rules::Rules;
 
 /// A container with no baseline is a violation before it runs anything; in enforce
 /// mode it starts only where the policy says SKIP.

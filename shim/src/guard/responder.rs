@@ -15,8 +15,8 @@ use lacre_report::{Became, Number, Origin, OutcomeResult, Record, Reporter, Told
 use lacre_types::{Action, CanonicalPath, Content, Jit, Measurement, Mode, Violation};
 use slog::{Logger, info};
 
-use super::judge::Rules;
 use super::policy::Words;
+use super::rules::Rules;
 use super::sightings::{Batch, Seen, Sightings};
 use super::task_events;
 use crate::node::events::Events;

@@ -6,8 +6,9 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use lacre_sys::bound_child::bind;
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +19,10 @@ pub const RUNC: &str = "io.containerd.runc.v2";
 
 /// An answer is a line; a description of the runtime, some pages.
 const OUTPUT_MAX: u64 = 1 << 20;
+
+/// How long a call of the inner shim may take that is not to be waited for without end: six
+/// times what containerd gives it. What it was to do is then not done, and that is told.
+const HANGS: Duration = Duration::from_secs(30);
 
 /// Why the inner shim can't be run.
 #[derive(Debug, thiserror::Error)]
@@ -138,16 +143,26 @@ impl Run {
         dir: &Path,
         stdin: &[u8],
     ) -> Result<Self, InnerError> {
-        Self::try_spawn(program, arguments, dir, stdin)
+        Self::try_spawn(Command::new(program).args(arguments).current_dir(dir), stdin)
             .map_err(|source| InnerError::Run { program: program.to_owned(), source })
     }
 
-    fn try_spawn(
+    /// The same with nothing on its standard input, and not longer than who called: a `delete`
+    /// that hangs would stay behind when containerd kills the one that runs it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn spawn_bound(
         program: &Path,
         arguments: impl IntoIterator<Item = OsString>,
         dir: &Path,
-        stdin: &[u8],
-    ) -> io::Result<Self> {
+    ) -> Result<Self, InnerError> {
+        let mut command = Command::new(program);
+        Self::try_spawn(bind(command.args(arguments).current_dir(dir)), b"")
+            .map_err(|source| InnerError::Run { program: program.to_owned(), source })
+    }
+
+    fn try_spawn(command: &mut Command, stdin: &[u8]) -> io::Result<Self> {
         // Files in memory, not pipes: whoever the inner shim leaves running may hold them
         // for ever, and nobody waits for that.
         let (stdout, stderr) = (memory("stdout")?, memory("stderr")?);
@@ -159,24 +174,33 @@ impl Run {
             file.rewind()?;
             file.into()
         };
-        let child = Command::new(program)
-            .args(arguments)
-            .current_dir(dir)
-            .stdin(stdin)
-            .stdout(stdout.try_clone()?)
-            .stderr(stderr.try_clone()?)
-            .spawn()?;
-        Ok(Self { program: program.to_owned(), child, stdout, stderr })
+        command.stdin(stdin).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+        let child = command.spawn()?;
+        Ok(Self { program: command.get_program().into(), child, stdout, stderr })
     }
 
-    /// Waits for its end, and calls `late` as often as it has not come within `limit`.
+    /// Waits for its end, and calls `late` as often as it has not come within `limit`. One that
+    /// does not end in [`HANGS`] is killed.
     ///
     /// # Errors
     /// When it can't be waited for.
-    pub fn finish_or(self, limit: Duration, mut late: impl FnMut()) -> Result<Output, InnerError> {
+    pub fn finish_or(self, limit: Duration, late: impl FnMut()) -> Result<Output, InnerError> {
+        self.finish_before(HANGS, limit, late)
+    }
+
+    fn finish_before(
+        mut self,
+        hangs: Duration,
+        limit: Duration,
+        mut late: impl FnMut(),
+    ) -> Result<Output, InnerError> {
+        let began = Instant::now();
         let process = Process::by_pid(self.child.id());
         while process.is_some_and(|process| !process.wait(limit)) {
             late();
+            if began.elapsed() > hangs {
+                let _ = self.child.kill();
+            }
         }
         self.finish()
     }
@@ -267,5 +291,14 @@ mod tests {
         let text = String::from_utf8(output.stdout).unwrap();
         let pid = text.strip_prefix("in ").unwrap().trim().parse().unwrap();
         assert!(Process::by_pid(pid).unwrap().kill(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn what_hangs_is_killed_in_the_end() {
+        let run = Run::spawn_bound(Path::new("/bin/sleep"), ["1000".into()], Path::new("/"));
+        let moment = Duration::from_millis(1);
+        let mut late = 0;
+        let output = run.unwrap().finish_before(moment * 20, moment, || late += 1).unwrap();
+        assert!(!output.status.success() && late > 1, "{output:?}");
     }
 }

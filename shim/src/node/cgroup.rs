@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lacre_executor::cgroups_beneath;
 use lacre_types::mountinfo;
 
 use crate::container::bundle;
@@ -36,7 +37,7 @@ pub fn remove_empty(bundle: &Path) {
         if left.is_empty() || Instant::now() >= until {
             return;
         }
-        for process in left.iter().flat_map(|cgroup| processes(&beneath(cgroup))) {
+        for process in left.iter().flat_map(|cgroup| processes(&cgroups_beneath(cgroup))) {
             let _ = process.wait(until.saturating_duration_since(Instant::now()));
         }
         std::thread::sleep(MOMENT);
@@ -56,7 +57,7 @@ pub fn end_frozen(bundle: &Path) {
     }
     let Some(CgroupsPath::Plain(path) | CgroupsPath::Scope(path)) = path_of(bundle) else { return };
     for cgroup in everywhere(&path) {
-        let tree = beneath(&cgroup);
+        let tree = cgroups_beneath(&cgroup);
         if !tree.iter().any(|cgroup| is_held(cgroup)) {
             continue;
         }
@@ -129,7 +130,7 @@ impl Members {
 
     fn tree(&self) -> Vec<PathBuf> {
         let places = self.0.iter().flat_map(|path| everywhere(path));
-        let trees = places.map(|cgroup| beneath(&cgroup));
+        let trees = places.map(|cgroup| cgroups_beneath(&cgroup));
         // A cgroup that one of us is in is not the container's alone.
         trees
             .filter(|tree| processes(tree).iter().all(|p| p.pid != std::process::id()))
@@ -264,15 +265,6 @@ fn everywhere(path: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// A cgroup and those beneath it, each before its own.
-fn beneath(cgroup: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(cgroup) else { return Vec::new() };
-    let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut tree = vec![cgroup.to_owned()];
-    tree.extend(folders.flat_map(|folder| beneath(&folder.path())));
-    tree
-}
-
 /// Where the cgroup hierarchies are mounted.
 fn hierarchies(table: &[u8]) -> impl Iterator<Item = PathBuf> {
     mountinfo::lines(table)
@@ -283,7 +275,7 @@ fn hierarchies(table: &[u8]) -> impl Iterator<Item = PathBuf> {
 
 /// Removes a cgroup with those beneath it; whether it is gone.
 fn remove(cgroup: &Path) -> bool {
-    let tree = beneath(cgroup);
+    let tree = cgroups_beneath(cgroup);
     let left = tree.iter().rev().filter(|cgroup| fs::remove_dir(cgroup).is_err());
     left.count() == 0
 }

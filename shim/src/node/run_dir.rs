@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -199,6 +199,12 @@ impl Place {
     /// When it can't be read.
     pub fn state(&self) -> Result<Option<State>, FileError> {
         json_file::read(&self.state_path())
+    }
+
+    /// Whether a process listens there, a guard that is.
+    #[must_use]
+    pub fn is_listened_on(&self) -> bool {
+        UnixStream::connect(&self.socket).is_ok()
     }
 
     /// Keeps what is known.

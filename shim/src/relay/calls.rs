@@ -158,7 +158,7 @@ async fn delete(connection: &Connection, frame: RequestFrame) -> Outcome {
         && let Some(generation) = generation
     {
         proxy.guard.end(&generation).await;
-        proxy.containers.end(&process.id, &generation);
+        proxy.containers.deleted(&process.id, &generation);
     }
     Ok(Some(answer))
 }

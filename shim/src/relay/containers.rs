@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::container::bundle::note_create;
+use crate::container::bundle::{note_create, note_deleted};
 use crate::container::charter::{Charter, Charters, Head};
 use crate::container::generation::Generation;
 use crate::guard::Refusal;
@@ -163,6 +163,17 @@ impl Containers {
             // Nothing is ever sent: the error is that the other end was dropped.
             let _ = preparing.changed().await;
         }
+    }
+
+    /// The inner shim has deleted a container, and nothing of it is left.
+    pub(super) fn deleted(&self, id: &str, generation: &Generation) {
+        let bundle = self.held().state.containers.iter().find_map(|container| {
+            (container.generation.as_ref() == Some(generation)).then(|| container.bundle.clone())
+        });
+        if let Some(bundle) = bundle {
+            note_deleted(&bundle, generation);
+        }
+        self.end(id, generation);
     }
 
     /// A container is no more: that one, and not who has its id by now.

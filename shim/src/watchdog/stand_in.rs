@@ -53,10 +53,12 @@ pub(super) fn for_the_dead(run: &Path, work: &Arc<AtomicUsize>) {
 /// Stands in for the guard `dead` of that place, or whichever it had. `groups` are let go of
 /// once nobody is left whom they hold back.
 pub(super) fn of(place: &Place, dead: Option<Process>, groups: Vec<OwnedFd>) {
-    let state = place.state().ok().flatten();
-    // It has left in good order, or another has the place by now.
-    if state.is_none_or(|state| dead.is_some_and(|dead| dead != state.guard)) {
-        return;
+    match place.state() {
+        // It has left in good order, or another has the place by now.
+        Ok(None) => return,
+        Ok(Some(state)) if dead.is_some_and(|dead| dead != state.guard) => return,
+        // What it has noted down can't be read: its containers are there all the same.
+        Ok(Some(_)) | Err(_) => {}
     }
     sweep::end_held_back(place);
     drop(groups);

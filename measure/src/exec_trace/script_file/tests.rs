@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 
 use lacre_types::FileId;
 
-use super::super::abi::ELSEWHERE;
+use super::super::told::ELSEWHERE;
 use super::*;
 
 #[test]

@@ -15,23 +15,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use lacre_types::Known;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use rustix::process::{Pid, PidfdFlags};
-use sha2::{Digest as _, Sha256};
 
 use super::abi::{self, Counters, Entry, Secret, Terms};
 use super::interpreters::Interpreters;
 use super::programs::{self, Programs, bpf_failed, failed};
+use super::registry::{disarm, entry, forget, name, retire, sweep, take_out};
 use super::verdicts::{Verdicts, create};
-use crate::held_process::{Held, began};
+use crate::held_process::began;
 use crate::{LetPass, SourceError};
-
-/// Containers that are looked through at a time.
-const BATCH: u32 = 1024;
-
-type Name = [u8; 32];
-
-fn name(container: &str) -> Name {
-    Sha256::digest(container.as_bytes()).into()
-}
 
 /// A container's number and what stands under it. Dropping it takes the container out.
 #[derive(Debug)]
@@ -247,7 +238,7 @@ impl Slot {
         }
     }
 
-    /// Leaves it where it is, until [`remove`].
+    /// Leaves it where it is, until [`super::registry::remove`].
     pub(super) fn keep(&mut self) {
         self.keep = true;
     }
@@ -318,132 +309,6 @@ pub(super) fn tag(programs: &Programs, slot: u64, pid: u32) -> Result<(), Source
             .tags
             .update(&key, &abi::tag(slot), MapFlags::ANY)
             .map_err(|why| bpf_failed(doing(), why)),
-    }
-}
-
-/// The processes that carry a container's number now. Those of which the kernel has yet to let
-/// go are among them.
-pub(super) fn members(folder: &Path, container: &str) -> Vec<u32> {
-    let all = Programs::pinned(folder);
-    let slots = all.iter().filter_map(|one| Some((one, entry(one, &name(container))?.slot)));
-    let slots: Vec<_> = slots.collect();
-    if slots.is_empty() {
-        return Vec::new();
-    }
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let carries = |pid: &u32| {
-        let raw = i32::try_from(*pid).ok().and_then(Pid::from_raw);
-        let Some(Ok(process)) =
-            raw.map(|raw| rustix::process::pidfd_open(raw, PidfdFlags::empty()))
-        else {
-            return false;
-        };
-        let key = process.as_fd().as_raw_fd().to_ne_bytes();
-        slots.iter().any(|(programs, slot)| {
-            let tag = programs.tags.lookup(&key, MapFlags::ANY).ok().flatten();
-            tag.is_some_and(|tag| tag.get(..8) == Some(&slot.to_ne_bytes()))
-        })
-    };
-    // Marks that found no room at their process.
-    let strays = slots.iter().flat_map(|(programs, slot)| {
-        programs.strays.keys().filter_map(|key| {
-            let tag = programs.strays.lookup(&key, MapFlags::ANY).ok()??;
-            let (pid, start) = abi::stray(&key)?;
-            let its = tag.get(..8) == Some(&slot.to_ne_bytes());
-            its.then(|| Held::open_started(pid, start))?.map(|process| process.pid())
-        })
-    });
-    pids.filter(carries).chain(strays).collect()
-}
-
-/// Takes a container out, whichever process put it in; `false` when it was in none.
-pub(super) fn remove(folder: &Path, container: &str) -> Result<bool, SourceError> {
-    if !folder.exists() {
-        return Ok(false);
-    }
-    let mut found = false;
-    for programs in Programs::pinned(folder) {
-        let left = {
-            let _locked = programs::lock(folder)?;
-            entry(&programs, &name(container)).inspect(|entry| disarm(&programs, entry))
-        };
-        if let Some(entry) = left {
-            take_out(&programs, &entry);
-            forget(folder, &programs, &name(container), entry.slot);
-            found = true;
-        }
-        sweep(folder, &programs);
-        retire(folder, &programs);
-    }
-    Ok(found)
-}
-
-fn entry(programs: &Programs, name: &Name) -> Option<Entry> {
-    Entry::parse(&programs.names.lookup(name, MapFlags::ANY).ok()??)
-}
-
-/// Under the lock: the number of a mount namespace comes again, and may be another
-/// container's by now.
-fn disarm(programs: &Programs, entry: &Entry) {
-    let inum = entry.inum.to_ne_bytes();
-    if entry.inum != 0
-        && let Ok(Some(found)) = programs.containers.lookup(&inum, MapFlags::ANY)
-        && found.get(..8) == Some(&entry.slot.to_ne_bytes())
-    {
-        let _ = programs.containers.delete(&inum);
-    }
-    let _ = programs.slots.delete(&entry.slot.to_ne_bytes());
-}
-
-/// What waits for grace periods. What is missing already was taken out already.
-fn take_out(programs: &Programs, entry: &Entry) {
-    let slot = entry.slot.to_ne_bytes();
-    std::thread::scope(|scope| {
-        let rings = std::thread::Builder::new()
-            .stack_size(64 << 10)
-            .spawn_scoped(scope, || programs.rings.delete(&slot));
-        let _ = programs.verdicts.delete(&slot);
-        if rings.is_err() {
-            let _ = programs.rings.delete(&slot);
-        }
-    });
-    for stray in programs.strays.keys() {
-        if let Ok(Some(tag)) = programs.strays.lookup(&stray, MapFlags::ANY)
-            && tag.get(..8) == Some(&slot[..])
-        {
-            let _ = programs.strays.delete(&stray);
-        }
-    }
-}
-
-/// The name last, unless it is a later container's by now.
-fn forget(folder: &Path, programs: &Programs, name: &Name, slot: u64) {
-    let _locked = programs::lock(folder);
-    if entry(programs, name).is_some_and(|entry| entry.slot == slot) {
-        let _ = programs.names.delete(name);
-    }
-}
-
-/// Takes out what processes left that were killed within one of the two steps: what is armed
-/// is not of these, and stays.
-fn sweep(folder: &Path, programs: &Programs) {
-    let Ok(names) = programs.names.lookup_batch(BATCH, MapFlags::ANY, MapFlags::ANY) else {
-        return;
-    };
-    for (name, left) in names {
-        let (Ok(name), Some(left)) = (Name::try_from(name), Entry::parse(&left)) else { continue };
-        let armed = programs.slots.lookup(&left.slot.to_ne_bytes(), MapFlags::ANY);
-        if matches!(armed, Ok(None)) && began(left.owner) != Some(left.owner_start) {
-            take_out(programs, &left);
-            forget(folder, programs, &name, left.slot);
-        }
-    }
-}
-
-fn retire(folder: &Path, programs: &Programs) {
-    if let Ok(locked) = programs::lock(folder) {
-        programs.detach_unneeded(&locked);
     }
 }
 

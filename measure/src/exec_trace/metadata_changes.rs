@@ -19,9 +19,9 @@ use std::time::SystemTime;
 use lacre_sys::attributes::{Handle, Place};
 use lacre_types::{CanonicalPath, Content, Event, Measurement, Process, Source, base_name};
 
-use super::changed_files::{Changed, WAITING, why};
 use super::interpreters;
 use super::watch::Watch;
+use super::watched_files::{Changed, WAITING, why};
 use crate::fanotify::Listener;
 use crate::files::{self, regular};
 use crate::verified;
