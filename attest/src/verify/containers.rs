@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use lacre_types::{Algorithm, Digest};
 
 use super::case::Case;
-use super::claims::{Claimed, Owner};
+use super::claims::Claimed;
+use super::completeness::Owner;
 use super::finding::Finding;
 use super::history::{SeenAnchor, SeenOpen, name};
 use super::lists::Subject;

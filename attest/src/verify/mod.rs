@@ -5,6 +5,7 @@ mod aggregate;
 mod baselines;
 mod case;
 mod claims;
+mod completeness;
 mod containers;
 mod diagnose;
 mod expect;
