@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 /// What runs the containers: the control, or what is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
-    /// containerd's own shim, or [`other_shim`].
+    /// containerd's own shim, or the one that `LACRE_TEST_INNER` names.
     Runc,
     /// lacre, around it.
     Lacre,

@@ -180,7 +180,7 @@ impl Run {
     }
 
     /// Waits for its end, and calls `late` as often as it has not come within `limit`. One that
-    /// does not end in [`HANGS`] is killed.
+    /// does not end in `HANGS` is killed.
     ///
     /// # Errors
     /// When it can't be waited for.
