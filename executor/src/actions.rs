@@ -272,9 +272,11 @@ async fn kill(held: Arc<Held>) -> (bool, String) {
     if by_kernel.0 {
         return by_kernel;
     }
-    // What the kernel could not do, or not vouch for, the inner shim may.
+    // What the kernel could not do, or not vouch for, the inner shim may. Not all of it where
+    // others may be in its cgroup: runc kills whoever is there.
+    let all = held.target.look().is_alone();
     let inner = async {
-        held.runtime.kill(9, true).await?;
+        held.runtime.kill(9, all).await?;
         Ok::<_, RuntimeError>((held.runtime.pids().await?, held.runtime.state().await?))
     };
     let why = match tokio::time::timeout(INNER, inner).await {

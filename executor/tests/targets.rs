@@ -92,6 +92,36 @@ fn anothers_cgroup_is_beneath_its_own() -> Result<()> {
     beside("above", "", "/b", false)
 }
 
+/// Its end has yet to be known to containerd when its task is deleted: whoever helps with that
+/// asks for no kill that reaches what is beneath its cgroup.
+#[test]
+fn its_end_is_not_yet_known_when_it_is_deleted() -> Result<()> {
+    let top = Group::new("late");
+    let host = Host::start(Version::V1_6)?;
+    runtime().block_on(async {
+        for round in 0..5 {
+            let (a, b) = (format!("a-{round}"), format!("b-{round}"));
+            host.run(&a, &["--cgroup", &top.0], COUNTS)?;
+            host.run(&b, &["--cgroup", &format!("{}/b", top.0)], COUNTS)?;
+            let executor = host.guard(&a)?;
+            let pid = host.pid(&a)?;
+            let shim = StandsStill::shim_of(pid)?;
+            // The helper's call waits at the shim by then, or comes while that hears of the end.
+            let goes_on = std::thread::spawn(move || {
+                let ended = wait_for("its end", SOON, || Ok((!runs(pid)).then_some(())));
+                drop(shim);
+                ended
+            });
+            let outcome = executor.act(Action::Delete, "").await;
+            goes_on.join().unwrap()?;
+            assert!(outcome.done, "{outcome:?}");
+            counts(&host, &b)?;
+            host.daemon.remove(&b)?;
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn its_cgroup_is_beneath_anothers() -> Result<()> {
     beside("beneath", "/a", "", true)

@@ -160,9 +160,11 @@ async fn end_task(client: &Client, id: &str) -> Result<(), Error> {
             Ok(_) => return Ok(()),
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) if Instant::now() > deadline => return Err(error),
-            // It runs, or is just ending.
+            // It runs, or is just ending. Its init alone is asked for: for all of it, runc kills
+            // whoever is in its cgroup and beneath, another container's too. Who is its own has
+            // been killed by the kernel before.
             Err(_) => {
-                let _ = client.kill_task(id, 9, true).await;
+                let _ = client.kill_task(id, 9, false).await;
                 if let Err(error) = client.wait_task(id).await
                     && !error.is_not_found()
                 {
