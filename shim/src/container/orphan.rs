@@ -59,8 +59,9 @@ pub(crate) async fn end(
     for (container, generation) in containers.all() {
         warn!(log, "ending a container that containerd has forgotten"; "container" => &container);
         let process = ProcessId::init(container);
-        let kill = KillRequest { process: process.clone(), signal: SIGKILL, all: true };
-        // One that has ended can't be killed, and can be deleted.
+        let kill = KillRequest { process: process.clone(), signal: SIGKILL, all: false };
+        // One that has ended can't be killed, and can be deleted. Its first process alone, since
+        // others may be in its cgroup; what that leaves the guard ends.
         let _ = inner.kill(&kill).await;
         let _ = timeout(ENDING, inner.wait(&process)).await;
         if let Err(error) = inner.delete(&process).await {

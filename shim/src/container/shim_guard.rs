@@ -86,10 +86,11 @@ impl ShimGuard {
     }
 
     /// Ends the process that waits for a Start which will never come: a client of containerd
-    /// 1.6 can't delete a task that was created and not started.
+    /// 1.6 can't delete a task that was created and not started. That process alone: of a
+    /// container whose cgroup others are in, runc's kill of all would reach them.
     async fn stop_refused(&self, process: &ProcessId) {
         let inner = &self.shared.context.inner;
-        let kill = KillRequest { process: process.clone(), signal: SIGKILL, all: true };
+        let kill = KillRequest { process: process.clone(), signal: SIGKILL, all: false };
         // Whatever comes of it, the Start is refused; `delete` ends what is left.
         if inner.kill(&kill).await.is_ok() {
             let _ = timeout(STOPPING, inner.wait(process)).await;
