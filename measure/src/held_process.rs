@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// `USER_HZ`: what /proc counts in, on every architecture that lacre knows.
@@ -25,6 +26,20 @@ impl Held {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let raw = raw.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self { pid, fd: rustix::process::pidfd_open(raw, PidfdFlags::empty())? })
+    }
+
+    /// The same; `None` where there is no such process, and an error where nobody can tell, as
+    /// without a descriptor left.
+    pub(crate) fn open_any(pid: u32) -> io::Result<Option<Self>> {
+        const GONE: [Errno; 3] = [Errno::SRCH, Errno::INVAL, Errno::NOENT];
+        match Self::open(pid) {
+            Ok(held) => Ok(Some(held)),
+            // Which of them a process has that is just being reaped is the kernel's version's.
+            Err(why) if GONE.iter().any(|gone| why.raw_os_error() == Some(gone.raw_os_error())) => {
+                Ok(None)
+            }
+            Err(why) => Err(why),
+        }
     }
 
     /// The one that began `start` nanoseconds after boot; `None` when it is gone.

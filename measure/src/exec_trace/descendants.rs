@@ -87,15 +87,18 @@ impl Descendants {
     fn living(&self, exec: u64) -> io::Result<Vec<Held>> {
         let processes = std::fs::read_dir("/proc")?;
         let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let held = pids.filter_map(|pid| Held::open(pid).ok());
-        let marked = held.filter(|process| self.runs(process, exec));
+        let held = pids.filter_map(|pid| Held::open_any(pid).transpose());
+        let is_marked = |held: &io::Result<Held>| {
+            held.as_ref().map_or(true, |process| self.runs(process, exec))
+        };
+        let marked: Vec<_> = held.filter(is_marked).collect::<io::Result<_>>()?;
         let strays = self.strays.keys().filter_map(|key| {
             let tag = self.strays.lookup(&key, MapFlags::ANY).ok()??;
             let (pid, start) = abi::stray(&key)?;
             (abi::exec_of(&tag) == Some((self.slot, exec)))
                 .then(|| Held::open_started(pid, start))?
         });
-        Ok(marked.chain(strays).filter(Held::lives).collect())
+        Ok(marked.into_iter().chain(strays).filter(Held::lives).collect())
     }
 
     fn runs(&self, process: &Held, exec: u64) -> bool {
