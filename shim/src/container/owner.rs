@@ -14,8 +14,8 @@ use super::charter::Charter;
 use super::end::{self, Stands};
 use super::generation::Generation;
 use super::machine::{Effect, Event, Machine, Prepared};
+use super::owner_leave::OwnerLeave;
 use super::processes::{NoProcess, Processes};
-use super::start_leave::StartLeave;
 use crate::guard::container::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Refusal, Shared};
@@ -28,7 +28,7 @@ const LETTERS: usize = 32;
 enum Letter {
     Tell(Event),
     Prepared(Box<(Preparation, Charter)>),
-    Start(oneshot::Sender<Result<StartLeave, Refusal>>),
+    Start(oneshot::Sender<Result<OwnerLeave, Refusal>>),
     Gone(NoProcess),
 }
 
@@ -95,7 +95,7 @@ impl Owner {
     }
 
     /// Whether a process may start.
-    pub(crate) async fn leave_to_start(&self) -> Result<StartLeave, Refusal> {
+    pub(crate) async fn leave_to_start(&self) -> Result<OwnerLeave, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.write(Letter::Start(reply)).await;
         let ended = || Err(Refusal::not_ready("this container has ended"));
@@ -133,7 +133,7 @@ struct Shell {
     processes: Option<Processes>,
     gone: Option<NoProcess>,
     refusal: Option<Refusal>,
-    waiting: Option<oneshot::Sender<Result<StartLeave, Refusal>>>,
+    waiting: Option<oneshot::Sender<Result<OwnerLeave, Refusal>>>,
     guarded: Arc<Mutex<Option<Arc<Guarded>>>>,
     letters: mpsc::WeakSender<Letter>,
     ends: watch::Sender<bool>,
@@ -276,7 +276,7 @@ impl Shell {
 
     fn act(&mut self, effect: Effect) {
         match effect {
-            Effect::Permit => self.answer(Ok(StartLeave::given())),
+            Effect::Permit => self.answer(Ok(OwnerLeave::given())),
             Effect::Refuse => {
                 let refusal = self.refusal.clone();
                 let ended = || Refusal::not_ready("this container has ended, or its inner shim");
@@ -310,7 +310,7 @@ impl Shell {
         }
     }
 
-    fn answer(&mut self, answer: Result<StartLeave, Refusal>) {
+    fn answer(&mut self, answer: Result<OwnerLeave, Refusal>) {
         if let Some(waiting) = self.waiting.take() {
             // Who asked may have gone.
             let _ = waiting.send(answer);

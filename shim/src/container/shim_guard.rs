@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::generation::Generation;
 use super::owner::Owner;
-use super::start_leave::StartLeave;
+use super::owner_leave::OwnerLeave;
 use crate::guard::container::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Created, Guard, Handling, Permit, Refusal, Shared, task_events};
@@ -116,7 +116,7 @@ impl ShimGuard {
         &self,
         owner: &Owner,
         process: &ProcessId,
-    ) -> Result<StartLeave, Refusal> {
+    ) -> Result<OwnerLeave, Refusal> {
         if (process.is_init() || !owner.has_begun())
             && let Some(guarded) = owner.guarded()
         {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::permit::Permit;
+use super::start_permit::Permit;
 use crate::container::charter::Charter;
 use crate::container::generation::Generation;
 use crate::container::init::{Candidate, InitError};

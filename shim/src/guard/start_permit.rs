@@ -1,5 +1,7 @@
+//! Leave to start a process: what a `Start` that is forwarded takes.
+
 use super::exempt::Exempt;
-use crate::container::start_leave::StartLeave;
+use crate::container::owner_leave::OwnerLeave;
 use crate::messages::ProcessId;
 
 /// Leave to start one process. The wrapper's only way to forward a `Start` takes one, and it
@@ -17,7 +19,7 @@ impl Permit {
     }
 
     /// Of a container whose owner gives leave.
-    pub(crate) fn given(_: StartLeave, process: ProcessId) -> Self {
+    pub(crate) fn given(_: OwnerLeave, process: ProcessId) -> Self {
         Self { process }
     }
 
