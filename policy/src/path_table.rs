@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use lacre_types::Action;
 
 use crate::decision::Outcome;
-use crate::glob::{Glob, Steps};
+use crate::glob::Glob;
+use crate::glob::steps::Steps;
 
 /// More states or transitions are not made: some hundred rules. What they come to in the
 /// kernel's map of one container is 36 kB.
