@@ -4,10 +4,10 @@ use lacre_proto::{CallError, within};
 
 use crate::counters::count;
 use crate::files::Outgoing;
-use crate::message::Answer;
 use crate::note::Note;
+use crate::notification::Answer;
+use crate::reporter_state::Shared;
 use crate::session_error::SessionError;
-use crate::shared::Shared;
 
 /// What a batch has come to.
 pub(crate) struct Sent {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::files::Files;
-use crate::shared::Shared;
+use crate::reporter_state::Shared;
 use crate::thread::Ending;
 
 /// Starts the thread. With `own`, it has a spool of its own when there is a server.

@@ -4,10 +4,10 @@ use lacre_proto::MAX_RECORD;
 use lacre_types::{Action, rfc3339};
 use serde::{Deserialize, Serialize};
 
+use crate::fair_shares::Owner;
 use crate::json;
 use crate::place::Place;
 use crate::record::{Became, Origin, Record, cut};
-use crate::share::Owner;
 
 /// How an action went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

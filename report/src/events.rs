@@ -1,5 +1,5 @@
-use crate::message::Answer;
 use crate::note::Note;
+use crate::notification::Answer;
 use crate::policies::StoredPolicy;
 
 /// Where the reporter's news go. Called on its own thread; whoever blocks here delays

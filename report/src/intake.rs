@@ -3,11 +3,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::entry::{Entry, Gap, GapReason, Outcome, Update};
+use crate::fair_shares::{Owner, Shares};
 use crate::files::Files;
 use crate::folding::{Due, Folds, Number, Told};
 use crate::line::Line;
 use crate::record::Record;
-use crate::share::{Owner, Shares};
 
 /// Records that wait for the disk, in bytes: one container alone has half of it, some 3,000
 /// of its records. A disk that stands still costs no more than this; what finds no room is

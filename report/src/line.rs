@@ -1,6 +1,6 @@
 use crate::entry::Entry;
+use crate::fair_shares::Owner;
 use crate::folding::Number;
-use crate::share::Owner;
 
 /// A line on its way to the disk.
 pub(crate) struct Line {

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::events::Events;
+use crate::reporter_state::{Shared, StartError};
 use crate::session::Delivered;
-use crate::shared::{Shared, StartError};
 use crate::spool::orphans;
 use crate::{disk, session};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lacre_sys::whole_file;
 
-use crate::name::file_name;
+use crate::file_name::file_name;
 
 /// The effective policy of one container, as the server sent it last. It is kept on disk
 /// and holds while the server is away.

@@ -7,7 +7,7 @@ use lacre_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::message::Notification;
+use crate::notification::Notification;
 use crate::place::Place;
 
 /// What became of what was measured, from the mildest to the worst.

@@ -6,9 +6,9 @@ use crate::config::Rotation;
 use crate::counters::{Counting, count};
 use crate::entry::{Entry, Gap, GapReason};
 use crate::events::Events;
+use crate::fair_shares::{Owner, Shares};
 use crate::note::Note;
 use crate::rotating_file::RotatingFile;
-use crate::share::{Owner, Shares};
 
 /// Lines that wait for a file that refuses them, in bytes: one container alone has half of
 /// it, some 700 records. Where there is no policy server, records beyond it wait in memory

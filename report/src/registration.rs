@@ -11,8 +11,8 @@ use crate::container::Container;
 use crate::delivery::hand_over;
 use crate::note::Note;
 use crate::policies::StoredPolicy;
+use crate::reporter_state::Shared;
 use crate::session_error::SessionError;
-use crate::shared::Shared;
 
 /// What the server was told of a container, and had as its version then.
 #[derive(Debug, PartialEq, Eq)]

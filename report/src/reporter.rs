@@ -11,7 +11,7 @@ use crate::folding::{Number, Told};
 use crate::note::Note;
 use crate::policies::StoredPolicy;
 use crate::record::Record;
-use crate::shared::{Shared, StartError};
+use crate::reporter_state::{Shared, StartError};
 use crate::thread::Ending;
 use crate::{disk, session};
 
@@ -165,7 +165,7 @@ impl Drop for Reporter {
 mod tests {
     use super::*;
     use crate::entry::GapReason;
-    use crate::message::Answer;
+    use crate::notification::Answer;
 
     struct Silent;
 

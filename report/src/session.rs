@@ -14,8 +14,8 @@ use crate::delivery::deliver;
 use crate::files::Files;
 use crate::note::Note;
 use crate::registration::Registrations;
+use crate::reporter_state::Shared;
 use crate::session_error::SessionError;
-use crate::shared::Shared;
 use crate::spool::orphans::adopt;
 use crate::thread::Ending;
 

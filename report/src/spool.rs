@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::FlockOperation;
 
 use crate::entry::{Entry, Gap, GapReason};
-use crate::share::{Owner, Shares};
+use crate::fair_shares::{Owner, Shares};
 use crate::spool::frame::MAGIC;
 
 pub(crate) mod frame;

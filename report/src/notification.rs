@@ -1,3 +1,5 @@
+//! A notification and its answer, as Sarmento's figures 1 and 2 have them.
+
 use lacre_types::{Action, ViolationKind};
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! Room that containers share, so that none is left without.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
