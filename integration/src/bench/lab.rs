@@ -5,22 +5,22 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
 use super::processor_time::ProcessorTime;
+use super::template::{SNAPSHOTTER, Template};
 use super::variant::{self, EXEC_MAP, EXEC_TRACE, FANOTIFY, Variant};
 use crate::grpc::{
-    Any, Client, Container, CreateTask, Empty, ExecProcess, KillTask, Mount, Mounts, Named,
-    OneContainer, OneSnapshot, Process, Runtime, RuntimeOptions, Snapshot,
+    Any, Client, CreateTask, Empty, ExecProcess, KillTask, Mount, Mounts, Named, OneContainer,
+    Process, Runtime, RuntimeOptions, Snapshot,
 };
 use crate::images::busybox_image;
 use crate::output::Output;
-use crate::{Containerd, Image, Version, config};
+use crate::{Containerd, Version, config};
 
-const SNAPSHOTTER: &str = "overlayfs";
 const SIGKILL: u32 = 9;
 
 /// What the containers are made of.
@@ -32,15 +32,6 @@ pub(crate) enum Base {
     Debian,
     /// The same with many files, once [`Lab::with_many`] has made it.
     Many,
-}
-
-/// The record that a container of one image has, to be copied.
-#[derive(Debug)]
-struct Template {
-    image: Image,
-    container: Container,
-    spec: Value,
-    parent: String,
 }
 
 /// A container's record and its snapshot; no task yet.
@@ -85,8 +76,8 @@ impl Lab {
         fs::create_dir(folder.join("agents"))?;
         let debian = super::image::debian(folder)?;
         let mut client = Client::connect(&daemon.socket(), daemon.namespace())?;
-        let busybox = template(&daemon, &mut client, busybox_image()?, "busybox")?;
-        let debian = template(&daemon, &mut client, debian, "debian")?;
+        let busybox = Template::of(&daemon, &mut client, busybox_image()?, "busybox")?;
+        let debian = Template::of(&daemon, &mut client, debian, "debian")?;
         let missing = Vec::new();
         let many = None;
         let mut lab =
@@ -161,7 +152,7 @@ impl Lab {
     /// Makes the image of [`Base::Many`].
     pub(crate) fn with_many(&mut self, files: usize) -> Result<()> {
         let image = super::image::many(self.folder(), files)?;
-        self.many = Some(template(&self.daemon, &mut self.client, image, "many")?);
+        self.many = Some(Template::of(&self.daemon, &mut self.client, image, "many")?);
         Ok(())
     }
 
@@ -383,23 +374,4 @@ fn runtime_name(variant: Variant) -> &'static str {
 
 fn settings_of(folder: &Path, variant: Variant) -> PathBuf {
     folder.join("lacre").join(format!("{}.yaml", variant.key))
-}
-
-/// Imports an image, and has `ctr` make a container of it once.
-fn template(daemon: &Containerd, client: &mut Client, image: Image, id: &str) -> Result<Template> {
-    daemon.import(&image)?;
-    let create = ["containers", "create", "--runtime", crate::Runtime::Runc.name()];
-    let create = [&create[..], &[image.name(), id, "none"]].concat();
-    daemon.ctr(&create)?.ok()?;
-    let named = Named { name: id.into() };
-    let answer: OneContainer = client.call("containers.v1.Containers/Get", named)?;
-    let container = answer.container.context("no container in containerd's answer")?;
-    ensure!(container.snapshotter == SNAPSHOTTER, "the snapshotter is {}", container.snapshotter);
-    let spec = container.spec.as_ref().context("the container has no spec")?;
-    let spec = serde_json::from_slice(&spec.value)?;
-    let snapshotter = SNAPSHOTTER.into();
-    let stat = Snapshot { snapshotter, key: container.snapshot_key.clone(), parent: String::new() };
-    let OneSnapshot { info } = client.call("snapshots.v1.Snapshots/Stat", stat)?;
-    let parent = info.context("no snapshot in containerd's answer")?.parent;
-    Ok(Template { image, container, spec, parent })
 }

@@ -19,6 +19,7 @@ mod report;
 mod scale;
 mod start;
 mod stats;
+mod template;
 mod variant;
 mod work;
 
