@@ -65,6 +65,10 @@ unsigned long host_number(const char *file);
 /* Value of a key in info or status; -1 if it is not there. */
 long key_value(const char *path, const char *key);
 
+/* Ends the whole self-test: what it stands on is not there. */
+void die(const char *what);
+/* A whole file, with a NUL behind it; to be freed. */
+char *slurp(const char *path, size_t *len);
 int write_file(const char *path, const void *data, size_t len);
 /* A program that nobody has run before. */
 void make_program(const char *path, unsigned long salt);
