@@ -70,11 +70,11 @@ fn value() -> Value {
                 "type": "object",
                 "additionalProperties": false,
                 "properties": {
-                    "Delay": {"$ref": "#/$defs/duration", "description": "Before the first restart."},
+                    "Delay": {"$ref": "#/$defs/duration", "description": "Between the first restart and the second; the first does not wait."},
                     "MaxDelay": {"$ref": "#/$defs/duration", "description": "The longest wait."},
                     "ResetAfter": {
                         "$ref": "#/$defs/duration",
-                        "description": "After so long without a violation, counting begins anew.",
+                        "description": "After so long without a restart, counting begins anew.",
                     },
                     "Attempts": {
                         "description": "So many restarts, then the fallback of RESTART.",

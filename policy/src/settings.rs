@@ -103,11 +103,11 @@ impl Fallbacks {
 /// not spin: twice as long each time, up to a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// Before the first restart.
+    /// Between the first restart and the second; the first does not wait.
     pub delay: Duration,
     /// The longest wait.
     pub max_delay: Duration,
-    /// After so long without a violation, counting begins anew.
+    /// After so long without a restart, counting begins anew.
     pub reset_after: Duration,
     /// So many restarts, then the fallback of RESTART; `None`: no limit.
     pub attempts: Option<u32>,
@@ -125,32 +125,9 @@ impl Default for Backoff {
     }
 }
 
-impl Backoff {
-    /// How long to wait before a restart, when so many went before it since the last
-    /// reset; `None` when there are to be no more.
-    #[must_use]
-    pub fn wait(&self, before: u32) -> Option<Duration> {
-        if self.attempts.is_some_and(|attempts| before >= attempts) {
-            return None;
-        }
-        let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
-        Some(self.delay.saturating_mul(factor).min(self.max_delay))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_double_up_to_the_limit() {
-        let backoff = Backoff { attempts: Some(40), ..Backoff::default() };
-        let waits: Vec<_> = (0..10).map(|n| backoff.wait(n).unwrap().as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
-        assert_eq!(backoff.wait(39), Some(Duration::from_secs(300)));
-        assert_eq!(backoff.wait(40), None);
-        assert_eq!(Backoff::default().wait(u32::MAX), Some(Duration::from_secs(300)));
-    }
 
     #[test]
     fn every_fallback_ends_unless_it_goes_in_a_circle() {
