@@ -15,9 +15,9 @@ use clap::{Parser, Subcommand};
 
 use exit::Exit;
 
-/// Keeps containers honest: what came with the image runs, nothing else unnoticed.
+/// Keeps containers honest: what came with the image runs, nothing else unnoticed
 #[derive(Debug, Parser)]
-#[command(name = "lacre", version, about, max_term_width = 100, after_help = exit::HELP)]
+#[command(name = "lacre", version, max_term_width = 100, after_help = exit::HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Command::Baseline(args) => baseline::run(args),
         Command::Log(args) => log::run(&args),
         Command::Node(args) => node::run(args),
-        Command::Policy(args) => return policy::run(&args),
+        Command::Policy(args) => policy::run(&args),
     };
     done.unwrap_or_else(|error| exit::tell(&error)).into()
 }

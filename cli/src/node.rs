@@ -66,8 +66,14 @@ enum Command {
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let server = args.server.clone();
-    let doing = format!("cannot ask the policy server at {server}");
-    runtime.block_on(async { ask(args).await.context(doing) })
+    let doing = || match &server {
+        Address::Unix(path) if !path.exists() => format!(
+            "cannot ask the policy server at {server}: is lacre-policyd running here? --server \
+             names another socket"
+        ),
+        _ => format!("cannot ask the policy server at {server}"),
+    };
+    runtime.block_on(async { ask(args).await.with_context(doing) })
 }
 
 async fn ask(args: Args) -> anyhow::Result<Exit> {

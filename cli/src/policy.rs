@@ -5,16 +5,15 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use lacre_policy::{Decision, Diagnostic, Policy, Subject, parse_digest, resolve, yaml};
 use lacre_types::{CanonicalPath, Digest, Jit, Mode, PathError, ViolationKind};
 use serde_json::json;
 
-/// A file that is refused, or can't be read. Wrong usage is 64, as of every command.
-const REFUSED: u8 = 1;
+use crate::exit::Exit;
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyArgs {
@@ -89,59 +88,47 @@ fn path(text: OsString) -> Result<CanonicalPath, PathError> {
     CanonicalPath::new(text.as_bytes())
 }
 
-pub(crate) fn run(args: &PolicyArgs) -> ExitCode {
+pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<Exit> {
     let mut out = Vec::new();
     let mut err = Vec::new();
-    let written = match &args.command {
+    let told = match &args.command {
         Command::Check(args) => check(args, &mut out, &mut err),
         Command::Explain(args) => explain(args, &mut out, &mut err),
-        Command::Schema => out.write_all(lacre_policy::schema().as_bytes()).map(|()| true),
+        Command::Schema => {
+            Ok(out.write_all(lacre_policy::schema().as_bytes()).map(|()| Exit::Good)?)
+        }
     };
-    // A reader that has gone away, as `| head` does, has seen what it wanted.
+    // Whoever closed our standard error does not want it.
     let _ = io::stderr().write_all(&err);
-    let _ = io::stdout().write_all(&out);
-    match written {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) | Err(_) => ExitCode::from(REFUSED),
-    }
+    io::stdout().write_all(&out)?;
+    told
 }
 
 type Parsed = Result<(Policy, Vec<Diagnostic>), lacre_policy::Errors>;
 
-fn read(file: &Path) -> io::Result<Parsed> {
+fn read(file: &Path) -> anyhow::Result<Parsed> {
     let mut text = Vec::new();
     // One byte more than is taken, so that what is too large is told as such.
-    File::open(file)?.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+    File::open(file)
+        .and_then(|open| open.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut text))
+        .with_context(|| {
+            format!("cannot read the policy {}", lacre_types::escape(file.as_os_str().as_bytes()))
+        })?;
     Ok(Policy::parse(&file.to_string_lossy(), &text))
 }
 
-fn unreadable(file: &Path, error: &io::Error, json: bool, err: &mut Vec<u8>) -> io::Result<bool> {
-    let shown = lacre_types::escape(file.as_os_str().as_bytes());
-    let message = format!("the policy {shown} can't be read: {error}");
-    if json {
-        writeln!(err, "{}", json!({"ok": false, "error": message}))?;
-    } else {
-        writeln!(err, "error: {message}")?;
-    }
-    Ok(false)
-}
-
-fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool> {
-    let read = match read(&args.file) {
-        Ok(read) => read,
-        Err(error) => return unreadable(&args.file, &error, args.json, err),
-    };
-    let (policy, warnings) = match read {
+fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Result<Exit> {
+    let (policy, warnings) = match read(&args.file)? {
         Ok(read) => read,
         Err(errors) if args.json => {
             let (diagnostics, more) = (&errors.diagnostics, errors.more);
             let told = json!({"ok": false, "diagnostics": diagnostics, "more": more});
             writeln!(out, "{told:#}")?;
-            return Ok(false);
+            return Ok(Exit::Differs);
         }
         Err(errors) => {
             write!(err, "{errors}")?;
-            return Ok(false);
+            return Ok(Exit::Differs);
         }
     };
     let defaults = ViolationKind::ALL.iter().map(|kind| policy.default_of(*kind));
@@ -154,13 +141,13 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool>
             "defaults": defaults, "diagnostics": warnings,
         });
         writeln!(out, "{told:#}")?;
-        return Ok(true);
+        return Ok(Exit::Good);
     }
     for warning in &warnings {
         writeln!(err, "{warning}")?;
     }
     let (rules, warned) = (policy.rules(), warnings.len());
-    write!(out, "{}: good, {rules} rule{}", args.file.display(), plural(rules))?;
+    write!(out, "{}: good, {rules} rule{} and the defaults", args.file.display(), plural(rules))?;
     if warned > 0 {
         write!(out, ", {warned} warning{}", plural(warned))?;
     }
@@ -170,19 +157,17 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool>
         writeln!(out, "  {:<16} {:<22} {by}", decision.kind, enforced(&decision))?;
     }
     writeln!(out, "  {:<16} {}", "JIT", policy.jit(&Subject::default()))?;
-    Ok(true)
+    let mode = policy.mode().map_or("the node's own".to_owned(), |mode| format!("{mode} at least"));
+    writeln!(out, "  {:<16} {mode}", "Mode")?;
+    Ok(Exit::Good)
 }
 
-fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<bool> {
-    let read = match read(&args.file) {
-        Ok(read) => read,
-        Err(error) => return unreadable(&args.file, &error, args.json, err),
-    };
-    let (policy, warnings) = match read {
+fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Result<Exit> {
+    let (policy, warnings) = match read(&args.file)? {
         Ok(read) => read,
         Err(errors) => {
             write!(err, "{errors}")?;
-            return Ok(false);
+            return Ok(Exit::Differs);
         }
     };
     if !warnings.is_empty() {
@@ -207,7 +192,7 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<b
             told["jit"] = json!(jit);
         }
         writeln!(out, "{told:#}")?;
-        return Ok(true);
+        return Ok(Exit::Good);
     }
     let place = match decision.rule.line() {
         Some(line) => format!("{}:{line}: {}", args.file.display(), decision.rule),
@@ -226,7 +211,7 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<b
         Some(Jit::Deny) => writeln!(out, "  JIT      deny: of executable memory too")?,
         None => {}
     }
-    Ok(true)
+    Ok(Exit::Good)
 }
 
 const fn plural(n: usize) -> &'static str {

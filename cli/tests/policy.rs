@@ -1,0 +1,40 @@
+//! `lacre policy` as it ends: whether the file is good, is refused, or could not be read.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+use std::process::{Command, Output};
+
+fn lacre(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lacre")).arg("policy").args(args).output().unwrap()
+}
+
+#[test]
+fn what_could_not_be_found_out_is_no_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good.yaml", "Actions: {}\n");
+    let bad = file("bad.yaml", "Actions: {FILELESS: {Default: STOPP}}\n");
+    let absent = dir.path().join("absent.yaml").to_str().unwrap().to_owned();
+    for (name, status) in [(&good, 0), (&bad, 1), (&absent, 2)] {
+        for args in [&["check", name][..], &["check", "--json", name]] {
+            assert_eq!(lacre(args).status.code(), Some(status), "{args:?}");
+        }
+        let explained = lacre(&["explain", "--kind", "FILELESS", name]);
+        assert_eq!(explained.status.code(), Some(status), "{explained:?}");
+    }
+    let told = lacre(&["check", &absent]);
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.starts_with("lacre: cannot read the policy /"), "{told}");
+}
+
+#[test]
+fn an_answer_that_could_not_be_written_is_none() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut schema = Command::new(env!("CARGO_BIN_EXE_lacre"));
+    let schema = schema.args(["policy", "schema"]).stdout(full).output().unwrap();
+    assert_eq!(schema.status.code(), Some(2), "{schema:?}");
+}
