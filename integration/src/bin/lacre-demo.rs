@@ -1,9 +1,9 @@
 //! `make demo`: four containers, what lacre saw of each, and what became of it.
 
 use std::fs;
-use std::io::{IsTerminal, Write as _, stdout};
+use std::io::{IsTerminal, Write as _, stderr, stdout};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -17,7 +17,44 @@ use serde_json::Value;
 /// Longer than a report takes on a busy machine.
 const SOON: Duration = Duration::from_secs(15);
 
-fn main() -> Result<()> {
+const USAGE: &str = "\
+Starts a containerd and a policy server of its own, runs four containers, tells what lacre saw of
+each and what became of it, and removes everything. The machine's own containerd is not touched.
+
+Usage: lacre-demo    as root; `make demo` builds and fetches what it needs
+
+  -h, --help         print this
+
+  LACRE_BIN_DIR      the folder of containerd-shim-lacre-v1 and lacre-policyd
+  LACRE_CACHE        the folder into which integration/setup.sh has unpacked daemons and images
+";
+
+/// A command line that makes no sense (sysexits.h, `EX_USAGE`).
+const USAGE_ERROR: u8 = 64;
+
+fn main() -> ExitCode {
+    let told = match std::env::args_os().nth(1) {
+        None => demonstrate(),
+        Some(word) if word == "-h" || word == "--help" => {
+            stdout().write_all(USAGE.as_bytes()).map_err(Into::into)
+        }
+        Some(word) => {
+            let word = lacre_types::escape(word.as_encoded_bytes());
+            let _ = writeln!(stderr(), "lacre-demo: it takes no `{word}`; see lacre-demo --help");
+            return USAGE_ERROR.into();
+        }
+    };
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(stderr(), "lacre-demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demonstrate() -> Result<()> {
+    anyhow::ensure!(nix::unistd::geteuid().is_root(), "it makes containers: run it as root");
     let begun = Instant::now();
     say("starting a private containerd and a lacre-policyd");
     let demo = Demo::start()?;
