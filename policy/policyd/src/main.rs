@@ -1,5 +1,6 @@
 //! `lacre-policyd`: the start-up sequence.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
     match run(&args, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            crit!(log, "ending"; "error" => chain(&*error));
+            // Mostly to who has just started it: the log's form is for programs.
+            let _ = writeln!(std::io::stderr(), "lacre-policyd: {}", chain(&*error));
             if error.is::<ArgsError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -86,7 +88,10 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
         let serving = serve(bound, Arc::new(Connections(server)), Limits::default(), stop);
         let result: Result<(), Error> = tokio::select! {
             () = serving => Ok(()),
-            Ok(error) = &mut writer.failed => Err(error.into()),
+            Ok(error) = &mut writer.failed => {
+                crit!(log, "ending"; "error" => chain(&error));
+                Err(error.into())
+            }
         };
         signals.abort();
         following.abort();
