@@ -4,6 +4,12 @@
 //! `Start` without the [`Permit`] that only a guard makes. What the guard does on its own
 //! account goes through [`Inner`](crate::inner::client::Inner) and
 //! [`Events`](crate::node::events::Events).
+//!
+//! In the order of a container's life: `preparation` is all between Create and Start, who it is
+//! (`identity`), what came with its image (`image_files`), which policy holds (`policy`), and its
+//! `sources`; `judge` says what of a measurement is a violation, `sightings` takes violations to
+//! `responder`, which records and acts. `rules` is what holds for a container now, `tighten` how
+//! it comes to be enforce.
 
 pub(crate) mod compose;
 pub(crate) mod container;
