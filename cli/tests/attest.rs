@@ -83,7 +83,12 @@ fn trusted_untrusted_and_unproven_differ_in_status() {
 
     let other = lacre(&[VERIFY, &["--nonce", "00ff"]].concat(), dir);
     assert_eq!(other.status.code(), Some(1));
-    assert!(out(&other).lines().any(|line| line.trim_start().starts_with("NONCE_MISMATCH")));
+    let weight_of = |output: &Output, finding: &str| {
+        let printed = out(output);
+        let mut words = printed.lines().map(str::split_whitespace);
+        words.find_map(|mut line| (line.next()? == finding).then(|| line.next().map(str::to_owned)))
+    };
+    assert_eq!(weight_of(&other, "NONCE_MISMATCH"), Some(Some("tampering".to_owned())));
 
     node.run("web", &Digest::sha256([9; 32]), "/tmp/evil");
     node.flush();
@@ -95,6 +100,8 @@ fn trusted_untrusted_and_unproven_differ_in_status() {
     let finding = &json["verdict"]["findings"][0];
     assert_eq!(finding["finding"], "CONTAINER_VIOLATION");
     assert_eq!((&finding["containerID"], &finding["path"]), (&"web".into(), &"/tmp/evil".into()));
+    let printed = lacre(VERIFY, dir);
+    assert_eq!(weight_of(&printed, "CONTAINER_VIOLATION"), Some(Some("fault".to_owned())));
 }
 
 #[test]

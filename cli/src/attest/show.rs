@@ -43,11 +43,12 @@ pub(crate) fn people(evidence: &Evidence, verified: &Verified) -> anyhow::Result
                 Weight::Note => "note",
                 Weight::Open => "open",
                 Weight::Gap => "gap",
-                Weight::Fault | Weight::Tampering => "fault",
+                Weight::Fault => "fault",
+                Weight::Tampering => "tampering",
             };
             [finding.name().to_owned(), kind.to_owned(), finding.to_string()]
         });
-        output::table(["FINDING", "", ""], rows)?;
+        output::table(["FINDING", "WEIGHT", ""], rows)?;
     }
     Ok(())
 }
