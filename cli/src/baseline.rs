@@ -61,7 +61,7 @@ struct Generate {
     /// Digests besides sha256, for kernel logs that use them
     #[arg(long, value_name = "sha1,sha384,sha512", value_delimiter = ',')]
     algorithms: Vec<Algorithm>,
-    /// A folder that keeps scanned layers for the next time
+    /// A directory that keeps scanned layers for the next time
     #[arg(long, value_name = "DIR", conflicts_with = "rootfs")]
     cache: Option<PathBuf>,
     /// Tell what was made as JSON

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// A shim's or a server's record file; the older ones beside it (.1 to .5) too
     #[arg(long, value_name = "FILE")]
     records: Vec<PathBuf>,
-    /// The folder of a kernel's measurement lists
+    /// The directory of a kernel's measurement lists
     #[arg(long, value_name = "DIR")]
     lists: Vec<PathBuf>,
     /// An evidence file; what it says is shown as it stands, verified or not

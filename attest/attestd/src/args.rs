@@ -42,7 +42,7 @@ pub struct NodeArgs {
     )]
     pub state: PathBuf,
 
-    /// IMA's folder in securityfs
+    /// IMA's directory in securityfs
     #[arg(long, value_name = "DIR", env = "LACRE_IMA", default_value = "/sys/kernel/security/ima")]
     pub ima: PathBuf,
 
