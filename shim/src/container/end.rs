@@ -6,7 +6,7 @@ use slog::Logger;
 use super::charter::{Charters, Head};
 use super::processes::NoProcess;
 use super::remains::{Remains, RemainsError};
-use crate::guard::container::Guarded;
+use crate::guard::guarded::Guarded;
 use crate::guard::sources;
 
 /// What stands for a container.

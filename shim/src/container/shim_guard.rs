@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::generation::Generation;
 use super::owner::Owner;
 use super::owner_leave::OwnerLeave;
-use crate::guard::container::Guarded;
+use crate::guard::guarded::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Created, Guard, Handling, Permit, Refusal, Shared, task_events};
 use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};

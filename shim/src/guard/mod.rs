@@ -12,12 +12,12 @@
 //! it comes to be enforce.
 
 pub(crate) mod compose;
-pub(crate) mod container;
 pub(crate) mod context;
 mod evidence_list;
 mod executor;
 mod exempt;
 mod guard_trait;
+pub(crate) mod guarded;
 mod helper_outcome;
 mod helper_teller;
 pub(crate) mod identity;

@@ -10,8 +10,8 @@ use lacre_policy::Effective;
 use lacre_types::{Mode, Source, chain};
 use slog::warn;
 
-use super::container::{Guarded, Spec};
 use super::executor::executor;
+use super::guarded::{Guarded, Spec};
 use super::identity::{Identity, RootFs, Sources};
 use super::image_files::{ImageFiles, NoFiles};
 use super::judge::Judge;

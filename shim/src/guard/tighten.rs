@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use lacre_measure::{SourceError, exec_map};
 
-use super::container::Guarded;
+use super::guarded::Guarded;
 use crate::node::process::Process;
 
 /// How often all processes are looked at when the mode tightens, as long as each look finds one
