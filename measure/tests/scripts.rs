@@ -9,9 +9,10 @@ mod common;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use common::Image;
-use common::guarded::Guarded;
+use common::guarded::{Guarded, KILLED};
 use lacre_measure::Outcome;
 use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 fn guarded(image: &Image, mode: Mode) -> Guarded {
     let mut it = Guarded::after(image, mode, |container, _| {
@@ -223,6 +224,29 @@ fn a_script_is_found_though_everybody_has_ended() {
             assert!(found.digest().is_some(), "{found:?}");
         }
     }
+}
+
+/// Whoever started it has yet to take its status: it takes signals, and nobody is hit by them.
+#[test]
+fn a_script_that_ran_to_its_end_is_not_told_as_killed() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    {
+        let _held = it.judge.hold();
+        // As many as there are threads that look: each has killed, and waits to tell it.
+        for _ in 0..2 {
+            assert_eq!(it.container.each("/bin/sh /opt/bad"), KILLED);
+        }
+        let init = it.container.init_pid.to_string();
+        let mut enter = std::process::Command::new("nsenter");
+        let entered = enter.args(["-m", "-t", &init, "/bin/sh", "/opt/short"]).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&entered);
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), ended).unwrap();
+    }
+    let short = CanonicalPath::new("/opt/short").ok();
+    let (_, outcome) = it.judge.wait(|found| is_script(found) && found.path == short);
+    assert_eq!(outcome, Outcome::Ran);
 }
 
 #[test]
