@@ -42,6 +42,18 @@ impl Held {
         }
     }
 
+    /// [`Held::open_any`], of the one that began `start` nanoseconds after boot.
+    pub(crate) fn open_any_started(pid: u32, start: u64) -> io::Result<Option<Self>> {
+        let Some(held) = Self::open_any(pid)? else { return Ok(None) };
+        let stat = match std::fs::read(held.proc("stat")) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // It went while it was read.
+            Err(why) if why.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return Ok(None),
+            stat => stat?,
+        };
+        Ok((began_of(&stat) == Some(start / (1_000_000_000 / TICKS))).then_some(held))
+    }
+
     /// The one that began `start` nanoseconds after boot; `None` when it is gone.
     pub(crate) fn open_started(pid: u32, start: u64) -> Option<Self> {
         let held = Self::open(pid).ok()?;

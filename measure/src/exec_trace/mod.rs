@@ -206,8 +206,10 @@ pub fn remove_container(folder: &Path, container: &str) -> Result<bool, SourceEr
 
 /// The processes of a container, wherever they went: each that executed something of it, or
 /// was forked by one that did. Looks at every process of the node.
-#[must_use]
-pub fn members(folder: &Path, container: &str) -> Vec<u32> {
+///
+/// # Errors
+/// When nobody can tell: then it may have some.
+pub fn members(folder: &Path, container: &str) -> std::io::Result<Vec<u32>> {
     registry::members(folder, container)
 }
 

@@ -29,7 +29,8 @@ const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/exec_trace.bpf.o
 const BPF_FS: u64 = 0xcafe_4a11;
 const BPF_FS_HOME: &str = "/sys/fs/bpf";
 const MAPS: [&str; 8] =
-    ["containers", "slots", "verdicts", "rings", "tags", "strays", "names", CONDEMNED];
+    ["containers", "slots", "verdicts", "rings", "tags", "strays", NAMES, CONDEMNED];
+const NAMES: &str = "names";
 const CONDEMNED: &str = "condemned";
 /// A link is pinned by its program's name, the program by that and [`PROGRAM`].
 const PROGRAMS: [&str; 3] = ["lacre_exec", "lacre_fork", FETCH];
@@ -170,13 +171,29 @@ impl Programs {
     }
 
     /// Every version that is pinned there.
-    pub(super) fn pinned(folder: &Path) -> Vec<Self> {
-        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-        entries
-            .flatten()
-            .filter(|entry| !is_half(&entry.file_name()))
-            .filter_map(|entry| Self::open(entry.path()).ok())
-            .collect()
+    ///
+    /// # Errors
+    /// When one is there and can't be opened: who stands in its maps nobody knows then.
+    pub(super) fn pinned(folder: &Path) -> Result<Vec<Self>, SourceError> {
+        let reading = |why| failed(format!("reading the folder {}", folder.display()), why);
+        let entries = match std::fs::read_dir(folder) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(reading)?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(reading)?;
+            if is_half(&entry.file_name()) {
+                continue;
+            }
+            match Self::open(entry.path()) {
+                Ok(one) => all.push(one),
+                // Another process takes it away: it guards nobody.
+                Err(_) if !entry.path().join(NAMES).exists() => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(all)
     }
 
     fn open(dir: PathBuf) -> Result<Self, SourceError> {
@@ -192,7 +209,7 @@ impl Programs {
             rings: map("rings")?,
             tags: map("tags")?,
             strays: map("strays")?,
-            names: map("names")?,
+            names: map(NAMES)?,
             condemned: map(CONDEMNED).ok(),
             dir,
         })

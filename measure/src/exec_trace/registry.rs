@@ -1,11 +1,11 @@
 //! Which containers the maps have, by their names: whose processes are theirs, and how one is
 //! taken out, whoever put it in.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use libbpf_rs::{MapCore, MapFlags};
-use rustix::process::{Pid, PidfdFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::abi::{self, Entry};
@@ -25,38 +25,52 @@ pub(super) fn name(container: &str) -> Name {
 
 /// The processes that carry a container's number now. Those of which the kernel has yet to let
 /// go are among them.
-pub(super) fn members(folder: &Path, container: &str) -> Vec<u32> {
-    let all = Programs::pinned(folder);
-    let slots = all.iter().filter_map(|one| Some((one, entry(one, &name(container))?.slot)));
-    let slots: Vec<_> = slots.collect();
-    if slots.is_empty() {
-        return Vec::new();
+///
+/// # Errors
+/// When somebody may carry it, and nobody can tell: that is not nobody.
+pub(super) fn members(folder: &Path, container: &str) -> io::Result<Vec<u32>> {
+    let all = Programs::pinned(folder).map_err(asking)?;
+    let mut slots = Vec::new();
+    for one in &all {
+        if let Some(found) = one.names.lookup(&name(container), MapFlags::ANY).map_err(asking)? {
+            let entry = Entry::parse(&found).ok_or_else(|| asking("an entry of another size"))?;
+            slots.push((one, entry.slot.to_ne_bytes()));
+        }
     }
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let carries = |pid: &u32| {
-        let raw = i32::try_from(*pid).ok().and_then(Pid::from_raw);
-        let Some(Ok(process)) =
-            raw.map(|raw| rustix::process::pidfd_open(raw, PidfdFlags::empty()))
-        else {
-            return false;
+    let mut found = Vec::new();
+    if slots.is_empty() {
+        return Ok(found);
+    }
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
         };
+        let Some(process) = Held::open_any(pid)? else { continue };
         let key = process.as_fd().as_raw_fd().to_ne_bytes();
-        slots.iter().any(|(programs, slot)| {
-            let tag = programs.tags.lookup(&key, MapFlags::ANY).ok().flatten();
-            tag.is_some_and(|tag| tag.get(..8) == Some(&slot.to_ne_bytes()))
-        })
-    };
+        for (programs, slot) in &slots {
+            let tag = programs.tags.lookup(&key, MapFlags::ANY).map_err(asking)?;
+            if tag.is_some_and(|tag| tag.get(..8) == Some(slot)) {
+                found.push(pid);
+            }
+        }
+    }
     // Marks that found no room at their process.
-    let strays = slots.iter().flat_map(|(programs, slot)| {
-        programs.strays.keys().filter_map(|key| {
-            let tag = programs.strays.lookup(&key, MapFlags::ANY).ok()??;
-            let (pid, start) = abi::stray(&key)?;
-            let its = tag.get(..8) == Some(&slot.to_ne_bytes());
-            its.then(|| Held::open_started(pid, start))?.map(|process| process.pid())
-        })
-    });
-    pids.filter(carries).chain(strays).collect()
+    for (programs, slot) in &slots {
+        for key in programs.strays.keys() {
+            let tag = programs.strays.lookup(&key, MapFlags::ANY).map_err(asking)?;
+            let Some((pid, start)) = abi::stray(&key) else { continue };
+            if tag.is_some_and(|tag| tag.get(..8) == Some(slot))
+                && Held::open_any_started(pid, start)?.is_some()
+            {
+                found.push(pid);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn asking(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::other(why)
 }
 
 /// Takes a container out, whichever process put it in; `false` when it was in none.
@@ -65,7 +79,7 @@ pub(super) fn remove(folder: &Path, container: &str) -> Result<bool, SourceError
         return Ok(false);
     }
     let mut found = false;
-    for programs in Programs::pinned(folder) {
+    for programs in Programs::pinned(folder)? {
         let left = {
             let _locked = programs::lock(folder)?;
             entry(&programs, &name(container)).inspect(|entry| disarm(&programs, entry))
@@ -90,7 +104,7 @@ pub(super) fn disarm_named(folder: &Path, container: &str) -> Result<(), SourceE
     if !folder.exists() {
         return Ok(());
     }
-    for programs in Programs::pinned(folder) {
+    for programs in Programs::pinned(folder)? {
         let _locked = programs::lock(folder)?;
         if let Some(entry) = entry(&programs, &name(container)) {
             disarm(&programs, &entry);

@@ -165,8 +165,15 @@ fn settled(all: Vec<OfOne>, place: &Place, output: &mut Result<Output, DeleteErr
         processes.kill();
         let Some(none) = processes.wait(Some(GOING)) else {
             if let Ok(output) = output {
-                let pids: Vec<_> = processes.left().iter().map(|left| left.pid).collect();
-                let said = format!("lacre: processes {pids:?} of {} do not end\n", head.id);
+                let said = match processes.left() {
+                    Ok(left) => {
+                        let pids: Vec<_> = left.iter().map(|left| left.pid).collect();
+                        format!("lacre: processes {pids:?} of {} do not end\n", head.id)
+                    }
+                    Err(why) => {
+                        format!("lacre: whether {} has processes can't be told: {why}\n", head.id)
+                    }
+                };
                 output.stderr.extend(said.into_bytes());
                 output.status = ExitStatus::from_raw(FAILED);
             }

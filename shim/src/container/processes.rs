@@ -1,5 +1,6 @@
 //! The processes of a container: who of it is left, and that nobody is.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -57,16 +58,20 @@ impl Processes {
     }
 
     /// Those that have not ended.
-    pub(crate) fn left(&self) -> Vec<Process> {
-        let traced = self.trace.as_deref().map(traced).unwrap_or_default();
-        let mut all = self.members.processes();
+    ///
+    /// # Errors
+    /// When nobody can tell who they are: that is not nobody.
+    pub(crate) fn left(&self) -> io::Result<Vec<Process>> {
+        let mut all = self.members.processes()?;
         all.retain(|process| self.is_own(process));
         all.extend(self.init);
-        all.extend(traced.into_iter().filter_map(Process::by_pid));
+        for pid in self.trace.as_deref().map_or(Ok(Vec::new()), traced)? {
+            all.extend(Process::look_up(pid)?);
+        }
         all.sort_by_key(|process| process.pid);
         all.dedup();
         all.retain(|process| process.is_alive());
-        all
+        Ok(all)
     }
 
     /// Whether one in its cgroups is its own: they may be another container's too.
@@ -95,24 +100,32 @@ impl Processes {
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
             let left = self.left();
-            let Some(first) = left.first() else { return Some(NoProcess(())) };
+            if left.as_ref().is_ok_and(Vec::is_empty) {
+                return Some(NoProcess(()));
+            }
             if until.is_some_and(|until| Instant::now() >= until) {
                 return None;
             }
+            let known = left.as_deref().unwrap_or_default();
             if self.killing.load(Ordering::Relaxed) {
-                for process in &left {
+                for process in known {
                     let _ = process.kill(Duration::ZERO);
                 }
                 self.kill_members();
             }
-            if first.wait(LOOK) {
-                std::thread::sleep(MOMENT);
+            match known.first() {
+                Some(first) => {
+                    let _ = first.wait(LOOK);
+                    std::thread::sleep(MOMENT);
+                }
+                // Nobody can tell now; with a descriptor free again somebody may.
+                None => std::thread::sleep(LOOK),
             }
         }
     }
 }
 
-fn traced(name: &str) -> Vec<u32> {
+fn traced(name: &str) -> io::Result<Vec<u32>> {
     exec_trace::members(&exec_trace::Options::default().folder, name)
 }
 
@@ -151,7 +164,7 @@ mod tests {
         let mut rig = rig(Some(&cgroup));
         rig.head.init = Process::by_pid(init.id());
         let processes = Processes::of(&rig.head, Mode::Audit);
-        assert_eq!(processes.left().len(), 2);
+        assert_eq!(processes.left().unwrap().len(), 2);
         init.kill().unwrap();
         init.wait().unwrap();
         // Its first process's end is not the others'.
@@ -163,6 +176,39 @@ mod tests {
         processes.kill();
         other.wait().unwrap();
         assert!(waits.join().unwrap());
+    }
+
+    /// Set where this test runs itself again, with as few descriptors as it likes.
+    const AGAIN: &str = "LACRE_TEST_WITHOUT_DESCRIPTORS";
+
+    #[test]
+    fn without_a_descriptor_nobody_is_taken_for_gone() {
+        if std::env::var_os(AGAIN).is_none() {
+            let name = "container::processes::tests::without_a_descriptor_nobody_is_taken_for_gone";
+            let mut again = Command::new(std::env::current_exe().unwrap());
+            let again = again.args(["--exact", name, "--test-threads=1"]).env(AGAIN, "1");
+            let output = again.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+            return;
+        }
+        let mut child = sleeps();
+        let cgroup = InCgroup::new("none", child.id());
+        let (by_cgroup, mut by_init) = (rig(Some(&cgroup)), rig(None));
+        by_init.head.init = Process::by_pid(child.id());
+        let all = [&by_cgroup, &by_init].map(|rig| Processes::of(&rig.head, Mode::Enforce));
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let set = |current| {
+            let limit = rustix::process::Rlimit { current: Some(current), ..limit };
+            rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        };
+        set(0);
+        let gone = all.each_ref().map(|processes| processes.wait(Some(Duration::ZERO)).is_some());
+        let lives = by_init.head.init.unwrap().is_alive();
+        set(limit.current.unwrap());
+        assert_eq!((gone, lives), ([false; 2], true));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(all.iter().all(|processes| processes.wait(Some(Duration::ZERO)).is_some()));
     }
 
     #[test]

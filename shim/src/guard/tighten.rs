@@ -1,5 +1,6 @@
 //! From audit to enforce while a container runs.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 
 use lacre_measure::{SourceError, exec_map};
@@ -17,6 +18,9 @@ pub(crate) enum TightenError {
     /// One of its sources can't.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// Who its processes are can't be told.
+    #[error("looking for its processes")]
+    Processes(#[from] io::Error),
     /// It forks what must not run faster than that is killed.
     #[error("after {LOOKS} looks at its processes there are still some that must not run")]
     Outrun,
@@ -29,7 +33,10 @@ impl Guarded {
     ///
     /// # Errors
     /// When a source can't hold back, or those who must not run outrun the one who looks.
-    pub(crate) fn tighten(&self, processes: impl Fn() -> Vec<Process>) -> Result<(), TightenError> {
+    pub(crate) fn tighten(
+        &self,
+        processes: impl Fn() -> io::Result<Vec<Process>>,
+    ) -> Result<(), TightenError> {
         let mut holds_back = self.holds_back.lock().unwrap_or_else(PoisonError::into_inner);
         // First what may run all the same, so that nobody is hit by it.
         self.armed().iter().try_for_each(|source| source.rules_changed())?;
@@ -45,7 +52,7 @@ impl Guarded {
     /// As [`Self::tighten`].
     pub(crate) fn follow_rules(
         &self,
-        processes: impl Fn() -> Vec<Process>,
+        processes: impl Fn() -> io::Result<Vec<Process>>,
     ) -> Result<(), TightenError> {
         let holds_back = self.holds_back.lock().unwrap_or_else(PoisonError::into_inner);
         self.armed().iter().try_for_each(|source| source.rules_changed())?;
@@ -53,10 +60,10 @@ impl Guarded {
         if *holds_back { self.look(processes) } else { Ok(()) }
     }
 
-    fn look(&self, processes: impl Fn() -> Vec<Process>) -> Result<(), TightenError> {
+    fn look(&self, processes: impl Fn() -> io::Result<Vec<Process>>) -> Result<(), TightenError> {
         let mut seen = Vec::new();
         for _ in 0..LOOKS {
-            let mut new = processes();
+            let mut new = processes()?;
             new.retain(|process| !seen.contains(process) && self.has_begun(process.pid));
             let pids: Vec<_> = new.iter().map(|process| process.pid).collect();
             let judge = Arc::clone(&self.judge) as _;

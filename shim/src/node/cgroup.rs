@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -128,28 +129,38 @@ impl Members {
         !self.0.is_empty()
     }
 
-    fn tree(&self) -> Vec<PathBuf> {
-        let places = self.0.iter().flat_map(|path| everywhere(path));
-        let trees = places.map(|cgroup| cgroups_beneath(&cgroup));
-        // A cgroup that one of us is in is not the container's alone.
-        trees
-            .filter(|tree| processes(tree).iter().all(|p| p.pid != std::process::id()))
-            .flatten()
-            .collect()
+    /// In each hierarchy, with who is in it.
+    fn trees(&self) -> io::Result<Vec<(Vec<PathBuf>, Vec<Process>)>> {
+        let mut trees = Vec::new();
+        for path in &self.0 {
+            for cgroup in places(path)? {
+                let tree = beneath(&cgroup)?;
+                let within = all_of(&tree)?;
+                // A cgroup that one of us is in is not the container's alone.
+                if within.iter().all(|process| process.pid != std::process::id()) {
+                    trees.push((tree, within));
+                }
+            }
+        }
+        Ok(trees)
     }
 
     /// Who is in them now, those of which the kernel has yet to let go included.
-    #[must_use]
-    pub fn processes(&self) -> Vec<Process> {
-        processes(&self.tree())
+    ///
+    /// # Errors
+    /// When one of them can't be read: then somebody may be in it.
+    pub fn processes(&self) -> io::Result<Vec<Process>> {
+        Ok(self.trees()?.into_iter().flat_map(|(_, within)| within).collect())
     }
 
     /// Kills who is in them and `is_own`, and thaws what a v1 freezer holds: a frozen process
     /// does not die of SIGKILL. Where somebody else is in them too nothing is thawed: they may be
     /// frozen for a reason.
     pub fn kill(&self, is_own: impl Fn(&Process) -> bool) {
-        let tree = self.tree();
-        let (own, others): (Vec<_>, Vec<_>) = processes(&tree).into_iter().partition(is_own);
+        let all = self.trees().unwrap_or_default();
+        let tree: Vec<_> = all.iter().flat_map(|(tree, _)| tree).collect();
+        let within = all.iter().flat_map(|(_, within)| within.iter().copied());
+        let (own, others): (Vec<_>, Vec<_>) = within.partition(is_own);
         for process in own {
             let _ = process.kill(Duration::ZERO);
         }
@@ -203,9 +214,47 @@ fn is_held(cgroup: &Path) -> bool {
 }
 
 fn processes(cgroups: &[PathBuf]) -> Vec<Process> {
-    let pids = |cgroup: &PathBuf| fs::read_to_string(cgroup.join("cgroup.procs"));
-    let pids: String = cgroups.iter().filter_map(|cgroup| pids(cgroup).ok()).collect();
-    pids.lines().filter_map(|pid| Process::by_pid(pid.parse().ok()?)).collect()
+    all_of(cgroups).unwrap_or_default()
+}
+
+/// Who is in these cgroups; of one that has gone nobody is.
+fn all_of(cgroups: &[PathBuf]) -> io::Result<Vec<Process>> {
+    let mut all = Vec::new();
+    for cgroup in cgroups {
+        let Some(pids) = there(fs::read_to_string(cgroup.join("cgroup.procs")))? else { continue };
+        for pid in pids.lines().filter_map(|pid| pid.parse().ok()) {
+            all.extend(Process::look_up(pid)?);
+        }
+    }
+    Ok(all)
+}
+
+/// A cgroup, if it is there, and those beneath it.
+fn beneath(cgroup: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut tree = Vec::new();
+    let mut left = vec![cgroup.to_owned()];
+    while let Some(cgroup) = left.pop() {
+        let Some(entries) = there(fs::read_dir(&cgroup))? else { continue };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                left.push(entry.path());
+            }
+        }
+        tree.push(cgroup);
+    }
+    Ok(tree)
+}
+
+/// What is there; of a cgroup that was removed meanwhile there is nothing.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Linux: ENODEV, of one whose last process went while it was read.
+        Err(why) if why.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => Ok(None),
+        Err(why) => Err(why),
+    }
 }
 
 /// What a container's `config.json` says of its cgroups: a path beneath the hierarchies.
@@ -258,11 +307,15 @@ fn own(path: PathBuf) -> Option<PathBuf> {
 
 /// The path in each hierarchy.
 fn everywhere(path: &Path) -> Vec<PathBuf> {
-    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    places(path).unwrap_or_default()
+}
+
+fn places(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mounts = fs::read("/proc/self/mountinfo")?;
     let mut all: Vec<PathBuf> = hierarchies(&mounts).map(|mount| mount.join(path)).collect();
     all.sort();
     all.dedup();
-    all
+    Ok(all)
 }
 
 /// Where the cgroup hierarchies are mounted.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -31,24 +32,45 @@ impl Process {
         Self::by_pid(std::process::id())
     }
 
-    /// A descriptor that stands for it; `None` when it has gone.
-    fn open(self) -> Option<std::os::fd::OwnedFd> {
-        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
-        let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        // Looked at after the descriptor was had: what has begun then is what it stands for.
-        (began(self.pid) == Some(self.began)).then_some(fd)
+    /// The same; an error where nobody can tell, as without a descriptor left.
+    ///
+    /// # Errors
+    /// As the kernel has it.
+    pub fn look_up(pid: u32) -> io::Result<Option<Self>> {
+        Ok(start(pid)?.map(|began| Self { pid, began }))
     }
 
-    /// Whether it is there, and not merely waiting to be reaped.
+    /// A descriptor that stands for it; `None` when it has gone.
+    fn open(self) -> io::Result<Option<std::os::fd::OwnedFd>> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let Some(pid) = pid else { return Ok(None) };
+        let fd = match pidfd_open(pid, PidfdFlags::empty()) {
+            // Which of them a process has that is just being reaped is the kernel's version's.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            fd => fd?,
+        };
+        // Looked at after the descriptor was had: what has begun then is what it stands for.
+        Ok((start(self.pid)? == Some(self.began)).then_some(fd))
+    }
+
+    /// Whether it is there, and not merely waiting to be reaped. One of which nobody can tell is.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        self.open().is_some_and(|fd| !ended(&fd, Duration::ZERO))
+        match self.open() {
+            Ok(Some(fd)) => !ended(&fd, Duration::ZERO),
+            Ok(None) => false,
+            Err(_) => true,
+        }
     }
 
     /// Kills it, and waits until it has gone; whether it has.
     #[must_use]
     pub fn kill(self, limit: Duration) -> bool {
-        let Some(fd) = self.open() else { return true };
+        let fd = match self.open() {
+            Ok(Some(fd)) => fd,
+            Ok(None) => return true,
+            Err(_) => return false,
+        };
         // Failing means that it has gone.
         let _ = pidfd_send_signal(&fd, Signal::KILL);
         ended(&fd, limit)
@@ -57,7 +79,7 @@ impl Process {
     /// Waits until it has gone; whether it has.
     #[must_use]
     pub fn wait(self, limit: Duration) -> bool {
-        self.open().is_none_or(|fd| ended(&fd, limit))
+        self.open().is_ok_and(|fd| fd.is_none_or(|fd| ended(&fd, limit)))
     }
 }
 
@@ -70,7 +92,7 @@ fn ended(fd: &std::os::fd::OwnedFd, limit: Duration) -> bool {
     loop {
         match poll(&mut fds, Some(&limit)) {
             Ok(ready) => return ready > 0,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(_) => return false,
         }
     }
@@ -96,8 +118,18 @@ pub fn ticks() -> u64 {
 /// Field 22 of `/proc/PID/stat`. Of its state there nothing follows: it is that of the first
 /// thread, which may be a zombie while others run on.
 fn began(pid: u32) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    field(&stat, 22)
+    start(pid).ok()?
+}
+
+/// The same; an error where it can't be read, though it may be there.
+fn start(pid: u32) -> io::Result<Option<u64>> {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => Ok(field(&stat, 22)),
+        // ESRCH: it went while it was read.
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(why) if why.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(why) => Err(why),
+    }
 }
 
 /// The name, in brackets, may itself hold spaces and brackets: what follows the last one

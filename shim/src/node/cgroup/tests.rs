@@ -90,14 +90,14 @@ fn members_are_those_of_the_containers_own_cgroups() {
     // By what the process shows, and by what config.json says.
     let both = [Members::of(empty.path(), &text), Members::of(dir.path(), "")];
     for members in &both {
-        let pids: Vec<_> = members.processes().iter().map(|p| p.pid).collect();
+        let pids: Vec<_> = members.processes().unwrap().iter().map(|p| p.pid).collect();
         assert_eq!(pids, [child.id()], "{members:?}");
     }
     let ours = fs::read_to_string("/proc/self/cgroup").unwrap();
     assert!(!Members::of(empty.path(), &ours).any(), "nobody of ours is a member");
     both[1].kill(|_| true);
     child.wait().unwrap();
-    assert_eq!(both[0].processes(), []);
+    assert_eq!(both[0].processes().unwrap(), []);
     remove_empty(dir.path());
 }
 
