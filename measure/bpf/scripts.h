@@ -63,6 +63,7 @@ static __always_inline bool may_have_script(struct event *e, u32 verdict)
 			       IS(4, 0x687361) || /* ash */
 			       IS(5, 0x68737568); /* hush */
 		if (!code_after_c && !IS(4, 0x6b7761) &&     /* awk */
+		    !IS(4, 0x646573) &&			     /* sed */
 		    word != 0x00786f6279737562ULL &&	     /* busybox */
 		    !IS(7, 0x786f62796f74))		     /* toybox */
 			return 0;
