@@ -106,6 +106,12 @@ impl Held {
         let _ = rustix::event::poll(&mut fds, Some(&most));
     }
 
+    /// Kills it; whether it has ended by that. One that has ended already, and waits to be reaped,
+    /// takes a signal as any does.
+    pub(crate) fn end(&self) -> bool {
+        self.lives() && self.kill().is_ok()
+    }
+
     pub(crate) fn kill(&self) -> io::Result<()> {
         Ok(rustix::process::pidfd_send_signal(&self.fd, Signal::KILL)?)
     }
@@ -141,7 +147,10 @@ mod tests {
         let held = Held::open(child.id()).unwrap();
         assert!(held.lives());
         assert!(Held::open_started(child.id(), 1).is_none());
-        held.kill().unwrap();
+        assert!(held.end());
+        held.wait(std::time::Duration::from_secs(10));
+        // A zombie takes a signal.
+        assert!(held.kill().is_ok() && !held.end());
         child.wait().unwrap();
         assert!(!held.lives());
     }

@@ -294,7 +294,7 @@ impl Watch {
         let enforce = self.enforce.load(Ordering::Acquire);
         let stopped = enforce
             && self.judge.judge(&measurement) == Answer::Deny
-            && process.is_some_and(|process| process.kill().is_ok());
+            && process.is_some_and(Held::end);
         let outcome = match (enforce, stopped) {
             (false, _) => Outcome::Watched,
             (true, false) => Outcome::Ran,

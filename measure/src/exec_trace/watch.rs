@@ -106,8 +106,7 @@ impl Watch {
         if exec != 0 && self.judge.was_refused(measurement, exec) {
             return Outcome::Denied;
         }
-        // One that has ended takes signals until its parent has asked for its status.
-        let killed = process.is_some_and(|process| process.lives() && process.kill().is_ok());
+        let killed = process.is_some_and(Held::end);
         let others = if exec == 0 { Ended::Before } else { self.descendants.kill(exec) };
         match others {
             Ended::Now => Outcome::Killed,
