@@ -210,6 +210,59 @@ fn a_script_that_nobody_can_find_is_told_as_one_that_was_not_read() {
     }
 }
 
+/// What it was called is all that is left of it, and that a rule may know.
+#[test]
+fn a_script_that_is_gone_is_told_by_its_name() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    // Whoever could look for it is busy with these two.
+    let held = it.judge.hold();
+    for _ in 0..2 {
+        it.container.each("/bin/sh /opt/short");
+    }
+    let gone = format!("/proc/{}/root/opt/gone", it.container.init_pid);
+    std::fs::write(&gone, ":\n").unwrap();
+    it.container.each("/bin/sh /opt/link/../../opt/gone");
+    std::fs::remove_file(&gone).unwrap();
+    drop(held);
+    let is_gone = |found: &Measurement| matches!(found.content, Content::Unread(_));
+    let (found, outcome) = it.judge.wait(is_gone);
+    assert_eq!(found.path, CanonicalPath::new("/opt/gone").ok(), "{found:?}");
+    assert_eq!(outcome, Outcome::Ran, "nobody was left to be killed");
+}
+
+/// A descriptor of somebody's who has ended: no folder's date tells that it was there.
+#[test]
+fn a_script_that_went_with_its_process_is_told_as_one_that_was_not_read() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Audit);
+    it.container.start("/bin/sh /proc/4000000/fd/5");
+    it.container.finish();
+    let (found, _) = it.judge.wait(is_script);
+    assert!(matches!(found.content, Content::Unread(_)), "{found:?}");
+}
+
+/// One file of many names runs a script by any of those that read one.
+#[test]
+fn whatever_a_busybox_reads_its_code_from_is_a_script() {
+    let mut image = image();
+    let lower = image.lower();
+    let busybox = lacre_integration::paths::cached("tools/bin/busybox").unwrap();
+    std::fs::copy(busybox, lower.join("bin/busybox")).unwrap();
+    image.allow("/bin/busybox");
+    for command in [
+        "/bin/busybox sed -f /opt/bad",
+        "/bin/t as sed /bin/busybox -f /opt/bad",
+        "/bin/t as awk /bin/busybox -f /opt/bad",
+        "/bin/t as ash /bin/busybox /opt/bad",
+    ] {
+        let mut it = guarded(&image, Mode::Audit);
+        it.container.start(command);
+        let (found, _) = it.judge.wait(is_script);
+        assert_eq!(found.path, CanonicalPath::new("/opt/bad").ok(), "{command}: {found:?}");
+    }
+}
+
 /// By the time somebody looks, the interpreter has ended, and with it the container.
 #[test]
 fn a_script_is_found_though_everybody_has_ended() {

@@ -35,10 +35,11 @@ impl Watch {
             .as_ref()
             .filter(|_| told.kind == Kind::Exec)
             .and_then(|process| files::open_magic(&process.proc("exe")).ok());
-        // What a name leads to, another root and other mounts may say otherwise.
+        // What a name leads to, another root and other mounts may say otherwise. Who has the
+        // container's may change its root before this is opened.
         let own = process
             .as_ref()
-            .filter(|_| told.kind == Kind::Arguments)
+            .filter(|_| told.kind == Kind::Arguments && told.elsewhere())
             .and_then(|process| ContainerRoot::of(process).ok());
         let watch = Arc::clone(self);
         // What finds no room keeps what it needs to be told.
@@ -64,7 +65,8 @@ pub(super) struct Look<'a> {
     pub(super) watch: &'a Watch,
     pub(super) told: &'a Told,
     pub(super) process: Option<&'a Held>,
-    /// Its root and mounts, of one that was started on a script.
+    /// Its root and mounts, of one that was started on a script and had others than its
+    /// container.
     pub(super) own: Option<&'a ContainerRoot>,
     pub(super) dropped: &'a AtomicBool,
 }
@@ -258,7 +260,7 @@ impl Look<'_> {
     pub(super) fn script(&self, script: Script) -> bool {
         let (path, found) = match script {
             Script::None => return false,
-            Script::Unread(why) => (None, Content::Unread(why).into()),
+            Script::Unread(path, why) => (path, Content::Unread(why).into()),
             Script::At(path, opened) => match self.watch.layers.real(opened.as_fd()) {
                 Err(why) => (path, Content::Unread(format!("opening it failed: {why}")).into()),
                 Ok(real) => {

@@ -121,7 +121,7 @@ fn below(at: BorrowedFd<'_>, part: &[u8], flags: OFlags) -> Result<OwnedFd> {
 }
 
 /// The number of a directory of /proc, if it is one.
-fn is_in_proc(at: BorrowedFd<'_>) -> Result<Option<u64>> {
+pub(super) fn is_in_proc(at: BorrowedFd<'_>) -> Result<Option<u64>> {
     if rustix::fs::fstatfs(at)?.f_type as u64 != PROC.0 {
         return Ok(None);
     }

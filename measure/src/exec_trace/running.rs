@@ -47,7 +47,7 @@ impl Watch {
             return false;
         }
         let judged = scripts.into_iter().map(|script| match script {
-            Script::Unread(_) => look(&watched).script(script),
+            Script::Unread(..) => look(&watched).script(script),
             script => look(&started).script(script),
         });
         // All of them are told.

@@ -13,7 +13,7 @@ use lacre_types::{CanonicalPath, base_name};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use super::interpreters::Interpreters;
-use super::path_walk::Walk;
+use super::path_walk::{self, Walk};
 use super::script_search::ways;
 use super::told::Told;
 use crate::container_root::ContainerRoot;
@@ -24,27 +24,24 @@ use crate::interpreter::{self, Code, Family, Named};
 /// The longest command line that is read: one that is longer hides its script on purpose.
 const COMMAND: u64 = 2 << 20;
 
-/// The longest tick of a clock that dates files, in nanoseconds: what has the date of a moment
-/// may be so much later.
-const TICK: i128 = 10_000_000;
-
 /// What an interpreter was started on.
 pub(super) enum Script {
     /// Nothing: its code is among its arguments, or it reads its standard input.
     None,
     /// This file.
     At(Option<CanonicalPath>, OwnedFd),
-    /// A file, and nobody can tell which, for this reason.
-    Unread(String),
+    /// A file that nobody can read, for this reason, and the name that it had, where nothing but
+    /// the name was lost.
+    Unread(Option<CanonicalPath>, String),
 }
 
 /// Where to look.
 pub(super) struct Place<'a> {
     pub(super) interpreters: &'a Interpreters,
     pub(super) process: Option<&'a Held>,
-    /// The process's own root and mounts.
+    /// The process's own root and mounts, where they are not its container's.
     pub(super) own: Option<&'a ContainerRoot>,
-    /// The container's, for a process that has ended.
+    /// The container's.
     pub(super) root: &'a Path,
 }
 
@@ -76,7 +73,7 @@ impl Script {
 }
 
 fn unread(why: &str) -> Script {
-    Script::Unread(why.to_owned())
+    Script::Unread(None, why.to_owned())
 }
 
 fn by_path(name: &[u8]) -> Code<'_> {
@@ -160,7 +157,7 @@ impl Place<'_> {
     /// Opens a script as its interpreter does: links and `..` as the kernel follows them,
     /// below the process's own root; a bare name of a shell's along its `PATH` too.
     fn find(&self, code: &Code<'_>, family: Option<Family>, told: &Told) -> Vec<Script> {
-        let (mut gone, mut everywhere) = (false, true);
+        let (mut gone, mut everywhere) = (None, true);
         for name in &code.names {
             if let Some(fd) = own_descriptor(name) {
                 return vec![self.descriptor(fd)];
@@ -183,11 +180,13 @@ impl Place<'_> {
                     match self.open(&path) {
                         Ok(opened) => found.extend(self.opened(opened)),
                         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
-                            gone |= self.lost_something(&path, told);
+                            if gone.is_none() && self.lost_something(&path, told) {
+                                gone = Some(path);
+                            }
                         }
                         Err(why) => {
                             let why = format!("looking for it failed: {why}");
-                            found.push(Script::Unread(why));
+                            found.push(Script::Unread(CanonicalPath::new(&path).ok(), why));
                         }
                     }
                 }
@@ -202,7 +201,10 @@ impl Place<'_> {
         }
         match self.unlinked() {
             Some(opened) => vec![Script::At(name_of(&opened), opened)],
-            None if gone => vec![unread("it was gone before it could be read")],
+            None if gone.is_some() => {
+                let path = gone.and_then(|path| self.name_of_gone(&path));
+                vec![Script::Unread(path, "it was gone before it could be read".to_owned())]
+            }
             None if !everywhere => vec![unread("it is searched for by a process that has ended")],
             // It was not there when the interpreter looked either.
             None => Vec::new(),
@@ -250,10 +252,17 @@ impl Place<'_> {
     fn open(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |root: &Path| rustix::fs::openat(CWD, root, flags, Mode::empty());
-        match self.own {
-            Some(own) => Walk::new(open(own.path())?, self.process).open(path),
-            None => Walk::new(open(self.root)?, None).open(path),
-        }
+        let root = self.own.map_or(self.root, ContainerRoot::path);
+        Walk::new(open(root)?, self.process).open(path)
+    }
+
+    /// What a name that leads nowhere any more was called, its folder's links followed.
+    fn name_of_gone(&self, path: &[u8]) -> Option<CanonicalPath> {
+        let base = path.iter().rposition(|byte| *byte == b'/')?;
+        let folder = self.open(path.get(..base.max(1))?).ok();
+        let folder = folder.as_ref().and_then(name_of);
+        let folder = folder.as_ref().map_or(path.get(..base)?, CanonicalPath::as_bytes);
+        CanonicalPath::new([folder, b"/", path.get(base + 1..)?].concat()).ok()
     }
 
     /// What an interpreter makes of what is there; of a directory nothing.
@@ -289,8 +298,8 @@ impl Place<'_> {
         }
     }
 
-    /// Whether a name may have gone from the folder that it was looked for in since the process
-    /// began: a folder where nothing changed never had it.
+    /// Whether a name may have gone from the folder that it was looked for in since the
+    /// interpreter was executed: a folder where nothing changed never had it.
     fn lost_something(&self, path: &[u8], told: &Told) -> bool {
         let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         let folder = path.get(..end.max(1)).unwrap_or(b"/");
@@ -301,6 +310,10 @@ impl Place<'_> {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return false,
             Err(_) => return true,
         };
+        // What goes from /proc changes no folder's date.
+        if !path_walk::is_in_proc(folder.as_fd()).is_ok_and(|number| number.is_none()) {
+            return true;
+        }
         let Ok(folder) = rustix::fs::fstat(&folder) else { return true };
         let clock = |id| nanoseconds(rustix::time::clock_gettime(id));
         // What dates files counts from 1970, what dates processes from the machine's start.
@@ -308,7 +321,10 @@ impl Place<'_> {
             clock(rustix::time::ClockId::Realtime) - clock(rustix::time::ClockId::Boottime);
         let changed =
             i128::from(folder.st_ctime) * 1_000_000_000 + i128::from(folder.st_ctime_nsec);
-        changed - started + TICK >= i128::from(told.start)
+        // The clock that dates files ticks: what has the date of a moment may be so much later.
+        let tick = nanoseconds(rustix::time::clock_getres(rustix::time::ClockId::RealtimeCoarse));
+        let began = if told.exec == 0 { told.start } else { told.exec };
+        changed - started + tick >= i128::from(began)
     }
 
     /// A file without a name that the process still reads: shells and perl keep their script

@@ -108,7 +108,8 @@ impl Told {
     ) -> Self {
         Self {
             kind: Kind::Arguments,
-            flags: if watched { 1 << 7 } else { 0 },
+            // Which root it had, nobody has noted.
+            flags: ELSEWHERE | if watched { 1 << 7 } else { 0 },
             pid,
             uid,
             start,
