@@ -305,7 +305,8 @@ fn glimpse(why: Why, file: &File, size: u64, dropped: &AtomicBool) -> Unverified
     Unverified { why, glimpse: read }
 }
 
-fn hash(file: &File, most: u64, dropped: &AtomicBool) -> Result<Digest, Why> {
+/// What a file holds now, which says nothing of the next moment.
+pub(crate) fn hash(file: &File, most: u64, dropped: &AtomicBool) -> Result<Digest, Why> {
     let mut sha = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;

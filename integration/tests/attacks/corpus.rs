@@ -34,7 +34,46 @@ macro_rules! in_new_namespaces {
     };
 }
 
-pub(crate) const ATTACKS: &[Attack] = &[
+/// A perl program that has `$command` done, and `$then` after the first system call by which it
+/// has `$file` open: between an open and what is read, as long as one likes.
+macro_rules! once_open {
+    ($file:literal, $command:literal, $then:literal) => {
+        concat!(
+            "perl -e 'my $p = fork; if (!$p) { syscall(101, 0, 0, 0, 0); kill 19, $$; exec(",
+            $command,
+            ") } my $s = pack(\"i\", 0); syscall(61, $p, $s, 0, 0); while (1) { syscall(101, 24, $p, 0, 0); \
+             syscall(61, $p, $s, 0, 0); last if (unpack(\"i\", $s) & 255) != 127; if (grep { readlink($_) eq \"",
+            $file,
+            "\" } glob \"/proc/$p/fd/*\") { ",
+            $then,
+            "; syscall(101, 17, $p, 0, 0); last } } waitpid $p, 0'"
+        )
+    };
+}
+
+/// A perl program that has `$code`, which makes the mark (x86-64: open(2)), put at `$at`, and runs
+/// it there.
+macro_rules! machine_code {
+    ($put:literal) => {
+        concat!(
+            r#"perl -e 'my $code = pack("H*", "488d3d12000000b802000000be41000000baa40100000f05c3") . "$ENV{MARK}\0"; my $at; "#,
+            $put,
+            r#"; require XSLoader; DynaLoader::boot_DynaLoader("DynaLoader") unless defined &DynaLoader::dl_install_xsub;
+my $run = DynaLoader::dl_install_xsub("main::run", $at); &$run()'"#
+        )
+    };
+}
+
+/// All of them, or those that `LACRE_ATTACKS` names, with commas between.
+pub(crate) fn attacks() -> Vec<&'static Attack> {
+    let wanted = std::env::var("LACRE_ATTACKS").ok();
+    let is_wanted = |attack: &&Attack| {
+        wanted.as_ref().is_none_or(|wanted| wanted.split(',').any(|id| id == attack.id))
+    };
+    ATTACKS.iter().filter(is_wanted).collect()
+}
+
+const ATTACKS: &[Attack] = &[
     shell("A01", "a new program in the writable layer", "cp /attack/pwned /tmp/new; /tmp/new"),
     shell("A02", "a program of the image overwritten", "cp /attack/pwned /usr/bin/wc; /usr/bin/wc"),
     shell("A03", "a program on a volume", "/attack/pwned"),
@@ -57,6 +96,44 @@ os.execve("/proc/self/fd/%d" % fd, ["x"], os.environ)'"#,
         "A11b",
         "LD_LIBRARY_PATH with a foreign libc's name",
         "mkdir /tmp/lib; cp /attack/pwned.so /tmp/lib/libselinux.so.1; LD_LIBRARY_PATH=/tmp/lib ls /",
+    ),
+    shell(
+        "A11c",
+        "a library whose text is read as data before it runs (-z noseparate-code)",
+        "cp /attack/nosep.so /tmp/p.so; LD_PRELOAD=/tmp/p.so /bin/true",
+    ),
+    shell(
+        "A11d",
+        "a library that holds nothing until its loader has opened it",
+        concat!(
+            ": >/tmp/p.so; ",
+            once_open!(
+                "/tmp/p.so",
+                r#""env", "LD_PRELOAD=/tmp/p.so", "/bin/true""#,
+                r#"system("cat /attack/nosep.so >/tmp/p.so")"#
+            )
+        ),
+    ),
+    shell(
+        "A11e",
+        "machine code that a program maps by hand, its pages there before they run",
+        machine_code!(
+            r#"open F, ">", "/tmp/code"; print F $code, "\0" x 4096; close F; open F, "<", "/tmp/code"; $at = syscall(9, 0, 4096, 5, 0x8002, fileno F, 0)"#
+        ),
+    ),
+    shell(
+        "A11f",
+        "machine code written over the text of its own process",
+        machine_code!(
+            r#"open M, "<", "/proc/self/maps"; while (<M>) { $at = hex($1) - 256 if /-(\w+) r-xp .*libc/ } open W, "+<", "/proc/self/mem"; sysseek W, $at, 0; syswrite W, $code"#
+        ),
+    ),
+    shell(
+        "A11g",
+        "machine code in private memory",
+        machine_code!(
+            r#"$at = syscall(9, 0, 4096, 7, 0x22, -1, 0); pipe R, W; syswrite W, $code; syscall(0, fileno R, $at, length $code)"#
+        ),
     ),
     shell(
         "A13",
@@ -167,6 +244,52 @@ for n in $(seq 12); do mkdir $d; cd $d; done; bash /tmp/x.sh"#,
         r#"env -i A=$'\n: >'"$MARK"$'\nexit\n' bash /proc/self/environ"#,
     ),
     shell(
+        "A14v",
+        "a script behind a link of another name",
+        r#"echo ': >"$MARK"' >/tmp/evil; ln -s /tmp/evil /tmp/x; bash /tmp/x"#,
+    ),
+    shell(
+        "A14w",
+        "a script behind a link that leads elsewhere until its interpreter comes to open it",
+        r#"echo ': >"$MARK"' >/tmp/evil; ln -s /usr/bin/py3clean /tmp/x; mkfifo /tmp/f
+BASH_ENV=/tmp/f bash /tmp/x & sleep 0.5; ln -sfn /tmp/evil /tmp/x; echo : >/tmp/f; wait"#,
+    ),
+    shell(
+        "A14x",
+        "a script that is not there until its interpreter comes to open it",
+        r#"mkfifo /tmp/f; sleep 0.2; BASH_ENV=/tmp/f bash /tmp/x & sleep 0.5
+echo ': >"$MARK"' >/tmp/x; echo : >/tmp/f; wait"#,
+    ),
+    shell(
+        "A14y",
+        "a script sourced by a shell that is called otherwise since it runs",
+        r#"echo ': >"$MARK"' >/tmp/x.sh; mv /bin/bash /bin/other; . /tmp/x.sh"#,
+    ),
+    shell(
+        "A14z",
+        "a module that holds nothing until its interpreter has opened it",
+        concat!(
+            ": >/tmp/evil.py; ",
+            once_open!(
+                "/tmp/evil.py",
+                r#""python3", "-c", "import sys; sys.path.insert(0, \"/tmp\"); import evil""#,
+                r#"open F, ">", "/tmp/evil.py"; print F "open(\"$ENV{MARK}\", \"w\")\n"; close F"#
+            )
+        ),
+    ),
+    shell(
+        "A14za",
+        "a module on a mount of a namespace of one's own",
+        in_new_namespaces!(
+            r#"syscall(165, my $a="t", my $b="/root", my $c="tmpfs", 0, 0) == 0 or die "mount: $!"; open(F, ">/root/evil.py") and print(F "open(\"$ENV{MARK}\", \"w\")\n") and close(F) or die; exec("python3", "-c", "import sys; sys.path.insert(0, \"/root\"); import evil")"#
+        ),
+    ),
+    shell(
+        "A14zb",
+        "a script that is a descriptor of another process, which ends",
+        r#"echo 'kill -9 $V; : >"$MARK"' >/tmp/x; sleep 100 5</tmp/x & V=$! bash /proc/$!/fd/5"#,
+    ),
+    shell(
         "A21",
         "an open file, executed after it was deleted",
         r#"cp /attack/pwned /tmp/gone; python3 -c 'import os
@@ -252,6 +375,16 @@ syscall(265, -100, $from, -100, my $to = "/tmp/linked", 0x400) == 0 or die "link
         "#! of the image's own file that leads to a script on another mount",
         in_new_namespaces!(
             r##"syscall(165, my $a="t", my $b="/root", my $c="tmpfs", 0, 0) == 0 or die "mount: $!"; open(F, ">/root/x") and print(F "#!/bin/sh\n: >$ENV{MARK}\nexec sleep 1\n") and close(F) and chmod(0755, "/root/x") or die; syscall(165, my $d="/root/x", my $e="/usr/bin/python3.11", 0, 4096, 0) == 0 or die "mount: $!"; exec("/usr/bin/py3clean")"##
+        ),
+    ),
+    shell(
+        "A45e",
+        "a program whose interpreter its own namespace chose (binfmt_misc), on another mount",
+        concat!(
+            "mkdir /tmp/b /tmp/m; ",
+            in_new_namespaces!(
+                r#"syscall(165, my $a="t", my $b="/tmp/m", my $c="tmpfs", 0, 0) == 0 or die "mount: $!"; syscall(165, my $d="b", my $e="/tmp/b", my $f="binfmt_misc", 0, 0) == 0 or die "mount: $!"; open(R, ">/tmp/b/register") and print(R ":e:E::foo::/bin/bash:") and close(R) or die "register: $!"; open(F, ">/tmp/m/x.foo") and print(F ": >$ENV{MARK}\nsleep 1\n") and close(F) and chmod(0755, "/tmp/m/x.foo") or die; exec("/tmp/m/x.foo")"#
+            )
         ),
     ),
     shell(

@@ -185,6 +185,7 @@ fn compile(folder: &Path) -> Result<()> {
         ("interp", "pwned.c", &["-Wl,--dynamic-linker=/tmp/ld.so"]),
         ("ld.so", "loader.c", &["-nostdlib", "-static-pie", "-fPIC"]),
         ("pwned.so", "pwned.c", &["-DLIBRARY", "-shared", "-fPIC"]),
+        ("nosep.so", "pwned.c", &["-DLIBRARY", "-shared", "-fPIC", "-Wl,-z,noseparate-code"]),
     ] {
         let mut command = Command::new("cc");
         command.args(["-O1", "-o"]).arg(folder.join(name)).args(flags).arg(sources.join(source));

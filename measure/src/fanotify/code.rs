@@ -14,8 +14,9 @@ use lacre_types::{Event, code};
 
 use super::failure::Failure;
 use super::limits::HEAD;
-use super::requester::{self, Opener, Programs, base};
-use super::system_call::{loads, only_writes};
+use super::programs::Programs;
+use super::requester::{self, Opener, base};
+use super::system_call::{loads, may_write, name_opened, only_writes};
 use crate::Listing;
 
 /// What is to be done to know.
@@ -29,7 +30,8 @@ pub(super) enum First {
 
 /// What the first bytes, the name and the opener's program tell without waiting.
 pub(super) fn first(head: &[u8], path: &[u8], may_interpret: impl FnOnce() -> bool) -> First {
-    if !head.is_empty() && (may_be_code(head, path) || may_interpret()) {
+    // Though it is empty: another may write to it before it is read.
+    if may_be_code(head, path) || is_library(path) || may_interpret() {
         First::Look
     } else {
         First::Data
@@ -63,24 +65,30 @@ fn runs(
 ) -> Result<Option<Event>, Failure> {
     let head = head(file)?;
     let listed = listing != Listing::No;
-    if head.is_empty() && !listed {
+    // Who makes an empty file opens it to write, too.
+    if head.is_empty() && !listed && may_write(opener) {
         return Ok(None);
     }
     let is_elf = head.starts_with(elf::MAGIC);
     // What a listed one holds now may be another's next moment.
-    if (is_elf || listed && is_library(path)) && loads(opener) {
+    if (is_elf || is_library(path)) && loads(opener) {
         return Ok(Some(Event::Open));
     }
     if is_elf && code::named(path).is_none() && !requester::may_interpret(opener, programs) {
         return Ok(None);
     }
-    let opener = requester::opener(opener, programs);
+    let by = requester::opener(opener, programs);
     let run = if listed { is_run_as_listed } else { is_run };
-    Ok(run(&head, path, &opener).then_some(Event::Script))
+    let is_run = run(&head, path, &by)
+        || by.is_interpreter() && name_opened(opener).is_some_and(|name| run(&head, &name, &by));
+    Ok(is_run.then_some(Event::Script))
 }
 
 fn is_library(path: &[u8]) -> bool {
-    base(path).windows(3).any(|part| part == b".so")
+    /// What a loader reads besides libraries, whatever it holds.
+    const LISTS: [&[u8]; 2] = [b"ld.so.cache", b"ld.so.preload"];
+    let name = base(path);
+    name.windows(3).any(|part| part == b".so") && !LISTS.contains(&name)
 }
 
 /// Whether that opener runs a file that begins so.
@@ -193,7 +201,11 @@ mod tests {
         assert_eq!(first(b"plain", b"/x", || true), First::Look);
         assert_eq!(first(b"\x7fELF", b"/x", || false), First::Look);
         assert_eq!(first(b"let x", b"/www/x.js", || false), First::Look);
-        assert_eq!(first(b"", b"/x.py", || true), First::Data);
+        assert_eq!(first(b"", b"/x", || false), First::Data);
+        assert_eq!(first(b"", b"/x", || true), First::Look);
+        assert_eq!(first(b"", b"/x.py", || false), First::Look);
+        assert_eq!(first(b"", b"/x.so.1", || false), First::Look);
+        assert_eq!(first(b"cache", b"/etc/ld.so.cache", || false), First::Data);
     }
 
     proptest! {

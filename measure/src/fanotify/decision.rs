@@ -192,7 +192,7 @@ impl Responder {
             self.submit(ask, subject, Purpose::Look(listing));
         } else if self.root.came_with_image(facts) {
             self.data(&ask, &subject);
-        } else if subject.state.size == 0 || self.first(&ask, &subject, facts) == First::Data {
+        } else if self.first(&ask, &subject, facts) == First::Data {
             // Asked about again: the next to open it may run it.
             self.allow(&ask);
         } else {

@@ -33,6 +33,7 @@ mod look_ahead;
 mod marks;
 mod notification_group;
 mod opener;
+mod programs;
 mod recent_execs;
 mod requester;
 mod responder;

@@ -1,15 +1,14 @@
 //! Who opens: an interpreter about to run the file, a loader about to map it, or a program
 //! that reads.
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
+use lacre_types::Process;
 use lacre_types::code::{self, Language};
-use lacre_types::{Known, Process};
-use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::opener::link;
+use super::programs::{Program, Programs};
 use crate::interpreter::{self, Family};
 
 /// The process of a thread, with its effective user, for a report.
@@ -29,54 +28,11 @@ pub(super) fn bounded(pid: u32, what: &str, most: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The image's interpreters, by their file: a program may be called otherwise where it is mounted
-/// or linked, and which of a file's many it is, the first argument tells.
-#[derive(Debug, Default)]
-pub(super) struct Programs(HashMap<(u32, i64, u32), Family>);
-
-impl Programs {
-    pub(super) fn of(known: &dyn Known) -> Self {
-        let mut files = HashMap::new();
-        for (name, id) in known.named(&|name| Family::of(name).is_some()) {
-            let Some(family) = Family::of(&name) else { continue };
-            let of = files.entry(state(id.ino, id.ctime_sec, id.ctime_nsec)).or_insert(family);
-            // One of its names says that it has many, and that decides.
-            if family == Family::Multicall {
-                *of = family;
-            }
-        }
-        Self(files)
-    }
-
-    /// What program a process runs, if it is one. Nobody but the kernel is asked.
-    fn run_by(&self, pid: u32) -> Option<Family> {
-        let exe = format!("/proc/{pid}/exe");
-        let flags = AtFlags::from_bits_retain(AT_STATX_DONT_SYNC);
-        let wanted = StatxFlags::INO | StatxFlags::CTIME;
-        let stat = rustix::fs::statx(CWD, exe, flags, wanted).ok();
-        let time = |stat: &rustix::fs::Statx| (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
-        let by_file = stat.and_then(|stat| {
-            let (seconds, nanoseconds) = time(&stat);
-            self.0.get(&state(stat.stx_ino, seconds, nanoseconds)).copied()
-        });
-        by_file.or_else(|| Family::of(base(live(&link(pid, "exe").ok()?))))
-    }
-}
-
-/// An overlay shows the real file's number, with bits of its own above it, and change time, and
-/// another device.
-const fn state(ino: u64, seconds: i64, nanoseconds: u32) -> (u32, i64, u32) {
-    (ino as u32, seconds, nanoseconds)
-}
-
-/// linux/fcntl.h
-const AT_STATX_DONT_SYNC: u32 = 0x4000;
-
 /// Whether the process may be an interpreter, by its program alone. Asking this never
 /// waits; reading a command line may, for as long as the process likes: its pages can
 /// be a server's.
 pub(super) fn may_interpret(pid: u32, programs: &Programs) -> bool {
-    programs.run_by(pid).is_some()
+    programs.run_by(pid) != Program::Other
 }
 
 /// Who opens a file, by what it does with files.
@@ -97,6 +53,12 @@ pub(super) enum Opener {
     Unknown,
 }
 
+impl Opener {
+    pub(super) const fn is_interpreter(&self) -> bool {
+        matches!(self, Self::Interpreter { .. })
+    }
+}
+
 /// The longest command line that is read: one that is longer hides its script on purpose.
 const COMMAND: u64 = 2 << 20;
 
@@ -107,7 +69,7 @@ pub(super) fn opener(pid: u32, programs: &Programs) -> Opener {
     else {
         return Opener::Unknown;
     };
-    let family = programs.run_by(pid);
+    let family = programs.read(pid);
     if family.is_some() && command.len() as u64 >= COMMAND {
         return Opener::Unknown;
     }
@@ -152,10 +114,6 @@ fn embedded(maps: &[u8]) -> Vec<Language> {
 /// The base names of what is mapped.
 fn names_of(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
     maps.split(|byte| *byte == b'\n').filter(|line| line.contains(&b'/')).map(base)
-}
-
-fn live(program: &[u8]) -> &[u8] {
-    program.strip_suffix(b" (deleted)").unwrap_or(program)
 }
 
 /// What a program of that family runs; `None` where it is told to be no interpreter.

@@ -5,7 +5,10 @@
 //! openat2(2) wants lies in memory, and what a ring (`io_uring_enter(2)`) wants is in no system
 //! call; of a 32-bit process the numbers are others. Of them nothing is told.
 
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
+
+use lacre_types::CanonicalPath;
 
 use super::requester::{MAPS, base, bounded};
 use crate::interpreter::is_loader;
@@ -24,6 +27,39 @@ pub(super) fn loads(thread: u32) -> bool {
     };
     told().unwrap_or(true)
 }
+
+/// Whether a thread may write the file that it opens, and not only read it: who loads code asks
+/// for less. What can't be told only reads.
+pub(super) fn may_write(thread: u32) -> bool {
+    let flags = Call::of(thread).and_then(|call| call.flags);
+    flags.is_some_and(|flags| flags & O_ACCMODE != 0)
+}
+
+/// The last part of the name by which a thread opens the file: where that leads is another's to
+/// change, and by which name it opens is not. It may wait, for the thread's memory.
+pub(super) fn name_opened(thread: u32) -> Option<Vec<u8>> {
+    let at = Call::of(thread)?.name?;
+    let memory = std::fs::File::open(format!("/proc/{thread}/mem")).ok()?;
+    let mut name = Vec::new();
+    // A page at a time: the next one may not be there.
+    while name.len() < CanonicalPath::MAX {
+        let from = at.checked_add(name.len() as u64)?;
+        let mut part = vec![0; (PAGE - from % PAGE) as usize];
+        let got = memory.read_at(&mut part, from).ok().filter(|got| *got > 0)?;
+        let part = part.get(..got)?;
+        match part.iter().position(|byte| *byte == 0) {
+            Some(end) => {
+                name.extend_from_slice(part.get(..end)?);
+                return Some(base(&name).to_vec());
+            }
+            None => name.extend_from_slice(part),
+        }
+    }
+    None
+}
+
+/// The smallest page of any architecture, bytes.
+const PAGE: u64 = 4096;
 
 /// Whether a thread opens the file to write it and for nothing else: what it opens can be
 /// neither read nor mapped by that, nor run. What can't be told is read.
@@ -71,6 +107,8 @@ const LOADS: u64 = O_ACCMODE | O_CREAT | O_TRUNC | O_CLOEXEC;
 struct Call {
     /// The flags of an open.
     flags: Option<u64>,
+    /// Where the name is that it opens.
+    name: Option<u64>,
     /// The stack pointer.
     stack: u64,
     /// The address of the instruction.
@@ -86,14 +124,21 @@ impl Call {
         let line = std::str::from_utf8(line).ok()?;
         let fields: Vec<_> = line.split_ascii_whitespace().collect();
         let hex = |at: usize| u64::from_str_radix(fields.get(at)?.strip_prefix("0x")?, 16).ok();
+        let number = fields.first()?.parse().ok()?;
+        // open(2), creat(2), openat(2), openat2(2)
+        let name = match (number, cfg!(target_arch = "x86_64")) {
+            (2_u32 | 85, true) => hex(1),
+            (257 | 437, true) | (56 | 437, false) => hex(2),
+            _ => None,
+        };
         // open(2), creat(2), openat(2), open_by_handle_at(2)
-        let flags = match (fields.first()?.parse().ok()?, cfg!(target_arch = "x86_64")) {
-            (2_u32, true) => Some(hex(2)?),
+        let flags = match (number, cfg!(target_arch = "x86_64")) {
+            (2, true) => Some(hex(2)?),
             (85, true) => Some(O_CREAT | O_WRONLY | O_TRUNC),
             (257 | 304, true) | (56 | 265, false) => Some(hex(3)?),
             _ => None,
         };
-        Some(Self { flags, stack: hex(7)?, at: hex(8)? })
+        Some(Self { flags, name, stack: hex(7)?, at: hex(8)? })
     }
 
     /// A thread that a ring has for its work has the registers of whoever made it, but for the
@@ -129,7 +174,9 @@ mod tests {
         let line = b"257 0xffffff9c 0x7f1 0x80000 0x0 0x0 0x0 0x7ffd 0x7f00\n";
         let call = Call::parse(line).unwrap();
         if cfg!(target_arch = "x86_64") {
-            assert_eq!(call, Call { flags: Some(O_CLOEXEC), stack: 0x7ffd, at: 0x7f00 });
+            let expected =
+                Call { flags: Some(O_CLOEXEC), name: Some(0x7f1), stack: 0x7ffd, at: 0x7f00 };
+            assert_eq!(call, expected);
         }
         assert_eq!(Call::parse(b"running\n"), None);
         let maps = b"7e00-7eff r-xp 00000000 08:01 7 /lib/libc.so.6\n\

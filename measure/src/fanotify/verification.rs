@@ -12,7 +12,7 @@ use super::code;
 use super::event_file::State;
 use super::failure::Failure;
 use super::limits::{Limits, STACK};
-use super::requester::Programs;
+use super::programs::Programs;
 use crate::Listing;
 use crate::files::Layers;
 use crate::verified::{self, Unverified, Verified, Why};

@@ -1,0 +1,122 @@
+//! Which programs are interpreters.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+
+use lacre_types::{Digest, Known, base_name};
+
+use super::event_file::{Facts, State};
+use super::opener::link;
+use crate::interpreter::Family;
+use crate::{files, verified};
+
+/// Changed programs of which it is remembered what they are: more than a container changes of
+/// its interpreters.
+const REMEMBERED: usize = 64;
+
+/// The image's interpreters, by their file: a program may be called otherwise where it is mounted,
+/// linked or renamed, and which of a file's many it is, the first argument tells.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    files: HashMap<(u32, i64, u32), Family>,
+    /// The same by what they hold, and by their sizes: that of a file whose metadata changed.
+    contents: HashMap<u64, Vec<(Digest, Family)>>,
+    read: Mutex<VecDeque<(State, Option<Family>)>>,
+}
+
+/// What the kernel adds to the name of a program that has none any more.
+const DELETED: &[u8] = b" (deleted)";
+
+/// What a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Program {
+    Interpreter(Family),
+    Other,
+    /// It has an interpreter's size, and would have to be read.
+    Unread,
+}
+
+impl Programs {
+    pub(super) fn of(known: &dyn Known) -> Self {
+        let mut programs = Self::default();
+        for (name, id) in known.named(&|name| Family::of(name).is_some()) {
+            let Some(family) = Family::of(&name) else { continue };
+            let key = state(id.ino, id.ctime_sec, id.ctime_nsec);
+            let of = programs.files.entry(key).or_insert(family);
+            // One of its names says that it has many, and that decides.
+            if family == Family::Multicall {
+                *of = family;
+            }
+            let of = *of;
+            let Some((_, file)) = known.by_inode(id.dev, id.ino) else { continue };
+            let alike = programs.contents.entry(file.size).or_default();
+            match alike.iter_mut().find(|(digest, _)| *digest == file.digest) {
+                Some((_, family)) => *family = of,
+                None => alike.push((file.digest, of)),
+            }
+        }
+        programs
+    }
+
+    /// What program a process runs, as far as that is known without reading it. Nobody but the
+    /// kernel is asked.
+    pub(super) fn run_by(&self, pid: u32) -> Program {
+        self.look(pid).1
+    }
+
+    /// The same, the program read where only that tells.
+    pub(super) fn read(&self, pid: u32) -> Option<Family> {
+        match self.look(pid) {
+            (_, Program::Interpreter(family)) => Some(family),
+            (Some((exe, state)), Program::Unread) => self.compare(&exe, state),
+            _ => None,
+        }
+    }
+
+    fn look(&self, pid: u32) -> (Option<(OwnedFd, State)>, Program) {
+        let named = || {
+            let exe = link(pid, "exe").ok()?;
+            Family::of(base_name(exe.strip_suffix(DELETED).unwrap_or(&exe)))
+        };
+        let exe = files::open_magic(Path::new(&format!("/proc/{pid}/exe"))).ok();
+        let found = exe.and_then(|exe| Some((Facts::of(&exe).ok()?.state, exe)));
+        let Some((its, exe)) = found else {
+            return (None, named().map_or(Program::Other, Program::Interpreter));
+        };
+        let known = self.files.get(&state(its.ino, its.ctime.0, its.ctime.1)).copied();
+        if let Some(family) = known.or_else(named) {
+            return (None, Program::Interpreter(family));
+        }
+        if !self.contents.contains_key(&its.size) {
+            return (None, Program::Other);
+        }
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        match read.iter().find(|(of, _)| *of == its) {
+            Some((_, Some(family))) => (None, Program::Interpreter(*family)),
+            Some((_, None)) => (None, Program::Other),
+            None => (Some((exe, its)), Program::Unread),
+        }
+    }
+
+    fn compare(&self, exe: &OwnedFd, its: State) -> Option<Family> {
+        let file = files::reopen(exe.as_fd()).ok()?;
+        let digest = verified::hash(&file, its.size, &AtomicBool::new(false)).ok()?;
+        let alike = self.contents.get(&its.size)?;
+        let family = alike.iter().find(|(of, _)| *of == digest).map(|(_, family)| *family);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= REMEMBERED {
+            read.pop_front();
+        }
+        read.push_back((its, family));
+        family
+    }
+}
+
+/// An overlay shows the real file's number, with bits of its own above it, and change time, and
+/// another device.
+const fn state(ino: u64, seconds: i64, nanoseconds: u32) -> (u32, i64, u32) {
+    (ino as u32, seconds, nanoseconds)
+}
