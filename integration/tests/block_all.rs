@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lacre_integration::images::{busybox_image, debian_image};
@@ -104,6 +105,70 @@ fn what_the_policy_lets_pass_runs_wherever_it_lies() -> Result<()> {
         assert_ne!(field.sh("denies", &format!("timeout 30 {path} true"))?, 0, "{path}");
     }
     field.daemon.remove("denies")
+}
+
+/// The kernel denies what it can't open for who is asked: somebody has a write lease on it.
+#[test]
+fn what_the_kernel_could_not_open_is_denied_and_told() -> Result<()> {
+    let image = debian_image()?;
+    let field = Field::new(&image)?;
+    field.start(&image, "leased", &[])?;
+    let holds = r#"perl -e '$SIG{IO} = "IGNORE"; for my $name ("/tmp/data", "/usr/bin/wc") {
+        open(my $file, "+>>", $name) or die $!; fcntl($file, 1024, 1) or die "lease: $!"; push @all, $file }
+        open(F, ">", "/tmp/held"); sleep 100' & while [ ! -e /tmp/held ]; do sleep 0.1; done
+        timeout 30 cat /tmp/data; echo $?; timeout 30 /usr/bin/wc /dev/null; echo $?; kill $!"#;
+    let output = field.daemon.exec("leased", &["bash", "-c", holds])?;
+    let said: Vec<_> = output.stdout.lines().collect();
+    assert_eq!(said, ["1", "126"], "{output:?}");
+    let told = |records: &[serde_json::Value]| {
+        let is = |record: &&serde_json::Value| {
+            record["outcome"] == "denied"
+                && record["unread"].as_str().is_some_and(|why| why.contains("could not open"))
+        };
+        records.iter().filter(is).count()
+    };
+    lacre_integration::output::wait_for("both are told", Duration::from_secs(5), || {
+        Ok((told(&field.daemon.records()?) >= 2).then_some(()))
+    })?;
+    field.daemon.remove("leased")
+}
+
+/// An interpreter that makes a file of its own language, and a loader whose list was made anew, are
+/// nobody's violation.
+#[test]
+fn who_makes_an_empty_file_runs_nothing() -> Result<()> {
+    let image = debian_image()?;
+    let field = Field::new(&image)?;
+    field.start(&image, "makes", &[])?;
+    let make = "import os; fd = os.open('/tmp/new.py', os.O_RDWR | os.O_CREAT | os.O_EXCL); \
+                os.write(fd, b'x = 1'); assert os.pread(fd, 9, 0) == b'x = 1'";
+    assert_eq!(field.daemon.exec("makes", &["python3", "-c", make])?.code, 0);
+    let list = "cp /etc/passwd /etc/ld.so.cache; cat /etc/passwd >/dev/null && touch /tmp/libx.so && \
+                cat /tmp/libx.so && ls /tmp >/dev/null";
+    assert_eq!(field.daemon.exec("makes", &["bash", "-c", list])?.code, 0);
+    let records = field.daemon.records()?;
+    assert!(records.is_empty(), "{records:#?}");
+    field.daemon.remove("makes")
+}
+
+/// What was changed in its metadata alone is the image's own, also when its last name has gone:
+/// whoever runs it may execute it again.
+#[test]
+fn a_program_that_lost_its_name_since_it_was_changed_runs_again() -> Result<()> {
+    let image = debian_image()?;
+    let field = Field::new(&image)?;
+    field.start(&image, "again", &[])?;
+    let again = "system('chmod 711 /usr/bin/perl; rm /usr/bin/perl; sleep 1'); \
+                 exec('/proc/self/exe', '-e', 'exit 7')";
+    let output = field.daemon.exec("again", &["perl", "-e", again])?;
+    let records = field.daemon.records()?;
+    assert_eq!(output.code, 7, "{output:?} {records:#?}");
+    assert!(records.is_empty(), "{records:#?}");
+    // Nobody who puts another there gains by it.
+    let dropped = "cp /bin/cat /tmp/x; chmod 711 /tmp/x; \
+                   exec 5</tmp/x; rm /tmp/x; /proc/self/fd/5 /etc/hostname";
+    assert_ne!(field.sh("again", dropped)?, 0);
+    field.daemon.remove("again")
 }
 
 /// Who was refused a script has often ended when another source looks for what it ran.

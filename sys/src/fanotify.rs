@@ -74,6 +74,9 @@ pub struct Group {
     tombstone: File,
 }
 
+/// `FAN_REPORT_FD_ERROR` (linux/fanotify.h, 6.14).
+const REPORT_FD_ERROR: libc::c_uint = 0x2000;
+
 /// The most events that one [`Group::read`] takes: each holds a descriptor open.
 pub const EVENTS_PER_READ: usize = 64;
 
@@ -105,7 +108,13 @@ impl Group {
             | libc::O_NONBLOCK
             | libc::O_NOATIME;
         // SAFETY: takes two integers.
-        let fd = unsafe { libc::fanotify_init(flags, event_flags.cast_unsigned()) };
+        let make = |flags| unsafe { libc::fanotify_init(flags, event_flags.cast_unsigned()) };
+        // Since 6.14 an event whose file the kernel can't open is told; before, it fails the read,
+        // unless others were read with it.
+        let mut fd = make(flags | REPORT_FD_ERROR);
+        if fd < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+            fd = make(flags);
+        }
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -219,8 +228,8 @@ impl Group {
     /// `unless_told` when it is dropped without an answer. Nothing queued is no error.
     ///
     /// # Errors
-    /// When the kernel could not open the file of an event, it has denied it itself,
-    /// and tells the reason here once.
+    /// When the kernel could not open the file of an event, it has denied it itself. Before
+    /// Linux 6.14 it tells the reason here, if at all; else see [`Event::Unopened`].
     pub fn read(
         self: &Arc<Self>,
         unless_told: Response,
@@ -238,7 +247,8 @@ impl Group {
         for record in records(buffer.get(..got).unwrap_or_default()) {
             let record = record?;
             events.push(match record.fd {
-                None => Event::Overflow,
+                None if record.mask & libc::FAN_Q_OVERFLOW != 0 => Event::Overflow,
+                None => Event::Unopened { mask: Mask(record.mask), pid: record.pid },
                 Some(fd) => Event::Asked(Permission {
                     mask: Mask(record.mask),
                     pid: record.pid,
@@ -289,6 +299,14 @@ impl AsFd for Group {
 pub enum Event {
     /// A process waits for an answer.
     Asked(Permission),
+    /// The kernel could not open the file for us, and has denied it: somebody has a write lease on
+    /// it, or it is on a server that does not have it any more.
+    Unopened {
+        /// What the process was about to do.
+        mask: Mask,
+        /// The thread, as [`Permission::pid`] has it.
+        pid: u32,
+    },
     /// Events were lost.
     Overflow,
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use lacre_sys::as_user::as_user;
 use lacre_sys::attributes::Attributes;
-use lacre_sys::fanotify::{Group, Permission, Response};
+use lacre_sys::fanotify::{Group, Mask, Permission, Response};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -276,6 +276,13 @@ impl Asking {
 
     /// The container that the process is of.
     fn of(&self, pid: u32) -> Option<Arc<Seat>> {
+    /// Tells whom it concerns that the kernel has denied what it could not open.
+    pub(super) fn unopened(&self, mask: Mask, pid: u32) {
+        if let Some(seat) = self.of(pid) {
+            seat.unopened(mask, pid);
+        }
+    }
+
         if pid == std::process::id() {
             return None;
         }

@@ -211,6 +211,7 @@ impl Responder {
                 }
                 Event::Overflow => self.shared.asking.note(Failure::Overflow),
             }
+                Event::Unopened { mask, pid } => self.shared.asking.unopened(mask, pid),
         }
         own.into_iter().for_each(|ask| self.asked(ask));
         if read.is_err() && !self.shared.stop.load(Ordering::Acquire) {

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use lacre_sys::fanotify::{Mask, Permission, Response};
-use lacre_types::{Content, Event, Measurement, Mode, Source};
+use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode, Source};
 
 use super::event_file::{Facts, names};
 use super::failure::{Counters, Failure, Follows, Ruling};
 use super::opener::Member;
-use crate::{Answer, Judge, Loss};
+use crate::{Answer, Judge, Loss, Outcome};
 
 /// Questions that wait for one container's responder, each a descriptor and a process of the
 /// container that stands still. It looks at one in some 20 µs: 1,024 are 20 ms of it.
@@ -125,18 +125,33 @@ impl Seat {
     pub(super) fn refuse(&self, ask: &Permission) {
         let ruling = Ruling::of_failure(self.mode(), Failure::QueueFull);
         let _ = ask.answer(raw(ruling.answer));
-        self.counters.count(Failure::QueueFull);
-        let exec = ask.mask().has(Mask::EXEC);
         let names = Facts::of(ask.file()).map(|facts| names(ask.file(), &facts, None));
+        let path = names.ok().and_then(|names| names.into_iter().next());
+        let asked = (ask.mask(), ask.pid(), path);
+        self.tell(asked, Failure::QueueFull, ruling.outcome());
+    }
+
+    /// Says what the kernel has denied, in whatever mode, since it could not open it.
+    pub(super) fn unopened(&self, mask: Mask, pid: u32) {
+        self.tell((mask, pid, None), Failure::Unopened, Outcome::Denied);
+    }
+
+    fn tell(
+        &self,
+        (mask, pid, path): (Mask, u32, Option<CanonicalPath>),
+        failure: Failure,
+        outcome: Outcome,
+    ) {
+        self.counters.count(failure);
         let measurement = Measurement {
             source: Source::Fanotify,
-            event: if exec { Event::Exec } else { Event::Open },
-            path: names.ok().and_then(|names| names.into_iter().next()),
-            content: Content::Unread(Failure::QueueFull.reason().to_owned()),
-            process: super::requester::process(ask.pid()),
+            event: if mask.has(Mask::EXEC) { Event::Exec } else { Event::Open },
+            path,
+            content: Content::Unread(failure.reason().to_owned()),
+            process: super::requester::process(pid),
             time: SystemTime::now(),
         };
-        self.judge.seen(measurement, ruling.outcome());
+        self.judge.seen(measurement, outcome);
     }
 
     /// Gives a question back that there is no room for (`true`), or nobody to ask.
