@@ -11,6 +11,7 @@ use lacre_types::{CanonicalPath, FileId, Known, mountinfo};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 
 use crate::file_systems;
+use crate::unlinked::Unlinked;
 
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
 const OVERLAY: u64 = 0x794c_7630;
@@ -31,6 +32,7 @@ pub(crate) struct Layers {
     birth: Option<(i64, u32)>,
     /// What is mounted in the container before its first program runs.
     mounted: Arc<[(u32, Vec<u8>)]>,
+    unlinked: Arc<Unlinked>,
     known: Arc<dyn Known>,
 }
 
@@ -70,8 +72,19 @@ impl Layers {
             devices: devices_of(&dirs),
             dirs,
             mounted: mounted.map(|mount| (device(mount.dev), mount.kind)).collect(),
+            unlinked: Arc::default(),
             known,
         }
+    }
+
+    /// With what is known of files that have no name any more.
+    pub(crate) fn with(self, unlinked: Arc<Unlinked>) -> Self {
+        Self { unlinked, ..self }
+    }
+
+    /// What is known of files that have no name any more.
+    pub(crate) fn unlinked(&self) -> &Unlinked {
+        &self.unlinked
     }
 
     /// The device of the container's root, if that is an overlay.
@@ -144,7 +157,7 @@ impl Layers {
     ) -> Option<Real> {
         let link = rustix::fs::readlinkat(CWD, fd_path(opened), Vec::new()).ok();
         let link = link.and_then(|link| CanonicalPath::new(link.into_bytes()).ok());
-        link.iter().chain(path).find_map(|path| {
+        let named = link.iter().chain(path).find_map(|path| {
             let relative = path.as_bytes().strip_prefix(b"/")?;
             let found = self.dirs.iter().find_map(|dir| beneath(dir, relative).ok())?;
             let (id, real_size) = regular(found.as_fd()).ok()?;
@@ -155,6 +168,21 @@ impl Layers {
                 && (same_number(id.ino, shown.ino)
                     || came().is_some_and(|ino| same_number(ino, shown.ino)));
             let file = reopen(found.as_fd()).ok().filter(|_| same)?;
+            Some(Real { file, id, exact: true })
+        });
+        named.or_else(|| self.without_name((shown, size)))
+    }
+
+    /// The same of one that has lost its name since it was changed.
+    fn without_name(&self, (shown, size): (&FileId, u64)) -> Option<Real> {
+        self.unlinked.of(self.overlay?).into_iter().find_map(|(path, file)| {
+            let (id, its) = regular(file.as_fd()).ok()?;
+            let came = || self.known.by_path(&path).map(|known| known.id.ino);
+            let same = (id.ctime_sec, id.ctime_nsec, its)
+                == (shown.ctime_sec, shown.ctime_nsec, size)
+                && (same_number(id.ino, shown.ino)
+                    || came().is_some_and(|ino| same_number(ino, shown.ino)));
+            let file = reopen(file.as_fd()).ok().filter(|_| same)?;
             Some(Real { file, id, exact: true })
         })
     }
@@ -357,27 +385,4 @@ pub(crate) fn unsteady(pid: u32, dev: u32) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_do_not_lead_out_of_the_root() {
-        let dir = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("out")).unwrap();
-        std::os::unix::fs::symlink("../../../../etc/passwd", dir.path().join("up")).unwrap();
-        assert!(open_in(dir.path(), b"/out").is_err());
-        assert!(open_in(dir.path(), b"/up").is_err());
-        assert!(open_in(dir.path(), b"/../../etc/passwd").is_err());
-    }
-
-    #[test]
-    fn the_own_file_systems_are_steady_and_proc_is_not() {
-        let pid = std::process::id();
-        let dev = |path: &str| {
-            let stat = rustix::fs::stat(path).unwrap();
-            FileId::kernel_dev(rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev))
-        };
-        assert_eq!(unsteady(pid, dev("/dev/shm")), None);
-        assert_eq!(unsteady(pid, dev("/proc")), Some("proc".to_owned()));
-    }
-}
+mod tests;

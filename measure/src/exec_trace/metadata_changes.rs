@@ -9,7 +9,7 @@
 //! Nobody is told of flags (`FS_IOC_SETFLAGS`, Linux 6.18): who first uses such a file is killed.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +45,9 @@ impl Listener for Watch {
         let Some(changed) = self.changed.get() else { return };
         let by_name = at.and_then(|at| changed.told(&at.dir, &at.name));
         let by_inode = file.map(|file| changed.files().names_of(file)).unwrap_or_default();
+        if let Some(file) = file {
+            by_inode.iter().for_each(|relative| lost_name(&self, changed, relative, file));
+        }
         let paths: BTreeSet<PathBuf> = by_name.into_iter().chain(by_inode).collect();
         if !paths.is_empty() {
             take(&self, paths.into_iter().collect());
@@ -55,6 +58,21 @@ impl Listener for Watch {
     fn overflowed(self: Arc<Self>) {
         take(&self, vec![PathBuf::new()]);
     }
+}
+
+/// Takes note of a file that has lost its last name: who runs it may execute it again.
+fn lost_name(watch: &Arc<Watch>, changed: &Changed, relative: &Path, file: &Handle) {
+    let (Some(path), Some(overlay)) = (watch.images(relative), watch.layers.overlay()) else {
+        return;
+    };
+    let Some(opened) = changed.without_name(file) else { return };
+    // Where it is not remembered its next use is refused.
+    let _ = watch.layers.unlinked().put(overlay, &path, (&changed.at, file));
+    let its = Arc::clone(watch);
+    let job = Box::new(move |dropped: &AtomicBool| {
+        let _ = its.allow_opened(&opened, &path, dropped);
+    });
+    let _ = watch.verifiers.submit(job);
 }
 
 /// Takes note of what changed. A directory's files may have been copied up with it.
@@ -131,8 +149,18 @@ impl Watch {
     }
 
     fn allow_changed(&self, path: &CanonicalPath, dropped: &AtomicBool) -> Option<()> {
-        let known = self.known.by_path(path)?;
         let opened = files::open_in(self.root.path(), path.as_bytes()).ok()?;
+        self.allow_opened(&opened, path, dropped)
+    }
+
+    /// `O_PATH` is enough.
+    fn allow_opened(
+        &self,
+        opened: &OwnedFd,
+        path: &CanonicalPath,
+        dropped: &AtomicBool,
+    ) -> Option<()> {
+        let known = self.known.by_path(path)?;
         let (_, size) = regular(opened.as_fd()).ok()?;
         let real = self.layers.real(opened.as_fd()).ok()?;
         if real.exact && self.verdicts.allows(&real.id) {

@@ -136,7 +136,7 @@ impl Prepared {
             .map_err(|why| failed(format!("opening process {}", target.init_pid), why))?;
         let container = ContainerRoot::of(&init)
             .map_err(|why| failed(format!("opening the root of process {}", init.pid()), why))?;
-        let layers = target.layers();
+        let layers = target.layers().with(groups.unlinked());
         layers.comparable().map_err(|needs| SourceError::Unavailable {
             source_name: Source::ExecTrace,
             needs,

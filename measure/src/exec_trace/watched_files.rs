@@ -162,6 +162,13 @@ impl Changed {
         }
     }
 
+    /// A file that is there, and has no name.
+    pub(super) fn without_name(&self, file: &Handle) -> Option<OwnedFd> {
+        let opened = file.open(self.at.as_fd()).ok()?;
+        let has_none = rustix::fs::fstat(&opened).is_ok_and(|stat| stat.st_nlink == 0);
+        has_none.then_some(opened)
+    }
+
     fn unwatch(&self, file: &Handle) {
         // One that is gone took its mark with it.
         if let Ok(file) = file.open(self.at.as_fd()) {

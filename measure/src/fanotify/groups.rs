@@ -24,6 +24,7 @@ use super::failure::Failure;
 use super::notification_group::Telling;
 use super::opener::Belongs;
 use super::seat::{Seat, lock};
+use crate::unlinked::Unlinked;
 
 /// Users of no distribution, no container engine's and no kubelet's ranges: those end below
 /// 2³¹, which old programs take for negative numbers.
@@ -45,6 +46,8 @@ pub struct Groups {
     asking: Arc<Mutex<Vec<Weak<Asking>>>>,
     telling: Arc<Mutex<Weak<Telling>>>,
     changed: Arc<OnceLock<Changed>>,
+    /// What the one that tells has told of, for the one that asks.
+    unlinked: Arc<Unlinked>,
 }
 
 impl std::fmt::Debug for Groups {
@@ -58,6 +61,10 @@ impl Groups {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    pub(crate) fn unlinked(&self) -> Arc<Unlinked> {
+        Arc::clone(&self.unlinked)
     }
 
     /// Has `changed` called each time after what [`Groups::copies`] gives has changed, on
@@ -269,13 +276,6 @@ impl Asking {
         Asker::Other
     }
 
-    /// Tells every container: of a queue that overflowed, nobody knows whose it was.
-    pub(super) fn note(&self, failure: Failure) {
-        self.seats().iter().for_each(|seat| seat.note(failure));
-    }
-
-    /// The container that the process is of.
-    fn of(&self, pid: u32) -> Option<Arc<Seat>> {
     /// Tells whom it concerns that the kernel has denied what it could not open.
     pub(super) fn unopened(&self, mask: Mask, pid: u32) {
         if let Some(seat) = self.of(pid) {
@@ -283,6 +283,13 @@ impl Asking {
         }
     }
 
+    /// Tells every container: of a queue that overflowed, nobody knows whose it was.
+    pub(super) fn note(&self, failure: Failure) {
+        self.seats().iter().for_each(|seat| seat.note(failure));
+    }
+
+    /// The container that the process is of.
+    fn of(&self, pid: u32) -> Option<Arc<Seat>> {
         if pid == std::process::id() {
             return None;
         }

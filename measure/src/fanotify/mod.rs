@@ -190,7 +190,8 @@ fn with_groups(
     let seat = Arc::new(Seat::new((member, device), Arc::new(wake), judge, target.mode));
     // What is asked between the marks and the thread waits for it.
     let asking = groups.sit(&seat).map_err(no_group)?;
-    let shared = Arc::new(Shared { asking, seat, stop: AtomicBool::new(false) });
+    let (unlinked, stop) = (groups.unlinked(), AtomicBool::new(false));
+    let shared = Arc::new(Shared { asking, seat, unlinked, stop });
     let armed = marks
         .apply(&shared.asking, &shared.seat, false)
         .map_err(mounts)

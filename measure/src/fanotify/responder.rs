@@ -27,6 +27,7 @@ use super::recent_execs::{Interpreters, Ran};
 use super::root::Root;
 use super::seat::Seat;
 use super::verification::Readers;
+use crate::unlinked::Unlinked;
 use crate::{Block, Known, Outcome, Target};
 
 /// How often the queue is read once nothing is marked any more: 1,024 questions.
@@ -36,6 +37,7 @@ const LAST_READS: usize = 16;
 pub(super) struct Shared {
     pub(super) asking: Arc<Asking>,
     pub(super) seat: Arc<Seat>,
+    pub(super) unlinked: Arc<Unlinked>,
     pub(super) stop: AtomicBool,
 }
 
@@ -92,7 +94,7 @@ impl Responder {
             mask,
             rootfs: target.rootfs.clone(),
             readers: Readers::new(
-                target.layers(),
+                target.layers().with(Arc::clone(&shared.unlinked)),
                 Arc::clone(&programs),
                 Arc::clone(&shared.seat.wake),
                 limits,
@@ -209,9 +211,9 @@ impl Responder {
                         own.push(ask);
                     }
                 }
+                Event::Unopened { mask, pid } => self.shared.asking.unopened(mask, pid),
                 Event::Overflow => self.shared.asking.note(Failure::Overflow),
             }
-                Event::Unopened { mask, pid } => self.shared.asking.unopened(mask, pid),
         }
         own.into_iter().for_each(|ask| self.asked(ask));
         if read.is_err() && !self.shared.stop.load(Ordering::Acquire) {
