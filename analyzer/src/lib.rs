@@ -128,6 +128,13 @@ pub fn source_lost(source: Source, reason: impl Into<String>, time: SystemTime) 
     without_file(ViolationKind::SourceLost, source, reason.into(), time)
 }
 
+/// What is told of a file that an interpreter opened, that did not come with the image, and of
+/// which nothing says that it is code: no violation.
+#[must_use]
+pub const fn report(measurement: Measurement) -> Violation {
+    Violation { kind: ViolationKind::Report, measurement, expected: None }
+}
+
 /// The violation of a log that is not the one which was measured, as a verifier found.
 #[must_use]
 pub fn log_tampered(reason: impl Into<String>, time: SystemTime) -> Violation {

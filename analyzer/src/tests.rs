@@ -116,6 +116,7 @@ fn every_kind_has_its_case() {
     reached.extend(kind(&none));
     reached.insert(source_lost(Source::Fanotify, "gone", SystemTime::UNIX_EPOCH).kind);
     reached.insert(log_tampered("went back", SystemTime::UNIX_EPOCH).kind);
+    reached.insert(report(seen(Event::Open, Some("/data"), Content::Size(1))).kind);
     assert_eq!(reached, ViolationKind::ALL.iter().copied().collect());
 }
 

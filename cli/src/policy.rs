@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use lacre_policy::{Decision, Diagnostic, Policy, Subject, parse_digest, resolve, yaml};
+use lacre_policy::{
+    CodeDirectories, Decision, Diagnostic, Policy, Subject, parse_digest, resolve, yaml,
+};
 use lacre_types::{CanonicalPath, Digest, Jit, Mode, PathError, ViolationKind};
 use serde_json::json;
 
@@ -138,6 +140,8 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Result<E
         let told = json!({
             "ok": true, "rules": policy.rules(), "mode": policy.mode(),
             "jit": policy.jit(&Subject::default()),
+            "report": policy.reports(),
+            "codeDirectories": patterns(policy.code_directories(&Subject::default())),
             "defaults": defaults, "diagnostics": warnings,
         });
         writeln!(out, "{told:#}")?;
@@ -157,6 +161,11 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Result<E
         writeln!(out, "  {:<16} {:<22} {by}", decision.kind, enforced(&decision))?;
     }
     writeln!(out, "  {:<16} {}", "JIT", policy.jit(&Subject::default()))?;
+    writeln!(out, "  {:<16} {}", "Report", policy.reports())?;
+    let code = patterns(policy.code_directories(&Subject::default()));
+    if !code.is_empty() {
+        writeln!(out, "  {:<16} {}", "CodeDirectories", code.join(", "))?;
+    }
     let mode = policy.mode().map_or("the node's own".to_owned(), |mode| format!("{mode} at least"));
     writeln!(out, "  {:<16} {mode}", "Mode")?;
     Ok(Exit::Good)
@@ -186,11 +195,15 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Resu
     };
     let decision = policy.decide(&subject, args.kind, args.path.as_ref());
     let jit = (args.kind == ViolationKind::Fileless).then(|| policy.jit(&subject));
+    let directories = policy.code_directories(&subject);
+    let is_code = args.path.as_ref().is_some_and(|path| directories.hold(path));
+    let code = patterns(directories);
     if args.json {
         let mut told = told(&decision);
         if let Some(jit) = jit {
             told["jit"] = json!(jit);
         }
+        (told["codeDirectories"], told["isDeclaredCode"]) = (json!(code), json!(is_code));
         writeln!(out, "{told:#}")?;
         return Ok(Exit::Good);
     }
@@ -211,7 +224,20 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Resu
         Some(Jit::Deny) => writeln!(out, "  JIT      deny: of executable memory too")?,
         None => {}
     }
+    if !code.is_empty() {
+        let path = args.path.as_ref().map(|path| match is_code {
+            true => format!("; {path} is code to an interpreter"),
+            false => format!("; {path} is in none of them"),
+        });
+        let code = code.join(", ");
+        writeln!(out, "  code     {code}{}", path.unwrap_or_default())?;
+    }
     Ok(Exit::Good)
+}
+
+/// Directories as the file has them, safe to print.
+fn patterns(directories: &CodeDirectories) -> Vec<String> {
+    directories.patterns().map(|pattern| lacre_types::escape(pattern.as_bytes())).collect()
 }
 
 const fn plural(n: usize) -> &'static str {

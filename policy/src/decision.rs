@@ -111,6 +111,8 @@ impl Outcome {
     pub(crate) const fn built_in(kind: ViolationKind) -> Self {
         let action = match kind {
             ViolationKind::LogTampered => Action::Pause,
+            // No violation.
+            ViolationKind::Report => Action::Skip,
             _ => Action::Deny,
         };
         Self { action, rule: Rule::built_in(kind), paths: None, jit: None }

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacre_types::{Action, CanonicalPath, Jit, Mode, ViolationKind};
+use lacre_types::{Action, CanonicalPath, Jit, Mode, Reports, ViolationKind};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Leaf, Outcome};
 use crate::glob::{Glob, GlobError};
 use crate::settings::Settings;
-use crate::{Backoff, Fallbacks, PathTable, Rule, Selector};
+use crate::{Backoff, CodeDirectories, Fallbacks, PathTable, Rule, Selector};
 
 /// The policy for one container: what a server sends to the node when the container is
 /// registered, and whenever it changes. It answers as the whole policy would, and knows no
@@ -17,6 +17,7 @@ use crate::{Backoff, Fallbacks, PathTable, Rule, Selector};
 #[derive(Debug, Clone)]
 pub struct Effective {
     settings: Settings,
+    code: CodeDirectories,
     /// One for each kind, in their order.
     kinds: Vec<Outcome>,
 }
@@ -68,8 +69,12 @@ impl Effective {
     /// ttrpc message (4 MiB) with room.
     pub const MAX_BYTES: usize = 3 << 20;
 
-    pub(crate) const fn new(settings: Settings, kinds: Vec<Outcome>) -> Self {
-        Self { settings, kinds }
+    pub(crate) const fn new(
+        settings: Settings,
+        code: CodeDirectories,
+        kinds: Vec<Outcome>,
+    ) -> Self {
+        Self { settings, code, kinds }
     }
 
     /// Which action a violation of that kind deserves, as [`crate::Policy::decide`].
@@ -96,6 +101,19 @@ impl Effective {
     #[must_use]
     pub const fn jit(&self) -> Jit {
         self.settings.jit
+    }
+
+    /// The directories that hold code.
+    #[must_use]
+    pub const fn code_directories(&self) -> &CodeDirectories {
+        &self.code
+    }
+
+    /// What is told of files that an interpreter opened, and of which nothing says that they are
+    /// code.
+    #[must_use]
+    pub const fn reports(&self) -> Reports {
+        self.settings.reports
     }
 
     /// What is done where an action can't be.
@@ -134,11 +152,13 @@ impl Effective {
     }
 
     fn wire(&self) -> Wire {
-        let Settings { mode, jit, grace, fallbacks, restart } = &self.settings;
+        let Settings { mode, jit, reports, grace, fallbacks, restart } = &self.settings;
         Wire {
             version: Self::VERSION,
             mode: *mode,
             jit: *jit,
+            reports: *reports,
+            code_directories: self.code.patterns().cloned().collect(),
             grace_ms: millis(*grace),
             fallback: fallbacks.iter().collect(),
             restart: WireBackoff {
@@ -147,7 +167,7 @@ impl Effective {
                 reset_after_ms: millis(restart.reset_after),
                 attempts: restart.attempts,
             },
-            kinds: self.kinds.iter().map(WireKind::of).collect(),
+            kinds: self.kinds.iter().filter(|kind| !is_granted(kind)).map(WireKind::of).collect(),
         }
     }
 }
@@ -166,6 +186,10 @@ struct Wire {
     /// Left out where it is what an earlier release takes for granted.
     #[serde(default, skip_serializing_if = "is_allowed")]
     jit: Jit,
+    #[serde(default, skip_serializing_if = "are_told")]
+    reports: Reports,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    code_directories: Vec<Arc<str>>,
     grace_ms: u64,
     fallback: Vec<(Action, Action)>,
     restart: WireBackoff,
@@ -175,6 +199,17 @@ struct Wire {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_allowed(jit: &Jit) -> bool {
     *jit == Jit::Allow
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn are_told(reports: &Reports) -> bool {
+    *reports == Reports::Files
+}
+
+/// Whether an earlier release takes it for granted, by not knowing the kind.
+fn is_granted(outcome: &Outcome) -> bool {
+    let Outcome { rule, paths, .. } = outcome;
+    rule.kind == ViolationKind::Report && rule.line().is_none() && paths.is_none()
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -261,11 +296,15 @@ impl Wire {
         }
         let mut kinds = Vec::with_capacity(read.len());
         for (outcome, kind) in read.into_iter().zip(ViolationKind::ALL) {
-            kinds.push(outcome.ok_or(EffectiveError::Missing(*kind))?);
+            kinds.push(match outcome {
+                None if *kind == ViolationKind::Report => Outcome::built_in(*kind),
+                outcome => outcome.ok_or(EffectiveError::Missing(*kind))?,
+            });
         }
         let settings = Settings {
             mode: self.mode,
             jit: self.jit,
+            reports: self.reports,
             grace: Duration::from_millis(self.grace_ms),
             fallbacks,
             restart: Backoff {
@@ -275,7 +314,14 @@ impl Wire {
                 attempts: self.restart.attempts,
             },
         };
-        Ok(Effective { settings, kinds })
+        if self.code_directories.len() > CodeDirectories::MOST {
+            let many = format!("more than {} code directories", CodeDirectories::MOST);
+            return Err(EffectiveError::Json(serde::de::Error::custom(many)));
+        }
+        let code = CodeDirectories::of(self.code_directories).map_err(|(pattern, source)| {
+            EffectiveError::Pattern { pattern: pattern.to_string(), source }
+        })?;
+        Ok(Effective { settings, code, kinds })
     }
 }
 

@@ -19,6 +19,12 @@ pub fn fuzz_policy(data: &[u8]) {
             let effective = policy.effective(&subject);
             let read = Effective::from_json(&effective.to_json()).expect("own bytes read back");
             assert_eq!(effective, read);
+            let own = policy.code_directories(&subject);
+            assert_eq!(own, read.code_directories());
+            assert!(
+                path.as_ref()
+                    .is_none_or(|path| own.hold(path) == read.code_directories().hold(path))
+            );
             for kind in ViolationKind::ALL {
                 let decided = policy.decide(&subject, *kind, path.as_ref());
                 assert_eq!(decided, read.decide(*kind, path.as_ref()));

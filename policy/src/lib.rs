@@ -14,6 +14,8 @@
 
 pub mod yaml;
 
+mod by_container;
+mod code_directories;
 mod decision;
 mod diagnostic;
 mod effective;
@@ -31,7 +33,9 @@ mod read;
 mod rule;
 mod schema;
 mod settings;
+mod subject;
 
+pub use code_directories::CodeDirectories;
 pub use decision::{Because, Decision, Resolved, deniable, resolve};
 pub use diagnostic::{Diagnostic, Errors, Severity, Span, Warning};
 pub use effective::{Effective, EffectiveError};
@@ -40,7 +44,8 @@ pub use glob::GlobError;
 pub use images::{Images, ImagesError};
 pub use nearest::nearest;
 pub use path_table::{ANY_OTHER, PathTable};
-pub use policy::{Policy, Subject, parse_digest};
+pub use policy::{Policy, parse_digest};
 pub use rule::{Rule, Selector};
 pub use schema::schema;
 pub use settings::{Backoff, Fallbacks};
+pub use subject::Subject;

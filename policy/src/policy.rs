@@ -1,30 +1,10 @@
-use std::collections::HashMap;
+use lacre_types::{Action, CanonicalPath, Digest, Jit, Mode, Reports, ViolationKind};
 
-use lacre_types::{Action, CanonicalPath, Digest, Jit, Mode, ViolationKind};
-
+use crate::by_container::ByContainer;
+use crate::code_directories::CodeRules;
 use crate::decision::{Decision, Outcome};
-use crate::glob::Wild;
-use crate::patterns::Patterns;
 use crate::settings::Settings;
-use crate::{Backoff, Effective, Fallbacks, image};
-
-/// A container, as rules know it. What is not known stays empty, and matches no rule.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Subject<'a> {
-    /// Its id in containerd.
-    pub container_id: &'a str,
-    /// The digests by which its image is known: of the configuration (what Docker calls
-    /// the image's id), of the manifest, of the index.
-    pub image_digests: &'a [Digest],
-    /// Its image's name, in any form.
-    pub image_name: Option<&'a str>,
-    /// containerd's namespace, and the pod's where there is one.
-    pub namespaces: &'a [&'a str],
-    /// Its labels.
-    pub labels: &'a [(&'a str, &'a str)],
-    /// Its OCI annotations.
-    pub annotations: &'a [(&'a str, &'a str)],
-}
+use crate::{Backoff, CodeDirectories, Effective, Fallbacks, Subject};
 
 /// A policy file, read: which action each violation deserves.
 ///
@@ -51,6 +31,7 @@ pub struct Subject<'a> {
 pub struct Policy {
     pub(crate) settings: Settings,
     pub(crate) port: Option<u16>,
+    code: CodeRules,
     kinds: Vec<KindRules>,
 }
 
@@ -60,16 +41,18 @@ impl Policy {
     #[must_use]
     pub fn default_for(mode: Mode) -> Self {
         let settings = Settings { mode: Some(mode), ..Settings::default() };
-        Self::new(settings, None, ViolationKind::ALL.iter().map(|kind| KindRules::none(*kind)))
+        let kinds = ViolationKind::ALL.iter().map(|kind| KindRules::none(*kind));
+        Self::new(settings, None, CodeRules::default(), kinds)
     }
 
     /// `kinds`: one for each, in their order.
     pub(crate) fn new(
         settings: Settings,
         port: Option<u16>,
+        code: CodeRules,
         kinds: impl Iterator<Item = KindRules>,
     ) -> Self {
-        Self { settings, port, kinds: kinds.collect() }
+        Self { settings, port, code, kinds: kinds.collect() }
     }
 
     /// Which action a violation of that kind deserves. `path` is the file's in the
@@ -90,7 +73,8 @@ impl Policy {
     pub fn effective(&self, subject: &Subject<'_>) -> Effective {
         let outcome = |kind: &ViolationKind| self.outcome(subject, *kind).clone();
         let settings = Settings { jit: self.jit(subject), ..self.settings.clone() };
-        Effective::new(settings, ViolationKind::ALL.iter().map(outcome).collect())
+        let code = self.code_directories(subject).clone();
+        Effective::new(settings, code, ViolationKind::ALL.iter().map(outcome).collect())
     }
 
     /// Whether memory that the container makes executable is no violation: as the rule of
@@ -98,6 +82,19 @@ impl Policy {
     #[must_use]
     pub fn jit(&self, subject: &Subject<'_>) -> Jit {
         self.outcome(subject, ViolationKind::Fileless).jit.unwrap_or(self.settings.jit)
+    }
+
+    /// The directories of a container that hold code.
+    #[must_use]
+    pub fn code_directories(&self, subject: &Subject<'_>) -> &CodeDirectories {
+        self.code.of(subject)
+    }
+
+    /// What is told of files that an interpreter opened, and of which nothing says that they are
+    /// code.
+    #[must_use]
+    pub const fn reports(&self) -> Reports {
+        self.settings.reports
     }
 
     fn outcome(&self, subject: &Subject<'_>, kind: ViolationKind) -> &Outcome {
@@ -144,27 +141,14 @@ impl Policy {
     /// How many rules it has, the defaults not counted.
     #[must_use]
     pub fn rules(&self) -> usize {
-        self.kinds.iter().map(|kind| kind.count).sum()
+        self.kinds.iter().map(|kind| kind.count).sum::<usize>() + self.code.count
     }
 }
-
-/// The shortest id that a rule may give: 12 hex digits, as `docker ps` prints it.
-pub(crate) const SHORT_ID: usize = 12;
-/// The length of an id that Docker, nerdctl or the CRI made.
-pub(crate) const WHOLE_ID: usize = 64;
 
 /// The rules of one kind.
 #[derive(Debug, Clone)]
 pub(crate) struct KindRules {
-    pub(crate) ids: HashMap<Box<str>, Outcome>,
-    /// Short ids by their first 12 digits, the longest first.
-    pub(crate) short_ids: HashMap<Box<str>, Vec<(Box<str>, Outcome)>>,
-    pub(crate) digests: HashMap<Digest, (u32, Outcome)>,
-    pub(crate) names: Patterns<Outcome>,
-    pub(crate) labels: Pairs,
-    pub(crate) annotations: Pairs,
-    /// In their order, so that of two namespaces of one container the first named wins.
-    pub(crate) namespaces: Patterns<(u32, Outcome)>,
+    pub(crate) by: ByContainer<Outcome>,
     /// The kind's own paths, and its default.
     pub(crate) rest: Outcome,
     pub(crate) count: usize,
@@ -172,98 +156,11 @@ pub(crate) struct KindRules {
 
 impl KindRules {
     pub(crate) fn none(kind: ViolationKind) -> Self {
-        Self {
-            ids: HashMap::new(),
-            short_ids: HashMap::new(),
-            digests: HashMap::new(),
-            names: Patterns::default(),
-            labels: Pairs::default(),
-            annotations: Pairs::default(),
-            namespaces: Patterns::default(),
-            rest: Outcome::built_in(kind),
-            count: 0,
-        }
+        Self { by: ByContainer::default(), rest: Outcome::built_in(kind), count: 0 }
     }
 
-    /// The narrowest selector goes first: [`crate::Selector::ALL`] is this order.
     fn outcome(&self, subject: &Subject<'_>) -> &Outcome {
-        self.by_id(subject.container_id)
-            .or_else(|| first(subject.image_digests.iter().map(|digest| self.digests.get(digest))))
-            .or_else(|| {
-                if self.names.len() == 0 {
-                    return None;
-                }
-                self.names.get(image::full(subject.image_name?).as_bytes())
-            })
-            .or_else(|| self.labels.get(subject.labels))
-            .or_else(|| self.annotations.get(subject.annotations))
-            .or_else(|| {
-                let found = subject.namespaces.iter();
-                first(found.map(|namespace| self.namespaces.get(namespace.as_bytes())))
-            })
-            .unwrap_or(&self.rest)
-    }
-
-    fn by_id(&self, id: &str) -> Option<&Outcome> {
-        if let Some(outcome) = self.ids.get(id) {
-            return Some(outcome);
-        }
-        // Whoever starts a container with `ctr` chooses its id: only one of the form that
-        // Docker, nerdctl and the CRI draw at random can be meant by its beginning.
-        if !is_whole_id(id) {
-            return None;
-        }
-        let short = self.short_ids.get(&id[..SHORT_ID])?;
-        short.iter().find(|(short, _)| id.starts_with(&**short)).map(|(_, outcome)| outcome)
-    }
-}
-
-pub(crate) fn is_hex(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn is_whole_id(id: &str) -> bool {
-    id.len() == WHOLE_ID && is_hex(id)
-}
-
-fn first<'o>(found: impl Iterator<Item = Option<&'o (u32, Outcome)>>) -> Option<&'o Outcome> {
-    found.flatten().min_by_key(|(order, _)| *order).map(|(_, outcome)| outcome)
-}
-
-/// Rules by key and value: `app=web` before `app=web-*` and `app`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pairs(HashMap<Box<str>, PairValues>);
-
-#[derive(Debug, Clone, Default)]
-struct PairValues {
-    exact: HashMap<Box<[u8]>, (u32, Outcome)>,
-    wild: Vec<(u32, Wild, Outcome)>,
-}
-
-impl Pairs {
-    /// Adds a rule; of two for the same value, the first stays.
-    pub(crate) fn insert(&mut self, order: u32, key: &str, value: Wild, outcome: Outcome) {
-        let values = self.0.entry(key.into()).or_default();
-        if let Some(text) = value.literal() {
-            values.exact.entry(text.into()).or_insert((order, outcome));
-        } else {
-            values.wild.push((order, value, outcome));
-        }
-    }
-
-    fn get(&self, pairs: &[(&str, &str)]) -> Option<&Outcome> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let known = || pairs.iter().filter_map(|(key, value)| Some((self.0.get(*key)?, *value)));
-        first(known().map(|(values, value)| values.exact.get(value.as_bytes()))).or_else(|| {
-            known()
-                .filter_map(|(values, value)| {
-                    values.wild.iter().find(|(_, wild, _)| wild.matches(value.as_bytes()))
-                })
-                .min_by_key(|(order, ..)| *order)
-                .map(|(_, _, outcome)| outcome)
-        })
+        self.by.get(subject).unwrap_or(&self.rest)
     }
 }
 

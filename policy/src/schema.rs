@@ -1,8 +1,9 @@
-use lacre_types::{Action, Jit, Mode, ViolationKind};
+use lacre_types::{Action, Jit, Mode, Reports, ViolationKind};
 use serde_json::{Map, Value, json};
 
 use crate::Selector;
-use crate::read::ALSO_ACTIONS;
+use crate::code_directories::CodeDirectories;
+use crate::read::{ALSO_ACTIONS, CODE};
 
 /// The JSON Schema (2020-12) of the policy file, for editors. What it takes may still be
 /// refused by [`crate::Policy::parse`], which also looks at globs and at keys given twice;
@@ -25,6 +26,7 @@ fn value() -> Value {
         words.iter().map(|word| ((*word).to_owned(), value.clone())).collect()
     };
     let jits: Vec<&str> = Jit::ALL.iter().map(|jit| jit.as_str()).collect();
+    let reports: Vec<&str> = Reports::ALL.iter().map(|reports| reports.as_str()).collect();
     let kinds: Vec<&str> = ViolationKind::ALL.iter().map(|kind| kind.as_str()).collect();
     let mut rules_of_kinds = same(&json!({"$ref": "#/$defs/kind"}), &kinds);
     let fileless = json!({"$ref": "#/$defs/fileless"});
@@ -50,6 +52,16 @@ fn value() -> Value {
             "JIT": {
                 "description": "Whether memory that is made executable is no violation: allow, where it is not given.",
                 "$ref": "#/$defs/jit",
+            },
+            "CodeDirectories": {
+                "description": "Directories that hold code: what an interpreter opens there, and did not come with the image, is run.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": code(),
+            },
+            "Report": {
+                "description": "Whether a file that an interpreter opened, and of which nothing says that it is code, is told: files, where it is not given.",
+                "enum": reports,
             },
             "GracePeriod": {
                 "description": "How long STOP waits between SIGTERM and SIGKILL.",
@@ -137,6 +149,13 @@ fn value() -> Value {
             "rules": list(&json!({"$ref": "#/$defs/rule"})),
             "filelessRules": list(&json!({"$ref": "#/$defs/filelessRule"})),
             "paths": list(&action),
+            "directories": {
+                "type": "array",
+                "maxItems": CodeDirectories::MOST,
+                "items": {"type": "string", "pattern": "^(/|\\*\\*(/|$))"},
+                "examples": [["/srv/app", "/home/*/plugins"]],
+            },
+            "directoriesOf": list(&json!({"$ref": "#/$defs/directories"})),
         },
     })
 }
@@ -152,6 +171,18 @@ fn list(of: &Value) -> Value {
             "additionalProperties": of,
         },
     })
+}
+
+/// The keys of `CodeDirectories`.
+fn code() -> Map<String, Value> {
+    let mut keys = kind("directoriesOf");
+    keys.retain(|key, _| CODE.contains(&key.as_str()));
+    let rest = json!({
+        "description": "Where no rule matches. Without it: none.",
+        "$ref": "#/$defs/directories",
+    });
+    keys.insert("Default".into(), rest);
+    keys
 }
 
 /// The keys of a kind whose rules are in the list of that name.

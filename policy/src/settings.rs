@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use lacre_types::{Action, Jit, Mode};
+use lacre_types::{Action, Jit, Mode, Reports};
 
 /// What the file says beside its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) mode: Option<Mode>,
     pub(crate) jit: Jit,
+    pub(crate) reports: Reports,
     pub(crate) grace: Duration,
     pub(crate) fallbacks: Fallbacks,
     pub(crate) restart: Backoff,
@@ -17,6 +18,7 @@ impl Default for Settings {
         Self {
             mode: None,
             jit: Jit::Allow,
+            reports: Reports::Files,
             grace: Duration::from_secs(10), // docker stop's
             fallbacks: Fallbacks::default(),
             restart: Backoff::default(),

@@ -172,6 +172,7 @@ fn audit_touches_nothing_and_tells_what_enforce_would_do() {
         let expected = match kind {
             ViolationKind::LogTampered => Action::Pause,
             ViolationKind::SourceLost => Action::Kill,
+            ViolationKind::Report => Action::Skip,
             _ if can_deny => Action::Deny,
             _ => Action::Kill,
         };

@@ -141,6 +141,31 @@ told!(
 "
 );
 
+/// Told by hand, since what each says is the point.
+#[test]
+fn code_directories_that_are_none() {
+    for (line, told) in [
+        ("[srv/app]", "`srv/app` does not begin with /"),
+        ("[/srv/../app]", "a path here has no `..`"),
+        ("[/srv/app**]", "`**` stands alone between slashes"),
+        ("[\"\"]", "does not begin with /"),
+        ("/srv/app", "expected a list of directories, found a scalar"),
+        ("[/srv, /srv/]", "`/srv` is there twice"),
+        ("[[/srv]]", "expected a directory, found a list"),
+    ] {
+        let file = format!("CodeDirectories:\n  Default: {line}\nActions: {{}}\n");
+        let errors = Policy::parse("p.yaml", file.as_bytes()).unwrap_err().to_string();
+        assert!(errors.contains(told), "{line}: {errors}");
+    }
+    let many = format!("Default: [{}]", (0..129).map(|n| format!("/{n},")).collect::<String>());
+    let file = format!("CodeDirectories: {{{many}}}\nActions: {{}}\n");
+    let errors = Policy::parse("p.yaml", file.as_bytes()).unwrap_err().to_string();
+    assert!(errors.contains("more than 128 directories"), "{errors}");
+    let file = b"CodeDirectories: {Default: [/srv/app/**]}\nActions: {}\n";
+    let (_, warnings) = Policy::parse("p.yaml", file).unwrap();
+    assert!(warnings[0].to_string().contains("write /srv/app/"), "{}", warnings[0]);
+}
+
 told!(anchors_are_refused, "Actions:\n  INVALID_HASH: &a\n    Default: STOP\n  NO_WHITELIST: *a\n");
 told!(tags_are_refused, "Actions: !!map\n  INVALID_HASH: {}\n");
 told!(a_second_document_is_refused, "Actions: {}\n---\nActions: {}\n");

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use lacre_policy::{Effective, EffectiveError, Policy, Subject};
-use lacre_types::{Action, CanonicalPath, Digest, Mode, ViolationKind};
+use lacre_types::{Action, CanonicalPath, Digest, Mode, Reports, ViolationKind};
 use proptest::prelude::*;
 
 fn word(words: Vec<&'static str>) -> impl Strategy<Value = &'static str> {
@@ -176,6 +176,73 @@ proptest! {
         };
         prop_assert_eq!(decide(), decide());
     }
+}
+
+/// The first list that names the container holds, and is not added to.
+#[test]
+fn code_directories_are_chosen_as_actions_are() {
+    let file = format!(
+        "CodeDirectories:\n  ByContainerID: [{{web: [/id]}}]\n  ByContainerImageDigest: [{{\"{0}\": \
+         [/digest]}}]\n  ByContainerImageName: [{{\"a:*\": [/name]}}, {{none: []}}]\n  ByLabel: \
+         [{{k=v: [/label]}}]\n  ByAnnotation: [{{k: [/annotation]}}]\n  ByNamespace: [{{n: \
+         [/namespace]}}]\n  Default: [/rest, \"**/code\"]\nReport: none\nActions: {{}}\n",
+        DIGESTS[0]
+    );
+    let (policy, warnings) = Policy::parse("p.yaml", file.as_bytes()).unwrap();
+    assert!(warnings.is_empty() && policy.rules() == 7);
+    let digests = [DIGESTS[0].parse().unwrap()];
+    let of = |subject: Subject<'_>| {
+        let effective = policy.effective(&subject);
+        let sent = Effective::from_json(&effective.to_json()).unwrap();
+        assert_eq!(sent, effective);
+        assert_eq!(sent.reports(), Reports::None);
+        let directories = sent.code_directories();
+        assert_eq!(directories, policy.code_directories(&subject));
+        directories.patterns().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let mut subject = Subject {
+        container_id: "web",
+        image_digests: &digests,
+        image_name: Some("a:7"),
+        namespaces: &["n"],
+        labels: &[("k", "v")],
+        annotations: &[("k", "x")],
+    };
+    assert_eq!(of(subject), "/id");
+    subject.container_id = "other";
+    assert_eq!(of(subject), "/digest");
+    subject.image_digests = &[];
+    assert_eq!(of(subject), "/name");
+    assert_eq!(of(Subject { image_name: Some("none"), ..subject }), "");
+    subject.image_name = None;
+    assert_eq!(of(subject), "/label");
+    subject.labels = &[];
+    assert_eq!(of(subject), "/annotation");
+    subject.annotations = &[];
+    assert_eq!(of(subject), "/namespace");
+    subject.namespaces = &[];
+    assert_eq!(of(subject), "/rest **/code");
+}
+
+/// Servers and nodes are not of one release all the time.
+#[test]
+fn what_an_earlier_release_does_not_know_is_not_sent_unless_it_is_said() {
+    let of = |file: &str| {
+        let (policy, _) = Policy::parse("p.yaml", file.as_bytes()).unwrap();
+        String::from_utf8(policy.effective(&Subject::default()).to_json()).unwrap()
+    };
+    let plain = of("Actions: {}");
+    for word in ["REPORT", "reports", "codeDirectories"] {
+        assert!(!plain.contains(word), "{plain}");
+    }
+    let read = Effective::from_json(plain.as_bytes()).unwrap();
+    assert_eq!(read.decide(ViolationKind::Report, None).action, Action::Skip);
+    let said = of("Actions: {REPORT: {Default: DENY}}");
+    let read = Effective::from_json(said.as_bytes()).unwrap();
+    assert_eq!(read.decide(ViolationKind::Report, None).action, Action::Deny);
+    let many = (0..200).map(|n| format!("\"/{n}\"")).collect::<Vec<_>>().join(",");
+    let many = plain.replacen('{', &format!("{{\"codeDirectories\":[{many}],"), 1);
+    assert!(matches!(Effective::from_json(many.as_bytes()), Err(EffectiveError::Json(_))));
 }
 
 fn changed(from: &str, to: &str) -> Result<Effective, EffectiveError> {

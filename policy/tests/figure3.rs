@@ -58,12 +58,16 @@ fn each_kind_has_its_own_rules() {
 
 #[test]
 fn kinds_that_figure_3_does_not_have_have_the_built_in_rule() {
-    for kind in ["FILELESS", "CODE_MODIFIED", "LOG_TAMPERED", "SOURCE_LOST"] {
-        let action = if kind == "LOG_TAMPERED" { Action::Pause } else { Action::Deny };
+    for kind in ["FILELESS", "CODE_MODIFIED", "LOG_TAMPERED", "SOURCE_LOST", "REPORT"] {
+        let (action, fallback) = match kind {
+            "LOG_TAMPERED" => (Action::Pause, Some(Action::Kill)),
+            "REPORT" => (Action::Skip, None),
+            _ => (Action::Deny, Some(Action::Kill)),
+        };
         let kind = kind.parse().unwrap();
         let decision = figure_3().default_of(kind);
         assert_eq!((decision.action, decision.rule.line()), (action, None));
-        assert_eq!(decision.fallback, Some(Action::Kill));
+        assert_eq!(decision.fallback, fallback);
         assert!(decision.rule.to_string().contains("built in"));
     }
 }

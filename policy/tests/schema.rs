@@ -22,8 +22,12 @@ fn read(file: &Value) -> Result<(), String> {
 fn a_whole_file_is_taken_and_each_slip_is_refused_by_both() {
     let schema = schema();
     let good = json!({
-        "Mode": "audit", "JIT": "deny", "GracePeriod": "5s", "PORT": "50051", "Fallback": {"DENY": "PAUSE"},
+        "Mode": "audit", "JIT": "deny", "Report": "none", "GracePeriod": "5s", "PORT": "50051", "Fallback": {"DENY": "PAUSE"},
         "Restart": {"Delay": "1s", "Attempts": 3},
+        "CodeDirectories": {
+            "ByContainerImageName": [{"web:*": ["/srv/app", "**/plugins"]}, {"data": []}],
+            "Default": ["/opt/code/"],
+        },
         "Actions": {"FILELESS": {
             "ByContainerID": [{"web": "REMOVE"}],
             "ByLabel": [{"a=b": {
@@ -34,8 +38,16 @@ fn a_whole_file_is_taken_and_each_slip_is_refused_by_both() {
     });
     assert_eq!(read(&good), Ok(()));
     assert!(valid(&schema, &schema, &good));
-    let slips: [(&str, Value); 19] = [
+    let slips: [(&str, Value); 27] = [
         ("/JIT", json!("DENY")),
+        ("/Report", json!("off")),
+        ("/CodeDirectories", json!(["/srv/app"])),
+        ("/CodeDirectories", json!({"ByPath": [{"/x": ["/srv/app"]}]})),
+        ("/CodeDirectories/Default", json!("/srv/app")),
+        ("/CodeDirectories/Default/0", json!("srv/app")),
+        ("/CodeDirectories/Default/0", json!({"/srv/app": "DENY"})),
+        ("/CodeDirectories/ByContainerImageName", json!({"web": ["/srv"]})),
+        ("/CodeDirectories/ByContainerImageName/0", json!({"web": "DENY"})),
         ("/Actions/FILELESS/ByLabel/0/a=b/JIT", json!(false)),
         ("/Actions/FILELESS", json!({"JIT": "deny"})),
         ("", json!([])),

@@ -59,6 +59,18 @@ pub enum Jit {
 
 words!(Jit, "what JIT takes", { Allow => "allow", Deny => "deny" });
 
+/// What is told of files that an interpreter opened, and of which nothing said that they are code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Reports {
+    /// Each of them, once.
+    #[default]
+    Files,
+    /// Nothing.
+    None,
+}
+
+words!(Reports, "what Report takes", { Files => "files", None => "none" });
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,7 @@ mod violation;
 mod whitelist;
 mod words;
 
-pub use action::{Action, Jit, Mode};
+pub use action::{Action, Jit, Mode, Reports};
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use error::chain;
 pub use file::FileId;

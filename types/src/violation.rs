@@ -19,12 +19,16 @@ pub enum ViolationKind {
     LogTampered,
     /// A source stopped, or lost events: from here on, nobody knows.
     SourceLost,
+    /// No violation: an interpreter opened a file that did not come with the image, and nothing
+    /// said that it is code. It may be data; nobody can tell.
+    Report,
 }
 
 words!(ViolationKind, "a kind of violation", {
     EntryNotFound => "ENTRY_NOT_FOUND", InvalidHash => "INVALID_HASH",
     NoWhitelist => "NO_WHITELIST", Fileless => "FILELESS", CodeModified => "CODE_MODIFIED",
     LogTampered => "LOG_TAMPERED", SourceLost => "SOURCE_LOST",
+    Report => "REPORT",
 });
 
 /// A measurement that the baseline does not allow.

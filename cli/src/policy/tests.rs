@@ -111,6 +111,31 @@ fn every_selector_can_be_asked_for() {
 }
 
 #[test]
+fn code_directories_are_told_with_what_lies_in_them() {
+    let policy = file(
+        "CodeDirectories:\n  ByContainerImageName: [{web: [/srv/app/]}]\n  Default: [\"**/lib\"]\n\
+         Actions: {}\n",
+    );
+    let name = policy.path().to_str().unwrap();
+    let (out, err, good) = lacre(&["check", name]);
+    assert!(good && err.is_empty(), "{err}");
+    assert!(out.contains("good, 1 rule\n") && out.contains("  CodeDirectories  **/lib\n"), "{out}");
+    assert!(out.contains("  REPORT           SKIP                   built in\n"), "{out}");
+    assert!(out.contains("  Report           files\n"), "{out}");
+    let explain = ["explain", name, "--kind", "ENTRY_NOT_FOUND", "--image", "web"];
+    for (path, told) in [
+        ("/srv/app/x", "  code     /srv/app; /srv/app/x is code to an interpreter\n"),
+        ("/srv/app/../x", "  code     /srv/app; /srv/x is in none of them\n"),
+    ] {
+        let (out, _, _) = lacre(&[&explain[..], &["--path", path]].concat());
+        assert!(out.ends_with(told), "{out}");
+    }
+    let (out, _, _) = lacre(&["check", name, "--json"]);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["codeDirectories"][0], &told["report"]), (&"**/lib".into(), &"files".into()));
+}
+
+#[test]
 fn a_bad_file_is_told_and_refused() {
     let bad = file("Actions:\n  FILELESS:\n    Default: STOPP\n");
     let name = bad.path().to_str().unwrap();

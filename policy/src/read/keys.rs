@@ -1,9 +1,10 @@
 use lacre_types::{Digest, ParseDigestError};
 
+use crate::by_container::{SHORT_ID, WHOLE_ID, is_hex};
 use crate::diagnostic::excerpt;
 use crate::glob::{Glob, Wild};
 use crate::image;
-use crate::policy::{SHORT_ID, WHOLE_ID, is_hex, parse_digest};
+use crate::policy::parse_digest;
 use crate::yaml::{Field, Reader};
 
 /// The longest id that containerd takes (pkg/identifiers, `maxLength`).

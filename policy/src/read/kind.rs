@@ -1,12 +1,12 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use lacre_types::{Action, ViolationKind};
 
-use super::keys;
+use super::by_container::Seen;
+use super::{by_container, keys};
 use crate::decision::{Leaf, Outcome, deniable};
 use crate::patterns::Patterns;
-use crate::policy::{KindRules, SHORT_ID, WHOLE_ID, can_be_done, is_hex};
+use crate::policy::{KindRules, can_be_done};
 use crate::yaml::{Field, Node, Reader, Value};
 use crate::{Rule, Selector};
 
@@ -46,81 +46,19 @@ pub(super) fn rules(reader: &mut Reader<'_>, kind: ViolationKind, node: &Node) -
                 rules.rest.paths = paths;
                 rules.count += count;
             }
-            Some(selector) => rules.count += by(reader, kind, selector, field, &mut rules),
+            Some(selector) => {
+                let mut within = 0;
+                let value = |reader: &mut Reader<'_>, entry: Field<'_>| {
+                    let (outcome, paths) = outcome(reader, kind, selector, entry)?;
+                    within += paths;
+                    Some(outcome)
+                };
+                let count = by_container::list(reader, selector, field, &mut rules.by, value);
+                rules.count += count + within;
+            }
         }
     }
     rules
-}
-
-/// One selector's list into its place; how many rules it held.
-fn by(
-    reader: &mut Reader<'_>,
-    kind: ViolationKind,
-    selector: Selector,
-    field: Field<'_>,
-    rules: &mut KindRules,
-) -> usize {
-    let mut seen = Seen::default();
-    let mut names = Vec::new();
-    let mut namespaces = Vec::new();
-    let entries = reader.entries(field.value, selector.as_str());
-    let count = entries.len();
-    for (order, entry) in (0..).zip(entries) {
-        let Some((outcome, within)) = outcome(reader, kind, selector, entry) else { continue };
-        rules.count += within;
-        match selector {
-            Selector::ContainerId => {
-                let id = keys::container_id(reader, entry);
-                if !seen.first(reader, entry, id.to_owned()) {
-                    continue;
-                }
-                if is_hex(id) && (SHORT_ID..WHOLE_ID).contains(&id.len()) {
-                    let short = rules.short_ids.entry(id[..SHORT_ID].into()).or_default();
-                    short.push((id.into(), outcome));
-                } else {
-                    rules.ids.insert(id.into(), outcome);
-                }
-            }
-            Selector::ImageDigest => {
-                let Some(digest) = keys::digest(reader, entry) else { continue };
-                if seen.first(reader, entry, digest.to_string()) {
-                    rules.digests.insert(digest, (order, outcome));
-                }
-            }
-            Selector::ImageName => {
-                let Some((name, glob)) = keys::image_name(reader, entry) else { continue };
-                if seen.first(reader, entry, name) {
-                    names.push((glob, outcome));
-                }
-            }
-            Selector::Namespace => {
-                let Some(glob) = keys::glob(reader, entry, entry.name) else { continue };
-                if seen.first(reader, entry, entry.name.to_owned()) {
-                    namespaces.push((glob, (order, outcome)));
-                }
-            }
-            Selector::Label | Selector::Annotation => {
-                let Some((key, value)) = keys::pair(reader, entry) else { continue };
-                if seen.first(reader, entry, entry.name.to_owned()) {
-                    let pairs = match selector {
-                        Selector::Label => &mut rules.labels,
-                        _ => &mut rules.annotations,
-                    };
-                    pairs.insert(order, key, value, outcome);
-                }
-            }
-            Selector::Path => {}
-        }
-    }
-    for short in rules.short_ids.values_mut() {
-        short.sort_by_key(|(id, _)| std::cmp::Reverse(id.len()));
-    }
-    if selector == Selector::ImageName {
-        rules.names = names.into_iter().collect();
-    } else if selector == Selector::Namespace {
-        rules.namespaces = namespaces.into_iter().collect();
-    }
-    count
 }
 
 /// What a rule about a container decides, and how many path rules it holds.
@@ -193,25 +131,6 @@ fn action(reader: &mut Reader<'_>, kind: ViolationKind, node: &Node) -> Option<A
             .help("there is no code in hand to refuse; name the action that is meant");
     }
     Some(action)
-}
-
-/// The keys of one list, each by the form that is compared.
-#[derive(Default)]
-struct Seen(HashMap<String, u32>);
-
-impl Seen {
-    /// Whether this is the first of its form. The second is refused: one of them would
-    /// never be looked at.
-    fn first(&mut self, reader: &mut Reader<'_>, entry: Field<'_>, form: String) -> bool {
-        let Some(line) = self.0.get(&form) else {
-            self.0.insert(form, entry.span.line);
-            return true;
-        };
-        reader
-            .error(entry.span, format!("line {line} has a rule for the same"))
-            .help("remove one of the two; only one could ever be used");
-        false
-    }
 }
 
 #[cfg(test)]

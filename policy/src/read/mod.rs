@@ -1,5 +1,7 @@
 //! From the file's nodes to a policy.
 
+mod by_container;
+mod code;
 mod keys;
 mod kind;
 mod values;
@@ -8,16 +10,27 @@ use std::collections::HashMap;
 
 use lacre_types::{Action, ViolationKind};
 
+pub(crate) use code::CODE;
 pub(crate) use kind::ALSO_ACTIONS;
 
+use crate::code_directories::CodeRules;
 use crate::policy::{KindRules, Policy};
 use crate::settings::{Backoff, Settings};
 use crate::yaml::{Node, Reader, Value, duration};
 use crate::{Diagnostic, Errors};
 
 /// The keys at the top of the file.
-pub(crate) const TOP: &[&str] =
-    &["Actions", "Mode", "JIT", "GracePeriod", "Fallback", "Restart", "PORT"];
+pub(crate) const TOP: &[&str] = &[
+    "Actions",
+    "Mode",
+    "JIT",
+    "CodeDirectories",
+    "Report",
+    "GracePeriod",
+    "Fallback",
+    "Restart",
+    "PORT",
+];
 /// The keys under `Restart`.
 pub(crate) const RESTART: &[&str] = &["Delay", "MaxDelay", "ResetAfter", "Attempts"];
 
@@ -35,12 +48,17 @@ fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>), Errors> 
     let (mut reader, root) = Reader::open(name, text)?;
     let mut settings = Settings::default();
     let mut port = None;
+    let mut code = CodeRules::default();
     let mut kinds = None;
     for field in reader.fields(&root, "a policy", TOP).unwrap_or_default() {
         match field.name {
             "Actions" => kinds = Some(actions(&mut reader, field.value)),
             "Mode" => settings.mode = reader.word(field.value, "a mode", &[]),
             "JIT" => settings.jit = values::jit(&mut reader, field.value).unwrap_or_default(),
+            "CodeDirectories" => code = code::rules(&mut reader, field.value),
+            "Report" => {
+                settings.reports = values::reports(&mut reader, field.value).unwrap_or_default();
+            }
             "GracePeriod" => {
                 if let Some(grace) = duration(&mut reader, field.value) {
                     settings.grace = grace;
@@ -61,7 +79,7 @@ fn policy(name: &str, text: &[u8]) -> Result<(Policy, Vec<Diagnostic>), Errors> 
     let rules = ViolationKind::ALL
         .iter()
         .map(|kind| kinds.remove(kind).unwrap_or_else(|| KindRules::none(*kind)));
-    Ok((Policy::new(settings, port, rules), warnings))
+    Ok((Policy::new(settings, port, code, rules), warnings))
 }
 
 fn actions(reader: &mut Reader<'_>, node: &Node) -> HashMap<ViolationKind, KindRules> {

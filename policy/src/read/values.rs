@@ -1,4 +1,4 @@
-use lacre_types::Jit;
+use lacre_types::{Jit, Reports};
 
 use crate::diagnostic::excerpt;
 use crate::yaml::{Node, Reader};
@@ -30,6 +30,10 @@ pub(super) fn attempts(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
 
 pub(super) fn jit(reader: &mut Reader<'_>, node: &Node) -> Option<Jit> {
     reader.word(node, "what JIT takes", &[])
+}
+
+pub(super) fn reports(reader: &mut Reader<'_>, node: &Node) -> Option<Reports> {
+    reader.word(node, "what Report takes", &[])
 }
 
 /// Digits alone; `parse` by itself takes a `+` too.
