@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use lacre_proto::MAX_RECORD;
-use lacre_types::{Action, rfc3339};
+use lacre_types::{Action, ViolationKind, rfc3339};
 use serde::{Deserialize, Serialize};
 
 use crate::fair_shares::Owner;
@@ -103,8 +103,20 @@ pub enum GapReason {
     QueueFull,
     /// One container had more different violations than it has room for records.
     Flood,
+    /// An interpreter of one container read more different files than it has room for records.
+    Reports,
     /// The last frame of a spool was torn, by a crash in the middle of its writing.
     Torn,
+}
+
+impl GapReason {
+    /// Of a kind of which one container had more than it has room for.
+    pub(crate) const fn beyond(kind: ViolationKind) -> Self {
+        match kind {
+            ViolationKind::Report => Self::Reports,
+            _ => Self::Flood,
+        }
+    }
 }
 
 /// Records are missing here.

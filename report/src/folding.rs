@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lacre_types::Action;
+use lacre_types::{Action, ViolationKind};
 
 use crate::entry::{GapReason, Outcome, OutcomeResult};
 use crate::record::{Became, Record};
@@ -21,6 +21,10 @@ const KEYS: usize = 1024;
 /// some 12,000 different files (a whole distribution without a baseline), then one or two a
 /// second. In an hour, 12 MiB.
 const NEWS: Budget = Budget::new(8 * 1024 * 1024, 1024);
+
+/// The same for files that were read ([`lacre_types::ViolationKind::Report`]), which have no part
+/// in it: some 1,200 files, then one every ten seconds. In an hour, 1.2 MiB.
+const READ: Budget = Budget::new(1024 * 1024, 64);
 
 /// The same for the lines that say how often. One violation that goes on for ever needs
 /// [`UPDATE`] bytes a second; three are told each second, more take turns. In an hour, 4 MiB.
@@ -143,6 +147,7 @@ pub(crate) struct Folds {
     /// What actions came to that is not told yet, and when it may be.
     outcomes: BTreeMap<(Action, bool), Held>,
     news: Budget,
+    read: Budget,
     updates: Budget,
     lost: BTreeMap<GapReason, u64>,
     lost_due: Duration,
@@ -155,6 +160,7 @@ impl Folds {
             keys: HashMap::new(),
             hashers: (RandomState::new(), RandomState::new()),
             news: NEWS,
+            read: READ,
             updates: UPDATES,
             outcomes: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -181,9 +187,12 @@ impl Folds {
             }
             return Told::Counted(fold.number.clone());
         }
-        self.news.refill(now);
-        if !self.room() || !self.news.take(record.weight()) {
-            self.lose(GapReason::Flood, record.uses());
+        let beyond = GapReason::beyond(record.notificate);
+        let room = self.room();
+        let budget = if beyond == GapReason::Reports { &mut self.read } else { &mut self.news };
+        budget.refill(now);
+        if !room || !budget.take(record.weight()) {
+            self.lose(beyond, record.uses());
             return Told::Lost;
         }
         let number = Number::default();
@@ -324,18 +333,20 @@ impl Fold {
 /// and by which rule. Who used it, who saw it and when are of the first and the last.
 #[derive(Hash)]
 struct Equal<'a>(
-    (lacre_types::ViolationKind, lacre_types::Event, lacre_types::Mode, bool),
+    (ViolationKind, lacre_types::Event, lacre_types::Mode, bool),
     (&'a Option<String>, &'a Option<String>, &'a str),
-    (&'a Option<u64>, &'a Option<String>, Option<String>),
+    (Option<u64>, &'a Option<String>, Option<String>),
     (Action, &'a Option<String>),
 );
 
 impl<'a> Equal<'a> {
     fn of(record: &'a Record) -> Self {
+        // A file that grows while it is read again and again is one file.
+        let size = record.size.filter(|_| record.notificate != ViolationKind::Report);
         Self(
             (record.notificate, record.event, record.mode, record.outcome == Became::Denied),
             (&record.path, &record.path_bytes, &record.line),
-            (&record.size, &record.unread, record.expected.map(|digest| digest.to_string())),
+            (size, &record.unread, record.expected.map(|digest| digest.to_string())),
             (record.action, &record.rule),
         )
     }

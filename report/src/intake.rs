@@ -135,10 +135,10 @@ impl Intake {
     }
 
     /// So many uses have no record.
-    pub(crate) fn lost(&self, namespace: &str, container: &str, uses: u64) {
+    pub(crate) fn lost(&self, namespace: &str, container: &str, reason: GapReason, uses: u64) {
         let mut inside = self.lock();
         let owner = format!("{namespace}/{container}").into();
-        inside.folds.entry(owner).or_insert_with(Folds::new).lose(GapReason::Flood, uses);
+        inside.folds.entry(owner).or_insert_with(Folds::new).lose(reason, uses);
         self.look_by(&mut inside, Instant::now() + LOOK);
     }
 

@@ -1,10 +1,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lacre_types::ViolationKind;
+
 use crate::config::Config;
 use crate::container::Container;
 use crate::counters::Counters;
-use crate::entry::{Entry, Gap, Outcome};
+use crate::entry::{Entry, Gap, GapReason, Outcome};
 use crate::events::Events;
 use crate::files::Files;
 use crate::folding::{Number, Told};
@@ -67,10 +69,10 @@ impl Reporter {
         self.shared.intake.line(Entry::from(gap))
     }
 
-    /// So many uses of a container's code have no record, because it had more different
-    /// violations than there is room for.
-    pub fn lost(&self, namespace: &str, container: &str, uses: u64) {
-        self.shared.intake.lost(namespace, container, uses);
+    /// So many uses of that kind have no record, because the container had more different ones
+    /// than there is room for.
+    pub fn lost(&self, namespace: &str, container: &str, kind: ViolationKind, uses: u64) {
+        self.shared.intake.lost(namespace, container, GapReason::beyond(kind), uses);
     }
 
     /// Waits until all that was handed in is on disk, for at most `limit`; returns whether it
@@ -164,7 +166,6 @@ impl Drop for Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::GapReason;
     use crate::notification::Answer;
 
     struct Silent;

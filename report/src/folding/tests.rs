@@ -50,6 +50,43 @@ fn the_first_is_told_at_once_and_the_others_a_second_later_with_their_number() {
     assert!(matches!(folds.due(second(6), false)[..], [Due::Update { count: 11, fresh: 1, .. }]));
 }
 
+/// Of a file that an interpreter reads.
+fn read(path: &str, size: u64) -> Record {
+    let mut read = record("c", path, Became::Ran);
+    (read.notificate, read.digest, read.size) = (ViolationKind::Report, None, Some(size));
+    (read.line, read.action) = (format!("- {path}\n"), Action::Skip);
+    read
+}
+
+/// Who reads without end leaves as much room for what is a violation as who reads nothing.
+#[test]
+fn what_is_read_takes_no_room_from_violations() {
+    let mut folds = Folds::new();
+    let told = |told: &Told| matches!(told, Told::Anew(_));
+    let files = (0..5000).filter(|n| told(&folds.see(&read(&format!("/d/{n}"), 1), second(0))));
+    let files = files.count();
+    assert!((1000..2500).contains(&files), "{files}");
+    let due = folds.due(second(5), false);
+    let lost = 5000 - files as u64;
+    assert!(matches!(due[..], [Due::Lost(GapReason::Reports, n)] if n == lost), "{due:?}");
+    let used = |folds: &mut Folds| {
+        let each =
+            |n: &u32| told(&folds.see(&record("c", &format!("/x/{n}"), Became::Ran), second(5)));
+        (0..20_000).filter(each).count()
+    };
+    assert_eq!(used(&mut folds), used(&mut Folds::new()));
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_is_one_record() {
+    let mut folds = Folds::new();
+    assert!(matches!(folds.see(&read("/log", 1), second(0)), Told::Anew(_)));
+    for size in 2..9 {
+        assert!(matches!(folds.see(&read("/log", size), second(0)), Told::Counted(_)));
+    }
+    assert!(matches!(folds.see(&read("/other", 1), second(0)), Told::Anew(_)));
+}
+
 #[test]
 fn an_outcome_that_waited_alone_has_no_number() {
     let origin = Origin { container_id: "c".to_owned(), ..Origin::default() };
