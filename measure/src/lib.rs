@@ -23,6 +23,7 @@ mod verifiers;
 
 pub use lacre_types::{Known, KnownFile, Listing};
 pub use source::{
-    Answer, Armed, Block, Judge, Leased, LetPass, Loss, Outcome, Rest, SourceError, Spared, Target,
+    Answer, Armed, Block, CodeDirectories, Judge, Leased, LetPass, Loss, Outcome, Rest,
+    SourceError, Spared, Target,
 };
 pub use verified::{MOST, Unverified, Verified, Why};

@@ -76,6 +76,15 @@ impl LetPass {
     }
 }
 
+/// Where the policy says that what an interpreter opens is code.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CodeDirectories {
+    /// Whether there is any such directory.
+    pub any: bool,
+    /// Those that are named without a wildcard: each may be a link to where the code is.
+    pub paths: Vec<CanonicalPath>,
+}
+
 /// Why nobody knows what ran from here on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loss {
@@ -120,6 +129,28 @@ pub trait Judge: Send + Sync {
     fn let_pass(&self) -> LetPass {
         LetPass::default()
     }
+
+    /// Where what an interpreter opens is code. Where that changes, sources are told
+    /// ([`Armed::rules_changed`]).
+    fn code_directories(&self) -> CodeDirectories {
+        CodeDirectories::default()
+    }
+
+    /// Whether a file of that path lies in one of [`Self::code_directories`]. Under the same
+    /// conditions as `judge`.
+    fn is_declared_code(&self, _path: &CanonicalPath) -> bool {
+        false
+    }
+
+    /// Whether an interpreter may open a file that no baseline lists, and that nothing tells to
+    /// be code. Under the same conditions as `judge`.
+    fn judge_reading(&self, _measurement: &Measurement) -> Answer {
+        Answer::Allow
+    }
+
+    /// Such a file was opened, after the kernel was answered: for the first time in the state
+    /// that it has, or it was refused.
+    fn read(&self, _measurement: Measurement, _outcome: Outcome) {}
 
     /// A file that was just verified and judged and may run, while its user still waits and
     /// the file is kept still: whoever stands behind this source, and knows files by their

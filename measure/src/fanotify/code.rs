@@ -4,11 +4,13 @@
 //! A file that is read is not run: `cat` of a script, `git add`, `ld` on its own object and
 //! a web server's static file are nobody's violation. What is loaded is an ELF file that
 //! its opener's loader opens; what is run as text is a file that an interpreter opens, and
-//! that its own language's suffix, a `#!`, the command line, or being listed says is code. Who only
-//! writes runs nothing.
+//! that its own language's suffix, a `#!`, the command line, being listed, or a directory that the
+//! policy declares says is code. Of what else an interpreter opens nobody can tell. Who only writes
+//! runs nothing.
 
 use std::os::fd::AsFd;
 
+use lacre_types::code::Language;
 use lacre_types::elf::{self, Elf};
 use lacre_types::{Event, code};
 
@@ -26,6 +28,25 @@ pub(super) enum First {
     Data,
     /// Who opens it tells, and asking may wait.
     Look,
+}
+
+/// What opening a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// Running it.
+    Run(Event),
+    /// An interpreter's reading, which may be running: nothing tells.
+    Untold,
+    /// Reading or writing.
+    Data,
+}
+
+/// What tells of a file beside its content and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) listing: Listing,
+    /// It lies where the policy declares that there is code.
+    pub(super) declared: bool,
 }
 
 /// What the first bytes, the name and the opener's program tell without waiting.
@@ -47,41 +68,65 @@ fn may_be_code(head: &[u8], path: &[u8]) -> bool {
 /// process.
 pub(super) fn look(
     file: impl AsFd,
-    (path, listing): (&[u8], Listing),
+    (path, told): (&[u8], Told),
     opener: u32,
     programs: &Programs,
-) -> Result<Option<Event>, Failure> {
-    let run = runs(file, (path, listing), opener, programs);
+) -> Result<Opened, Failure> {
+    let opened = opens(file, (path, told), opener, programs);
     // Asked last: of most openers the rest tells that they run nothing.
-    if !matches!(run, Ok(None)) && only_writes(opener) { Ok(None) } else { run }
+    if !matches!(opened, Ok(Opened::Data)) && only_writes(opener) {
+        Ok(Opened::Data)
+    } else {
+        opened
+    }
 }
 
 /// The same of who may read it.
-fn runs(
+fn opens(
     file: impl AsFd,
-    (path, listing): (&[u8], Listing),
+    (path, told): (&[u8], Told),
     opener: u32,
     programs: &Programs,
-) -> Result<Option<Event>, Failure> {
+) -> Result<Opened, Failure> {
     let head = head(file)?;
-    let listed = listing != Listing::No;
+    let listed = told.listing != Listing::No;
     // Who makes an empty file opens it to write, too.
     if head.is_empty() && !listed && may_write(opener) {
-        return Ok(None);
+        return Ok(Opened::Data);
     }
     let is_elf = head.starts_with(elf::MAGIC);
     // What a listed one holds now may be another's next moment.
     if (is_elf || is_library(path)) && loads(opener) {
-        return Ok(Some(Event::Open));
+        return Ok(Opened::Run(Event::Open));
     }
-    if is_elf && code::named(path).is_none() && !requester::may_interpret(opener, programs) {
-        return Ok(None);
+    let is_plain = code::named(path).is_none() && !told.declared;
+    if is_elf && is_plain && !requester::may_interpret(opener, programs) {
+        return Ok(Opened::Data);
     }
     let by = requester::opener(opener, programs);
     let run = if listed { is_run_as_listed } else { is_run };
     let is_run = run(&head, path, &by)
-        || by.is_interpreter() && name_opened(opener).is_some_and(|name| run(&head, &name, &by));
-    Ok(is_run.then_some(Event::Script))
+        || by.is_interpreter() && name_opened(opener).is_some_and(|name| run(&head, &name, &by))
+        || told.declared && by.may_run(path);
+    Ok(if is_run {
+        Opened::Run(Event::Script)
+    } else if !listed && may_be_run(&head, path, &by) {
+        Opened::Untold
+    } else {
+        Opened::Data
+    })
+}
+
+/// Whether that opener may run a file that begins so, though nothing says that it does.
+fn may_be_run(head: &[u8], path: &[u8], opener: &Opener) -> bool {
+    let Opener::Interpreter { languages, .. } = opener else { return false };
+    (!head.starts_with(elf::MAGIC) || takes_any(languages)) && opener.may_run(path)
+}
+
+/// A shell goes on behind what it does not know, and PHP tells text outside its tags: an ELF file
+/// may be theirs, and nobody else's.
+fn takes_any(languages: &[Language]) -> bool {
+    languages.iter().any(|language| [code::SHELL, code::PHP].contains(language))
 }
 
 fn is_library(path: &[u8]) -> bool {
@@ -94,7 +139,7 @@ fn is_library(path: &[u8]) -> bool {
 /// Whether that opener runs a file that begins so.
 fn is_run(head: &[u8], path: &[u8], opener: &Opener) -> bool {
     match opener {
-        Opener::Interpreter { languages, scripts, works_on_text } => {
+        Opener::Interpreter { languages, scripts, works_on_text, .. } => {
             // What awk is given is its data, unless an option says that it is its program.
             (head.starts_with(b"#!") && !works_on_text)
                 || scripts.iter().any(|script| script == base(path))
@@ -107,16 +152,12 @@ fn is_run(head: &[u8], path: &[u8], opener: &Opener) -> bool {
 }
 
 /// The same of a file that a baseline lists, which is code whatever it holds now: whose, its name
-/// tells, or any interpreter's that takes it. A shell goes on behind what it does not know, and
-/// PHP tells text outside its tags: an ELF file may be theirs, and nobody else's.
+/// tells, or any interpreter's that takes it.
 fn is_run_as_listed(head: &[u8], path: &[u8], opener: &Opener) -> bool {
     match opener {
         Opener::Interpreter { languages, works_on_text, .. } => {
-            let takes = if head.starts_with(elf::MAGIC) {
-                languages.iter().any(|language| [code::SHELL, code::PHP].contains(language))
-            } else {
-                !works_on_text
-            };
+            let takes =
+                if head.starts_with(elf::MAGIC) { takes_any(languages) } else { !works_on_text };
             (takes && code::named(path).is_none() && !is_library(path))
                 || is_run(head, path, opener)
         }
@@ -164,6 +205,7 @@ mod tests {
             languages: vec![language],
             scripts: script.into_iter().map(|script| script.as_bytes().to_vec()).collect(),
             works_on_text,
+            operands: if works_on_text { vec![b"data".to_vec()] } else { Vec::new() },
         };
         let python = || opener(code::PYTHON, Some("app"), false);
         for (head, path, runs) in [
@@ -193,6 +235,32 @@ mod tests {
         assert!(!is_run(b"#!/bin/sh", b"/x/s.sh", &awk(None)));
         assert!(is_run(b"#!/usr/bin/awk -f", b"/x/prog", &awk(Some("prog"))));
         assert!(is_run(b"BEGIN {}", b"/x/lib.awk", &awk(None)));
+    }
+
+    #[test]
+    fn what_nothing_says_to_be_code_may_be_run_by_an_interpreter_alone() {
+        let interpreter = |language, works_on_text| Opener::Interpreter {
+            languages: vec![language],
+            scripts: Vec::new(),
+            works_on_text,
+            operands: if works_on_text { vec![b"data".to_vec()] } else { Vec::new() },
+        };
+        let python = interpreter(code::PYTHON, false);
+        for (head, path, may) in [
+            (&b"a,b"[..], "/x/data.csv", true),
+            (b"let x", "/static/x.js", true),
+            (elf::MAGIC, "/x/prog", false),
+        ] {
+            assert_eq!(may_be_run(head, path.as_bytes(), &python), may, "{path}");
+            for nobody in [Opener::Other, Opener::Unknown] {
+                assert!(!may_be_run(head, path.as_bytes(), &nobody), "{path}");
+            }
+        }
+        assert!(may_be_run(elf::MAGIC, b"/x/prog", &interpreter(code::SHELL, false)));
+        // What sed is given to work on is told by that to be no code; what it reads besides is not.
+        let sed = interpreter(code::SED, true);
+        assert!(!may_be_run(b"a", b"/x/data", &sed) && may_be_run(b"a", b"/x/inc", &sed));
+        assert!(Opener::Unknown.may_run(b"/x") && !Opener::Other.may_run(b"/x"));
     }
 
     #[test]

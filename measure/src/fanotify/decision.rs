@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use lacre_sys::fanotify::{Mask, Permission};
 use lacre_types::{CanonicalPath, Content, Event, Measurement, Mode, Process, Source};
 
-use super::code::{self, First};
+use super::code::{self, First, Opened, Told};
 use super::event_file::{Facts, State, Subject, names};
 use super::failure::{Failure, Ruling};
 use super::ignore_marks::{Of, ignore_data};
@@ -15,7 +15,7 @@ use super::requester;
 use super::responder::{Responder, Waiting};
 use super::seat::raw;
 use super::verification::{Done, Found, Job, Purpose, Refusal};
-use crate::{Answer, Block, KnownFile, Listing, Outcome, Verified};
+use crate::{Answer, Block, Judge, KnownFile, Listing, Outcome, Verified};
 
 impl Responder {
     pub(super) fn asked(&mut self, ask: Permission) {
@@ -25,7 +25,8 @@ impl Responder {
         let Ok(facts) = Facts::of(ask.file()) else {
             let state = State { dev: 0, ino: 0, size: 0, ctime: (0, 0) };
             let event = if exec { Event::Exec } else { Event::Open };
-            let subject = Subject { event, path: None, state, process, digest: None };
+            let held = self.block == Block::Exec && !exec;
+            let subject = Subject { event, path: None, state, process, digest: None, held };
             self.refuse(&ask, subject, Failure::NoFacts);
             return;
         };
@@ -36,17 +37,17 @@ impl Responder {
         let (path, known) = self.name(&ask, &facts);
         let event = if exec { self.exec_event(pid, path.as_ref()) } else { Event::Open };
         let digest = known.as_ref().map(|known| known.digest);
-        let subject = Subject { event, path, state: facts.state, process, digest };
-        if self.block == Block::Exec && !exec {
-            self.held(ask, subject, known.is_some());
-            return;
-        }
-        if let Some(known) = known {
-            self.known(ask, subject, &known, &facts);
+        let declared = !exec && self.root.is_declared(path.as_ref(), &facts, pid);
+        let held = self.block == Block::Exec && !exec && !declared;
+        let subject = Subject { event, path, state: facts.state, process, digest, held };
+        if held {
+            self.held(ask, subject, known.is_some(), &facts);
+        } else if let Some(known) = known {
+            self.known(ask, subject, (&known, declared), &facts);
         } else if exec {
             self.decide_run(ask, subject);
         } else {
-            self.opened(ask, subject, &facts);
+            self.opened(ask, subject, declared, &facts);
         }
     }
 
@@ -91,7 +92,13 @@ impl Responder {
 
     /// A file of the image, as it was hashed: nothing to read, and whoever knows files by
     /// their identity has it already. It is kept still before the kernel has its answer.
-    fn known(&mut self, ask: Permission, subject: Subject, known: &KnownFile, facts: &Facts) {
+    fn known(
+        &mut self,
+        ask: Permission,
+        subject: Subject,
+        (known, declared): (&KnownFile, bool),
+        facts: &Facts,
+    ) {
         let state = subject.state;
         let measurement = measurement(&subject, Content::Digest(known.digest));
         let allowed = self.shared.seat.judge.settled(&measurement);
@@ -113,7 +120,10 @@ impl Responder {
             let digest = subject.digest.filter(|_| same);
             match ask.mask().has(Mask::EXEC) {
                 true => self.decide_run(ask, Subject { digest, ..subject }),
-                false => self.submit(ask, subject, Purpose::Look(Listing::Yes(Some(known.size)))),
+                false => {
+                    let listing = Listing::Yes(Some(known.size));
+                    self.submit(ask, subject, Purpose::Look(Told { listing, declared }));
+                }
             }
             return;
         }
@@ -124,23 +134,21 @@ impl Responder {
 
     /// An open of a file of the image that changed, where opens are not blocked: it goes on
     /// whatever the file is, once whoever stands behind this source knows it.
-    fn held(&mut self, ask: Permission, subject: Subject, known: bool) {
+    fn held(&mut self, ask: Permission, subject: Subject, known: bool, facts: &Facts) {
         match self.listing(&subject) {
             Listing::Yes(size) if !known && size.is_none_or(|size| size == subject.state.size) => {
                 self.submit(ask, subject, Purpose::Verdict);
             }
             _ => {
-                let group = &self.shared.asking.group;
-                let ignored = ignore_data(group, ask.file(), &subject.state);
-                self.note(ignored);
+                // What is foreign may come to lie where it is code.
+                if !self.mask.has(Mask::OPEN) || known || self.root.came_with_image(facts) {
+                    let group = &self.shared.asking.group;
+                    let ignored = ignore_data(group, ask.file(), &subject.state);
+                    self.note(ignored);
+                }
                 self.allow(&ask);
             }
         }
-    }
-
-    /// Whether it is only held, and goes on whatever comes of it.
-    fn is_only_held(&self, ask: &Permission) -> bool {
-        self.block == Block::Exec && !ask.mask().has(Mask::EXEC)
     }
 
     /// Whatever it holds is a violation: it is read only for the report, afterwards. Where it
@@ -158,7 +166,7 @@ impl Responder {
         let ruling = self.rule(&measurement);
         if ruling == (Ruling { mode: Mode::Enforce, answer: Answer::Allow }) {
             let Measurement { event, process, .. } = measurement;
-            let subject = Subject { event, path, state, process, digest: None };
+            let subject = Subject { event, path, state, process, digest: None, held: false };
             self.submit(ask, subject, Purpose::Verdict);
             return;
         }
@@ -186,17 +194,19 @@ impl Responder {
 
     /// A file is opened that no baseline lists, or that is not the image's untouched one any more:
     /// to run it may be a violation, to read or write it is none.
-    fn opened(&mut self, ask: Permission, subject: Subject, facts: &Facts) {
+    fn opened(&mut self, ask: Permission, subject: Subject, declared: bool, facts: &Facts) {
         let listing = self.listing(&subject);
+        let told = Told { listing, declared };
         if listing != Listing::No {
-            self.submit(ask, subject, Purpose::Look(listing));
+            self.submit(ask, subject, Purpose::Look(told));
         } else if self.root.came_with_image(facts) {
-            self.data(&ask, &subject);
-        } else if self.first(&ask, &subject, facts) == First::Data {
+            // Of what is code, a store to a shared mapping must not go unseen.
+            if declared { self.allow(&ask) } else { self.data(&ask, &subject) }
+        } else if !declared && self.first(&ask, &subject, facts) == First::Data {
             // Asked about again: the next to open it may run it.
             self.allow(&ask);
         } else {
-            self.submit(ask, subject, Purpose::Look(Listing::No));
+            self.submit(ask, subject, Purpose::Look(told));
         }
     }
 
@@ -265,8 +275,9 @@ impl Responder {
         };
         match done.found {
             Ok(Found::Verified(file)) => self.verified(ask, subject, file),
-            Ok(Found::Code(None)) => self.allow(&ask),
-            Ok(Found::Code(Some(event))) => {
+            Ok(Found::Opened(Opened::Data)) => self.allow(&ask),
+            Ok(Found::Opened(Opened::Untold)) => self.read(&ask, &subject),
+            Ok(Found::Opened(Opened::Run(event))) => {
                 subject.event = event;
                 self.decide_run(ask, subject);
             }
@@ -276,10 +287,21 @@ impl Responder {
         }
     }
 
+    /// An interpreter opens a file that nothing tells to be code: told once, unless the policy has
+    /// it refused.
+    fn read(&mut self, ask: &Permission, subject: &Subject) {
+        let measurement = measurement(subject, Content::Size(subject.state.size));
+        let ruling = self.rule_by(|judge| judge.judge_reading(&measurement));
+        let outcome = self.answer(ask, ruling, &measurement);
+        if outcome == Outcome::Denied || self.readings.is_first(&subject.state) {
+            self.shared.seat.judge.read(measurement, outcome);
+        }
+    }
+
     /// Answers while the file is kept still, and asks no more about it where the baseline
     /// allows it: its lease then lives on.
     fn verified(&mut self, ask: Permission, subject: Subject, file: Verified) {
-        let (state, held) = (subject.state, self.is_only_held(&ask));
+        let (state, held) = (subject.state, subject.held);
         let digest = *file.digest();
         let measurement = measurement(&subject, Content::Digest(digest));
         let mut ruling = self.rule(&measurement);
@@ -307,7 +329,7 @@ impl Responder {
 
     /// A wrong digest is told as such; a right one counts only if nobody could write.
     fn unverified(&mut self, ask: &Permission, subject: Subject, refusal: Refusal) {
-        if self.is_only_held(ask) {
+        if subject.held {
             self.allow(ask);
             return;
         }
@@ -330,7 +352,7 @@ impl Responder {
 
     /// Answers for a failure, as its table says.
     pub(super) fn refuse(&self, ask: &Permission, subject: Subject, failure: Failure) {
-        if self.is_only_held(ask) {
+        if subject.held {
             self.allow(ask);
             return;
         }
@@ -348,8 +370,12 @@ impl Responder {
     /// What the judge says. The mode is read first: where it comes to be enforce in between,
     /// the answer is an audit's.
     fn rule(&self, measurement: &Measurement) -> Ruling {
+        self.rule_by(|judge| judge.judge(measurement))
+    }
+
+    fn rule_by(&self, judge: impl FnOnce(&dyn Judge) -> Answer) -> Ruling {
         let mode = self.shared.seat.mode();
-        let asked = self.shared.seat.judge.judge(measurement);
+        let asked = judge(&*self.shared.seat.judge);
         Ruling { mode, answer: if mode == Mode::Audit { Answer::Allow } else { asked } }
     }
 
@@ -374,7 +400,7 @@ impl Responder {
         if !outcome.ran() || !matches!(event, Event::Exec | Event::Interpreter) {
             return;
         }
-        if self.block == Block::All {
+        if self.mask.has(Mask::OPEN) {
             self.ran.note(ask.pid(), state);
         }
         if Facts::of(ask.file()).is_ok_and(|facts| self.root.is_local(&facts))

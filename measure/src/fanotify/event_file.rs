@@ -58,6 +58,8 @@ pub(super) struct Subject {
     pub(super) process: Process,
     /// What it holds, there where it is a file of the image as it came.
     pub(super) digest: Option<Digest>,
+    /// It is not asked about to be judged: it goes on whatever it holds.
+    pub(super) held: bool,
 }
 
 /// The suffix that d_path (fs/d_path.c) gives a name that is no more.

@@ -74,6 +74,11 @@ impl Marks {
         })
     }
 
+    /// Has more asked about from the next [`Marks::apply`] on.
+    pub(super) fn widen(&mut self, mask: Mask) {
+        self.mask = self.mask.and(mask);
+    }
+
     /// The container's root directory.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

@@ -5,7 +5,9 @@
 //! question is the container's whose process asks. The group is asked about what is executed,
 //! its `#!` interpreter and its loader included; with [`Block::All`] about everything
 //! that is opened, so that libraries, scripts and what is handed to a loader are seen
-//! too: who reads a file, or only writes it, runs nothing (`code.rs`, `system_call.rs`).
+//! too: who reads a file, or only writes it, runs nothing (`code.rs`, `system_call.rs`). With
+//! [`Block::Exec`] that is so of code directories alone, where the policy declares any
+//! (`declared.rs`).
 //! A file of the image that is still as it was hashed is answered from what is
 //! known; another is read while its opener waits, up to a deadline; what no baseline
 //! lists is answered at once and read afterwards, for the report. What the baseline
@@ -23,6 +25,7 @@
 
 mod code;
 mod decision;
+mod declared;
 mod event_file;
 mod failure;
 mod groups;
@@ -34,6 +37,7 @@ mod marks;
 mod notification_group;
 mod opener;
 mod programs;
+mod readings;
 mod recent_execs;
 mod requester;
 mod responder;
@@ -43,9 +47,10 @@ mod system_call;
 mod verification;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 use lacre_sys::fanotify::Mask;
@@ -76,6 +81,10 @@ pub struct FanotifyArmed {
     thread: Option<JoinHandle<()>>,
     ended: mpsc::Receiver<()>,
     holder: Holder,
+    root: Arc<Root>,
+    rootfs: PathBuf,
+    /// Opens are asked about whatever the policy declares.
+    asks_all: bool,
 }
 
 impl std::fmt::Debug for FanotifyArmed {
@@ -93,6 +102,21 @@ impl Armed for FanotifyArmed {
     fn enforce(&self) -> Result<(), SourceError> {
         self.shared.seat.enforce.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Where the policy comes to declare code directories, opens are asked about from here on.
+    fn rules_changed(&self) -> Result<(), SourceError> {
+        self.root.declared.refresh(self.holder.root.as_fd(), &self.rootfs);
+        if self.asks_all || !self.root.declared.any() {
+            return Ok(());
+        }
+        let (done, is_done) = mpsc::sync_channel(1);
+        seat::lock(&self.shared.widening).push(done);
+        let _ = rustix::io::write(&*self.shared.seat.wake, &1_u64.to_ne_bytes());
+        let widened = is_done.recv_timeout(FAREWELL);
+        widened
+            .unwrap_or_else(|_| Err(io::Error::other("the responder does not answer")))
+            .map_err(|error| failed("asking about what is opened", error))
     }
 }
 
@@ -172,14 +196,15 @@ fn with_groups(
         return Err(failed("telling the container from the node", io::Error::other(why)));
     }
     limits.settled = limits.settled.min(spare_descriptors());
-    let mask = match target.block {
-        Block::Exec => Mask::EXEC,
-        Block::All => Mask::EXEC.and(Mask::OPEN),
-    };
     let mounts = |error| failed(&format!("reading the mounts of process {init}"), error);
-    let mut marks = Marks::open(target, mask).map_err(mounts)?;
+    let mut marks = Marks::open(target, Mask::EXEC).map_err(mounts)?;
     let examining = |error| failed(&format!("examining {}", target.rootfs.display()), error);
-    let root = Root::new(marks.root(), target).map_err(examining)?;
+    let root = Arc::new(Root::new(marks.root(), target, &judge).map_err(examining)?);
+    let mut mask = Mask::EXEC;
+    if target.block == Block::All || root.declared.any() {
+        mask = mask.and(Mask::OPEN);
+        marks.widen(mask);
+    }
     let device = Facts::of(marks.root()).map_err(examining)?.state.dev;
     let pidfd = Pid::from_raw(i32::try_from(init).unwrap_or(0))
         .ok_or(rustix::io::Errno::SRCH)
@@ -190,8 +215,9 @@ fn with_groups(
     let seat = Arc::new(Seat::new((member, device), Arc::new(wake), judge, target.mode));
     // What is asked between the marks and the thread waits for it.
     let asking = groups.sit(&seat).map_err(no_group)?;
-    let (unlinked, stop) = (groups.unlinked(), AtomicBool::new(false));
-    let shared = Arc::new(Shared { asking, seat, unlinked, stop });
+    let (unlinked, stop, widening) =
+        (groups.unlinked(), AtomicBool::new(false), Mutex::default());
+    let shared = Arc::new(Shared { asking, seat, unlinked, stop, widening });
     let armed = marks
         .apply(&shared.asking, &shared.seat, false)
         .map_err(mounts)
@@ -205,7 +231,7 @@ fn with_groups(
 fn start(
     target: &Target,
     shared: Arc<Shared>,
-    root: Root,
+    root: Arc<Root>,
     follow: (Marks, OwnedFd),
     terms: (Mask, Limits),
 ) -> Result<FanotifyArmed, SourceError> {
@@ -214,12 +240,12 @@ fn start(
     let holder = Holder { group: Arc::clone(&shared.asking.group), root: Arc::new(at) };
     let (started, is_started) = mpsc::sync_channel(1);
     let (ends, ended) = mpsc::sync_channel(1);
-    let its = (target.clone(), Arc::clone(&shared));
+    let its = (target.clone(), Arc::clone(&shared), Arc::clone(&root));
     let thread = std::thread::Builder::new()
         .name("fanotify".to_owned())
         .stack_size(STACK)
         .spawn(move || {
-            let (target, shared) = its;
+            let (target, shared, root) = its;
             let _end = End(Arc::clone(&shared), ends);
             match Responder::new(&target, &shared, root, follow, terms) {
                 Ok(responder) => {
@@ -233,7 +259,9 @@ fn start(
             }
         })
         .map_err(|error| failed("starting the responder", error))?;
-    let armed = FanotifyArmed { shared, thread: Some(thread), ended, holder };
+    let (rootfs, asks_all) = (target.rootfs.clone(), target.block == Block::All);
+    let thread = Some(thread);
+    let armed = FanotifyArmed { shared, thread, ended, holder, root, rootfs, asks_all };
     match is_started.recv() {
         Ok(Ok(())) => Ok(armed),
         Ok(Err(error)) => Err(failed("starting the responder", error)),

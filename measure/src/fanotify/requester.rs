@@ -46,6 +46,8 @@ pub(super) enum Opener {
         scripts: Vec<Vec<u8>>,
         /// Whether it opens other files to work on their text.
         works_on_text: bool,
+        /// The base names of what it is given to work on, where it works on text.
+        operands: Vec<Vec<u8>>,
     },
     /// It reads.
     Other,
@@ -56,6 +58,17 @@ pub(super) enum Opener {
 impl Opener {
     pub(super) const fn is_interpreter(&self) -> bool {
         matches!(self, Self::Interpreter { .. })
+    }
+
+    /// Whether it may run a file of that path, as far as is known of it alone.
+    pub(super) fn may_run(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Interpreter { operands, .. } => {
+                !operands.iter().any(|operand| operand == base(path))
+            }
+            Self::Other => false,
+            Self::Unknown => true,
+        }
     }
 }
 
@@ -81,7 +94,8 @@ pub(super) fn opener(pid: u32, programs: &Programs) -> Opener {
     if languages.is_empty() {
         Opener::Other
     } else {
-        Opener::Interpreter { languages, scripts: Vec::new(), works_on_text: false }
+        let (scripts, operands) = (Vec::new(), Vec::new());
+        Opener::Interpreter { languages, scripts, works_on_text: false, operands }
     }
 }
 
@@ -134,10 +148,14 @@ fn named(family: Family, arguments: &[&[u8]], maps: &[u8]) -> Option<Opener> {
     };
     let code = interpreter::code_of(family, arguments);
     let names = code.iter().flat_map(|code| &code.names);
+    let scripts: Vec<_> = names.map(|name| base(name).to_vec()).collect();
+    let works_on_text = family.works_on_text();
+    let operands = arguments.iter().filter(|_| works_on_text).map(|name| base(name).to_vec());
     Some(Opener::Interpreter {
         languages: vec![family.language()],
-        scripts: names.map(|name| base(name).to_vec()).collect(),
-        works_on_text: family.works_on_text(),
+        operands: operands.filter(|name| !scripts.contains(name)).collect(),
+        scripts,
+        works_on_text,
     })
 }
 

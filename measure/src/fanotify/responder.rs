@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use lacre_sys::fanotify::{Event, Mask, Permission};
@@ -23,9 +23,10 @@ use super::limits::Limits;
 use super::look_ahead::LookAhead;
 use super::marks::Marks;
 use super::programs::Programs;
+use super::readings::Readings;
 use super::recent_execs::{Interpreters, Ran};
 use super::root::Root;
-use super::seat::Seat;
+use super::seat::{Seat, lock};
 use super::verification::Readers;
 use crate::unlinked::Unlinked;
 use crate::{Block, Known, Outcome, Target};
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) seat: Arc<Seat>,
     pub(super) unlinked: Arc<Unlinked>,
     pub(super) stop: AtomicBool,
+    /// Who waits until opens are asked about too.
+    pub(super) widening: Mutex<Vec<mpsc::SyncSender<std::io::Result<()>>>>,
 }
 
 pub(super) struct Responder {
@@ -56,6 +59,7 @@ pub(super) struct Responder {
     pub(super) ahead: Option<LookAhead>,
     pub(super) interpreters: Interpreters,
     pub(super) ran: Ran,
+    pub(super) readings: Readings,
     pub(super) waiting: BTreeMap<u64, Waiting>,
     pub(super) reports: BTreeMap<u64, (Measurement, Outcome)>,
     pub(super) next: u64,
@@ -76,11 +80,10 @@ impl Responder {
     pub(super) fn new(
         target: &Target,
         shared: &Arc<Shared>,
-        root: Root,
+        root: Arc<Root>,
         (marks, init): (Marks, OwnedFd),
         (mask, limits): (Mask, Limits),
     ) -> std::io::Result<Self> {
-        let root = Arc::new(root);
         let programs = Arc::new(Programs::of(&*target.known));
         let ahead = marks.root().try_clone_to_owned().map(|at| {
             let asking = (Arc::clone(&shared.asking), Arc::clone(&shared.seat));
@@ -106,6 +109,7 @@ impl Responder {
             ahead: Some(ahead),
             interpreters: Interpreters::default(),
             ran: Ran::default(),
+            readings: Readings::default(),
             waiting: BTreeMap::new(),
             reports: BTreeMap::new(),
             next: 0,
@@ -126,6 +130,7 @@ impl Responder {
             }
             if ready.woken {
                 let _ = rustix::io::read(&*self.shared.seat.wake, &mut [0_u8; 8]);
+                self.widen();
                 for ask in self.shared.seat.questions() {
                     self.asked(ask);
                 }
@@ -229,6 +234,26 @@ impl Responder {
             let waiting = first.remove();
             waiting.dropped.store(true, Ordering::Relaxed);
             self.refuse(&waiting.ask, waiting.subject, Failure::Deadline);
+        }
+    }
+
+    /// Asks about opens too, for those who wait for that: the policy has come to declare code
+    /// directories. It stays so: who asks no more about what is opened can't tell what was.
+    fn widen(&mut self) {
+        let waiting = std::mem::take(&mut *lock(&self.shared.widening));
+        for waits in waiting {
+            let widened = match &mut self.marks {
+                Some((marks, _)) if !self.mask.has(Mask::OPEN) => {
+                    marks.widen(Mask::OPEN);
+                    marks.apply(&self.shared.asking, &self.shared.seat, true)
+                }
+                _ => Ok(()),
+            };
+            if widened.is_ok() {
+                self.mask = self.mask.and(Mask::OPEN);
+            }
+            // Who does not wait any more has called it a failure.
+            let _ = waits.try_send(widened);
         }
     }
 

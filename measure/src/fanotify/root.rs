@@ -5,15 +5,16 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lacre_types::{CanonicalPath, FileId, Known, mountinfo};
 
+use super::declared::{Declared, Place, of_process, other_names};
 use super::event_file::{Facts, State};
 use super::limits::MOUNTINFO;
 use crate::file_systems;
 use crate::files::{birth, same_number};
-use crate::{KnownFile, Listing, Target};
+use crate::{Judge, KnownFile, Listing, Target};
 
 /// The mounts of a container.
 #[derive(Debug)]
@@ -21,9 +22,17 @@ pub(super) struct Root {
     dev: u64,
     kind: Kind,
     table: Mutex<File>,
-    mounts: Mutex<BTreeMap<u64, Mount>>,
+    mounts: Mutex<Mounts>,
+    /// Where files are code by their place.
+    pub(super) declared: Declared,
     /// The devices that an overlay's layers are on, as the kernel numbers them.
     layers: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Mounts {
+    by_id: BTreeMap<u64, Mount>,
+    places: Vec<Place>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +51,13 @@ enum Kind {
 }
 
 impl Root {
-    pub(super) fn new(root: impl AsFd, target: &Target) -> io::Result<Self> {
+    pub(super) fn new(
+        root: impl AsFd,
+        target: &Target,
+        judge: &Arc<dyn Judge>,
+    ) -> io::Result<Self> {
+        let declared = Declared::new(Arc::clone(judge));
+        declared.refresh(root.as_fd(), &target.rootfs);
         let facts = Facts::of(&root)?;
         let overlay = target.upper.is_some() || !target.lower.is_empty();
         let timely = !TIMELESS.contains(&magic(&root)?);
@@ -55,6 +70,7 @@ impl Root {
             },
             table: Mutex::new(File::open(format!("/proc/{}/mountinfo", target.init_pid))?),
             mounts: Mutex::default(),
+            declared,
             layers: devices(&target.lower)?,
         };
         root.refresh();
@@ -64,10 +80,14 @@ impl Root {
     /// Reads the container's mounts again. Of one that is not known nothing is believed.
     pub(super) fn refresh(&self) {
         let found = self.read().unwrap_or_default();
-        *self.mounts.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.mounts() = found;
     }
 
-    fn read(&self) -> io::Result<BTreeMap<u64, Mount>> {
+    fn mounts(&self) -> MutexGuard<'_, Mounts> {
+        self.mounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> io::Result<Mounts> {
         let mut bytes = Vec::new();
         {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,11 +101,12 @@ impl Root {
             root: device(mount.dev) == self.dev,
             local: file_systems::answers(&mount.kind),
         };
-        Ok(mounts.iter().map(|mount| (mount.id, of(mount))).collect())
+        let by_id = mounts.iter().map(|mount| (mount.id, of(mount))).collect();
+        Ok(Mounts { by_id, places: mounts.into_iter().map(Place::from).collect() })
     }
 
     fn mount(&self, facts: &Facts) -> Option<Mount> {
-        self.mounts.lock().unwrap_or_else(PoisonError::into_inner).get(&facts.mount).copied()
+        self.mounts().by_id.get(&facts.mount).copied()
     }
 
     /// Whether this is the file that was hashed before, in the state it had.
@@ -133,6 +154,25 @@ impl Root {
             }
     }
 
+    /// Whether the file is code by its place, if an interpreter opens it; `opener` does.
+    pub(super) fn is_declared(
+        &self,
+        name: Option<&CanonicalPath>,
+        facts: &Facts,
+        opener: u32,
+    ) -> bool {
+        self.declared.hold(name, |name| {
+            let mounts = self.mounts();
+            let is_own = |place: &&Place| place.id == facts.mount;
+            match mounts.places.iter().find(is_own) {
+                Some(own) => other_names(name, own, &mounts.places),
+                None => of_process(opener, facts.mount)
+                    .map(|own| other_names(name, &own, &mounts.places))
+                    .unwrap_or_default(),
+            }
+        })
+    }
+
     /// Whether the file is the image's data: as it came with the image, and no code that a
     /// baseline lists, by its inode or by that name.
     pub(super) fn is_data_of_image(
@@ -145,6 +185,8 @@ impl Root {
             && self.came_with_image(facts)
             && self.of_image(known, facts).is_none()
             && known.listed(name) == Listing::No
+            // Of what is code, a store to a shared mapping must not go unseen.
+            && !self.is_declared(Some(name), facts, 0)
     }
 
     /// Whether a file of the image in its first state can be deleted to free its space: the

@@ -5,15 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use lacre_types::{CanonicalPath, Digest, Event};
+use lacre_types::{CanonicalPath, Digest};
 use sha2::{Digest as _, Sha256};
 
-use super::code;
+use super::code::{self, Opened, Told};
 use super::event_file::State;
 use super::failure::Failure;
 use super::limits::{Limits, STACK};
 use super::programs::Programs;
-use crate::Listing;
 use crate::files::Layers;
 use crate::verified::{self, Unverified, Verified, Why};
 
@@ -39,7 +38,7 @@ pub(super) enum Purpose {
     /// A process waits, and the digest decides, or is at least to be known to others.
     Verdict,
     /// A process waits, and whether it runs the file decides.
-    Look(Listing),
+    Look(Told),
     /// The digest is only told.
     Report,
 }
@@ -84,8 +83,8 @@ pub(super) enum Found {
     Verified(Verified),
     /// What a report has.
     Digest(Digest),
-    /// What opening it is; nothing for data.
-    Code(Option<Event>),
+    /// What opening it is.
+    Opened(Opened),
 }
 
 /// The pool. Dropping it leaves a thread that is stuck in a read to end by itself.
@@ -208,8 +207,8 @@ fn run(shared: &Shared, idle: std::time::Duration) {
         let found = match job.purpose {
             Purpose::Verdict => verify(&job, shared).map(Found::Verified),
             Purpose::Report => tell(&job, shared).map(Found::Digest).map_err(Refusal::from),
-            Purpose::Look(listing) => {
-                look(&job, listing, shared).map(Found::Code).map_err(Refusal::from)
+            Purpose::Look(told) => {
+                look(&job, told, shared).map(Found::Opened).map_err(Refusal::from)
             }
         };
         let id = job.id;
@@ -249,9 +248,9 @@ fn tell(job: &Job, shared: &Shared) -> Result<Digest, Failure> {
 }
 
 /// Whether opening the file is running it.
-fn look(job: &Job, listing: Listing, shared: &Shared) -> Result<Option<Event>, Failure> {
+fn look(job: &Job, told: Told, shared: &Shared) -> Result<Opened, Failure> {
     let path = job.path.as_ref().map_or(&[][..], CanonicalPath::as_bytes);
-    code::look(&job.file, (path, listing), job.pid, &shared.programs)
+    code::look(&job.file, (path, told), job.pid, &shared.programs)
 }
 
 fn hash(job: &Job) -> Result<Digest, Failure> {
