@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use lacre_analyzer::{Verdict, source_lost};
+use lacre_analyzer::{Verdict, report, source_lost};
 use lacre_baseline::Baseline;
 use lacre_measure::exec_trace::Allower;
 use lacre_measure::fanotify::Holder;
-use lacre_measure::{Answer, Leased, LetPass, Loss, Outcome, Spared, Verified};
+use lacre_measure::{Answer, CodeDirectories, Leased, LetPass, Loss, Outcome, Spared, Verified};
 use lacre_policy::PathTable;
 use lacre_types::{
     Action, CanonicalPath, Content, Jit, Measurement, Memory, Mode, Source, Violation,
@@ -148,6 +148,36 @@ impl lacre_measure::Judge for Judge {
             .collect();
         let PathTable { transitions, lets_run } = table;
         LetPass { transitions, lets_run, listed, is_too_much: false }
+    }
+
+    fn code_directories(&self) -> CodeDirectories {
+        let policy = self.rules.policy();
+        let directories = policy.code_directories();
+        CodeDirectories {
+            any: !directories.is_empty(),
+            paths: directories.paths().cloned().collect(),
+        }
+    }
+
+    fn is_declared_code(&self, path: &CanonicalPath) -> bool {
+        self.rules.policy().code_directories().hold(path)
+    }
+
+    fn judge_reading(&self, measurement: &Measurement) -> Answer {
+        let audit = self.rules.mode() == Mode::Audit;
+        let path = measurement.path.as_ref();
+        match self.rules.policy().decide(ViolationKind::Report, path).action {
+            Action::Skip => Answer::Allow,
+            _ if audit => Answer::Allow,
+            _ => Answer::Deny,
+        }
+    }
+
+    fn read(&self, measurement: Measurement, outcome: Outcome) {
+        let read = report(measurement);
+        if self.rules.tells(&read) {
+            self.tell(read, outcome);
+        }
     }
 
     fn passes(&self, file: &Verified, measurement: &Measurement) {
@@ -301,6 +331,39 @@ mod tests {
             changes.mark_unchanged();
             assert_eq!(judge.spared().memory, memory, "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_read_is_told_and_nothing_is_done_unless_the_policy_says_so() {
+        let read = || Measurement { event: Event::Open, ..measured("/data/x") };
+        for (policy, answer, told) in [
+            ("Actions: {}", Answer::Allow, true),
+            ("Report: none\nActions: {}", Answer::Allow, false),
+            ("Actions: {REPORT: {ByPath: [{/data/**: DENY}]}}", Answer::Deny, true),
+            ("Report: none\nActions: {REPORT: {Default: DENY}}", Answer::Deny, true),
+        ] {
+            let (judge, queue) = judge(Mode::Enforce, policy);
+            assert_eq!(judge.judge_reading(&read()), answer, "{policy}");
+            judge.read(read(), Outcome::Ran);
+            let seen = queue.take().seen;
+            assert_eq!(seen.len(), usize::from(told), "{policy}");
+            assert!(seen.iter().all(|seen| seen.violation.kind == ViolationKind::Report));
+        }
+        let (watching, _queue) = judge(Mode::Audit, "Actions: {REPORT: {Default: DENY}}");
+        assert_eq!(watching.judge_reading(&read()), Answer::Allow);
+    }
+
+    #[test]
+    fn code_directories_are_those_of_the_policy_that_holds() {
+        let (judge, _queue) = judge(Mode::Enforce, "Actions: {}");
+        let path = CanonicalPath::new("/srv/app/x").unwrap();
+        assert!(!judge.code_directories().any && !judge.is_declared_code(&path));
+        let text = b"CodeDirectories: {Default: [/srv/app, /opt/*]}\nActions: {}";
+        let (policy, _) = Policy::parse("p", text).unwrap();
+        judge.rules.set_policy(Arc::new(policy.effective(&Subject::default())));
+        let CodeDirectories { any, paths } = judge.code_directories();
+        assert!(any && paths == [CanonicalPath::new("/srv/app").unwrap()]);
+        assert!(judge.is_declared_code(&path));
     }
 
     #[test]

@@ -12,7 +12,9 @@ use lacre_executor::Executor;
 use lacre_measure::Outcome;
 use lacre_policy::{Because, Decision, resolve};
 use lacre_report::{Became, Number, Origin, OutcomeResult, Record, Reporter, Told, Verdict};
-use lacre_types::{Action, CanonicalPath, Content, Jit, Measurement, Mode, Violation};
+use lacre_types::{
+    Action, CanonicalPath, Content, Jit, Measurement, Mode, Violation, ViolationKind,
+};
 use slog::{Logger, info};
 
 use super::policy::Words;
@@ -72,7 +74,8 @@ impl Responder {
                 let acting = self.begin(action, cause(&seen.violation));
                 self.follow(acting, None);
             }
-            self.reporter.lost(&self.origin.namespace, &self.origin.container_id, seen.uses);
+            let (kind, uses) = (seen.violation.kind, seen.uses);
+            self.reporter.lost(&self.origin.namespace, &self.origin.container_id, kind, uses);
         }
     }
 
@@ -110,7 +113,10 @@ impl Responder {
         };
         let number = match told {
             Told::Anew(number) => {
-                task_events::publish(&self.events, &record);
+                // What may be data, and is let be, is nobody's alarm.
+                if (violation.kind, record.action) != (ViolationKind::Report, Action::Skip) {
+                    task_events::publish(&self.events, &record);
+                }
                 Some(number)
             }
             Told::Counted(number) => Some(number),

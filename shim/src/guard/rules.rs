@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lacre_measure::{Outcome, Spared};
 use lacre_policy::{Decision, Effective};
-use lacre_types::{Action, Content, Jit, Mode, Violation, ViolationKind};
+use lacre_types::{Action, Content, Jit, Mode, Reports, Violation, ViolationKind};
 use tokio::sync::watch;
 
 /// The policy as it is now, and how far it goes: both change while the container runs, the
@@ -70,6 +70,12 @@ impl Rules {
     /// Whether memory that is made executable is no violation.
     pub(super) fn jit(&self) -> Jit {
         self.policy().jit()
+    }
+
+    /// Whether what was read is told: whatever a rule says of it is, since what is refused and
+    /// what is done must be on record.
+    pub(super) fn tells(&self, report: &Violation) -> bool {
+        self.policy().reports() == Reports::Files || self.decide(report).action != Action::Skip
     }
 
     /// What code without a file may run.

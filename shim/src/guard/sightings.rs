@@ -23,6 +23,10 @@ const REMEMBERED: usize = 4096;
 /// the worst action is still taken, and the number told.
 const WAITING: usize = 512;
 
+/// How many of them may be files that were read, so that there is room for violations whatever
+/// is read.
+const READ: usize = WAITING / 2;
+
 /// What several sightings of one violation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -265,7 +269,11 @@ impl Core {
     }
 
     fn put(&mut self, key: Option<Equal>, seen: Seen, act: impl FnOnce(&Violation) -> Action) {
-        if self.waiting.len() < WAITING {
+        let room = match seen.violation.kind {
+            ViolationKind::Report => READ,
+            _ => WAITING,
+        };
+        if self.waiting.len() < room {
             self.places.extend(key.map(|key| (key, self.waiting.len())));
             self.waiting.push(seen);
             return;

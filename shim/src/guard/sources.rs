@@ -152,6 +152,14 @@ impl Arming<'_> {
             ladder.came(Source::ExecMap, self.one(Source::ExecMap, &mut prepared), false, self.log);
         }
         let ladder = ladder.closed();
+        let sees_opens = ladder.armed.iter().any(|it| it.source() == Source::Fanotify);
+        if !sees_opens && lacre_measure::Judge::code_directories(&**self.judge).any {
+            warn!(
+                self.log,
+                "the policy declares code directories, and nothing here sees what is \
+                             opened there; fanotify does"
+            );
+        }
         let names: Vec<_> = ladder.armed.iter().map(|source| source.source().as_str()).collect();
         info!(self.log, "armed"; "sources" => names.join(", "), "mode" => self.target.mode.as_str());
         remark(&ladder.armed, self.log);
