@@ -290,6 +290,21 @@ echo ': >"$MARK"' >/tmp/x; echo : >/tmp/f; wait"#,
         r#"echo 'kill -9 $V; : >"$MARK"' >/tmp/x; sleep 100 5</tmp/x & V=$! bash /proc/$!/fd/5"#,
     ),
     shell(
+        "A14zc",
+        "a file that Python reads, and runs: exec(open(x).read())",
+        r#"echo 'import os; open(os.environ["MARK"], "w")' >/tmp/script; python3 -c 'exec(open("/tmp/script").read())'"#,
+    ),
+    shell(
+        "A14zd",
+        "a file that perl is told to do: do x",
+        r#"echo 'open F, ">", $ENV{MARK}' >/tmp/script; perl -e 'do "/tmp/script"'"#,
+    ),
+    shell(
+        "A14ze",
+        "a file that a shell's environment names: BASH_ENV=x",
+        r#"echo ': >"$MARK"' >/tmp/script; BASH_ENV=/tmp/script bash -c :"#,
+    ),
+    shell(
         "A21",
         "an open file, executed after it was deleted",
         r#"cp /attack/pwned /tmp/gone; python3 -c 'import os

@@ -12,6 +12,9 @@ use lacre_integration::{Containerd, Image, Output, Runtime, Version};
 
 use crate::corpus::{Attack, Entry};
 
+/// What attacks that have an interpreter read their code read.
+const READ: &str = "/tmp/script";
+
 /// What became of an attack. The mark tells whether it ran; the records tell whether lacre
 /// noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +47,7 @@ impl Seen {
 pub(crate) struct Field {
     runtime: Runtime,
     image: Image,
+    _rules: Option<tempfile::NamedTempFile>,
     /// There until it is dropped.
     daemon: Option<Containerd>,
 }
@@ -61,15 +65,22 @@ impl Drop for Field {
 impl Field {
     /// Plain runc.
     pub(crate) fn control() -> Result<Self> {
-        Self::new(Runtime::Runc, "")
+        Self::new(Runtime::Runc, "", None)
     }
 
     /// lacre, with these lines of configuration.
-    pub(crate) fn lacre(settings: &str) -> Result<Self> {
-        Self::new(Runtime::Lacre, settings)
+    pub(crate) fn lacre(settings: &str, policy: &str) -> Result<Self> {
+        let rules = tempfile::NamedTempFile::new()?;
+        fs::write(&rules, policy)?;
+        let settings = format!("{settings}policy: {}\n", rules.path().display());
+        Self::new(Runtime::Lacre, &settings, Some(rules))
     }
 
-    fn new(runtime: Runtime, settings: &str) -> Result<Self> {
+    fn new(
+        runtime: Runtime,
+        settings: &str,
+        rules: Option<tempfile::NamedTempFile>,
+    ) -> Result<Self> {
         let daemon = Containerd::builder(Version::V2_1).lacre(settings).start()?;
         let folder = daemon.node().folder();
         for name in ["attack", "marks"] {
@@ -78,7 +89,7 @@ impl Field {
         compile(&folder.join("attack"))?;
         let image = debian_image()?;
         daemon.import(&image)?;
-        Ok(Self { runtime, image, daemon: Some(daemon) })
+        Ok(Self { runtime, image, _rules: rules, daemon: Some(daemon) })
     }
 
     /// Runs an attack in a container of its own.
@@ -172,7 +183,12 @@ impl Field {
         let all: Vec<serde_json::Value> =
             text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         // Outcomes of actions stand in the same file.
-        Ok(all.into_iter().filter(|entry| entry["notificate"].is_string()).collect())
+        let is_violation = |entry: &serde_json::Value| entry["notificate"].is_string();
+        // Of what is read by the way, nothing is told of the attack.
+        let is_by_the_way =
+            |entry: &serde_json::Value| entry["notificate"] == "REPORT" && entry["path"] != READ;
+        let of_it = |entry: &serde_json::Value| is_violation(entry) && !is_by_the_way(entry);
+        Ok(all.into_iter().filter(of_it).collect())
     }
 }
 

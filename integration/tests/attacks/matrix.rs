@@ -12,6 +12,7 @@ use crate::field::{Field, Seen};
 pub(crate) struct Column {
     name: &'static str,
     settings: &'static str,
+    policy: &'static str,
     /// Whether an attack may succeed.
     enforces: bool,
     /// Attacks that the configuration is known not to see.
@@ -33,11 +34,15 @@ const UNASKED: &[(&str, &str)] = &[
     ("A14y", "MISS"),
     ("A14z", "MISS"),
     ("A14za", "MISS"),
+    ("A14zc", "MISS"),
+    ("A14zd", "MISS"),
+    ("A14ze", "MISS"),
 ];
 
 const AUDIT: Column = Column {
     name: "audit, auto",
     settings: "mode: audit\n",
+    policy: NOTHING,
     enforces: false,
     known: UNASKED,
     late: &[],
@@ -46,6 +51,7 @@ const AUDIT: Column = Column {
 const AUTO: Column = Column {
     name: "enforce, auto",
     settings: "mode: enforce\n",
+    policy: NOTHING,
     enforces: true,
     known: UNASKED,
     late: SCRIPTS,
@@ -54,16 +60,31 @@ const AUTO: Column = Column {
 const ALL: Column = Column {
     name: "enforce, auto, block: all",
     settings: "mode: enforce\nblock: all\n",
+    policy: NOTHING,
     enforces: true,
     known: &[
-        ("A11e", "MISS"),
+        ("A11e", "REPORT"),
         ("A11f", "MISS"),
         ("A11g", "MISS"),
-        ("A14d", "MISS"),
+        ("A14d", "REPORT"),
         ("A14za", "MISS"),
+        ("A14zc", "REPORT"),
+        ("A14zd", "REPORT"),
+        ("A14ze", "REPORT"),
     ],
     late: UNWATCHED,
 };
+
+const CODE: Column = Column {
+    name: "enforce, auto, code directories",
+    settings: "mode: enforce\n",
+    policy: "CodeDirectories: {Default: [/tmp]}\nActions: {}\n",
+    enforces: true,
+    known: &[("A11f", "MISS"), ("A11g", "MISS"), ("A14za", "MISS")],
+    late: SCRIPTS,
+};
+
+const NOTHING: &str = "Actions: {}\n";
 
 /// What lies where fanotify does not watch is seen there, too.
 const UNWATCHED: &[&str] = &["A14u", "A45d", "A45e"];
@@ -78,13 +99,14 @@ const SCRIPTS: &[&str] = &[
 
 impl Column {
     /// What `make test` holds lacre to.
-    pub(crate) const PROMISED: &'static [Self] = &[AUDIT, AUTO, ALL];
+    pub(crate) const PROMISED: &'static [Self] = &[AUDIT, AUTO, ALL, CODE];
 
     /// Every source by itself too.
     pub(crate) const ALL: &'static [Self] = &[
         AUDIT,
         AUTO,
         ALL,
+        CODE,
         Self::alone("fanotify", "mode: enforce\nsources: [fanotify]\n"),
         Self::alone("fanotify, block: all", "mode: enforce\nsources: [fanotify]\nblock: all\n"),
         Self::alone("exec-trace", "mode: enforce\nsources: [exec-trace]\n"),
@@ -92,7 +114,7 @@ impl Column {
     ];
 
     const fn alone(name: &'static str, settings: &'static str) -> Self {
-        Self { name, settings, enforces: false, known: &[], late: &[] }
+        Self { name, settings, policy: NOTHING, enforces: false, known: &[], late: &[] }
     }
 }
 
@@ -106,7 +128,7 @@ impl Matrix {
     pub(crate) fn measure(columns: &'static [Column]) -> Result<Self> {
         let mut rows = vec![Vec::new(); attacks().len()];
         for column in columns {
-            let field = Field::lacre(column.settings)?;
+            let field = Field::lacre(column.settings, column.policy)?;
             for (attack, row) in attacks().into_iter().zip(&mut rows) {
                 row.push(field.run(attack)?);
             }
@@ -140,7 +162,8 @@ impl Matrix {
              plain runc every one of them does (a test of its own says so).\n\n\
              - **DENY**: it did not run, the call failed.\n\
              - **KILL**: it did not run, its process was killed before the first instruction.\n\
-             - **REPORT**: it ran, and there is a record of it.\n\
+             - **REPORT**: it ran, and there is a record of it: of a violation, or, where nothing \
+             says that a file is code, that an interpreter opened it.\n\
              - **MISS**: it ran, and there is none.\n\n{}\n\
              A14a to A14v, but for A14d, A14zb, A45d and A45e under `auto` with `block: exec` are a \
              race: the script is the argument of an interpreter that runs already, and is ended a \
@@ -150,7 +173,11 @@ impl Matrix {
              A11c, A11d, A14d and A14w to A14z are what only an open tells of, and `block: exec` \
              asks about none: in A14w and A14x the script's name led to a file of the image, or to \
              nothing, when it was looked at. What nothing sees, and why, is in \
-             [sources.md](sources.md#what-nothing-sees).\n",
+             [sources.md](sources.md#what-nothing-sees).\n\n\
+             A11e, A14d and A14zc to A14ze are files that an interpreter reads and runs, and nothing \
+             says that they are code. Where opens are asked about (`block: all`), there is a record, \
+             `REPORT`; where the policy declares their directory to hold code (the column *code \
+             directories* declares `/tmp`, with `block: exec`), they are refused.\n",
             self.markdown()
         )
     }
