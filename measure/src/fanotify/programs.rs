@@ -1,10 +1,10 @@
 //! Which programs are interpreters.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lacre_types::{Digest, Known, base_name};
 
@@ -19,8 +19,10 @@ const REMEMBERED: usize = 64;
 
 /// The image's interpreters, by their file: a program may be called otherwise where it is mounted,
 /// linked or renamed, and which of a file's many it is, the first argument tells.
-#[derive(Debug, Default)]
 pub(super) struct Programs {
+    known: Arc<dyn Known>,
+    /// That they lie on.
+    devices: BTreeSet<u32>,
     files: HashMap<(u32, i64, u32), Family>,
     /// The same by what they hold, and by their sizes: that of a file whose metadata changed.
     contents: HashMap<u64, Vec<(Digest, Family)>>,
@@ -40,10 +42,12 @@ pub(super) enum Program {
 }
 
 impl Programs {
-    pub(super) fn of(known: &dyn Known) -> Self {
-        let mut programs = Self::default();
+    pub(super) fn of(known: &Arc<dyn Known>) -> Self {
+        let (devices, files, contents, read) = <_>::default();
+        let mut programs = Self { known: Arc::clone(known), devices, files, contents, read };
         for (name, id) in known.named(&|name| Family::of(name).is_some()) {
             let Some(family) = Family::of(&name) else { continue };
+            programs.devices.insert(id.dev);
             let key = state(id.ino, id.ctime_sec, id.ctime_nsec);
             let of = programs.files.entry(key).or_insert(family);
             // One of its names says that it has many, and that decides.
@@ -90,7 +94,7 @@ impl Programs {
         if let Some(family) = known.or_else(named) {
             return (None, Program::Interpreter(family));
         }
-        if !self.contents.contains_key(&its.size) {
+        if !self.contents.contains_key(&its.size) || self.is_images(&its) {
             return (None, Program::Other);
         }
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,6 +103,18 @@ impl Programs {
             Some((_, None)) => (None, Program::Other),
             None => (Some((exe, its)), Program::Unread),
         }
+    }
+
+    /// Whether it is a file of the image's, as it came: then its names have told all.
+    fn is_images(&self, its: &State) -> bool {
+        let numbers = [its.ino, its.ino & 0xffff_ffff];
+        let mut all = self.devices.iter().flat_map(|dev| numbers.map(|number| (*dev, number)));
+        all.any(|(dev, number)| {
+            let known = self.known.by_inode(dev, number);
+            known.is_some_and(|(_, file)| {
+                (file.id.ctime_sec, file.id.ctime_nsec) == its.ctime && file.size == its.size
+            })
+        })
     }
 
     fn compare(&self, exe: &OwnedFd, its: State) -> Option<Family> {

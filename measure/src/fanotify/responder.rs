@@ -84,7 +84,7 @@ impl Responder {
         (marks, init): (Marks, OwnedFd),
         (mask, limits): (Mask, Limits),
     ) -> std::io::Result<Self> {
-        let programs = Arc::new(Programs::of(&*target.known));
+        let programs = Arc::new(Programs::of(&target.known));
         let ahead = marks.root().try_clone_to_owned().map(|at| {
             let asking = (Arc::clone(&shared.asking), Arc::clone(&shared.seat));
             LookAhead::new(asking, Arc::clone(&target.known), (Arc::clone(&root), at), limits.idle)
