@@ -113,10 +113,13 @@ fn what_the_kernel_could_not_open_is_denied_and_told() -> Result<()> {
     let image = debian_image()?;
     let field = Field::new(&image)?;
     field.start(&image, "leased", &[])?;
+    // Whoever verifies what was opened to write has it open for a moment, too.
     let holds = r#"perl -e '$SIG{IO} = "IGNORE"; for my $name ("/tmp/data", "/usr/bin/wc") {
-        open(my $file, "+>>", $name) or die $!; fcntl($file, 1024, 1) or die "lease: $!"; push @all, $file }
-        open(F, ">", "/tmp/held"); sleep 100' & while [ ! -e /tmp/held ]; do sleep 0.1; done
-        timeout 30 cat /tmp/data; echo $?; timeout 30 /usr/bin/wc /dev/null; echo $?; kill $!"#;
+        open(my $file, "+>>", $name) or die $!; push @all, $file;
+        until (fcntl($file, 1024, 1)) { $!{EAGAIN} or die "lease: $!"; select undef, undef, undef, 0.05 } }
+        open(F, ">", "/tmp/held"); sleep 100' & perl=$!
+        while [ ! -e /tmp/held ] && kill -0 $perl; do sleep 0.1; done
+        timeout 30 cat /tmp/data; echo $?; timeout 30 /usr/bin/wc /dev/null; echo $?; kill $perl"#;
     let output = field.daemon.exec("leased", &["bash", "-c", holds])?;
     let said: Vec<_> = output.stdout.lines().collect();
     assert_eq!(said, ["1", "126"], "{output:?}");
