@@ -1,6 +1,9 @@
 //! The attack suite: every attack of the corpus, in audit and in enforce mode, against
 //! every source; the outcome of each is what the host saw, not what lacre says of itself.
 
+#[macro_use]
+mod perl;
+
 mod corpus;
 mod field;
 mod matrix;
