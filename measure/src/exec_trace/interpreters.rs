@@ -1,6 +1,7 @@
 //! Which of an image's files are interpreters.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lacre_types::{Digest, FileId, Known};
 
@@ -24,8 +25,14 @@ pub(super) fn flags(base: &[u8]) -> u32 {
 pub(super) struct Interpreters {
     files: HashMap<FileId, (Family, u32)>,
     /// By content.
-    flags: HashMap<Digest, u32>,
+    contents: HashMap<Digest, (Family, u32)>,
+    /// Those that were changed in their metadata, and verified since.
+    changed: Mutex<HashMap<FileId, Family>>,
 }
+
+/// Changed interpreters that are remembered: more than a container changes of its own. Of more,
+/// what they are is told by their names.
+const REMEMBERED: usize = 1024;
 
 impl Interpreters {
     pub(super) fn of(known: &dyn Known) -> Self {
@@ -40,22 +47,40 @@ impl Interpreters {
             }
         }
         let mut by_content = HashMap::new();
-        for (id, (_, flags)) in &files {
+        for (id, (family, flags)) in &files {
             if let Some((_, file)) = known.by_inode(id.dev, id.ino) {
-                *by_content.entry(file.digest).or_default() |= flags;
+                let of = by_content.entry(file.digest).or_insert((*family, 0));
+                of.1 |= flags;
+                if *family == Family::Multicall {
+                    of.0 = *family;
+                }
             }
         }
-        Self { files, flags: by_content }
+        Self { files, contents: by_content, changed: Mutex::default() }
     }
 
-    /// What an untouched file of the image is.
+    /// What a file of the image is, untouched or [`Self::changed`].
     pub(super) fn family(&self, id: &FileId) -> Option<Family> {
-        self.files.get(id).map(|(family, _)| *family)
+        let changed = || self.lock().get(id).copied();
+        self.files.get(id).map(|(family, _)| *family).or_else(changed)
+    }
+
+    /// That a file with these bytes is in this state now.
+    pub(super) fn changed(&self, id: &FileId, digest: &Digest) {
+        let Some((family, _)) = self.contents.get(digest) else { return };
+        let mut changed = self.lock();
+        if changed.len() < REMEMBERED {
+            changed.insert(*id, *family);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, Family>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The verdict flags of a file with these bytes, by all of their names in the image.
     pub(super) fn flags_of(&self, digest: &Digest) -> u32 {
-        self.flags.get(digest).copied().unwrap_or(0)
+        self.contents.get(digest).map_or(0, |(_, flags)| *flags)
     }
 
     /// Every file that the baseline allows, with its flags.

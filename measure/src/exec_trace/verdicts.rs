@@ -73,6 +73,7 @@ impl Verdicts {
     pub(super) fn allow(&self, file: &Verified, flags: u32) -> io::Result<()> {
         let id = file.lasting().ok_or(io::ErrorKind::Unsupported)?;
         let flags = flags | self.interpreters.flags_of(file.digest());
+        self.interpreters.changed(id, file.digest());
         self.map
             .update(&abi::key(id), &flags.to_ne_bytes(), MapFlags::ANY)
             .map_err(io::Error::other)
