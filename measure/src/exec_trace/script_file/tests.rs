@@ -37,7 +37,8 @@ fn a_script_is_what_its_process_saw_though_that_has_ended() {
     child.kill().unwrap();
     child.wait().unwrap();
     let file = FileId { dev: 0, ino: 0, ctime_sec: 0, ctime_nsec: 0 };
-    let told = Told::running((child.id(), 0, 0), file, true);
+    let mut told = Told::running((child.id(), 0, 0), file, true);
+    told.flags = 0;
     let path = folder.path().join("own").into_os_string().into_encoded_bytes();
     let through = [&b"/proc/self/root"[..], &path].concat();
     for (own, path, expected) in
@@ -51,7 +52,6 @@ fn a_script_is_what_its_process_saw_though_that_has_ended() {
         files::reopen(opened.as_fd()).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, expected);
     }
-    let mut told = told;
     told.flags = ELSEWHERE;
     let interpreters = &Interpreters::default();
     let place = Place { interpreters, process: None, own: None, root: Path::new("/") };
