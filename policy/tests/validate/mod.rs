@@ -37,6 +37,7 @@ pub(crate) fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
         "items" => {
             value.as_array().is_none_or(|array| array.iter().all(|value| valid(root, own, value)))
         }
+        "maxItems" => value.as_array().is_none_or(|array| array.len() as u64 <= n(own)),
         "minProperties" => value.as_object().is_none_or(|object| object.len() as u64 >= n(own)),
         "maxProperties" => value.as_object().is_none_or(|object| object.len() as u64 <= n(own)),
         "minimum" => value.as_u64().is_none_or(|value| value >= n(own)),
@@ -55,6 +56,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match pattern {
         "^[0-9]+(ms|s|m|h)$" => number && ["ms", "s", "m", "h"].contains(&&text[digits.len()..]),
+        "^(/|\\*\\*(/|$))" => text.starts_with('/') || text.starts_with("**/") || text == "**",
         "^[0-9]+$" => number && digits == text,
         other => panic!("{other}"),
     }
