@@ -146,7 +146,12 @@ fn collect(folder: &OwnedFd, depth: usize, into: &mut Vec<u32>) -> io::Result<()
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let procs = rustix::fs::openat(folder, "cgroup.procs", flags, Mode::empty())?;
     let mut text = String::new();
-    io::Read::read_to_string(&mut fs::File::from(procs), &mut text)?;
+    match io::Read::read_to_string(&mut fs::File::from(procs), &mut text) {
+        // A threaded cgroup names no process: they are those of the domain above it (cgroups(7)).
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => {
+        }
+        read => drop(read?),
+    }
     // 0: a process of another pid namespace that this one can't name.
     into.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|&pid| pid != 0));
     if depth == DEPTH_MAX {

@@ -7,7 +7,7 @@ use crate::freeze_arbiter::FreezeArbiter;
 use crate::freezer::wait;
 use crate::proc_facts::send;
 use crate::target::{Look, Member, Target};
-use crate::thaw::{melt, release};
+use crate::thaw::{melt, release_killed};
 
 /// How long killed processes get to be gone. One in uninterruptible sleep dies when it
 /// wakes.
@@ -112,7 +112,7 @@ fn kill_all(target: &Target, arbiter: Option<&FreezeArbiter>) -> Killed {
         }
         killed.left = wait_for(target, doomed, deadline.min(Instant::now() + MOMENT));
         if !killed.left.is_empty() {
-            release(killed.left.iter().copied().chain(target.who_ends_with_init()));
+            release_killed(killed.left.iter().copied().chain(target.who_ends_with_init()));
             if Instant::now() >= deadline {
                 return killed;
             }

@@ -45,3 +45,4 @@ pub use run_dir::RunDirError;
 pub use runtime::{Later, Runtime, RuntimeError, State};
 pub use settings::{Helper, Settings};
 pub use target::Target;
+pub use thaw::release_killed;

@@ -12,7 +12,7 @@ const STATE: &str = "freezer.state";
 
 /// Takes killed processes out of the v1 freezers that hold them, wherever those are, by moving
 /// them to the top of that hierarchy: they run no more code, and nobody else is thawed.
-pub(crate) fn release(pids: impl IntoIterator<Item = u32>) {
+pub fn release_killed(pids: impl IntoIterator<Item = u32>) {
     let Some(top) = top() else { return };
     for pid in pids {
         let Ok(text) = fs::read(format!("/proc/{pid}/cgroup")) else { continue };

@@ -186,6 +186,27 @@ impl Runtime for Kills {
 
 /// A container in the node's own cgroup and pid namespace: of its processes the kernel can
 /// only tell the init, so its death alone is not "killed".
+/// A threaded cgroup beneath it names no process; those who are in the container are known all
+/// the same.
+#[test]
+fn a_threaded_cgroup_beneath_hides_nobody() -> Result<()> {
+    let group = Group::start("threaded")?;
+    let pids = group.pids()?;
+    for pid in &pids {
+        fs::write(group.path.join("cgroup.procs"), pid.to_string())?;
+    }
+    let beneath = group.path.join("beneath");
+    fs::write(beneath.join("cgroup.type"), "threaded")?;
+    let hidden = fs::read_to_string(beneath.join("cgroup.procs"));
+    assert!(hidden.is_err(), "the kernel names them: {hidden:?}");
+    runtime().block_on(async {
+        let outcome = group.executor()?.act(Action::Kill, "").await;
+        assert!(outcome.done && outcome.detail == "killed", "{outcome:?}");
+        assert!(pids.iter().all(|&pid| !runs(pid)), "{pids:?}");
+        anyhow::Ok(())
+    })
+}
+
 #[test]
 fn what_the_kernel_cannot_vouch_for_the_inner_shim_must() -> Result<()> {
     let start = |runtime: fn(u32) -> Arc<dyn Runtime>| {

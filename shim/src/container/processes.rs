@@ -115,7 +115,10 @@ impl Processes {
             }
             match known.first() {
                 Some(first) => {
-                    let _ = first.wait(LOOK);
+                    if !first.wait(LOOK) && self.killing.load(Ordering::Relaxed) {
+                        // A freezer may hold it that is not the container's.
+                        lacre_executor::release_killed(known.iter().map(|process| process.pid));
+                    }
                     std::thread::sleep(MOMENT);
                 }
                 // Nobody can tell now; with a descriptor free again somebody may.
@@ -209,6 +212,41 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(all.iter().all(|processes| processes.wait(Some(Duration::ZERO)).is_some()));
+    }
+
+    /// Where a v1 freezer is mounted.
+    fn freezer() -> Option<std::path::PathBuf> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let is_freezer = |line: &&str| line.ends_with("freezer") && line.contains(" - cgroup ");
+        mounts.lines().find(is_freezer)?.split(' ').nth(4).map(Into::into)
+    }
+
+    /// One that was moved into a freezer of somebody else's does not die of SIGKILL there.
+    #[test]
+    fn who_is_frozen_outside_the_containers_cgroups_goes_and_nobody_is_thawed() {
+        let Some(freezer) = freezer() else { return };
+        let elsewhere = freezer.join(format!("lacre-shim-elsewhere-{}", std::process::id()));
+        std::fs::create_dir(&elsewhere).unwrap();
+        let put = |file: &str, text: &str| std::fs::write(elsewhere.join(file), text).unwrap();
+        let (mut other, mut neighbour) = (sleeps(), sleeps());
+        put("cgroup.procs", &other.id().to_string());
+        put("cgroup.procs", &neighbour.id().to_string());
+        put("freezer.state", "FROZEN");
+        let cgroup = InCgroup::new("frozen", other.id());
+        let rig = rig(Some(&cgroup));
+        let processes = Processes::of(&rig.head, Mode::Audit);
+        processes.kill();
+        let gone = processes.wait(Some(Duration::from_secs(10)));
+        let state = std::fs::read_to_string(elsewhere.join("freezer.state")).unwrap();
+        put("freezer.state", "THAWED");
+        let alive = neighbour.try_wait().unwrap().is_none();
+        for child in [&mut other, &mut neighbour] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        std::fs::remove_dir(&elsewhere).unwrap();
+        assert!(gone.is_some() && alive);
+        assert_eq!(state.trim(), "FROZEN");
     }
 
     #[test]
