@@ -183,6 +183,8 @@ impl Machine {
             }
             (Event::EndAsked, Guarded | Running { guarded: true }) => self.end(&[Kill], true),
             (Event::EndAsked, Blind | Refused | Running { .. }) => self.end(&[Kill], false),
+            // It may have come to its end without anybody's being killed.
+            (Event::EndAsked, Ending { .. }) => vec![Kill],
 
             (Event::ProcessesGone, Guarded | Blind | Running { .. } | Ending { .. })
                 if self.watched =>

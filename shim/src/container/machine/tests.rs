@@ -47,6 +47,18 @@ fn a_life_in_good_order() {
     }
 }
 
+/// Its inner shim went before it could start, and then somebody asks for its end.
+#[test]
+fn what_waits_for_its_own_end_is_killed_when_it_is_to_end() {
+    for prepared in [BLIND, REFUSED] {
+        let ends = [prepared, Event::InnerGone, Event::EndAsked];
+        for mode in [Mode::Audit, Mode::Enforce] {
+            row(mode, &ends[..2], &[Effect::Watch], State::Ending { guarded: false });
+            row(mode, &ends, &[Effect::Kill], State::Ending { guarded: false });
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_guarded_runs_in_audit_and_does_not_start_in_enforce() {
     use Effect::{Permit, Refuse};
