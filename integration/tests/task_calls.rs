@@ -142,7 +142,11 @@ fn no_message_takes_the_place_of_the_configuration(version: Version) -> Result<(
 /// In which mode a container is guarded, by its charter.
 fn mode_of(folder: &Path, id: &str) -> Result<String> {
     for entry in fs::read_dir(folder.join("run/lacre/containers"))? {
-        let charter: serde_json::Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
+        let path = entry?.path();
+        if path.extension().is_none_or(|kind| kind != "json") {
+            continue;
+        }
+        let charter: serde_json::Value = serde_json::from_slice(&fs::read(path)?)?;
         if charter["head"]["id"] == id {
             return charter["body"]["mode"].as_str().map(str::to_owned).context("a mode");
         }

@@ -1,17 +1,16 @@
 //! Who guards a container when containerd, the inner shim and lacre itself die, in any order.
 
 use std::fs;
-use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result};
 use lacre_integration::fault::{Victim, find, kill};
 use lacre_integration::images::busybox_image;
-use lacre_integration::output::{Output, wait_for};
+use lacre_integration::output::wait_for;
 use lacre_integration::process::alive;
 use lacre_integration::{Runtime, Version};
 use nix::sys::signal::Signal;
 
-use crate::field::{Field, SOON, TRIES, Tries, Who};
+use crate::field::{Field, SOON, Who};
 
 fn any_two_die(version: Version) -> Result<()> {
     let orders: [&[Who]; 9] = [
@@ -97,85 +96,6 @@ fn a_guard_that_hangs_is_stood_in_for() -> Result<()> {
     field.ends("hangs")?;
     assert!(!alive(guard.pid));
     Ok(())
-}
-
-/// Another containerd on a node, with everything of its own but the kernel.
-struct Second<'a> {
-    field: &'a Field,
-    child: Child,
-}
-
-impl<'a> Second<'a> {
-    fn start(field: &'a Field) -> Result<Self> {
-        let folder = field.daemon.node().folder().display().to_string();
-        let mut config = fs::read_to_string(format!("{folder}/config.toml"))?;
-        for name in ["root", "state", "containerd.sock", "opt"] {
-            let (from, to) = (format!("{folder}/{name}\""), format!("{folder}/second-{name}\""));
-            config = config.replace(&from, &to);
-        }
-        fs::write(format!("{folder}/second.toml"), config)?;
-        let lacre = fs::read_to_string(format!("{folder}/lacre/config.yaml"))?;
-        // runc refuses a second container of one id only within one root of its own.
-        let lacre = format!("{lacre}inner: {{options: {{Root: {folder}/second-runc}}}}\n");
-        fs::write(format!("{folder}/second.yaml"), lacre)?;
-        let mut command = field.daemon.command("containerd");
-        command.arg("--config").arg(format!("{folder}/second.toml"));
-        command.env("LACRE_CONFIG", format!("{folder}/second.yaml")).env("TMPDIR", &folder);
-        let log = fs::File::create(format!("{folder}/second.log"))?;
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let second = Self { field, child };
-        wait_for("the second containerd", SOON, || {
-            Ok(second.ctr(&["version"]).is_ok().then_some(()))
-        })?;
-        Ok(second)
-    }
-
-    fn ctr(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = self.field.daemon.command("ctr");
-        command.arg("-a").arg(self.field.daemon.node().folder().join("second-containerd.sock"));
-        command.args(["-n", self.field.daemon.namespace()]).args(arguments);
-        Output::of(command.stdin(Stdio::null()))?.ok()
-    }
-}
-
-impl Drop for Second<'_> {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Two containers of one namespace and one id, under two daemons of a node: each is guarded as
-/// long as it lives, whatever becomes of the other.
-#[test]
-fn equal_ids_under_two_daemons_are_two_containers() -> Result<()> {
-    let mut field = Field::new(Version::V2_1)?;
-    field.start("same")?;
-    let image = busybox_image()?;
-    let file = field.daemon.node().folder().join("second.tar");
-    image.write(&file)?;
-    let second = Second::start(&field)?;
-    second.ctr(&["images", "import", &file.display().to_string()])?;
-    let cgroup = format!("/{}/second", field.daemon.node().tag());
-    let how = ["run", "--detach", "--null-io", "--cgroup", &cgroup, "--runtime"];
-    let what = [Runtime::Lacre.name(), image.name(), "same", "sh", "-c", TRIES];
-    for _ in 0..3 {
-        second.ctr(&[&how[..], &what[..]].concat())?;
-        field.tries_more(5)?;
-        let listed = second.ctr(&["tasks", "ls"])?;
-        let pid = listed
-            .lines()
-            .find_map(|line| line.strip_prefix("same")?.split_whitespace().next()?.parse().ok());
-        let pid: i32 = pid.context("it runs")?;
-        assert_ne!(pid, field.init);
-        Tries(pid).more(5)?;
-        second.ctr(&["tasks", "rm", "-f", "same"])?;
-        second.ctr(&["containers", "rm", "same"])?;
-        field.tries_more(10)?;
-        assert!(alive(field.init));
-    }
-    drop(second);
-    field.daemon.remove("same")
 }
 
 /// A client of 1.6 deletes no task that was created and not started.

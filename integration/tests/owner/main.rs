@@ -2,6 +2,9 @@
 //! lacre itself, in any order. In enforce mode a container is ended or still guarded; it never
 //! runs on unguarded, and never stands still.
 
+mod daemons;
+mod damage;
 mod deaths;
 mod field;
+mod links;
 mod watchdog;

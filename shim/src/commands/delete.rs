@@ -18,12 +18,15 @@ use lacre_types::{Mode, chain};
 
 use crate::arguments::Args;
 use crate::commands::inner_delete::{self, InnerDelete, delete_others, others_ended};
+use crate::commands::neighbours::{dead_neighbours, sweep};
 use crate::commands::serve;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::container::bundle::{self, Bundle};
-use crate::container::charter::{Charter, Charters, Head};
+use crate::container::charter::{Charter, Head};
+use crate::container::charters::Charters;
 use crate::container::control;
 use crate::container::damaged_charter::charter_of;
+use crate::container::dead_guard::DeadGuard;
 use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
 use crate::container::processes::Processes;
@@ -32,9 +35,10 @@ use crate::inner::client;
 use crate::inner::program::{self, InnerError, Output};
 use crate::inner::sockets::remove_dead;
 use crate::node::cgroup;
+use crate::node::guard_state::{Container, Noted, State};
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
-use crate::node::run_dir::{Container, Place, State};
+use crate::node::run_dir::Place;
 
 /// How long a process that was asked to go, or killed, may take. containerd gives `delete`
 /// five seconds in all.
@@ -81,11 +85,9 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         None => unguarded(args, &program, &bundle),
     };
     if let Some(place) = &place {
-        let container = Container {
-            id: args.id.clone(),
-            bundle: bundle.clone(),
-            generation: bundle::generation(&bundle),
-        };
+        let generation =
+            bundle::generation(&bundle).or_else(|| Charters::of(place).of_bundle(&bundle));
+        let container = Container { id: args.id.clone(), bundle: bundle.clone(), generation };
         // Whatever the guard, or who stood in for it, has left of this one.
         settled(left(args, place, [&container]), place, &mut output);
     }
@@ -107,7 +109,7 @@ pub fn of_nothing(args: &Args) -> Option<Output> {
     let Bundle { inner, socket } = Bundle::read(&bundle).ok()??;
     let place = Place::at(socket?);
     let generation = bundle::generation(&bundle)?;
-    let is_guarded = place.state().ok()?.is_some();
+    let is_guarded = !matches!(place.noted(), Noted::Nothing) || place.listener().is_some();
     let is_noted = Charters::of(&place).read(&generation).ok()?.is_some();
     if is_guarded || is_noted || !bundle::deleted_by_runc(&bundle, &inner) {
         return None;
@@ -135,14 +137,14 @@ fn left<'a>(
     place: &Place,
     containers: impl IntoIterator<Item = &'a Container>,
 ) -> Vec<OfOne> {
-    if place.state().is_ok_and(|state| state.is_some_and(|state| state.guard.is_alive())) {
+    if place.noted().living().is_some() {
         return Vec::new();
     }
-    let node = config();
+    let node = Config::of_this_process();
     let of_one = |container: &Container| {
         let Container { id, bundle, generation } = container;
         let (charter, unnamed) = match generation {
-            Some(_) => (charter_of(place, container, &|| Some(node.clone()))?, false),
+            Some(_) => (charter_of(place, container, &|| node.clone())?, false),
             None if bundle::never_created(bundle) => return None,
             None => {
                 let drawn = Generation::draw().ok()?;
@@ -210,24 +212,18 @@ pub(crate) fn bundle_of(args: &Args) -> Result<PathBuf, DeleteError> {
     Ok(args.bundle.clone())
 }
 
-/// One that can't be read is no reason not to clean up.
-fn config() -> Config {
-    let (path, required) = config::locate(
-        None,
-        env::args_os().next().as_deref(),
-        env::var_os(config::ENVIRONMENT).as_deref(),
-    );
-    Config::load(&path, required).unwrap_or_default()
-}
-
 /// The inner shim, when no `start` has noted it down: then nothing runs.
 fn program(args: &Args) -> Result<PathBuf, InnerError> {
-    program::find(&config().inner.shim, env::var_os("PATH").as_deref(), &args.publish_binary)
+    program::find(
+        &Config::of_this_process().inner.shim,
+        env::var_os("PATH").as_deref(),
+        &args.publish_binary,
+    )
 }
 
 /// `start` did not get as far as a guard: an inner shim may be there, and nothing says where.
 fn unguarded(args: &Args, program: &Path, bundle: &Path) -> Result<Output, DeleteError> {
-    for process in process::find(program, &[["-namespace", &args.namespace], ["-id", &args.id]]) {
+    for process in process::find(program, &args.namespace, &args.id, &args.address) {
         let sockets = process::listens_on(process.pid);
         let _ = process.kill(GOING);
         sockets.iter().for_each(|socket| remove_dead(socket));
@@ -249,24 +245,39 @@ fn guarded(
     bundle: &Path,
     place: &Place,
 ) -> Result<Output, DeleteError> {
-    let state = match place.state() {
-        Ok(Some(state)) => state,
-        Ok(None) => {
+    let mut noted = place.noted();
+    if noted.state().is_none()
+        && let Some(guard) = place.listener()
+    {
+        // One that lives says anew what nobody can read.
+        if control::keep(&place.control(), ACCOUNTING) {
+            noted = place.noted();
+        } else if DeadGuard::is_left(place) {
+            place.note_hang();
+            let _ = guard.kill(GOING);
+        }
+    }
+    match noted {
+        Noted::State(state) if state.guard.is_alive() => {
+            beside_guard(args, program, bundle, place, state)
+        }
+        Noted::Nothing if !DeadGuard::is_left(place) => {
             // The guard has left in good order.
             place.clear();
-            return Ok(InnerDelete::begin(program, bundle)?.ended(bundle)?);
+            Ok(InnerDelete::begin(program, bundle)?.ended(bundle)?)
         }
-        // What a guard that has died had noted down is damaged.
-        Err(_) if !place.is_listened_on() => {
-            let output = unguarded(args, program, bundle);
-            place.clear();
-            return output;
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if !state.guard.is_alive() {
-        return orphaned(args, program, bundle, place, &state);
+        noted => orphaned(args, program, bundle, place, &noted),
     }
+}
+
+/// The guard lives, and ends what it guards itself.
+fn beside_guard(
+    args: &Args,
+    program: &Path,
+    bundle: &Path,
+    place: &Place,
+    state: State,
+) -> Result<Output, DeleteError> {
     let own = InnerDelete::begin(program, bundle)?;
     let shim_lives = state.inner.is_none_or(Process::is_alive);
     let others: Vec<_> = state.containers.iter().filter(|_| !shim_lives).collect();
@@ -274,7 +285,7 @@ fn guarded(
     let output = own.ended(bundle);
     others_ended(others);
     let output = output?;
-    let state = place.state()?.unwrap_or(state);
+    let state = place.noted().state().cloned().unwrap_or(state);
     let ending: Vec<_> = state
         .containers
         .iter()
@@ -287,7 +298,7 @@ fn guarded(
         }
         // It hangs, or is dying.
         let _ = state.guard.kill(GOING);
-        return orphaned(args, program, bundle, place, &state);
+        return orphaned(args, program, bundle, place, &Noted::State(state));
     }
     if state.containers.iter().all(|container| container.id == args.id) || !shim_lives {
         end(args, place, &state);
@@ -313,58 +324,47 @@ fn orphaned(
     program: &Path,
     bundle: &Path,
     place: &Place,
-    state: &State,
+    noted: &Noted,
 ) -> Result<Output, DeleteError> {
     // Of a pod, containerd 1.x runs one of us for each container, at the same time; and where
     // it has killed one, another finishes that.
-    let lock = place.lock()?;
-    if let Some(inner) = state.own_inner() {
+    let lock = place.lock(|| DeadGuard::is_left(place))?;
+    let mut dead = DeadGuard::of(place, noted);
+    if noted.state().is_none() {
+        let own = process::find(program, &args.namespace, &args.id, &args.address);
+        dead.sockets.extend(own.iter().flat_map(|inner| process::listens_on(inner.pid)));
+        dead.inners.extend(own);
+    }
+    for inner in &dead.inners {
         let _ = inner.kill(GOING);
     }
     // Without the lock, another of us has done the rest.
-    let containers = lock.as_ref().map_or(&[][..], |_| &state.containers);
+    let containers = lock.as_ref().map_or(&[][..], |_| &dead.containers);
     let left = left(args, place, containers);
     let own = InnerDelete::begin(program, bundle)?;
     let others = delete_others(args, program, containers);
     let mut output = own.ended(bundle).map_err(DeleteError::from);
     others_ended(others);
     settled(left, place, &mut output);
-    if state.inner_is_others {
+    if !dead.others_sockets.is_empty() {
         let ids: Vec<_> = containers.iter().map(|container| container.id.as_str()).collect();
-        client::forget(&state.inner_sockets, &args.namespace, &ids, None);
+        client::forget(&dead.others_sockets, &args.namespace, &ids, None);
     }
-    if let (true, Err(error), Ok(output)) =
-        (lock.is_some(), crate::guard::deliver_left(&config(), DELIVERY), &mut output)
-    {
+    if let (true, Err(error), Ok(output)) = (
+        lock.is_some(),
+        crate::guard::deliver_left(&Config::of_this_process(), DELIVERY),
+        &mut output,
+    ) {
         output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
     }
     // Its own are seen to last of all.
-    for other in state.containers.iter().filter(|container| container.id != args.id) {
+    for other in dead.containers.iter().filter(|container| container.id != args.id) {
         cgroup::remove_empty(&other.bundle);
     }
     if lock.is_some() {
-        serve::clear(place, state.own_inner_sockets());
+        serve::clear(place, &dead.sockets);
     }
     output
-}
-
-/// Ends the inner shims whose guards died before they had a container: containerd, which
-/// could not connect, forgets such a shim and runs no `delete` for it.
-fn sweep(place: &Place) {
-    for (other, state) in dead_neighbours(place) {
-        if let Some(inner) = state.own_inner() {
-            let _ = inner.kill(GOING);
-        }
-        serve::clear(&other, state.own_inner_sockets());
-    }
-}
-
-/// Guards that died before they had a container, or after the last.
-fn dead_neighbours(place: &Place) -> impl Iterator<Item = (Place, State)> {
-    place.neighbours().into_iter().filter_map(|other| {
-        let state = other.state().ok()??;
-        (state.containers.is_empty() && !state.guard.is_alive()).then_some((other, state))
-    })
 }
 
 /// The last container has gone: so must the inner shim, and with it the guard.
@@ -405,6 +405,6 @@ mod tests {
         guard.kill().unwrap();
         end(&Args::default(), &place, &state);
         guard.wait().unwrap();
-        assert_eq!(place.state().unwrap(), None);
+        assert!(place.noted().state().is_none());
     }
 }

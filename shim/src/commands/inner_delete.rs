@@ -10,7 +10,7 @@ use crate::arguments::{Args, FINISH};
 use crate::container::bundle;
 use crate::inner::program::{InnerError, Output, Run};
 use crate::node::cgroup;
-use crate::node::run_dir::Container;
+use crate::node::guard_state::Container;
 use crate::wire::{put_bytes, put_uint};
 
 /// How long an inner shim's `delete` may take before its container is looked at.

@@ -4,6 +4,7 @@ pub mod delete;
 pub mod delete_finisher;
 pub mod info;
 mod inner_delete;
+mod neighbours;
 pub mod serve;
 pub mod start;
 mod stdin;

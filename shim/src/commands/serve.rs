@@ -20,18 +20,19 @@ use tokio::time::timeout;
 
 use crate::arguments::Args;
 use crate::config::Config;
-use crate::container::charter::Charters;
+use crate::container::charters::Charters;
 use crate::container::{control, orphan};
 use crate::guard::{self, Exempt, GuardError};
 use crate::inner::client::Inner;
 use crate::inner::program::debug_socket;
 pub(crate) use crate::inner::sockets::remove_dead;
 use crate::node::events::Events;
+use crate::node::guard_state::{State, Terms};
 use crate::node::json_file::FileError;
 use crate::node::logging::to_bundle;
 use crate::node::memory::Rest;
 use crate::node::process::{self, Process};
-use crate::node::run_dir::{Place, State, Terms};
+use crate::node::run_dir::Place;
 use crate::relay::{Common, Connections, Containers, Listed, Proxy};
 use crate::watchdog::Watchdog;
 
@@ -184,7 +185,9 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
 
     let (kept, its_log) = (Arc::clone(&watchdog), log.clone());
     tokio::spawn(async move { kept.keep(&watched, &its_log).await });
-    tokio::spawn(control::serve(orders, Arc::clone(&guard), log.clone()));
+    let keeper = Arc::clone(&containers);
+    let keep: control::Keep = Arc::new(move || keeper.keep());
+    tokio::spawn(control::serve(orders, Arc::clone(&guard), keep, log.clone()));
     let open = Connections::default();
     tokio::select! {
         () = Arc::clone(&proxy).serve(&listener, &open) => {}

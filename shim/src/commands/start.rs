@@ -22,12 +22,14 @@ use crate::commands::serve::{self, Charge, READY};
 use crate::commands::stdin;
 use crate::config::{Config, ConfigError};
 use crate::container::bundle::Bundle;
+use crate::container::control;
 use crate::guard::Exempt;
 use crate::inner::program::{self, InnerError, Output};
+use crate::node::guard_state::{Noted, Terms};
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
 use crate::node::programs::UnlistedError;
-use crate::node::run_dir::{Place, Terms};
+use crate::node::run_dir::Place;
 use crate::wire::WireError;
 
 /// What containerd may write on standard input, in bytes: its own limit.
@@ -259,12 +261,16 @@ fn join(place: &Place, terms: &Terms) -> Result<(), StartError> {
     let until = Instant::now() + COMING_UP;
     // It writes down who it is before it answers anybody.
     let state = loop {
-        match place.state()? {
-            Some(state) => break state,
-            None if Instant::now() > until => {
+        match place.noted() {
+            Noted::State(state) => break state,
+            // The guard, which lives, says it anew.
+            Noted::Unreadable(_)
+                if Instant::now() <= until && control::keep(&place.control(), LISTENING) => {}
+            Noted::Unreadable(error) => return Err(error.into()),
+            Noted::Nothing if Instant::now() > until => {
                 return Err(StartError::Orphaned(place.socket().to_owned()));
             }
-            None => std::thread::sleep(Duration::from_millis(5)),
+            Noted::Nothing => std::thread::sleep(Duration::from_millis(5)),
         }
     };
     match state.terms {
@@ -313,8 +319,7 @@ fn point_to(file: &Path, place: &Place) -> Result<(), StartError> {
 /// Ends the inner shim that this very `start` started; that of a pod, which an earlier one
 /// started, goes by another id.
 fn end_own(program: &Path, args: &Args, socket: Option<&Path>) {
-    let flags = [["-namespace", &args.namespace], ["-id", &args.id]];
-    for process in process::find(program, &flags) {
+    for process in process::find(program, &args.namespace, &args.id, &args.address) {
         let _ = process.kill(GOING);
     }
     // With the shim gone, nobody else would.

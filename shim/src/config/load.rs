@@ -73,6 +73,15 @@ pub fn locate(
 }
 
 impl Config {
+    /// What holds where no runtime options are known: one that can't be read is no reason not
+    /// to clean up.
+    pub(crate) fn of_this_process() -> Self {
+        let program = env::args_os().next();
+        let environment = env::var_os(ENVIRONMENT);
+        let (path, required) = locate(None, program.as_deref(), environment.as_deref());
+        Self::load(&path, required).unwrap_or_default()
+    }
+
     /// What holds for a container whose runtime options name that file or none, and which file
     /// says so.
     ///

@@ -1,6 +1,6 @@
 //! What lacre notes down in a bundle, for a `delete` that knows nothing else.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -67,7 +67,7 @@ pub fn generation(bundle: &Path) -> Option<Generation> {
 }
 
 fn read_generation(path: &Path) -> Option<Generation> {
-    let file = File::open(path).ok()?;
+    let file = json_file::open(path).ok()??;
     let mut text = String::new();
     file.take(64).read_to_string(&mut text).ok()?;
     text.try_into().ok()

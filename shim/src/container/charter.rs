@@ -1,10 +1,10 @@
 //! What is written down of a container for whoever ends it when its guard can't: how it was
 //! guarded, by which rules, and what stands in the kernel for it.
 //!
-//! `RUN/containers/GENERATION.json`, root's alone, replaced whole. The bundle, which goes with
-//! `delete`, holds the generation and nothing else. Everything that lacre keeps of a container
-//! goes by its generation: namespace and id are not enough, since two daemons of a node may
-//! have the same, and an id comes again while what had it before still ends.
+//! The bundle, which goes with `delete`, holds the generation and nothing else. Everything that
+//! lacre keeps of a container goes by its generation: namespace and id are not enough, since two
+//! daemons of a node may have the same, and an id comes again while what had it before still
+//! ends.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::generation::Generation;
 use crate::config::Config;
-use crate::node::json_file::{self, FileError};
 use crate::node::pid_namespace::PidNamespace;
 use crate::node::process::Process;
-use crate::node::run_dir::{self, Place};
 
 /// What [`Head::version`] says today.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// The part whose form is fixed for good: any version of lacre ends a container by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +55,9 @@ pub struct Body {
     pub lacre: String,
     /// containerd's gRPC socket.
     pub containerd: PathBuf,
+    /// The sockets of the inner shim, where it is lacre's to end.
+    #[serde(default)]
+    pub inner_sockets: Vec<PathBuf>,
     /// The configuration, as it was read when its shim was started.
     pub config: Config,
     /// The mode that holds, the stricter of node and policy.
@@ -91,18 +92,6 @@ pub struct Charter {
     pub body: Option<Body>,
 }
 
-#[derive(Serialize)]
-struct Written<'a> {
-    head: &'a Head,
-    body: Option<&'a Body>,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    head: Head,
-    body: serde_json::Value,
-}
-
 impl Charter {
     /// What is known before Create is handed on. `mode` is the node's.
     #[must_use]
@@ -110,11 +99,19 @@ impl Charter {
         let body = Body {
             lacre: env!("CARGO_PKG_VERSION").to_owned(),
             containerd: containerd.to_owned(),
+            inner_sockets: Vec::new(),
             config: config.clone(),
             mode: config.mode,
             about: None,
         };
         Self { head, body: Some(body) }
+    }
+
+    /// Where the inner shim listens.
+    pub(crate) fn listens(&mut self, inner_sockets: &[PathBuf]) {
+        if let Some(body) = &mut self.body {
+            inner_sockets.clone_into(&mut body.inner_sockets);
+        }
     }
 
     /// What is known once the container has been created.
@@ -190,134 +187,4 @@ impl Head {
 pub(super) fn boot() -> String {
     let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     read.map(|text| text.trim().to_owned()).unwrap_or_default()
-}
-
-/// The folder of a run directory's charters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Charters(PathBuf);
-
-impl Charters {
-    /// Those beneath `run`.
-    #[must_use]
-    pub fn below(run: &Path) -> Self {
-        Self(run_dir::charters(run))
-    }
-
-    /// Those of the containers that a guard, and others beside it, have.
-    pub(crate) fn of(place: &Place) -> Self {
-        Self::below(place.run())
-    }
-
-    #[cfg(test)]
-    pub(crate) fn folder(&self) -> &Path {
-        &self.0
-    }
-
-    fn path(&self, generation: &Generation) -> PathBuf {
-        self.0.join(generation.as_str()).with_extension("json")
-    }
-
-    /// Writes it down, in the place of what was there: whole or not at all.
-    ///
-    /// # Errors
-    /// When it can't be.
-    pub fn write(&self, charter: &Charter) -> Result<(), FileError> {
-        let path = self.path(&charter.head.generation);
-        let written = Written { head: &charter.head, body: charter.body.as_ref() };
-        json_file::write(&path, &written)
-    }
-
-    /// Reads one; `None` when there is none.
-    ///
-    /// # Errors
-    /// When it can't be read, or others could have written it.
-    pub fn read(&self, generation: &Generation) -> Result<Option<Charter>, FileError> {
-        let path = self.path(generation);
-        let Some(read) = json_file::read_own::<Read>(&path)? else { return Ok(None) };
-        let known = read.head.version == VERSION;
-        let body = known.then(|| serde_json::from_value(read.body).ok()).flatten();
-        Ok(Some(Charter { head: read.head, body }))
-    }
-
-    /// Every one that can be read.
-    pub(crate) fn all(&self) -> Vec<Charter> {
-        let Ok(entries) = fs::read_dir(&self.0) else { return Vec::new() };
-        let names = entries.flatten().map(|entry| entry.path());
-        let named = names.filter(|path| path.extension().is_some_and(|kind| kind == "json"));
-        let stems = named.filter_map(|path| path.file_stem()?.to_str().map(str::to_owned));
-        let generations = stems.filter_map(|stem| Generation::try_from(stem).ok());
-        generations.filter_map(|generation| self.read(&generation).ok().flatten()).collect()
-    }
-
-    /// Removes it. There may be none.
-    pub fn remove(&self, generation: &Generation) {
-        json_file::remove(&self.path(generation));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-
-    fn rig() -> (tempfile::TempDir, Charters, Charter) {
-        let dir = tempfile::tempdir().unwrap();
-        let charters = Charters::below(dir.path());
-        fs::create_dir(charters.folder()).unwrap();
-        let generation = Generation::draw().unwrap();
-        let head = Head::new(generation, "n", "c", Path::new("/b"), Path::new("/run/s/0a"));
-        let config = Config::parse("mode: enforce\nsources: [exec-trace]").unwrap();
-        let charter = Charter::begin(head, Path::new("/run/c.sock"), &config);
-        (dir, charters, charter)
-    }
-
-    #[test]
-    fn what_is_written_reads_back_and_is_roots_alone() {
-        let (_dir, charters, mut charter) = rig();
-        let generation = charter.head.generation.clone();
-        assert_eq!(charters.read(&generation).unwrap(), None);
-        charters.write(&charter).unwrap();
-        assert_eq!(charters.read(&generation).unwrap(), Some(charter.clone()));
-        charter.head.init = Some(Process { pid: 7, began: 9 });
-        charters.write(&charter).unwrap();
-        assert_eq!(charters.read(&generation).unwrap(), Some(charter));
-        let mode = fs::metadata(charters.path(&generation)).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(fs::read_dir(charters.folder()).unwrap().count(), 1, "nothing half-done");
-        charters.remove(&generation);
-        assert_eq!(charters.read(&generation).unwrap(), None);
-    }
-
-    #[test]
-    fn another_versions_head_is_enough_to_end_a_container() {
-        let (_dir, charters, charter) = rig();
-        let mut head = serde_json::to_value(&charter.head).unwrap();
-        head["version"] = 99.into();
-        head["news"] = "nobody knows today".into();
-        let text = serde_json::json!({"head": head, "body": {"quite": "another"}}).to_string();
-        fs::write(charters.path(&charter.head.generation), text).unwrap();
-        let read = charters.read(&charter.head.generation).unwrap().unwrap();
-        assert_eq!((read.head.id.as_str(), read.body), ("c", None));
-    }
-
-    #[test]
-    fn neither_a_link_nor_what_others_could_write_is_a_charter() {
-        let (dir, charters, charter) = rig();
-        let generation = charter.head.generation.clone();
-        charters.write(&charter).unwrap();
-        let path = charters.path(&generation);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
-        assert!(charters.read(&generation).is_err(), "a group may write it");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let elsewhere = dir.path().join("elsewhere");
-        fs::rename(&path, &elsewhere).unwrap();
-        symlink(&elsewhere, &path).unwrap();
-        assert!(charters.read(&generation).is_err(), "a link");
-        // Nor is one written through: the link itself is replaced.
-        charters.write(&charter).unwrap();
-        assert!(fs::symlink_metadata(&path).unwrap().is_file());
-        fs::remove_file(&path).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        assert!(charters.read(&generation).is_err(), "a FIFO, and nobody waits for its writer");
-    }
 }

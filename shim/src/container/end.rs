@@ -3,11 +3,13 @@
 use lacre_measure::{Rest, container_ima, exec_trace};
 use slog::Logger;
 
-use super::charter::{Charters, Head};
+use super::charter::Head;
+use super::charters::Charters;
 use super::processes::NoProcess;
 use super::remains::{Remains, RemainsError};
 use crate::guard::guarded::Guarded;
 use crate::guard::sources;
+use crate::node::run_dir::Place;
 
 /// What stands for a container.
 pub(crate) enum Stands<'a> {
@@ -51,7 +53,7 @@ pub(crate) fn end(
         }
     };
     if settled.is_ok() {
-        charters.remove(&head.generation);
+        charters.remove(&head.generation, &Place::at(head.guard.clone()));
     }
     (rests, settled)
 }

@@ -168,6 +168,13 @@ impl Init {
     }
 }
 
+/// Whether the process has that root: its number may be another's by now.
+pub(crate) fn has_root(pid: u32, root: &Path) -> bool {
+    let place = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    let its = place(Path::new(&format!("/proc/{pid}/root")));
+    its.is_some() && its == place(root)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,10 @@
 
 pub mod bundle;
 pub mod charter;
+pub mod charters;
 pub(crate) mod control;
 pub(crate) mod damaged_charter;
+pub(crate) mod dead_guard;
 pub(crate) mod end;
 pub mod generation;
 pub mod init;

@@ -3,8 +3,6 @@
 //! `delete`, which then stands in for the guard.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -21,6 +19,7 @@ use slog::Logger;
 use super::bundle;
 use super::charter::{About, Body, Charter, Head};
 use super::generation::Generation;
+use super::init::has_root;
 use super::processes::NoProcess;
 use crate::config::Config;
 use crate::guard::context;
@@ -307,13 +306,6 @@ fn ask(config: &Config, address: &Path, head: &Head) -> Option<JoinHandle<Option
         runtime.block_on(async { tokio::time::timeout(ASK, asking).await }).ok()
     };
     thread::Builder::new().spawn(asking).ok()
-}
-
-/// Whether the process has that root: its number may be another's by now.
-fn has_root(pid: u32, root: &Path) -> bool {
-    let place = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    let its = place(Path::new(&format!("/proc/{pid}/root")));
-    its.is_some() && its == place(root)
 }
 
 /// Keeps what the baseline does not allow.

@@ -5,7 +5,7 @@ use lacre_report::{Address, Connector, StartError, TlsFiles};
 use slog::Logger;
 
 use crate::config::{Config, Server};
-use crate::container::charter::Charters;
+use crate::container::charters::Charters;
 use crate::inner::client::Inner;
 use crate::node::events::Events;
 use crate::node::process::Process;

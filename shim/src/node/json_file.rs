@@ -33,23 +33,27 @@ pub(crate) fn failed<'a>(
 
 /// What is in it; nothing when it is not there.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
-    match File::open(path) {
-        Ok(file) => parse(path, file).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("opening", path)(error)),
-    }
+    let Some(file) = open(path).map_err(failed("opening", path))? else { return Ok(None) };
+    parse(path, file).map(Some)
 }
 
 /// What this user has written, and nobody else can have; nothing when it is not there.
 pub(crate) fn read_own<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("opening", path)(error)),
-    };
+    let Some(file) = open(path).map_err(failed("opening", path))? else { return Ok(None) };
     trusted(&file).map_err(failed("trusting", path))?;
     parse(path, file).map(Some)
+}
+
+/// A file, and nothing else that may have its name: nobody waits for the writer of a FIFO.
+/// Nothing when it is not there.
+pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
+        Ok(_) => Err(io::Error::other("it is no file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, file: File) -> Result<T, FileError> {
@@ -61,10 +65,10 @@ fn parse<T: DeserializeOwned>(path: &Path, file: File) -> Result<T, FileError> {
 fn trusted(file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     let own = rustix::process::geteuid().as_raw();
-    if found.is_file() && found.uid() == own && found.mode() & 0o022 == 0 {
+    if found.uid() == own && found.mode() & 0o022 == 0 {
         return Ok(());
     }
-    Err(io::Error::other("it is no file, or others own it or may write to it"))
+    Err(io::Error::other("others own it or may write to it"))
 }
 
 /// Writes it, in the place of what was there: this user's alone, and a reader never sees half

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod events;
+pub mod guard_state;
 pub mod json_file;
 pub mod logging;
 pub mod memory;

@@ -1,7 +1,10 @@
 //! Other processes, told apart from those that later get the same number.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,8 +43,12 @@ impl Process {
         Ok(start(pid)?.map(|began| Self { pid, began }))
     }
 
-    /// A descriptor that stands for it; `None` when it has gone.
-    fn open(self) -> io::Result<Option<std::os::fd::OwnedFd>> {
+    /// A descriptor that stands for it, readable once it has ended (`pidfd_open(2)`); `None` when
+    /// it has gone.
+    ///
+    /// # Errors
+    /// When nobody can tell, as without a descriptor left.
+    pub fn open(self) -> io::Result<Option<std::os::fd::OwnedFd>> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let Some(pid) = pid else { return Ok(None) };
         let fd = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -140,29 +147,59 @@ fn field<T: std::str::FromStr>(stat: &[u8], number: usize) -> Option<T> {
     rest.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
-/// Every process whose program is `program` and whose arguments hold each of `pairs`, one
-/// after the other.
+/// The shims of that program that were started for a container of a daemon, by its address.
+/// Another daemon of the node may have a container of the same name.
 #[must_use]
-pub fn find(program: &Path, pairs: &[[&str; 2]]) -> Vec<Process> {
-    let Ok(program) = fs::canonicalize(program) else { return Vec::new() };
+pub fn find(program: &Path, namespace: &str, id: &str, daemon: &Path) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pairs = [["-namespace", namespace], ["-id", id]];
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid: &u32| {
-            *pid != std::process::id()
-                && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)
-                && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| holds(&line, pairs))
+        .filter(|pid: &u32| *pid != std::process::id() && runs(*pid, program))
+        // Of who has another program nothing is read: reading a command line may have to wait
+        // for whose it is.
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| holds(&line, &pairs) && !is_of_another(&line, daemon))
         })
         .filter_map(Process::by_pid)
         .collect()
 }
 
+/// Whether a process runs that very file, and not one of its name in some container; or the one
+/// that had its name before, on this node.
+fn runs(pid: u32, program: &Path) -> bool {
+    let exe = format!("/proc/{pid}/exe");
+    let file = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let its = file(Path::new(&exe));
+    if its.is_some() && its == file(program) {
+        return true;
+    }
+    let Ok(program) = fs::canonicalize(program) else { return false };
+    let mut replaced = program.into_os_string();
+    replaced.push(" (deleted)");
+    let root = |pid: u32| file(Path::new(&format!("/proc/{pid}/root")));
+    fs::read_link(exe).is_ok_and(|exe| exe.as_os_str() == replaced)
+        && root(pid) == root(std::process::id())
+}
+
 fn holds(line: &[u8], pairs: &[[&str; 2]]) -> bool {
-    let arguments: Vec<_> = line.split(|byte| *byte == 0).collect();
-    pairs.iter().all(|[flag, value]| {
-        arguments.windows(2).any(|two| two == [flag.as_bytes(), value.as_bytes()])
-    })
+    pairs
+        .iter()
+        .all(|[flag, value]| value_of(line, flag).is_some_and(|its| its == value.as_bytes()))
+}
+
+/// Whether a command line names another daemon. One that names none may be any's.
+fn is_of_another(line: &[u8], daemon: &Path) -> bool {
+    let its = value_of(line, "-address").map(|its| Path::new(OsStr::from_bytes(its)));
+    daemon.is_absolute() && its.is_some_and(|its| its.is_absolute() && its != daemon)
+}
+
+fn value_of<'a>(line: &'a [u8], flag: &str) -> Option<&'a [u8]> {
+    let mut arguments = line.split(|byte| *byte == 0);
+    arguments.find(|argument| *argument == flag.as_bytes())?;
+    arguments.next()
 }
 
 /// Makes processes that their parents leave behind children of this one, for as long as it
@@ -291,19 +328,55 @@ mod tests {
         assert_eq!(mine, [path]);
     }
 
-    #[test]
-    fn finds_by_program_and_arguments() {
-        let mut child = Command::new("/usr/bin/sleep").args(["1000", "1001"]).spawn().unwrap();
-        let sleep = Path::new("/usr/bin/sleep");
-        let pids = |pairs: &[[&str; 2]]| -> Vec<u32> {
-            find(sleep, pairs).iter().map(|p| p.pid).collect()
-        };
+    /// A shell takes any arguments after its script.
+    fn shim(program: &Path, daemon: &str) -> std::process::Child {
+        let words = ["-c", "read wait", "-namespace", "n", "-id", "c"];
+        let mut command = Command::new(program);
+        command.args(words).args(["-address", daemon]).stdin(Stdio::piped());
+        let child = command.spawn().unwrap();
         // The program is another as soon as it is executed, the arguments a moment after.
-        while !fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().ends_with(b"\x001001\0") {
+        let line = format!("/proc/{}/cmdline", child.id());
+        while !fs::read(&line).unwrap().ends_with(format!("\0{daemon}\0").as_bytes()) {}
+        child
+    }
+
+    #[test]
+    fn a_shim_is_found_by_its_file_and_whose_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let [program, other] = ["shim", "other"].map(|name| dir.path().join(name));
+        let bash = fs::canonicalize("/bin/sh").unwrap();
+        fs::copy(&bash, &program).unwrap();
+        fs::copy(&bash, &other).unwrap();
+        let mut all = [
+            shim(&program, "/run/a.sock"),
+            shim(&program, "/run/b.sock"),
+            // Another file, as one of the same name in a container is.
+            shim(&other, "/run/a.sock"),
+        ];
+        let [first, second, _] = [0, 1, 2].map(|at: usize| all[at].id());
+        let found = |id: &str, daemon: &str| -> Vec<u32> {
+            let found = find(&program, "n", id, Path::new(daemon));
+            let mut pids: Vec<_> = found.iter().map(|process| process.pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        let mut both = vec![first, second];
+        both.sort_unstable();
+        let seen = [
+            found("c", "/run/a.sock"),
+            found("c", "/run/b.sock"),
+            found("c", ""),
+            found("d", "/run/a.sock"),
+        ];
+        // As by an upgrade of its package.
+        fs::remove_file(&program).unwrap();
+        fs::copy(&bash, &program).unwrap();
+        let upgraded = found("c", "/run/a.sock");
+        for child in &mut all {
+            child.kill().unwrap();
+            child.wait().unwrap();
         }
-        let found = [pids(&[["1000", "1001"]]), pids(&[["1001", "1000"]])];
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(found.map(|pids| pids.contains(&child.id())), [true, false]);
+        assert_eq!(seen, [vec![first], vec![second], both, vec![]]);
+        assert_eq!(upgraded, [first]);
     }
 }

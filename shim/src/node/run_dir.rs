@@ -6,6 +6,7 @@
 //! from the inner shim's socket: the same pod finds the same guard, and a shim that takes the
 //! place of an older one does not.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{
@@ -18,9 +19,12 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::container::generation::Generation;
+use crate::node::guard_state::{Noted, State};
 use crate::node::json_file::{self, FileError, failed};
 use crate::node::process::Process;
+
+/// The folder of a run directory's places.
+pub(crate) const PLACES: &str = "s";
 
 /// The place of one guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,68 +32,21 @@ pub struct Place {
     socket: PathBuf,
 }
 
-/// A container that a guard has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Container {
-    /// Its id.
-    pub id: String,
-    /// Its bundle.
-    pub bundle: PathBuf,
-    /// Which of those that had this id; none: an older lacre had it.
+/// A state as it is in its file, which says whose it is.
+#[derive(Serialize)]
+struct Written<'a> {
+    place: &'a Path,
+    #[serde(flatten)]
+    state: &'a State,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    /// None: an older lacre wrote it.
     #[serde(default)]
-    pub generation: Option<Generation>,
-}
-
-/// What is known of one guard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// The guard.
-    pub guard: Process,
-    /// The inner shim, if it said who it is.
-    pub inner: Option<Process>,
-    /// It was there before lacre, and may have containers that lacre knows nothing of: nobody
-    /// here ends it.
-    #[serde(default)]
-    pub inner_is_others: bool,
-    /// How the guard guards; none: an older lacre's.
-    #[serde(default)]
-    pub terms: Option<Terms>,
-    /// Every socket that the inner shim listens on; the first is the one for its calls.
-    pub inner_sockets: Vec<PathBuf>,
-    /// The containers: created, and not yet deleted.
-    pub containers: Vec<Container>,
-}
-
-/// How a guard guards, for who would have a container join those that it has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Terms {
-    /// The configuration.
-    pub config: PathBuf,
-    /// Its mode; none where its containers are exempt.
-    pub mode: Option<lacre_types::Mode>,
-}
-
-impl Terms {
-    /// Whether a container that is to be guarded on `other` terms may be on these: they are of the
-    /// same file, whatever that says by now, or no milder.
-    #[must_use]
-    pub fn hold_for(&self, other: &Self) -> bool {
-        self.config == other.config || self.mode >= other.mode
-    }
-}
-
-impl State {
-    /// The inner shim, where it is lacre's to end.
-    #[must_use]
-    pub fn own_inner(&self) -> Option<Process> {
-        self.inner.filter(|_| !self.inner_is_others)
-    }
-
-    /// The sockets of such a one.
-    #[must_use]
-    pub fn own_inner_sockets(&self) -> &[PathBuf] {
-        if self.inner_is_others { &[] } else { &self.inner_sockets }
-    }
+    place: Option<PathBuf>,
+    #[serde(flatten)]
+    state: State,
 }
 
 impl Place {
@@ -98,7 +55,7 @@ impl Place {
     /// # Errors
     /// When there is no such socket, or the directory can't be made or is open to others.
     pub fn of(run: &Path, inner: &Path) -> Result<Self, FileError> {
-        let sockets = run.join("s");
+        let sockets = run.join(PLACES);
         for dir in [run, &sockets, &charters(run)] {
             make_dir(dir)?;
         }
@@ -193,18 +150,29 @@ impl Place {
         let _ = fs::remove_file(&self.socket);
     }
 
-    /// What is known of the guard; nothing when there is none.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub fn state(&self) -> Result<Option<State>, FileError> {
-        json_file::read(&self.state_path())
+    /// What is noted down of the guard.
+    #[must_use]
+    pub fn noted(&self) -> Noted {
+        let path = self.state_path();
+        match json_file::read::<Read>(&path) {
+            Ok(None) => Noted::Nothing,
+            Ok(Some(read)) if read.place.as_ref().is_none_or(|place| *place == self.socket) => {
+                Noted::State(read.state)
+            }
+            Ok(Some(_)) => {
+                let another = io::Error::other("it is of another guard");
+                Noted::Unreadable(failed("trusting", &path)(another))
+            }
+            Err(error) => Noted::Unreadable(error),
+        }
     }
 
-    /// Whether a process listens there, a guard that is.
+    /// The guard, where it takes orders: whoever listens for them there.
     #[must_use]
-    pub fn is_listened_on(&self) -> bool {
-        UnixStream::connect(&self.socket).is_ok()
+    pub fn listener(&self) -> Option<Process> {
+        let link = UnixStream::connect(self.control()).ok()?;
+        let peer = rustix::net::sockopt::socket_peercred(&link).ok()?;
+        Process::by_pid(u32::try_from(peer.pid.as_raw_nonzero().get()).ok()?)
     }
 
     /// Keeps what is known.
@@ -212,7 +180,7 @@ impl Place {
     /// # Errors
     /// When it can't be written.
     pub fn keep(&self, state: &State) -> Result<(), FileError> {
-        json_file::write(&self.state_path(), state)
+        json_file::write(&self.state_path(), &Written { place: &self.socket, state })
     }
 
     /// Removes all that is in the place.
@@ -233,7 +201,7 @@ impl Place {
     /// Every place of that run directory of which something is known.
     #[must_use]
     pub fn all_below(run: &Path) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir(run.join("s")) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(run.join(PLACES)) else { return Vec::new() };
         entries
             .flatten()
             .map(|entry| entry.path())
@@ -254,24 +222,32 @@ impl Place {
     }
 
     /// Holds off others who would clean up here, for as long as the result lives; the guard
-    /// itself must have gone. `None` when there is nothing left to clean up.
+    /// itself must have gone. `None` when there is nothing left to clean up, as `left` says.
     ///
     /// # Errors
     /// When it can't be locked.
-    pub fn lock(&self) -> Result<Option<File>, FileError> {
-        loop {
-            if !self.state_path().exists() {
-                return Ok(None);
-            }
+    pub fn lock(&self, left: impl Fn() -> bool) -> Result<Option<File>, FileError> {
+        while left() {
             let file = self.hold()?;
             let path = self.lock_path();
             let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
             let held = file.metadata().map(place).map_err(failed("looking at", &path))?;
             // Who had it before may have removed it: then it holds nobody off.
-            if fs::symlink_metadata(&path).map(place).is_ok_and(|found| found == held) {
-                return Ok(self.state_path().exists().then_some(file));
+            if !fs::symlink_metadata(&path).map(place).is_ok_and(|found| found == held) {
+                continue;
             }
+            if left() {
+                return Ok(Some(file));
+            }
+            // It was taken away meanwhile, with the lock; this one is ours alone.
+            let _ = fs::remove_file(&path);
         }
+        Ok(None)
+    }
+
+    /// Its name among the places of its run directory.
+    pub(crate) fn name(&self) -> &OsStr {
+        self.socket.file_name().unwrap_or_default()
     }
 }
 
@@ -321,7 +297,8 @@ fn make_dir(dir: &Path) -> Result<(), FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixStream;
+    use crate::container::generation::Generation;
+    use crate::node::guard_state::Container;
 
     #[test]
     fn a_place_belongs_to_one_inner_shim() {
@@ -334,7 +311,7 @@ mod tests {
         let listener = place.listen().unwrap().unwrap();
         assert!(place.listen().unwrap().is_none(), "taken");
         assert_eq!(fs::metadata(place.socket()).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(run.join("s")).unwrap().mode() & 0o777, 0o711);
+        assert_eq!(fs::metadata(run.join(PLACES)).unwrap().mode() & 0o777, 0o711);
         UnixStream::connect(place.socket()).unwrap();
 
         drop((first, listener));
@@ -352,8 +329,9 @@ mod tests {
     fn a_state_reads_back_and_a_lock_holds_off() {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::at(dir.path().join("0a"));
-        assert_eq!(place.state().unwrap(), None);
-        assert!(place.lock().unwrap().is_none());
+        assert!(matches!(place.noted(), Noted::Nothing));
+        let noted = || !matches!(place.noted(), Noted::Nothing);
+        assert!(place.lock(noted).unwrap().is_none());
         let state = State {
             guard: Process { pid: 1, began: 2 },
             inner: None,
@@ -367,30 +345,40 @@ mod tests {
             }],
         };
         place.keep(&state).unwrap();
-        assert_eq!(place.state().unwrap(), Some(state));
-        let lock = place.lock().unwrap().unwrap();
+        assert_eq!(place.noted().state(), Some(&state));
+        let lock = place.lock(noted).unwrap().unwrap();
         let second = File::open(place.lock_path()).unwrap();
         assert!(second.try_lock().is_err());
         drop(lock);
         assert!(second.try_lock().is_ok());
+
+        // Another's, by whichever way it came there; and one that has no place in it, as older
+        // ones have none.
+        let other = Place::at(dir.path().join("0b"));
+        fs::copy(place.state_path(), other.state_path()).unwrap();
+        assert!(matches!(other.noted(), Noted::Unreadable(_)));
+        fs::write(other.state_path(), serde_json::to_vec(&state).unwrap()).unwrap();
+        assert_eq!(other.noted().state(), Some(&state));
+        fs::remove_file(other.state_path()).unwrap();
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(other.state_path())
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(matches!(other.noted(), Noted::Unreadable(_)), "and nobody waits for its writer");
     }
 
+    /// Who finds nothing left once the lock is had leaves no lock behind.
     #[test]
-    fn terms_hold_for_what_is_asked_for_no_more_than_they_give() {
-        let terms = |config: &str, mode| Terms { config: config.into(), mode };
-        let (audit, enforce) = (Some(lacre_types::Mode::Audit), Some(lacre_types::Mode::Enforce));
-        for (mode, other, hold) in [
-            (enforce, audit, true),
-            (audit, audit, true),
-            (enforce, None, true),
-            (audit, enforce, false),
-            (None, audit, false),
-            (None, enforce, false),
-        ] {
-            assert_eq!(terms("/a", mode).hold_for(&terms("/b", other)), hold, "{mode:?} {other:?}");
-            // The file was edited since.
-            assert!(terms("/a", mode).hold_for(&terms("/a", other)));
-        }
+    fn a_lock_of_what_is_taken_away_meanwhile_goes_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().join("0a"));
+        let looks = std::cell::Cell::new(0);
+        let left = || looks.replace(looks.get() + 1) == 0;
+        assert!(place.lock(left).unwrap().is_none());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -9,13 +9,15 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::container::bundle::{note_create, note_deleted};
-use crate::container::charter::{Charter, Charters, Head};
+use crate::container::charter::{Charter, Head};
+use crate::container::charters::Charters;
 use crate::container::generation::Generation;
 use crate::guard::Refusal;
 use crate::inner::client::Inner;
 use crate::messages::ProcessId;
+use crate::node::guard_state::{Container, State};
 use crate::node::json_file::FileError;
-use crate::node::run_dir::{Container, Place, State};
+use crate::node::run_dir::Place;
 use crate::ttrpc::Code;
 
 /// The containers of one inner shim, here and in the run directory: what a `delete` must
@@ -44,8 +46,10 @@ struct Held {
     state: State,
     /// By id: which one has it now; closed once it is created and the guard has prepared it.
     preparing: HashMap<String, (Generation, watch::Receiver<()>)>,
-    /// The place has been cleared: nothing may appear there any more.
+    /// Nobody finds the guard any more: no container comes.
     left: bool,
+    /// The place has been cleared: nothing may appear there any more.
+    cleared: bool,
 }
 
 /// Held while the inner shim creates a container and the guard prepares it, by each; the drop of
@@ -62,7 +66,8 @@ impl Containers {
     /// When it can't be written.
     pub fn new(place: Place, state: State, common: Common) -> Result<Self, FileError> {
         place.keep(&state)?;
-        let held = Mutex::new(Held { state, preparing: HashMap::new(), left: false });
+        let held =
+            Mutex::new(Held { state, preparing: HashMap::new(), left: false, cleared: false });
         Ok(Self { place, held, count: watch::Sender::new(0), common })
     }
 
@@ -127,7 +132,7 @@ impl Containers {
         let Common { namespace, containerd, config } = &self.common;
         let guard = self.place.socket();
         let head = Head::new(generation.clone(), namespace, id, bundle, guard);
-        let charter = Charter::begin(head, containerd, config);
+        let mut charter = Charter::begin(head, containerd, config);
         let (sender, receiver) = watch::channel(());
         let mut held = self.held();
         if held.left {
@@ -139,18 +144,19 @@ impl Containers {
         }
         held.preparing.insert(id.to_owned(), (generation.clone(), receiver));
         let (noted, bundle) = (Some(generation.clone()), bundle.to_owned());
+        charter.listens(held.state.own_inner_sockets());
         let container = Container { id: id.to_owned(), bundle, generation: noted };
         held.state.containers.push(container);
         self.count.send_replace(held.state.containers.len());
         // Who is killed between two of these leaves nothing that nobody finds: a charter goes
         // with who names it, and a name without a charter is of what was never handed on.
         let noted = self.place.keep(&held.state);
-        let noted = noted.and_then(|()| Charters::of(&self.place).write(&charter));
+        let noted = noted.and_then(|()| Charters::of(&self.place).begin(&charter));
         let noted = noted.and_then(|()| note_create(&charter.head.bundle, &generation));
         if let Err(error) = noted {
             drop(held);
             self.end(id, &generation);
-            Charters::of(&self.place).remove(&generation);
+            Charters::of(&self.place).remove(&generation, &self.place);
             return Err(unnoted(&error));
         }
         Ok((Preparing(Arc::new(sender)), charter))
@@ -198,9 +204,16 @@ impl Containers {
         self.place.unlist();
     }
 
+    /// Notes down anew what is known, whatever became of the file; whether that is done.
+    pub(crate) fn keep(&self) -> bool {
+        let held = self.held();
+        !held.cleared && self.place.keep(&held.state).is_ok()
+    }
+
     /// The guard ends, in good order: removes what is in the run directory, for good.
     pub(crate) fn leave(&self) {
-        self.held().left = true;
+        let mut held = self.held();
+        (held.left, held.cleared) = (true, true);
         self.place.clear();
     }
 }
@@ -244,12 +257,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (place, containers, inner) = containers(dir.path());
         let (_, charter) = containers.begin(&inner, "one", dir.path()).await.unwrap();
-        assert_eq!(place.state().unwrap().unwrap().containers.len(), 1);
+        assert_eq!(place.noted().state().unwrap().containers.clone().len(), 1);
         containers.leave();
         containers.end("one", &charter.head.generation);
         let refusal = containers.begin(&inner, "two", dir.path()).await.unwrap_err();
         assert_eq!(refusal.into_status().code, Code::Unavailable as u32);
-        assert_eq!(place.state().unwrap(), None);
+        assert!(place.noted().state().is_none());
     }
 
     /// As where the end of the first is told late.
@@ -265,7 +278,7 @@ mod tests {
         assert_ne!(first, second);
         containers.end("one", &first);
         assert_eq!(containers.generation("one"), Some(second.clone()));
-        let listed = place.state().unwrap().unwrap().containers;
+        let listed = place.noted().state().unwrap().containers.clone();
         assert_eq!(listed[0].generation, Some(second.clone()));
         assert_eq!(crate::container::bundle::generation(dir.path()), Some(second.clone()));
         assert_eq!(Charters::of(&place).read(&second).unwrap().unwrap().head.id, "one");
@@ -277,7 +290,7 @@ mod tests {
         let (place, containers, inner) = containers(dir.path());
         let nowhere = dir.path().join("no bundle");
         assert!(containers.begin(&inner, "one", &nowhere).await.is_err());
-        assert_eq!(place.state().unwrap().unwrap().containers, []);
+        assert_eq!(place.noted().state().unwrap().containers.clone(), []);
         assert_eq!(std::fs::read_dir(Charters::of(&place).folder()).unwrap().count(), 0);
         std::fs::remove_dir(Charters::of(&place).folder()).unwrap();
         assert!(containers.begin(&inner, "one", dir.path()).await.is_err());

@@ -36,8 +36,6 @@ const TURNS: u32 = 6;
 const ALONE: Duration = Duration::from_secs(20);
 /// How many guards may come between two looks.
 const BACKLOG: i32 = 256;
-/// How long a connection that ends is waited for to be its process's end.
-const ENDING: Duration = Duration::from_secs(2);
 /// For another watchdog that is ending, and has the lock still.
 const LOCK: (u32, Duration) = (50, Duration::from_millis(10));
 
@@ -72,20 +70,27 @@ fn begin(run: &Path, stay: bool) -> io::Result<Option<Watching>> {
     drop(ready);
     let path = socket(run);
     let _ = fs::remove_file(&path);
+    let (listener, own) = listen_at(&path)?;
+    drop(listens);
+    let work = Arc::default();
+    let guards = stand_in::places(run).into_iter().filter_map(Guard::unheard).collect();
+    stand_in::for_the_dead(run, &work);
+    let alone = (!stay).then_some(ALONE);
+    Ok(Some(Watching { path, own, listener, alone, guards, work, _lock: lock }))
+}
+
+/// What listens there, and which file that is.
+fn listen_at(path: &Path) -> io::Result<(OwnedFd, (u64, u64))> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     // It has its mode from the first.
     let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let bound = bind(&listener, &SocketAddrUnix::new(&path)?);
+    let bound = bind(&listener, &SocketAddrUnix::new(path)?);
     rustix::process::umask(before);
     bound?;
     listen(&listener, BACKLOG)?;
-    drop(listens);
-    let own = fs::symlink_metadata(&path).map(|found| (found.dev(), found.ino()))?;
-    let work = Arc::default();
-    stand_in::for_the_dead(run, &work);
-    let alone = (!stay).then_some(ALONE);
-    Ok(Some(Watching { path, own, listener, alone, guards: Vec::new(), work, _lock: lock }))
+    let own = fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))?;
+    Ok((listener, own))
 }
 
 fn lock(path: &Path, wait: bool) -> io::Result<Option<File>> {
@@ -107,9 +112,30 @@ fn lock(path: &Path, wait: bool) -> io::Result<Option<File>> {
     Ok(None)
 }
 
+/// How a guard is heard of.
+enum Line {
+    /// Its connection.
+    Link(OwnedFd),
+    /// It has none, and should make one; what stands for its process, where that can be had.
+    Lost(Option<OwnedFd>),
+}
+
+impl Line {
+    const fn fd(&self) -> Option<&OwnedFd> {
+        match self {
+            Self::Link(fd) => Some(fd),
+            Self::Lost(fd) => fd.as_ref(),
+        }
+    }
+
+    fn lost(process: Process) -> Self {
+        Self::Lost(process.open().ok().flatten())
+    }
+}
+
 /// One guard.
 struct Guard {
-    link: OwnedFd,
+    line: Line,
     process: Process,
     /// Once it has said.
     place: Option<Place>,
@@ -144,7 +170,7 @@ impl Watching {
                 had = now;
             }
             // Its run directory may be gone too, with all that was in it.
-            if self.alone.is_some_and(|alone| now >= had + alone) || !self.is_own() {
+            if self.alone.is_some_and(|alone| now >= had + alone) || !self.is_found() {
                 break;
             }
             let waits = self.guards.iter().any(|guard| guard.asked);
@@ -168,7 +194,17 @@ impl Watching {
         }
     }
 
-    /// Whether guards find this one.
+    /// Whether guards find this one; where somebody removed its socket, by another.
+    fn is_found(&mut self) -> bool {
+        let found = fs::symlink_metadata(&self.path);
+        if found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            && let Ok((listener, own)) = listen_at(&self.path)
+        {
+            (self.listener, self.own) = (listener, own);
+        }
+        self.is_own()
+    }
+
     fn is_own(&self) -> bool {
         let found = fs::symlink_metadata(&self.path);
         found.is_ok_and(|found| (found.dev(), found.ino()) == self.own)
@@ -180,7 +216,8 @@ impl Watching {
             tv_nsec: limit.subsec_nanos().into(),
         };
         let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
-        fds.extend(self.guards.iter().map(|guard| PollFd::new(&guard.link, PollFlags::IN)));
+        let lines = self.guards.iter().filter_map(|guard| guard.line.fd());
+        fds.extend(lines.map(|fd| PollFd::new(fd, PollFlags::IN)));
         if poll(&mut fds, Some(&limit)).is_err_and(|error| error != rustix::io::Errno::INTR) {
             // Out of memory, say: not at full speed.
             thread::sleep(TURN);
@@ -195,9 +232,13 @@ impl Watching {
             let process = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
             let Some(process) = process.and_then(Process::by_pid) else { continue };
             if peer.uid == rustix::process::geteuid() {
-                let (place, groups) = (None, Vec::new());
-                let (asked, turns, killed) = (false, 0, false);
-                self.guards.push(Guard { link, process, place, groups, asked, turns, killed });
+                let its = |guard: &Guard| guard.process == process && guard.is_lost();
+                let lost = self.guards.iter().position(its).map(|at| self.guards.swap_remove(at));
+                // What it had is held on to until it says that anew.
+                let had = lost.map(|lost| (lost.place, lost.groups));
+                let (place, groups) = had.unwrap_or_default();
+                let (line, asked, turns, killed) = (Line::Link(link), false, 0, false);
+                self.guards.push(Guard { line, process, place, groups, asked, turns, killed });
             }
         }
     }
@@ -212,8 +253,8 @@ impl Watching {
 
     /// What a guard says; `None` when it has gone.
     fn hear_one(&self, mut guard: Guard) -> Option<Guard> {
-        loop {
-            match link::receive(&guard.link) {
+        while let Line::Link(link) = &guard.line {
+            match link::receive(link) {
                 Ok(Some(Word::Guard(place))) => guard.place = Some(Place::at(place)),
                 Ok(Some(Word::Groups(groups))) => guard.groups = groups,
                 Ok(Some(Word::Well)) => (guard.asked, guard.turns) = (false, 0),
@@ -221,28 +262,51 @@ impl Watching {
                 Ok(Some(Word::Still | Word::Ask | Word::Other)) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(guard),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(None) | Err(_) => break,
+                // Its descriptors are closed before its end is told. One that lives makes
+                // another connection.
+                Ok(None) | Err(_) => guard.lose(),
             }
+        }
+        if !guard.process.wait(Duration::ZERO) {
+            return guard.place.is_some().then_some(guard);
         }
         let Guard { process, place, groups, .. } = guard;
         let place = place?;
-        stand_in::begin(&self.work, move || {
-            // Its descriptors are closed before its end is told. One that lives has another
-            // connection, or will have.
-            if process.wait(ENDING) {
-                stand_in::of(&place, Some(process), groups);
-            }
-        });
+        stand_in::begin(&self.work, move || stand_in::of(&place, Some(process), groups));
         None
     }
 }
 
 impl Guard {
+    /// The guard of a place that was there before the watchdog, and has yet to be heard of.
+    fn unheard(place: Place) -> Option<Self> {
+        let process = stand_in::guard_of(&place)?;
+        let line = Line::lost(process);
+        let (groups, asked, turns, killed) = (Vec::new(), true, 0, false);
+        Some(Self { line, process, place: Some(place), groups, asked, turns, killed })
+    }
+
+    const fn is_lost(&self) -> bool {
+        matches!(self.line, Line::Lost(_))
+    }
+
+    /// Its connection has ended, and it has not: it is waited for as for an answer.
+    fn lose(&mut self) {
+        self.line = Line::lost(self.process);
+        (self.asked, self.turns) = (true, 0);
+    }
+
     fn ask(&mut self) {
         if !self.asked {
-            // One that can't be asked has gone, or hangs with all that it was asked before.
-            let _ = link::ask(&self.link);
+            self.put();
             (self.asked, self.turns) = (true, 0);
+        }
+    }
+
+    fn put(&self) {
+        if let Line::Link(link) = &self.line {
+            // One that can't be asked has gone, or hangs with all that it was asked before.
+            let _ = link::ask(link);
         }
     }
 
@@ -253,12 +317,12 @@ impl Guard {
         }
         self.turns += 1;
         if self.turns < TURNS {
-            let _ = link::ask(&self.link);
+            self.put();
             return;
         }
         let Some(place) = self.place.clone() else { return };
         // Where nobody is held back, nobody waits for it.
-        if self.groups.is_empty() && !sweep::holds_back(&place) {
+        if self.groups.is_empty() && !sweep::is_needed(&place) {
             self.asked = false;
             return;
         }

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::container::charters::Charters;
+use crate::container::dead_guard::DeadGuard;
 use crate::container::sweep::{self, Swept};
+use crate::node::guard_state::Noted;
 use crate::node::process::Process;
 use crate::node::run_dir::Place;
 
@@ -40,31 +43,50 @@ impl Drop for Counted {
 
 /// Stands in for every guard that died while there was no watchdog.
 pub(super) fn for_the_dead(run: &Path, work: &Arc<AtomicUsize>) {
-    for place in Place::all_below(run) {
-        let dead = place.state().ok().flatten().is_some_and(|state| !state.guard.is_alive());
-        if dead {
+    for place in places(run) {
+        if guard_of(&place).is_none() {
             begin(work, move || of(&place, None, Vec::new()));
         }
     }
-    let run = run.to_owned();
-    begin(work, move || sweep::unclaimed(&run));
+}
+
+/// Every place of which anything is known, be it that of a container alone.
+pub(super) fn places(run: &Path) -> Vec<Place> {
+    let mut all = Place::all_below(run);
+    for (place, _) in Charters::below(run).all() {
+        if !all.contains(&place) {
+            all.push(place);
+        }
+    }
+    all
+}
+
+/// The guard of a place, if it lives.
+pub(super) fn guard_of(place: &Place) -> Option<Process> {
+    match place.noted() {
+        Noted::State(state) => Some(state.guard).filter(|guard| guard.is_alive()),
+        Noted::Nothing | Noted::Unreadable(_) => place.listener(),
+    }
 }
 
 /// Stands in for the guard `dead` of that place, or whichever it had. `groups` are let go of
 /// once nobody is left whom they hold back.
 pub(super) fn of(place: &Place, dead: Option<Process>, groups: Vec<OwnedFd>) {
-    match place.state() {
-        // It has left in good order, or another has the place by now.
-        Ok(None) => return,
-        Ok(Some(state)) if dead.is_some_and(|dead| dead != state.guard) => return,
-        // What it has noted down can't be read: its containers are there all the same.
-        Ok(Some(_)) | Err(_) => {}
+    let noted = place.noted();
+    let is_anothers = match (noted.state(), dead) {
+        (Some(state), Some(dead)) => dead != state.guard,
+        _ => guard_of(place).is_some(),
+    };
+    // It has left in good order, or another has the place by now.
+    if is_anothers || !DeadGuard::is_left(place) {
+        return;
     }
+    // What it has noted down can't be read, or is gone: its containers are there all the same.
     sweep::end_held_back(place);
     drop(groups);
     let until = Instant::now() + DELETE;
     while Instant::now() < until {
-        if place.state().is_ok_and(|state| state.is_none()) {
+        if !DeadGuard::is_left(place) {
             return;
         }
         thread::sleep(LOOK);

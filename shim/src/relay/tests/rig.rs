@@ -13,9 +13,10 @@ use crate::container::generation::Generation;
 use crate::guard::{Created, Guard, Handling, NoGuard, Permit, Refusal};
 use crate::inner::client::Inner;
 use crate::messages::{Any, CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
+use crate::node::guard_state;
 use crate::node::memory::Rest;
 use crate::node::process::Process;
-use crate::node::run_dir::{self, Place};
+use crate::node::run_dir::Place;
 use crate::relay::{Common, Connections, Containers, Proxy};
 use crate::ttrpc::{self, Call, Client, FrameReader, Header, Kind, Request, response, write_frame};
 use crate::wire::{put_bytes, put_text, put_uint};
@@ -122,7 +123,7 @@ impl Rig {
         }
         let inner = UnixListener::bind(&inner_socket).unwrap();
         let place = Place::at(dir.path().join("s/0a"));
-        let state = run_dir::State {
+        let state = guard_state::State {
             guard: Process::own().unwrap(),
             inner: None,
             inner_is_others: false,
@@ -185,7 +186,7 @@ impl Rig {
     }
 
     pub(super) fn noted(&self) -> Vec<String> {
-        let state = Place::at(self.socket()).state().unwrap().unwrap();
+        let state = Place::at(self.socket()).noted().state().cloned().unwrap();
         state.containers.into_iter().map(|container| container.id).collect()
     }
 }
