@@ -327,14 +327,16 @@ impl Shell {
         info!(log, "enforcing from now on");
         self.later(async move {
             let tightened = spawn_blocking(move || {
-                if let Err(error) = charters.write(&charter) {
-                    warn!(log, "noting down the mode"; "error" => chain(&error));
-                }
-                guarded.tighten(|| processes.left()).inspect_err(|error| {
+                // Who ends it without this process goes by that.
+                let noted = charters.write(&charter).inspect_err(|error| {
+                    error!(log, "noting down the mode"; "error" => chain(error));
+                });
+                let tightened = guarded.tighten(|| processes.left()).inspect_err(|error| {
                     error!(log, "the sources can't be made to hold back"; "error" => chain(error));
-                })
+                });
+                noted.is_ok() && tightened.is_ok()
             });
-            let failed = !matches!(tightened.await, Ok(Ok(())));
+            let failed = !matches!(tightened.await, Ok(true));
             failed.then_some(Letter::Tell(Event::TightenFailed))
         });
     }

@@ -195,9 +195,11 @@ impl Guarded {
         let armed_by = *rules.changes().borrow();
         let watched = watch(shared, &judge, prepared, target.clone(), image_name, charter).await;
         let (armed, lost) = match watched {
-            Ok(Ladder { armed, lost }) => {
-                let lost = lost.iter().map(|lost| (lost.source_name, chain(lost))).collect();
-                (armed, lost)
+            Ok((Ladder { armed, lost }, unnoted)) => {
+                let lost = lost.iter().map(|lost| (lost.source_name, chain(lost)));
+                // Who ends it without this process could not know that it must not run on.
+                let unnoted = unnoted.filter(|_| mode == Mode::Enforce);
+                (armed, lost.chain(unnoted.map(|why| (Source::Fanotify, why))).collect())
             }
             Err(why) => (Vec::new(), vec![(Source::Fanotify, why)]),
         };
@@ -302,7 +304,7 @@ impl Ready {
 }
 
 /// Begins the container's list, where the shim keeps it, arms the sources, and notes down what
-/// is armed.
+/// is armed; or gives why that could not be noted down.
 async fn watch(
     shared: &Arc<Shared>,
     judge: &Arc<Judge>,
@@ -310,7 +312,7 @@ async fn watch(
     target: Target,
     image_name: String,
     charter: &mut Charter,
-) -> Result<Ladder, String> {
+) -> Result<(Ladder, Option<String>), String> {
     // Both start threads; the list makes files, and arming reads the mount tables.
     let armed = tokio::task::spawn_blocking({
         let (shared, judge) = (Arc::clone(shared), Arc::clone(judge));
@@ -325,16 +327,17 @@ async fn watch(
             let arming = Arming { config, generation, groups, target, image, judge, log };
             let ladder = arming.all(prepared);
             charter.arm(ladder.armed.iter().map(|source| source.source()));
-            // Where it can't be, the first one holds: less is known of it, and nothing wrong.
-            if let Err(error) = shared.context.charters.write(&charter) {
-                warn!(log, "noting down what is armed"; "error" => chain(&error));
-            }
-            (ladder, charter)
+            // Where it can't be, audit goes by the first one: less is known, and nothing wrong.
+            let noted = shared.context.charters.write(&charter).inspect_err(|error| {
+                warn!(log, "noting down what is armed"; "error" => chain(error));
+            });
+            (ladder, charter, noted.err().map(|error| chain(&error)))
         }
     });
-    let (ladder, written) = armed.await.map_err(|error| format!("arming the sources: {error}"))?;
+    let (ladder, written, unnoted) =
+        armed.await.map_err(|error| format!("arming the sources: {error}"))?;
     *charter = written;
-    Ok(ladder)
+    Ok((ladder, unnoted))
 }
 
 /// What was asked of the world about a container that is being created.
