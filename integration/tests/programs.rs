@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use lacre_integration::grpc::{self, CreateTask, Empty, Mounts, Process, Snapshot};
 use lacre_integration::images::busybox_image;
 use lacre_integration::output::Output;
 use lacre_integration::{Containerd, Runtime, Version};
@@ -96,6 +97,59 @@ fn another_runc_or_inner_shim_runs_nothing_in_enforce() -> Result<()> {
         }
         fs::remove_file(field.shim.with_file_name("list"))?;
         ensure!(field.run()?.code != 0, "a list that is named is there");
+    }
+    Ok(())
+}
+
+/// containerd's own API, of which `ctr` makes two calls at a time.
+struct Client(grpc::Client);
+
+impl Client {
+    fn create(&mut self, id: &str) -> Result<()> {
+        let snapshot = Snapshot {
+            snapshotter: "overlayfs".to_owned(),
+            key: id.to_owned(),
+            parent: String::new(),
+        };
+        let Mounts { mounts: rootfs } = self.0.call("snapshots.v1.Snapshots/Mounts", snapshot)?;
+        let create = CreateTask { container: id.to_owned(), rootfs, options: None };
+        self.0.call::<_, Empty>("tasks.v1.Tasks/Create", create).map(drop)
+    }
+
+    fn start(&mut self, id: &str) -> Result<()> {
+        let process = Process { container: id.to_owned(), exec: String::new() };
+        self.0.call::<_, Empty>("tasks.v1.Tasks/Start", process).map(drop)
+    }
+}
+
+/// runc is run anew for each step of a container: what it is when that is created says nothing
+/// of what starts it, or another process in it.
+#[test]
+fn another_runc_than_created_a_container_starts_nothing_in_it() -> Result<()> {
+    let field = Field::new(Version::V2_1, "enforce")?;
+    let daemon = &field.daemon;
+    let mut client = Client(grpc::Client::connect(&daemon.socket(), daemon.namespace())?);
+    let image = busybox_image()?;
+    let create = ["containers", "create", "--runtime", Runtime::Lacre.name(), image.name()];
+    for id in ["created", "started"] {
+        daemon.ctr(&[&create[..], &[id, "/bin/sleep", "1000"]].concat())?.ok()?;
+        client.create(id)?;
+    }
+    client.start("started")?;
+    daemon.exec("started", &["true"])?.ok()?;
+    let good = field.runc.with_extension("good");
+    fs::copy(&field.runc, &good)?;
+    add_a_byte(&field.runc)?;
+    let refused = client.start("created").err().context("it was started by another runc")?;
+    ensure!(format!("{refused:#}").contains("is not what"), "{refused:#}");
+    let said = daemon.exec("started", &["true"])?;
+    ensure!(said.code != 0 && said.stderr.contains("is not what"), "{said:?}");
+    let told = format!("{} is not what", field.runc.display());
+    ensure!(field.records()?.contains(&told), "{told}: {}", field.records()?);
+    fs::rename(good, &field.runc)?;
+    daemon.exec("started", &["true"])?.ok()?;
+    for id in ["created", "started"] {
+        daemon.remove(id)?;
     }
     Ok(())
 }

@@ -117,12 +117,13 @@ impl ShimGuard {
         owner: &Owner,
         process: &ProcessId,
     ) -> Result<OwnerLeave, Refusal> {
-        if (process.is_init() || !owner.has_begun())
-            && let Some(guarded) = owner.guarded()
-        {
-            // It reads a file, and may have a violation to tell.
-            let checked = tokio::task::spawn_blocking(move || guarded.check_spec()).await;
-            checked.unwrap_or(Ok(()))?;
+        if let Some(guarded) = owner.guarded() {
+            let has_begun = !process.is_init() && owner.has_begun();
+            // It reads files, and may have a violation to tell.
+            let checked = tokio::task::spawn_blocking(move || guarded.check_spec(has_begun)).await;
+            let unchecked =
+                |error| Err(Refusal::not_ready(format!("looking at its files: {error}")));
+            checked.unwrap_or_else(unchecked)?;
         }
         self.watched(owner).await?;
         owner.leave_to_start().await

@@ -9,6 +9,7 @@ use crate::container::generation::Generation;
 use crate::container::init::{Candidate, InitError};
 use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
 use crate::node::process;
+use crate::node::runtime::Runtime;
 use crate::ttrpc::{self, Code};
 
 /// Who watches the containers of one inner shim. Called from one thread; several calls may
@@ -120,18 +121,20 @@ pub struct Created {
     pub(crate) asked: u64,
     /// Why what runs it is not what the node lists, in audit mode.
     pub(crate) doubts: Vec<String>,
+    /// What runs it.
+    pub(crate) runtime: Option<Runtime>,
 }
 
 impl Created {
     /// A promise and its keeper, for a container that is asked for now; `doubts` say why what
     /// runs it is not what the node lists.
-    #[must_use]
-    pub fn pair(
+    pub(crate) fn pair(
         charter: Charter,
         doubts: Vec<String>,
+        runtime: Option<Runtime>,
     ) -> (oneshot::Sender<Result<Candidate, InitError>>, Self) {
         let (sender, named) = oneshot::channel();
-        (sender, Self { named, charter, asked: process::ticks(), doubts })
+        (sender, Self { named, charter, asked: process::ticks(), doubts, runtime })
     }
 
     /// Waits for whom the inner shim names; `None` when it refused, or its answer was lost:

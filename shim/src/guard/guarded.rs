@@ -15,6 +15,7 @@ use super::{Refusal, sources};
 use crate::container::bundle;
 use crate::container::init::Init;
 use crate::container::processes::NoProcess;
+use crate::node::runtime::Runtime;
 
 /// What a container was asked to be, and where that stands.
 pub(super) struct Spec {
@@ -22,6 +23,8 @@ pub(super) struct Spec {
     pub(super) asked: Option<[u8; 32]>,
     /// Why what runs it is not what the node lists.
     pub(super) doubts: Vec<String>,
+    /// What runs it.
+    pub(super) runtime: Option<Runtime>,
 }
 
 /// A container that is watched.
@@ -73,23 +76,37 @@ impl Guarded {
         }
     }
 
-    /// Whether `config.json` is still what it was when the container was asked for, and what
-    /// runs it what the node lists. One that was edited meanwhile is on record, as is what is
-    /// not listed; in enforce mode the container must not start.
+    /// Whether `config.json` is still what it was when the container was asked for, as long as
+    /// nothing of it has begun, and what runs it what the node lists. One that was edited
+    /// meanwhile is on record, as is what is not listed; in enforce mode nothing starts then.
     ///
     /// # Errors
-    /// Why it does not start.
-    pub(crate) fn check_spec(&self) -> Result<(), Refusal> {
-        let Spec { bundle, asked, doubts } = &self.spec;
+    /// Why nothing starts.
+    pub(crate) fn check_spec(&self, has_begun: bool) -> Result<(), Refusal> {
+        let Spec { bundle, asked, doubts, runtime } = &self.spec;
         // A policy for enforce has come since Create.
         if let (Some(doubt), Mode::Enforce) = (doubts.first(), self.rules.mode()) {
             return Err(Refusal::denied(doubt));
         }
-        let Some(why) = bundle::spec_doubt(bundle, *asked) else { return Ok(()) };
-        self.judge.tell(lacre_analyzer::log_tampered(why.clone(), SystemTime::now()), Outcome::Ran);
+        let unlisted = runtime.as_ref().and_then(|runtime| runtime.check().err());
+        if let Some(why) = unlisted.map(|error| chain(&error)).filter(|why| !doubts.contains(why)) {
+            // Who runs already was started by the one that is listed: nothing is done to him.
+            let denied = self.rules.mode() == Mode::Enforce;
+            let outcome = if denied { Outcome::Denied } else { Outcome::Ran };
+            self.tampered(&why, &why, outcome)?;
+        }
+        let changed = if has_begun { None } else { bundle::spec_doubt(bundle, *asked) };
+        changed.map_or(Ok(()), |why| {
+            self.tampered(&why, &format!("{why}; create it anew"), Outcome::Ran)
+        })
+    }
+
+    fn tampered(&self, why: &str, refusal: &str, outcome: Outcome) -> Result<(), Refusal> {
+        let told = lacre_analyzer::log_tampered(why.to_owned(), SystemTime::now());
+        self.judge.tell(told, outcome);
         match self.rules.mode() {
             Mode::Audit => Ok(()),
-            Mode::Enforce => Err(Refusal::denied(format!("{why}; create it anew"))),
+            Mode::Enforce => Err(Refusal::denied(refusal)),
         }
     }
 }

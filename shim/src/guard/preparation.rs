@@ -25,6 +25,7 @@ use crate::container::charter::{About, Charter};
 use crate::container::generation::Generation;
 use crate::container::init::{Candidate, Expected, Init, InitError};
 use crate::messages::CreateRequest;
+use crate::node::runtime::Runtime;
 
 /// What has come of all that comes between Create and Start.
 pub(crate) enum Preparation {
@@ -79,7 +80,7 @@ impl Guarded {
                 let image = ImageFiles::load(lower, &config.state.join("baselines"), &log);
                 let known: &dyn Known = image.as_ref().map_or(&NoFiles, |image| image);
                 let prepared = sources::prepare(&config, &generation, known);
-                Ready { image, prepared, spec, doubts: Vec::new() }
+                Ready { image, prepared, spec, doubts: Vec::new(), runtime: None }
             }
         });
         let sources = Sources { containerd: &context.containerd, config: &context.config };
@@ -96,7 +97,7 @@ impl Guarded {
         ));
         let ready = ready.await.unwrap_or_default();
         let named = created.named().await;
-        let (mut charter, doubts) = (created.charter, created.doubts);
+        let (mut charter, doubts, runtime) = (created.charter, created.doubts, created.runtime);
         let Some(named) = named else {
             ready.undo().await;
             return (Preparation::NotCreated, charter);
@@ -120,7 +121,7 @@ impl Guarded {
         });
         let preparation = match init {
             Ok(init) => {
-                let ready = Ready { doubts, ..ready };
+                let ready = Ready { doubts, runtime, ..ready };
                 Self::arm(shared, asked, Arc::clone(&rules), root, ready, init, &mut charter).await
             }
             Err(why) => {
@@ -136,7 +137,7 @@ impl Guarded {
         Asked { who, policy, words }: Asked,
         rules: Arc<Rules>,
         root: RootFs,
-        Ready { image, prepared, spec, doubts }: Ready,
+        Ready { image, prepared, spec, doubts, runtime }: Ready,
         init: Init,
         charter: &mut Charter,
     ) -> Preparation {
@@ -151,7 +152,7 @@ impl Guarded {
             Ok(executor) => executor,
             Err(error) => {
                 let why = format!("holding the container's init: {error}");
-                Ready { image, prepared, spec, doubts }.undo().await;
+                Ready { image, prepared, spec, doubts, runtime }.undo().await;
                 return unguarded(shared, Asked { who, policy, words }, rules, why);
             }
         };
@@ -239,7 +240,7 @@ impl Guarded {
         for doubt in &doubts {
             judge.tell(lacre_analyzer::log_tampered(doubt.clone(), now()), Outcome::Ran);
         }
-        let spec = Spec { bundle: charter.head.bundle.clone(), asked: spec, doubts };
+        let spec = Spec { bundle: charter.head.bundle.clone(), asked: spec, doubts, runtime };
         let memory = context.config.fetch || is_mapped;
         let guarded = Self {
             executor,
@@ -294,6 +295,8 @@ struct Ready {
     spec: Option<[u8; 32]>,
     /// Why what runs it is not what the node lists.
     doubts: Vec<String>,
+    /// What runs it.
+    runtime: Option<Runtime>,
 }
 
 impl Ready {

@@ -10,3 +10,4 @@ pub mod pid_namespace;
 pub mod process;
 pub mod programs;
 pub mod run_dir;
+pub(crate) mod runtime;

@@ -75,9 +75,13 @@ async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
     let create = CreateRequest::decode(request.payload)?;
     let options = options::for_inner(create.options.as_ref(), &proxy.inner_config)
         .map_err(|error| Refusal::new(Code::InvalidArgument, &error.to_string()))?;
-    let doubts = match &proxy.listed {
-        Some(listed) => listed.doubts(options.as_ref(), &proxy.log).await?,
-        None => Vec::new(),
+    let (runtime, doubts) = match &proxy.listed {
+        Some(listed) => {
+            let runtime = listed.runtime(options.as_ref())?;
+            let doubts = listed.doubts(runtime.clone(), &proxy.log).await?;
+            (runtime, doubts)
+        }
+        None => (None, Vec::new()),
     };
     if options != create.options {
         let options = options.map(|any| any.encode());
@@ -88,7 +92,7 @@ async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
     let (prepared, charter) =
         proxy.containers.begin(&proxy.inner, &id, create.bundle.as_ref()).await?;
     let generation = charter.head.generation.clone();
-    let (named, created) = Created::pair(charter, doubts);
+    let (named, created) = Created::pair(charter, doubts, runtime);
     let guard = Arc::clone(&proxy.guard);
     let prepares = prepared.clone();
     tokio::spawn(async move {

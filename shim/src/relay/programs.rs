@@ -1,5 +1,3 @@
-use std::env;
-
 use lacre_types::{Mode, chain};
 use slog::{Logger, info};
 use tokio::task::spawn_blocking;
@@ -10,6 +8,7 @@ use crate::guard::Refusal;
 use crate::inner::program::RUNC;
 use crate::messages::Any;
 use crate::node::programs::{Checked, Programs};
+use crate::node::runtime::Runtime;
 use crate::ttrpc::Code;
 
 /// Whether the inner shim and the runtime that it runs are those that the node lists.
@@ -35,28 +34,35 @@ impl Listed {
         Self { programs: config.programs(), mode: config.mode, doubt, runs_runc }
     }
 
-    /// Why what is about to be run for a container is not what the node lists, in audit mode;
-    /// `options` are those that the inner shim gets.
+    /// The runtime that the inner shim runs for a container, by the options that it gets; none
+    /// where nobody can tell.
+    ///
+    /// # Errors
+    /// When the options make no sense.
+    pub(super) fn runtime(&self, options: Option<&Any>) -> Result<Option<Runtime>, Refusal> {
+        if !self.runs_runc {
+            return Ok(None);
+        }
+        let named = options.map(options::binary_name).transpose().map_err(|error| {
+            let message = format!("the runtime options are not what the protocol says: {error}");
+            Refusal::new(Code::InvalidArgument, &message)
+        })?;
+        let name = named.flatten().unwrap_or_else(|| "runc".to_owned());
+        Ok(Some(Runtime { programs: self.programs.clone(), name }))
+    }
+
+    /// Why what is about to be run for a container is not what the node lists, in audit mode.
     ///
     /// # Errors
     /// The same, in enforce mode.
     pub(super) async fn doubts(
         &self,
-        options: Option<&Any>,
+        runtime: Option<Runtime>,
         log: &Logger,
     ) -> Result<Vec<String>, Refusal> {
         let mut doubts: Vec<_> = self.doubt.iter().cloned().collect();
-        if self.runs_runc {
-            let named = options.map(options::binary_name).transpose().map_err(|error| {
-                let message =
-                    format!("the runtime options are not what the protocol says: {error}");
-                Refusal::new(Code::InvalidArgument, &message)
-            })?;
-            let name = named.flatten().unwrap_or_else(|| "runc".to_owned());
-            let programs = self.programs.clone();
-            let path = env::var_os("PATH");
-            let checked = spawn_blocking(move || programs.check_named(&name, path.as_deref()));
-            match checked.await {
+        if let Some(runtime) = runtime {
+            match spawn_blocking(move || runtime.check()).await {
                 Ok(Ok(Checked::Listed)) => {}
                 Ok(Ok(Checked::NotChecked)) => {
                     info!(
