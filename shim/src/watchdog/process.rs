@@ -328,8 +328,13 @@ impl Guard {
         }
         self.killed = true;
         place.note_hang();
-        let _ = self.process.kill(Duration::ZERO);
-        // One that waits for a disk or a network does not die of that yet.
-        stand_in::begin(work, move || sweep::end_held_back(&place));
+        let process = self.process;
+        stand_in::begin(work, move || {
+            // First those whom it must not let pass: where nobody else has its group, as after
+            // another watchdog's death, who waits passes when it goes.
+            sweep::end_held_back(&place);
+            // One that waits for a disk or a network does not die of that yet.
+            let _ = process.kill(Duration::ZERO);
+        });
     }
 }
