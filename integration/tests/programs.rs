@@ -147,6 +147,9 @@ fn another_runc_than_created_a_container_starts_nothing_in_it() -> Result<()> {
     let told = format!("{} is not what", field.runc.display());
     ensure!(field.records()?.contains(&told), "{told}: {}", field.records()?);
     fs::rename(good, &field.runc)?;
+    // What becomes of the one that runs is the policy's to say: by default it is paused.
+    daemon.await_status("started", Some("PAUSED"))?;
+    daemon.resume("started")?;
     daemon.exec("started", &["true"])?.ok()?;
     for id in ["created", "started"] {
         daemon.remove(id)?;

@@ -90,7 +90,7 @@ impl Guarded {
         }
         let unlisted = runtime.as_ref().and_then(|runtime| runtime.check().err());
         if let Some(why) = unlisted.map(|error| chain(&error)).filter(|why| !doubts.contains(why)) {
-            // Who runs already was started by the one that is listed: nothing is done to him.
+            // What it was to start did not run.
             let denied = self.rules.mode() == Mode::Enforce;
             let outcome = if denied { Outcome::Denied } else { Outcome::Ran };
             self.tampered(&why, &why, outcome)?;
