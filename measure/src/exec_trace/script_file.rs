@@ -132,7 +132,10 @@ impl Place<'_> {
                 Some(found) => found,
                 None => return Ok((None, Vec::new())),
             },
-            Some(family) => (family, argv.get(1..).unwrap_or_default()),
+            Some(family) => {
+                let first = argv.first().map_or(&b""[..], |first| base_name(first));
+                (family.by_name(first), argv.get(1..).unwrap_or_default())
+            }
         };
         if !family.names_files() {
             return Ok((None, Vec::new()));

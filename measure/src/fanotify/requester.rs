@@ -144,7 +144,10 @@ fn named(family: Family, arguments: &[&[u8]], maps: &[u8]) -> Option<Opener> {
     };
     let (family, arguments) = match family {
         Family::Multicall => interpreter::applet(arguments)?,
-        family => (family, arguments.get(1..).unwrap_or_default()),
+        family => {
+            let first = arguments.first().copied().map_or(&b""[..], base);
+            (family.by_name(first), arguments.get(1..).unwrap_or_default())
+        }
     };
     let code = interpreter::code_of(family, arguments);
     let names = code.iter().flat_map(|code| &code.names);

@@ -162,6 +162,10 @@ impl<'a> Reading<'a> {
             if self.family == Family::Python && matches!(letter, b'I' | b'P') {
                 self.is_isolated = true;
             }
+            // What `-s` is behind it is no file.
+            if self.family == Family::Vim && matches!(letter, b'e' | b'E') {
+                self.family = Family::Ex;
+            }
             let takes = short(self.family, *letter, rest);
             match takes {
                 Takes::Nothing => {}
@@ -224,11 +228,12 @@ impl<'a> Reading<'a> {
                 None => return false,
             },
             // Of vim: no file, or its own.
-            Takes::File if self.family == Family::Vim => {
+            Takes::File if matches!(self.family, Family::Vim | Family::Ex) => {
                 let own: [&[u8]; 3] = [b"NONE", b"NORC", b"DEFAULTS"];
                 (value().filter(|file| !own.contains(file)), Named::Path)
             }
-            Takes::File | Takes::Script => (value(), Named::Path),
+            // Standard input is nobody's file.
+            Takes::File | Takes::Script => (value().filter(|file| *file != b"-"), Named::Path),
             Takes::Library => (value(), Named::Library),
             Takes::Module => (value().filter(|_| !self.is_isolated), Named::Module),
         };

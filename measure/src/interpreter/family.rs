@@ -28,10 +28,15 @@ pub(crate) enum Family {
     Java,
     Emacs,
     Vim,
+    /// vim that edits by commands, as `ex` and `vim -e` do.
+    Ex,
     Gdb,
     Lisp,
+    Clisp,
     Ocaml,
     Prolog,
+    Gjs,
+    Gnuplot,
     /// The first argument that is no option.
     Plain,
     /// One file of many names.
@@ -91,11 +96,23 @@ impl Family {
             b"sbcl" => Self::Lisp,
             b"ocaml" | b"ocamlrun" => Self::Ocaml,
             b"swipl" => Self::Prolog,
-            b"escript" | b"clisp" | b"gjs" | b"gjs-console" | b"qjs" | b"mujs" | b"julia"
-            | b"gnuplot" | b"slsh" | b"newlisp" | b"pike" => Self::Plain,
+            b"clisp" => Self::Clisp,
+            b"gjs" | b"gjs-console" => Self::Gjs,
+            b"gnuplot" => Self::Gnuplot,
+            b"escript" | b"qjs" | b"mujs" | b"julia" | b"slsh" | b"newlisp" | b"pike" => {
+                Self::Plain
+            }
             b"busybox" | b"toybox" => Self::Multicall,
             _ => return None,
         })
+    }
+
+    /// The same of a program that was executed by that base name: some read their options by it.
+    pub(crate) fn by_name(self, name: &[u8]) -> Self {
+        match self {
+            Self::Vim if matches!(name, b"ex" | b"exim" | b"rex") => Self::Ex,
+            family => family,
+        }
     }
 
     /// Whose files it runs, besides any that its command line names.
@@ -113,9 +130,16 @@ impl Family {
             Self::Tcl | Self::Expect => code::TCL,
             Self::Java => code::JAVA,
             Self::Emacs => code::EMACS,
-            Self::Guile | Self::Rscript | Self::R | Self::Plain => code::OTHERS,
+            Self::Guile
+            | Self::Rscript
+            | Self::R
+            | Self::Clisp
+            | Self::Gjs
+            | Self::Gnuplot
+            | Self::Plain => code::OTHERS,
             Self::Mono
             | Self::Vim
+            | Self::Ex
             | Self::Gdb
             | Self::Lisp
             | Self::Ocaml
@@ -128,7 +152,7 @@ impl Family {
     /// Whether it is given other people's text to work on: what begins with a `#!` is not run for
     /// that it is opened.
     pub(crate) const fn works_on_text(self) -> bool {
-        matches!(self, Self::Awk | Self::Sed | Self::Emacs | Self::Vim | Self::Gdb)
+        matches!(self, Self::Awk | Self::Sed | Self::Emacs | Self::Vim | Self::Ex | Self::Gdb)
     }
 
     /// Whether what follows a first `-c` is code, whatever follows it.

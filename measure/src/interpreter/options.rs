@@ -89,6 +89,10 @@ pub(super) fn short(family: Family, letter: u8, rest: &[u8]) -> Takes {
         (Family::R, b'g' | b'd') => Value,
         (Family::Vim, b'S' | b's' | b'u' | b'U') => File,
         (Family::Vim, b'c' | b'T' | b't' | b'q' | b'w' | b'W' | b'i') => MoreText,
+        (Family::Ex, b's') => Nothing,
+        (Family::Ex, _) => short(Family::Vim, letter, rest),
+        (Family::Plain, b'e' | b'E') | (Family::Gjs, b'c') => Text,
+        (Family::Gjs, b'C' | b'I') => Value,
         (Family::Ocaml, b'e') => Text,
         (Family::Ocaml, b'I') => Value,
         (Family::Prolog, b's' | b'l' | b'f' | b'x') => Library,
@@ -136,7 +140,24 @@ pub(super) fn long(family: Family, name: &[u8]) -> Option<Takes> {
         (Family::Gdb, b"x" | b"command" | b"ix" | b"init-command") => File,
         (Family::Gdb, b"ex" | b"eval-command" | b"iex" | b"init-eval-command") => MoreText,
         (Family::Gdb, b"args") => End,
-        (Family::Vim, b"cmd") => MoreText,
+        (Family::Vim | Family::Ex, b"cmd") => MoreText,
+        (Family::Tcl, b"e") | (Family::Gjs, b"command") | (Family::Plain, b"eval") => Text,
+        (Family::Gjs, b"coverage-prefix" | b"coverage-output" | b"include-path") => Value,
+        (Family::Gnuplot, b"e") | (Family::Clisp, b"x") => MoreText,
+        (Family::Gnuplot, b"c") => Script,
+        (Family::Gnuplot, b"p" | b"persist" | b"d" | b"default-settings" | b"s" | b"slow") => {
+            Nothing
+        }
+        (Family::Clisp, b"i" | b"c") => File,
+        (Family::Clisp, b"M" | b"m" | b"B" | b"K" | b"N" | b"L" | b"o" | b"p" | b"lp") => Value,
+        (Family::Clisp, b"on-error") => Value,
+        (Family::Clisp, _) => {
+            if name.starts_with(b"E") {
+                Value
+            } else {
+                Nothing
+            }
+        }
         (Family::Lisp, b"script") => Script,
         (Family::Lisp, b"load" | b"userinit" | b"sysinit") => File,
         (Family::Lisp, b"eval" | b"core") => Value,
@@ -151,6 +172,8 @@ pub(super) fn long(family: Family, name: &[u8]) -> Option<Takes> {
             | Family::Lisp
             | Family::Ocaml
             | Family::Prolog
+            | Family::Gjs
+            | Family::Gnuplot
             | Family::Plain,
             _,
         ) => return None,
@@ -160,18 +183,33 @@ pub(super) fn long(family: Family, name: &[u8]) -> Option<Takes> {
 
 /// Whether its options are words, behind one dash or two.
 pub(super) const fn are_words(family: Family) -> bool {
-    matches!(family, Family::Java | Family::Tcl | Family::Emacs | Family::Gdb | Family::Lisp)
+    matches!(
+        family,
+        Family::Java
+            | Family::Tcl
+            | Family::Emacs
+            | Family::Gdb
+            | Family::Lisp
+            | Family::Clisp
+            | Family::Gnuplot
+    )
 }
 
 /// Whether its first operand is the script.
 pub(super) const fn has_operand(family: Family) -> bool {
     !matches!(
         family,
-        Family::Awk | Family::Sed | Family::Emacs | Family::Vim | Family::Gdb | Family::R
+        Family::Awk
+            | Family::Sed
+            | Family::Emacs
+            | Family::Vim
+            | Family::Ex
+            | Family::Gdb
+            | Family::R
     )
 }
 
 /// Whether options may follow its operands.
 pub(super) const fn permutes(family: Family) -> bool {
-    matches!(family, Family::Sed | Family::Emacs | Family::Vim | Family::Gdb)
+    matches!(family, Family::Sed | Family::Emacs | Family::Vim | Family::Ex | Family::Gdb)
 }

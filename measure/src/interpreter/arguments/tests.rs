@@ -10,7 +10,7 @@ fn run_by(base: &[u8], argv: &[Vec<u8>]) -> Vec<Vec<u8>> {
             None => return Vec::new(),
             Some(found) => found,
         },
-        Some(family) => (family, argv.get(1..).unwrap_or_default()),
+        Some(family) => (family.by_name(base), argv.get(1..).unwrap_or_default()),
     };
     code_of(family, arguments)
         .iter()
@@ -122,6 +122,58 @@ fn an_option_runs_a_file_beside_the_script() {
         ("vim -u rc -S session", "rc session"),
     ] {
         assert_eq!(found(line), expected, "{line}");
+    }
+}
+
+/// A text that is taken for a file is a script that nobody can find.
+#[test]
+fn a_text_is_no_file() {
+    for line in [
+        "gjs -c print(1) x",
+        "gjs-console --command print(1)",
+        "gjs -I /lib -c print(1)",
+        "clisp -q -norc -x (print)",
+        "clisp -ansi -on-error exit -x (print)",
+        "gnuplot -persist -e plot",
+        "qjs -e print(1)",
+        "julia -e print(1)",
+        "julia -E 1+1",
+        "newlisp -e (print)",
+        "jimsh -e puts",
+        "vim -es -u NONE -c wq data",
+        "vim -e -s -c wq data",
+        "vim -Es data",
+        "gawk -f - data",
+        "sed -f- data",
+        "expect -f - a",
+        "ed -s data",
+    ] {
+        assert_eq!(found(line), "", "{line}");
+    }
+    for (line, expected) in [
+        ("gjs -m x.js", "x.js"),
+        ("gjs -I /lib x.js", "x.js"),
+        ("clisp -q -i x y.lisp", "x y.lisp"),
+        ("clisp -E utf-8 -Eterminal utf-8 y.lisp", "y.lisp"),
+        ("gnuplot -e a=1 x.gp", "x.gp"),
+        ("gnuplot -c x.gp a", "x.gp"),
+        ("gnuplot -background red x.gp", "red x.gp"),
+        ("vim -s script data", "script"),
+        ("vim -es -S script data", "script"),
+        ("ex -s -S script data", "script"),
+        ("ex -s data", ""),
+    ] {
+        let of = |line: &str| match line.strip_prefix("ex ") {
+            // By its name alone it is a link to vim's.
+            Some(rest) => {
+                let argv: Vec<&[u8]> = rest.split(' ').map(str::as_bytes).collect();
+                let code = code_of(Family::Vim.by_name(b"ex"), &argv);
+                let names = code.iter().flat_map(|code| code.names.clone());
+                String::from_utf8(names.collect::<Vec<_>>().join(&b' ')).unwrap()
+            }
+            None => found(line),
+        };
+        assert_eq!(of(line), expected, "{line}");
     }
 }
 
