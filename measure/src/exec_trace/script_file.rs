@@ -3,7 +3,6 @@
 //! Nothing here is nothing: where a script runs, there is its file, or why nobody can tell
 //! which. Only who runs none has none.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +10,9 @@ use std::path::Path;
 
 use lacre_types::{CanonicalPath, base_name};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
+use self::command_line::{command_line, read};
 use super::interpreters::Interpreters;
 use super::path_walk::{self, Walk};
 use super::script_search::ways;
@@ -21,8 +22,6 @@ use crate::files;
 use crate::held_process::Held;
 use crate::interpreter::{self, Code, Family, Named};
 
-/// The longest command line that is read: one that is longer hides its script on purpose.
-const COMMAND: u64 = 2 << 20;
 
 /// What an interpreter was started on.
 pub(super) enum Script {
@@ -30,8 +29,7 @@ pub(super) enum Script {
     None,
     /// This file.
     At(Option<CanonicalPath>, OwnedFd),
-    /// A file that nobody can read, for this reason, and the name that it had, where nothing but
-    /// the name was lost.
+    /// A file that nobody can read, for this reason; where it was, if that is known.
     Unread(Option<CanonicalPath>, String),
 }
 
@@ -48,7 +46,7 @@ pub(super) struct Place<'a> {
 impl Script {
     /// What the process that was told of was started on: each file that it runs by that.
     pub(super) fn all_of(told: &Told, place: &Place<'_>) -> Vec<Self> {
-        // The kernel's copy is cut at 512 bytes, and fails where a page is not there.
+        // The kernel's copy is cut at 4 KiB, and fails where a page is not there.
         let whole = told.argv_cut() || told.argv.is_empty();
         let read = place.process.filter(|_| whole).and_then(command_line);
         let argv = match (&read, whole) {
@@ -182,14 +180,16 @@ impl Place<'_> {
                     let path = [&folder[..], b"/", path].concat();
                     match self.open(&path) {
                         Ok(opened) => found.extend(self.opened(opened)),
-                        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
+                        // Its interpreter finds nothing there either.
+                        Err(_) if has_long_part(&path) => {}
+                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
                             if gone.is_none() && self.lost_something(&path, told) {
                                 gone = Some(path);
                             }
                         }
                         Err(why) => {
                             let why = format!("looking for it failed: {why}");
-                            found.push(Script::Unread(CanonicalPath::new(&path).ok(), why));
+                            found.push(Script::Unread(self.place_of(&path, told), why));
                         }
                     }
                 }
@@ -202,15 +202,32 @@ impl Place<'_> {
         if matches!(code.named, Named::Library | Named::Module) {
             return Vec::new();
         }
-        match self.unlinked() {
-            Some(opened) => vec![Script::At(name_of(&opened), opened)],
-            None if gone.is_some() => {
-                let path = gone.and_then(|path| self.name_of_gone(&path));
-                vec![Script::Unread(path, "it was gone before it could be read".to_owned())]
+        match (self.unlinked(), gone) {
+            (Some(opened), _) => vec![Script::At(name_of(&opened), opened)],
+            (None, Some(path)) => {
+                let why = "it was gone before it could be read".to_owned();
+                vec![Script::Unread(self.place_of(&path, told), why)]
             }
-            None if !everywhere => vec![unread("it is searched for by a process that has ended")],
+            (None, None) if !everywhere => {
+                vec![unread("it is searched for by a process that has ended")]
+            }
             // It was not there when the interpreter looked either.
-            None => Vec::new(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Where a file was that has gone: there where its path says, if no link leads elsewhere. A
+    /// link may lead to another folder by now, and that be one where a policy allows all.
+    fn place_of(&self, path: &[u8], told: &Told) -> Option<CanonicalPath> {
+        if path.split(|byte| *byte == b'/').any(|part| part == b"..") {
+            return None;
+        }
+        let path = CanonicalPath::new(path).ok()?;
+        let end = path.as_bytes().iter().rposition(|byte| *byte == b'/')?;
+        let folder = path.as_bytes().get(..end.max(1))?;
+        match self.open(folder) {
+            Ok(opened) => (name_of(&opened)?.as_bytes() == folder).then_some(path),
+            Err(_) => (!told.elsewhere()).then_some(path),
         }
     }
 
@@ -259,15 +276,6 @@ impl Place<'_> {
         Walk::new(open(root)?, self.process).open(path)
     }
 
-    /// What a name that leads nowhere any more was called, its folder's links followed.
-    fn name_of_gone(&self, path: &[u8]) -> Option<CanonicalPath> {
-        let base = path.iter().rposition(|byte| *byte == b'/')?;
-        let folder = self.open(path.get(..base.max(1))?).ok();
-        let folder = folder.as_ref().and_then(name_of);
-        let folder = folder.as_ref().map_or(path.get(..base)?, CanonicalPath::as_bytes);
-        CanonicalPath::new([folder, b"/", path.get(base + 1..)?].concat()).ok()
-    }
-
     /// What an interpreter makes of what is there; of a directory nothing.
     fn opened(&self, opened: OwnedFd) -> Option<Script> {
         let Ok(stat) = rustix::fs::fstat(&opened) else {
@@ -309,8 +317,8 @@ impl Place<'_> {
         let folder = match self.open(folder) {
             Ok(opened) => opened,
             // The folder may have gone, too.
-            Err(rustix::io::Errno::NOENT) if end > 0 => return self.lost_something(folder, told),
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return false,
+            Err(Errno::NOENT) if end > 0 => return self.lost_something(folder, told),
+            Err(Errno::NOENT | Errno::NOTDIR) => return false,
             Err(_) => return true,
         };
         // What goes from /proc changes no folder's date.
@@ -340,6 +348,11 @@ impl Place<'_> {
             (meta.is_file() && meta.nlink() == 0).then(|| files::open_magic(&entry.path()).ok())?
         })
     }
+}
+
+/// Whether no file system has room for one of its names (`NAME_MAX`).
+fn has_long_part(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|part| part.len() > 255)
 }
 
 fn has_first_line(file: &OwnedFd) -> bool {
@@ -376,19 +389,6 @@ fn own_descriptor(path: &[u8]) -> Option<u32> {
     std::str::from_utf8(number).ok()?.parse().ok()
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(COMMAND).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
-}
-
-/// All of the arguments; `None` where they are not all there.
-fn command_line(process: &Held) -> Option<Vec<Vec<u8>>> {
-    let bytes = read(&process.proc("cmdline")).filter(|bytes| (bytes.len() as u64) < COMMAND)?;
-    let mut argv: Vec<Vec<u8>> = bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
-    argv.pop();
-    (!argv.is_empty() && process.lives()).then_some(argv)
-}
-
+mod command_line;
 #[cfg(test)]
 mod tests;

@@ -57,3 +57,41 @@ fn a_script_is_what_its_process_saw_though_that_has_ended() {
     let place = Place { interpreters, process: None, own: None, root: Path::new("/") };
     assert!(matches!(place.find(&by_path(&path), None, &told)[..], [Script::Unread(..)]));
 }
+
+/// A text that was taken for a name, say: its interpreter finds nothing either.
+#[test]
+fn what_no_file_can_be_called_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = FileId { dev: 0, ino: 0, ctime_sec: 0, ctime_nsec: 0 };
+    let told = Told::running((std::process::id(), 0, 0), file, true);
+    // Something changed there since the process began.
+    std::fs::write(folder.path().join("new"), "").unwrap();
+    let process = Held::open(std::process::id()).unwrap();
+    let own = ContainerRoot::of(&process).unwrap();
+    let interpreters = &Interpreters::default();
+    let place =
+        Place { interpreters, process: Some(&process), own: Some(&own), root: Path::new("/") };
+    let find = |name: &[u8]| {
+        let path = [folder.path().as_os_str().as_encoded_bytes(), b"/", name].concat();
+        place.find(&by_path(&path), None, &told)
+    };
+    assert!(find(&b"print(1);".repeat(40)).is_empty());
+    assert!(find(&[&b"dir/"[..], &b"x".repeat(256)].concat()).is_empty());
+    // One that was there may have been led in a circle since.
+    std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
+    // It is told by the name by which a policy may allow it, unless that is by way of others.
+    std::os::unix::fs::symlink(".", folder.path().join("link")).unwrap();
+    for (name, is_told) in [
+        ("gone", true),
+        ("./gone", true),
+        ("sub/gone", true),
+        ("loop", true),
+        ("sub/../gone", false),
+        ("link/gone", false),
+    ] {
+        let found = find(name.as_bytes());
+        let [Script::Unread(path, _)] = &found[..] else { panic!("{name}") };
+        let due = CanonicalPath::new(folder.path().join(name).as_os_str().as_encoded_bytes());
+        assert_eq!(*path, due.ok().filter(|_| is_told), "{name}");
+    }
+}
