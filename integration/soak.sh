@@ -70,6 +70,18 @@ part_workloads_tools() { ## compilers, packages, archives, users and first proce
     workloads tools
 }
 
+part_workloads_daemons() { ## servers of mail, names and pages, schedulers and supervisors, likewise
+    workloads daemons
+}
+
+part_workloads_compilers() { ## more languages and shells, which compile as they run, likewise
+    workloads compilers
+}
+
+part_workloads_utilities() { ## what traces, wraps, moves and unpacks programs, likewise
+    workloads utilities
+}
+
 part_layers() { ## layers of random tars, read as containerd unpacks them, and bugs that it finds
     local record=$out/layers.cases
     rm -rf "$record"

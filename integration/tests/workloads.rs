@@ -61,6 +61,24 @@ fn all_runtimes() -> Result<()> {
 }
 
 #[test]
+#[ignore = "run by make soak PART=workloads_daemons"]
+fn all_daemons() -> Result<()> {
+    all("daemons", |line| println!("{line}"))
+}
+
+#[test]
+#[ignore = "run by make soak PART=workloads_compilers"]
+fn all_compilers() -> Result<()> {
+    all("compilers", |line| println!("{line}"))
+}
+
+#[test]
+#[ignore = "run by make soak PART=workloads_utilities"]
+fn all_utilities() -> Result<()> {
+    all("utilities", |line| println!("{line}"))
+}
+
+#[test]
 fn some_servers() -> Result<()> {
     a_part("servers", |line| println!("{line}"))
 }

@@ -5,6 +5,8 @@
 //! [`TABLE`] has them, [`run`](run::run) runs one, [`page`] writes them down for users.
 //! `integration/workloads/prepare.sh` makes the images; each workload's script lies beside it.
 
+mod compilers;
+mod daemons;
 mod expectation;
 mod languages;
 pub mod page;
@@ -12,6 +14,7 @@ pub mod run;
 mod runtimes;
 mod servers;
 mod tools;
+mod utilities;
 mod workload;
 
 pub use workload::{Foreign, Held, Mode, Mount, Start, Workload};
@@ -22,6 +25,9 @@ pub const TABLE: &[(&str, &[Workload])] = &[
     ("languages", languages::WORKLOADS),
     ("runtimes", runtimes::WORKLOADS),
     ("tools", tools::WORKLOADS),
+    ("daemons", daemons::WORKLOADS),
+    ("compilers", compilers::WORKLOADS),
+    ("utilities", utilities::WORKLOADS),
 ];
 
 /// The workloads of an image.

@@ -60,8 +60,12 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// With all that is not as it must be, in each mode.
     pub fn run(&self, workload: &Workload) -> Result<Vec<String>> {
-        let control = self.container(workload, Runtime::Runc, "runc", self.work / 4, &[])?;
+        let alone = self.work / 4;
+        let limit = Workload::limit(alone, Duration::from_secs(60));
+        let control = self.container(workload, Runtime::Runc, "runc", (alone, limit), &[])?;
         let control = worked(&control).with_context(|| format!("{}: runc alone", workload.name))?;
+        let beside = Duration::from_secs(control.seconds).saturating_sub(alone);
+        let limit = Workload::limit(self.work, beside);
         let mut figures = vec![figure(workload, "runc", &control, 0)];
         let mut settings: Vec<_> =
             Mode::ALL.iter().map(|mode| Setting { mode: *mode, allowed: false }).collect();
@@ -69,7 +73,7 @@ impl<'a> Lab<'a> {
             settings.extend([Mode::Exec, Mode::All].map(|mode| Setting { mode, allowed: true }));
         }
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let one = |setting| scope.spawn(move || self.guarded(workload, setting));
+            let one = |setting| scope.spawn(move || self.guarded(workload, setting, limit));
             let running: Vec<_> = settings.iter().map(|setting| one(*setting)).collect();
             let died = || Err(anyhow::anyhow!("the thread died"));
             running.into_iter().map(|run| run.join().unwrap_or_else(|_| died())).collect()
@@ -88,7 +92,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Runs it under lacre, and judges what came of it.
-    fn guarded(&self, workload: &Workload, setting: Setting) -> Result<String> {
+    fn guarded(&self, workload: &Workload, setting: Setting, limit: Duration) -> Result<String> {
         let tag = setting.name().replace(", ", "-");
         let files = self.daemon.node().folder().join("lacre");
         let file = |suffix: &str| files.join(format!("{}-{tag}.{suffix}", workload.name));
@@ -109,7 +113,7 @@ impl<'a> Lab<'a> {
         fs::write(&config, yaml)?;
         let config = config.display().to_string();
         let options = ["--runtime-config-path", &config];
-        let said = self.container(workload, Runtime::Lacre, &tag, self.work, &options)?;
+        let said = self.container(workload, Runtime::Lacre, &tag, (self.work, limit), &options)?;
         let all = violations(&fs::read_to_string(&log).unwrap_or_default())?;
         let told = records(workload, setting.mode, setting.allowed, &all);
         let refuses = setting.mode != Mode::Audit && !setting.allowed;
@@ -140,13 +144,13 @@ impl<'a> Lab<'a> {
         workload: &Workload,
         runtime: Runtime,
         tag: &str,
-        work: Duration,
+        (work, limit): (Duration, Duration),
         more: &[&str],
     ) -> Result<Output> {
         let id = format!("{}-{tag}", workload.name);
         let seconds = format!("WORK_SECONDS={}", work.as_secs());
         let mut options: Vec<String> = ["--rm", "--env", &seconds].map(String::from).to_vec();
-        if matches!(workload.start, Start::Systemd) {
+        if matches!(workload.start, Start::Init(_)) {
             options.extend(["--env".into(), format!("WORK={}", workload.whole_script())]);
             // Without it, systemd powers the machine off at the end, and has no exit code.
             options.extend(["--env", "container=containerd"].map(String::from));
@@ -160,7 +164,7 @@ impl<'a> Lab<'a> {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let mut command = self.daemon.run_command(runtime, &options, &self.image, &id, &arguments);
         command.stdin(Stdio::null());
-        let said = Output::within(Workload::limit(work), &mut command);
+        let said = Output::within(limit, &mut command);
         let Ok(mut said) = said else {
             self.daemon.remove(&id).with_context(|| format!("{id} hangs, and can't be removed"))?;
             return said;

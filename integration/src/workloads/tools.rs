@@ -155,7 +155,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         "is the container's first process: units, a timer, a socket, a dynamic user",
         include_str!("../../workloads/scripts/systemd.sh"),
     )
-    .start(Start::Systemd)
+    .start(Start::Init(&["/lib/systemd/systemd", "--unit=work.service"]))
     .options(&["--privileged"])
     .mounts(&[Mount::Scratch("/run"), Mount::Said("/said")]),
     Workload::new(

@@ -1,0 +1,3 @@
+#!/bin/tcsh -f
+set n = $1
+echo "answer $n"

@@ -1,0 +1,2 @@
+function answer { print "answer $1"; }
+answer "$1"

@@ -1,0 +1,3 @@
+function answer
+    echo "answer $argv[1]"
+end

@@ -1,0 +1,3 @@
+function! Answer(n)
+  return 'answer ' . a:n
+endfunction

@@ -1,0 +1,1 @@
+ngx.say("lua ", ngx.var.arg_n)

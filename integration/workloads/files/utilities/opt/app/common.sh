@@ -1,0 +1,1 @@
+answer() { echo "answer $1"; }

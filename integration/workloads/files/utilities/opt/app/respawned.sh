@@ -1,0 +1,3 @@
+#!/bin/sh
+echo again >>/scratch/respawned
+exec sleep 0.5

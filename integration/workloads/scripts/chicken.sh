@@ -1,0 +1,3 @@
+while more; do
+    equal interpreted 'primes 1229' "$(csi -s /opt/app/primes.scm)"
+done
