@@ -16,10 +16,23 @@ pub struct Decision {
     pub action: Action,
     /// The rule that chose it.
     pub rule: Rule,
-    /// What is done instead where the action can't be; `None` for SKIP and KILL.
+    /// What is done instead where the action can't be; `None` for SKIP and KILL, and where
+    /// nothing is.
     pub fallback: Option<Action>,
     /// How long STOP waits between `SIGTERM` and `SIGKILL`.
     pub grace: Duration,
+}
+
+impl Decision {
+    /// What is done where it can't be denied. No fallback for DENY cannot be, and were it so,
+    /// the unknown must not run on; a container whose node's logs were altered is no unknown.
+    #[must_use]
+    pub fn undeniable(&self) -> Action {
+        self.fallback.unwrap_or(match self.kind {
+            ViolationKind::LogTampered => Action::Pause,
+            _ => Action::Kill,
+        })
+    }
 }
 
 /// An action to be done, and why that one.
@@ -74,9 +87,7 @@ pub const fn deniable(kind: ViolationKind) -> bool {
 pub fn resolve(decision: &Decision, can_deny: bool, mode: Mode) -> Resolved {
     let denies = can_deny && deniable(decision.kind);
     let enforced = if decision.action == Action::Deny && !denies {
-        // No fallback for DENY cannot be, and were it so, the unknown must not run on.
-        let action = decision.fallback.unwrap_or(Action::Kill);
-        Resolved { action, because: Because::CannotDeny }
+        Resolved { action: decision.undeniable(), because: Because::CannotDeny }
     } else {
         Resolved { action: decision.action, because: Because::Rule }
     };
@@ -133,7 +144,7 @@ impl Outcome {
             kind: rule.kind,
             action,
             rule: rule.clone(),
-            fallback: fallbacks.of(action),
+            fallback: fallbacks.of_kind(rule.kind, action),
             grace,
         }
     }

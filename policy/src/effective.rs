@@ -16,10 +16,10 @@ use crate::{Backoff, CodeDirectories, Fallbacks, PathTable, Rule, Selector};
 /// As bytes it is JSON with a version. A node that cannot read what it gets keeps what it has.
 #[derive(Debug, Clone)]
 pub struct Effective {
-    settings: Settings,
-    code: CodeDirectories,
+    pub(crate) settings: Settings,
+    pub(crate) code: CodeDirectories,
     /// One for each kind, in their order.
-    kinds: Vec<Outcome>,
+    pub(crate) kinds: Vec<Outcome>,
 }
 
 /// Why bytes are no effective policy.
@@ -161,6 +161,7 @@ impl Effective {
             code_directories: self.code.patterns().cloned().collect(),
             grace_ms: millis(*grace),
             fallback: fallbacks.iter().collect(),
+            said: fallbacks.said().collect(),
             restart: WireBackoff {
                 delay_ms: millis(restart.delay),
                 max_delay_ms: millis(restart.max_delay),
@@ -192,6 +193,9 @@ struct Wire {
     code_directories: Vec<Arc<str>>,
     grace_ms: u64,
     fallback: Vec<(Action, Action)>,
+    /// Those of them that the file itself says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    said: Vec<Action>,
     restart: WireBackoff,
     kinds: Vec<WireKind>,
 }
@@ -281,7 +285,10 @@ impl Wire {
     fn read(self) -> Result<Effective, EffectiveError> {
         let mut fallbacks = Fallbacks::default();
         for (action, fallback) in self.fallback {
-            fallbacks.set(action, fallback);
+            match self.said.contains(&action) {
+                true => fallbacks.say(action, fallback),
+                false => fallbacks.set(action, fallback),
+            }
         }
         if let Some(action) = fallbacks.endless() {
             return Err(EffectiveError::Endless(action));

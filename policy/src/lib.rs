@@ -33,6 +33,7 @@ mod read;
 mod rule;
 mod schema;
 mod settings;
+mod stricter;
 mod subject;
 
 pub use code_directories::CodeDirectories;

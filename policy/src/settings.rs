@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use lacre_types::{Action, Jit, Mode, Reports};
+use lacre_types::{Action, Jit, Mode, Reports, ViolationKind};
 
 /// What the file says beside its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,16 +35,20 @@ impl Settings {
 
 /// What is done where an action can't be. Following it ends, always at KILL or SKIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fallbacks([Option<Action>; Action::ALL.len()]);
+pub struct Fallbacks {
+    of: [Option<Action>; Action::ALL.len()],
+    /// Whether the file itself says it.
+    said: [bool; Action::ALL.len()],
+}
 
 impl Default for Fallbacks {
     /// KILL, which needs nothing but a kernel.
     fn default() -> Self {
-        let mut all = Self([Some(Action::Kill); Action::ALL.len()]);
+        let mut of = [Some(Action::Kill); Action::ALL.len()];
         for action in Self::LAST {
-            all.0[*action as usize] = None;
+            of[*action as usize] = None;
         }
-        all
+        Self { of, said: [false; Action::ALL.len()] }
     }
 }
 
@@ -55,7 +59,23 @@ impl Fallbacks {
     /// What is done where `action` can't be; `None` when it always can.
     #[must_use]
     pub const fn of(&self, action: Action) -> Option<Action> {
-        self.0[action as usize]
+        self.of[action as usize]
+    }
+
+    /// The same for a violation of that kind. Of a node's logs nobody knows yet whether they were
+    /// tampered with or are broken: what leaves the container running is followed by what ends it
+    /// only where the file says so.
+    #[must_use]
+    pub const fn of_kind(&self, kind: ViolationKind, action: Action) -> Option<Action> {
+        match kind {
+            ViolationKind::LogTampered if !action.ends() && !self.said[action as usize] => None,
+            _ => self.of(action),
+        }
+    }
+
+    /// The actions whose fallback the file itself says.
+    pub(crate) fn said(&self) -> impl Iterator<Item = Action> {
+        Action::ALL.iter().copied().filter(|action| self.said[*action as usize])
     }
 
     /// All of them, the mildest action first.
@@ -66,22 +86,38 @@ impl Fallbacks {
     /// Sets the fallback of an action that may have one.
     pub(crate) fn set(&mut self, action: Action, fallback: Action) {
         if !Self::LAST.contains(&action) {
-            self.0[action as usize] = Some(fallback);
+            self.of[action as usize] = Some(fallback);
         }
+    }
+
+    /// Sets it as the file says.
+    pub(crate) fn say(&mut self, action: Action, fallback: Action) {
+        self.set(action, fallback);
+        self.said[action as usize] = self.of(action).is_some();
     }
 
     /// What is done next about a violation for which `first` was chosen, when none of `tried`
     /// could be done: along the fallbacks, each once, and KILL in the end; `None`: nothing is
     /// left, or the policy lets it run (SKIP). RESTART and DELETE begin with what KILL does, so
-    /// where KILL can't be done nothing stricter can.
+    /// where KILL can't be done nothing stricter can. `kind` is the violation's; `None` where
+    /// the policy server ordered it.
     #[must_use]
-    pub fn after(&self, first: Action, tried: &[Action]) -> Option<Action> {
+    pub fn after(
+        &self,
+        kind: Option<ViolationKind>,
+        first: Action,
+        tried: &[Action],
+    ) -> Option<Action> {
         let mut at = first;
         for _ in Action::ALL {
             if !tried.contains(&at) {
                 return Some(at).filter(|action| *action != Action::Skip);
             }
-            let Some(next) = self.of(at) else { break };
+            let next = kind.map_or(self.of(at), |kind| self.of_kind(kind, at));
+            if next.is_none() && self.of(at).is_some() {
+                return None;
+            }
+            let Some(next) = next else { break };
             at = next;
         }
         Some(Action::Kill).filter(|kill| !tried.contains(kill))
@@ -148,20 +184,41 @@ mod tests {
         fallbacks.set(Action::Isolate, Action::Pause);
         fallbacks.set(Action::Pause, Action::Stop);
         let mut tried = Vec::new();
-        while let Some(next) = fallbacks.after(Action::Isolate, &tried) {
+        while let Some(next) = fallbacks.after(None, Action::Isolate, &tried) {
             assert!(!tried.contains(&next), "each is tried once: {tried:?}, then {next}");
             tried.push(next);
         }
         assert_eq!(tried, [Action::Isolate, Action::Pause, Action::Stop, Action::Kill]);
 
         fallbacks.set(Action::Pause, Action::Skip);
-        assert_eq!(fallbacks.after(Action::Isolate, &[Action::Isolate, Action::Pause]), None);
+        assert_eq!(fallbacks.after(None, Action::Isolate, &[Action::Isolate, Action::Pause]), None);
         // An overruling server asked for what the policy does not begin with.
-        assert_eq!(fallbacks.after(Action::Delete, &[Action::Delete]), Some(Action::Kill));
-        assert_eq!(fallbacks.after(Action::Kill, &[Action::Kill]), None);
+        assert_eq!(fallbacks.after(None, Action::Delete, &[Action::Delete]), Some(Action::Kill));
+        assert_eq!(fallbacks.after(None, Action::Kill, &[Action::Kill]), None);
         // Several waited for one that failed, and it was tried for another reason.
         let both = [Action::Isolate, Action::Kill];
-        assert_eq!(fallbacks.after(Action::Isolate, &both), Some(Action::Pause));
+        assert_eq!(fallbacks.after(None, Action::Isolate, &both), Some(Action::Pause));
+    }
+
+    /// Nobody's container is ended because a node's logs are broken, unless the file says so.
+    #[test]
+    fn of_altered_logs_nothing_ends_a_container_unasked() {
+        let kind = ViolationKind::LogTampered;
+        let mut fallbacks = Fallbacks::default();
+        for action in [Action::Pause, Action::Isolate] {
+            assert_eq!(fallbacks.after(Some(kind), action, &[action]), None);
+            let other = ViolationKind::EntryNotFound;
+            assert_eq!(fallbacks.after(Some(other), action, &[action]), Some(Action::Kill));
+        }
+        assert_eq!(fallbacks.after(Some(kind), Action::Stop, &[Action::Stop]), Some(Action::Kill));
+        fallbacks.say(Action::Isolate, Action::Pause);
+        let next = fallbacks.after(Some(kind), Action::Isolate, &[Action::Isolate]);
+        assert_eq!(next, Some(Action::Pause));
+        let both = [Action::Isolate, Action::Pause];
+        assert_eq!(fallbacks.after(Some(kind), Action::Isolate, &both), None);
+        fallbacks.say(Action::Pause, Action::Kill);
+        let next = fallbacks.after(Some(kind), Action::Isolate, &both);
+        assert_eq!(next, Some(Action::Kill), "it was asked for");
     }
 
     /// Whatever the fallbacks are, also a circle that no file may have: it ends, no action
@@ -176,7 +233,7 @@ mod tests {
                 fallbacks.set(from, to);
                 fallbacks.set(to, from);
                 let mut tried = Vec::new();
-                while let Some(next) = fallbacks.after(*first, &tried) {
+                while let Some(next) = fallbacks.after(None, *first, &tried) {
                     assert!(!tried.contains(&next), "{first}: {tried:?}, then {next}");
                     tried.push(next);
                 }

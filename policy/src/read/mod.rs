@@ -117,7 +117,7 @@ fn fallback(reader: &mut Reader<'_>, node: &Node, settings: &mut Settings) {
                 .warn(field.span, "where DENY can't be done, nothing is done")
                 .help("what came with no image runs there, recorded; KILL is the safe fallback");
         }
-        settings.fallbacks.set(action, instead);
+        settings.fallbacks.say(action, instead);
         if let Some(action) = settings.fallbacks.endless() {
             reader
                 .error(field.span, format!("the fallbacks go in a circle from {action}"))

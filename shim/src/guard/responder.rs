@@ -71,7 +71,7 @@ impl Responder {
             // What it is of the many is not told; that it is stopped is what matters.
             let (_, _, action) = self.decide(&seen.violation, seen.outcome);
             if let Some(action) = act_of(action) {
-                let acting = self.begin(action, cause(&seen.violation));
+                let acting = self.begin(action, Cause::of(&seen.violation));
                 self.follow(acting, None);
             }
             let (kind, uses) = (seen.violation.kind, seen.uses);
@@ -102,7 +102,7 @@ impl Responder {
         let Seen { violation, outcome, uses, last, before } = seen;
         let (record, action) = self.record(&violation, outcome);
         // The action goes first: it stops what runs. The record tells of both.
-        let acting = act_of(action).and_then(|action| self.begin(action, cause(&violation)));
+        let acting = act_of(action).and_then(|action| self.begin(action, Cause::of(&violation)));
         let record = record.standing_for(uses, last);
         let told = match before {
             None => self.reporter.report(record.clone()),
@@ -158,7 +158,8 @@ impl Responder {
     /// touches nothing, whoever asks.
     fn overrule(&self, action: Action) {
         if self.rules.mode() == Mode::Enforce && act_of(action).is_some() {
-            let acting = self.begin(action, "overruled by the policy server".to_owned());
+            let says = "overruled by the policy server".to_owned();
+            let acting = self.begin(action, Cause { kind: None, says });
             self.follow(acting, None);
         }
     }
@@ -175,18 +176,19 @@ impl Responder {
     }
 
     /// Begins an action. `None`: the same one is under way, and will be done once more after it.
-    fn begin(&self, action: Action, cause: String) -> Option<Begun> {
+    fn begin(&self, action: Action, cause: Cause) -> Option<Begun> {
         if self.acting.is_under_way(action, &cause) {
             return None;
         }
         // Called here and now, it freezes before the first await.
-        Some(Begun { action, done: Box::pin(self.executor.act(action, &cause)) })
+        let done = Box::pin(self.executor.act(action, &cause.says));
+        Some(Begun { action, kind: cause.kind, done })
     }
 
     /// Tells what comes of it, has what the policy says be done in its stead where it can't be
     /// (each action once), and does it again for those who asked meanwhile.
     fn follow(&self, begun: Option<Begun>, of: Option<Number>) {
-        let Some(Begun { action: first, mut done }) = begun else { return };
+        let Some(Begun { action: first, mut kind, mut done }) = begun else { return };
         let (reporter, origin) = (Arc::clone(&self.reporter), self.origin.clone());
         let (events, executor) = (self.events.clone(), self.executor.clone());
         let (acting, rules) = (Arc::clone(&self.acting), Arc::clone(&self.rules));
@@ -196,7 +198,7 @@ impl Responder {
                 let outcome_of = done.await;
                 tried.push(outcome_of.action);
                 let over = outcome_of.done || outcome_of.overtaken_by.is_some();
-                let next = if over { None } else { rules.instead(first, &tried) };
+                let next = if over { None } else { rules.instead(kind, first, &tried) };
                 let why = format!("{} was not done: {}", outcome_of.action, outcome_of.detail);
                 // Before anything is written: what failed leaves the intruder running.
                 let instead = next.map(|action| executor.act(action, &why));
@@ -212,7 +214,8 @@ impl Responder {
                         let Some(cause) = acting.again(first) else { return };
                         of = None;
                         tried.clear();
-                        Box::pin(executor.act(first, &cause))
+                        kind = cause.kind;
+                        Box::pin(executor.act(first, &cause.says))
                     }
                 };
             }
@@ -223,6 +226,7 @@ impl Responder {
 /// An action that has begun.
 struct Begun {
     action: Action,
+    kind: Option<ViolationKind>,
     done: Pin<Box<dyn Future<Output = lacre_executor::Outcome> + Send>>,
 }
 
@@ -230,28 +234,52 @@ struct Begun {
 /// afterwards, and does not queue: so a flood costs two of a kind at a time, and none that asks
 /// after an action has begun is answered by what was done before it asked.
 #[derive(Debug, Default)]
-pub(super) struct Acting(Mutex<BTreeMap<Action, Option<String>>>);
+pub(super) struct Acting(Mutex<BTreeMap<Action, Option<Cause>>>);
+
+/// Why something is done.
+#[derive(Debug, Clone)]
+struct Cause {
+    /// The violation's kind; `None`: the policy server ordered it.
+    kind: Option<ViolationKind>,
+    says: String,
+}
+
+impl Cause {
+    fn of(violation: &Violation) -> Self {
+        let says = format!("{} {}", violation.kind, violation.measurement.shown_path());
+        Self { kind: Some(violation.kind), says }
+    }
+
+    /// Of two that wait for the same action, the one after which more is done where it can't be.
+    fn and(self, before: Option<Self>) -> Self {
+        match (before, self.kind) {
+            (Some(before), Some(ViolationKind::LogTampered)) => before,
+            _ => self,
+        }
+    }
+}
 
 impl Acting {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Action, Option<String>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Action, Option<Cause>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_under_way(&self, action: Action, cause: &str) -> bool {
+    fn is_under_way(&self, action: Action, cause: &Cause) -> bool {
         match self.lock().entry(action) {
             Entry::Vacant(free) => {
                 free.insert(None);
                 false
             }
             Entry::Occupied(mut under_way) => {
-                under_way.insert(Some(cause.to_owned()));
+                let before = under_way.get_mut().take();
+                under_way.insert(Some(cause.clone().and(before)));
                 true
             }
         }
     }
 
     /// It is done; the cause of the next one, if somebody asked.
-    fn again(&self, action: Action) -> Option<String> {
+    fn again(&self, action: Action) -> Option<Cause> {
         let mut all = self.lock();
         let cause = all.get_mut(&action)?.take();
         if cause.is_none() {
@@ -266,10 +294,6 @@ fn can_deny(measurement: &Measurement, outcome: Outcome, mode: Mode) -> bool {
     // Memory goes with its process: one that could not be killed has ended.
     let is_memory = matches!(measurement.content, Content::Memory(_));
     is_memory || !outcome.ran() || (mode == Mode::Audit && measurement.source.holds_back())
-}
-
-fn cause(violation: &Violation) -> String {
-    format!("{} {}", violation.kind, violation.measurement.shown_path())
 }
 
 /// What came of an action, for the record.
@@ -324,7 +348,7 @@ const fn became(outcome: Outcome) -> Became {
 fn verdict(decision: &Decision, because: Because, mode: Mode, outcome: Outcome) -> Verdict {
     let action = match because {
         Because::Rule => decision.action,
-        Because::CannotDeny => decision.fallback.unwrap_or(Action::Kill),
+        Because::CannotDeny => decision.undeniable(),
         Because::Audit { .. } => Action::Skip,
     };
     let rule = match because {
@@ -345,6 +369,23 @@ fn verdict(decision: &Decision, because: Because, mode: Mode, outcome: Outcome) 
 mod tests {
     use super::*;
     use lacre_types::{Event, Process, Source};
+
+    /// Whoever waits has more done where the action fails than for logs that were altered.
+    #[test]
+    fn of_those_who_wait_for_an_action_the_strictest_decides_what_follows_it() {
+        let of = |kind| Cause { kind, says: String::new() };
+        let altered = of(Some(ViolationKind::LogTampered));
+        for other in [of(Some(ViolationKind::EntryNotFound)), of(None)] {
+            for waiting in [[&altered, &other], [&other, &altered]] {
+                let acting = Acting::default();
+                assert!(!acting.is_under_way(Action::Pause, &altered));
+                assert!(waiting.iter().all(|cause| acting.is_under_way(Action::Pause, cause)));
+                let next = acting.again(Action::Pause).map(|cause| cause.kind);
+                assert_eq!(next, Some(other.kind));
+                assert!(acting.again(Action::Pause).is_none());
+            }
+        }
+    }
 
     #[test]
     fn audit_says_of_denying_what_enforce_would_do() {

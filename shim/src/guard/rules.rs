@@ -91,8 +91,13 @@ impl Rules {
     }
 
     /// What is done where none of `tried` could be.
-    pub(super) fn instead(&self, first: Action, tried: &[Action]) -> Option<Action> {
-        self.policy().fallbacks().after(first, tried)
+    pub(super) fn instead(
+        &self,
+        kind: Option<ViolationKind>,
+        first: Action,
+        tried: &[Action],
+    ) -> Option<Action> {
+        self.policy().fallbacks().after(kind, first, tried)
     }
 
     /// What has no file has no path that a rule could match: of memory it is its program's.
