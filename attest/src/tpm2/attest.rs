@@ -17,7 +17,7 @@ const MAX_BANKS: u32 = 16;
 
 /// The TPM's clock and its counters of boots (Part 1, 36).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Clock {
     /// Milliseconds that the TPM was powered, ever.
     pub clock: u64,

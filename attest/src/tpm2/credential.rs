@@ -12,14 +12,15 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use super::keys::{Key, Public};
+use super::key::Key;
+use super::keys::Public;
 use super::{algorithm, oaep};
 use crate::bytes::Blob;
 use crate::pcr;
 
 /// What goes to the TPM's `ActivateCredential`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Credential {
     /// `TPM2B_ID_OBJECT`, without its length: the secret, encrypted and bound to the name.
     pub id_object: Blob,

@@ -1,7 +1,9 @@
 use lacre_types::Algorithm;
 
 use super::algorithm::{self, hash_of, id_of};
+use super::key::Key;
 use super::reader::{Malformed, Reader};
+use super::{der, spki};
 use crate::pcr;
 
 /// Bits of `TPMA_OBJECT` (Part 2, 8.3).
@@ -24,12 +26,6 @@ pub struct Public {
     pub(super) scheme: Option<(u16, Algorithm)>,
     pub(super) key: Key,
     bytes: Vec<u8>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Key {
-    Rsa { modulus: Vec<u8>, exponent: u32 },
-    Ecc { curve: u16, x: Vec<u8>, y: Vec<u8> },
 }
 
 impl Public {
@@ -121,21 +117,30 @@ impl Public {
         self.has(attribute::RESTRICTED | attribute::DECRYPT) && !self.has(attribute::SIGN)
     }
 
-    /// Whether a `SubjectPublicKeyInfo` (DER) is of this key: it ends with the key itself.
+    /// Whether a `SubjectPublicKeyInfo` (DER, without the sequence around it) is of this key.
     #[must_use]
-    pub fn is_in_spki(&self, spki: &[u8]) -> bool {
-        match &self.key {
-            Key::Ecc { x, y, .. } => spki.ends_with(&[&[4], x.as_slice(), y.as_slice()].concat()),
+    pub(super) fn is_in_spki(&self, spki: &[u8]) -> bool {
+        spki::is_of(&self.key, spki).unwrap_or(false)
+    }
+
+    /// What names the key itself, whatever else its public part says: a hash of nothing but the
+    /// numbers that make it. Its [`Self::name`] hashes attributes and a policy, too, which whoever
+    /// shows the key may choose.
+    #[must_use]
+    pub fn fingerprint(&self) -> Vec<u8> {
+        let number = |bytes| {
+            let digits = der::number(bytes);
+            [&(digits.len() as u64).to_be_bytes()[..], digits].concat()
+        };
+        let parts = match &self.key {
             Key::Rsa { modulus, exponent } => {
-                // RSAPublicKey: the modulus, with a zero before its high bit, and the exponent.
-                let exponent = exponent.to_be_bytes();
-                let zeroes = exponent.iter().take_while(|byte| **byte == 0).count().min(3);
-                let digits = &exponent[zeroes..];
-                let len = u8::try_from(digits.len()).unwrap_or(0);
-                let tail = [&[0], modulus.as_slice(), &[2, len], digits].concat();
-                spki.ends_with(&tail)
+                [b"rsa".to_vec(), exponent.to_be_bytes().to_vec(), number(modulus)].concat()
             }
-        }
+            Key::Ecc { curve, x, y } => {
+                [b"ecc".to_vec(), curve.to_be_bytes().to_vec(), number(x), number(y)].concat()
+            }
+        };
+        pcr::hash(Algorithm::Sha256, &[&parts]).as_bytes().to_vec()
     }
 }
 
@@ -176,4 +181,62 @@ pub const fn ak_suitable(key: &Public) -> Result<(), Unsuitable> {
         return Err(Unsuitable::Weak);
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A storage key's public part with that policy.
+    fn storage(kind: u16, policy: &[u8], rest: &[&[u8]]) -> Public {
+        let sized =
+            |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+        let attributes: u32 = 0x0003_00b2;
+        let bytes = [
+            &kind.to_be_bytes()[..],
+            &0x000b_u16.to_be_bytes(),
+            &attributes.to_be_bytes(),
+            &sized(policy),
+            &algorithm::AES.to_be_bytes(),
+            &128_u16.to_be_bytes(),
+            &algorithm::CFB.to_be_bytes(),
+            &algorithm::NULL.to_be_bytes(),
+            rest[0],
+        ]
+        .concat();
+        let numbers: Vec<u8> = rest[1..].iter().flat_map(|number| sized(number)).collect();
+        Public::parse(&[bytes, numbers].concat()).unwrap()
+    }
+
+    /// One of P-256.
+    pub(in crate::tpm2) fn ecc(x: &[u8], y: &[u8]) -> Public {
+        storage(algorithm::ECC, &[], &[&[0, 3, 0, 0x10], x, y])
+    }
+
+    /// One with exponent 65537.
+    pub(in crate::tpm2) fn rsa(modulus: &[u8]) -> Public {
+        storage(algorithm::RSA, &[], &[&[8, 0, 0, 0, 0, 0], modulus])
+    }
+
+    #[test]
+    fn a_key_is_the_same_whatever_else_its_public_part_says() {
+        let plain = ecc(&[7; 32], &[9; 32]);
+        let other = storage(algorithm::ECC, &[1; 32], &[&[0, 3, 0, 0x10], &[7; 32], &[9; 32]]);
+        assert_ne!(plain.name(), other.name());
+        assert_eq!(plain.fingerprint(), other.fingerprint());
+        let zero = [&[0][..], &[7; 31]].concat();
+        assert_eq!(ecc(&zero, &[9; 32]).fingerprint(), ecc(&[7; 31], &[9; 32]).fingerprint());
+        let mut all = vec![
+            plain.fingerprint(),
+            ecc(&[7; 32], &[8; 32]).fingerprint(),
+            ecc(&[9; 32], &[7; 32]).fingerprint(),
+            ecc(&[7; 31], &[7; 1]).fingerprint(),
+            ecc(&[7; 1], &[7; 31]).fingerprint(),
+            rsa(&[7; 256]).fingerprint(),
+            rsa(&[7; 255]).fingerprint(),
+        ];
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 7);
+    }
 }

@@ -3,17 +3,21 @@
 
 mod algorithm;
 mod attest;
+mod certificate;
 mod credential;
+mod der;
 mod ek;
+mod key;
 mod keys;
 mod oaep;
 mod reader;
 mod signature;
+mod spki;
 
 pub use algorithm::id_of;
 pub use attest::{Attest, Clock, Selection};
 pub use credential::{Credential, CredentialError, make_credential};
-pub use ek::{EkError, EkRoots, verify_ek, without_padding};
+pub use ek::{ChainError, EkError, EkRoots, verify_ek, without_padding};
 pub use keys::{Public, Unsuitable, ak_suitable};
 pub use reader::Malformed;
 pub use signature::{SignatureError, verify};

@@ -7,7 +7,8 @@ use ring::signature::{
 };
 
 use super::algorithm::{self, hash_of};
-use super::keys::{Key, Public};
+use super::key::Key;
+use super::keys::Public;
 use super::reader::{Malformed, Reader};
 
 /// Why a signature does not hold.
