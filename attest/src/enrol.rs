@@ -28,7 +28,6 @@ use crate::verify::{Claims, Conclusion, Finding, Nonce, Seen, Verified};
 
 /// A node's wish to be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Enrol {
     /// Its name.
     pub node: String,
@@ -40,7 +39,6 @@ pub struct Enrol {
 
 /// What only the right TPM can open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Proof {
     /// For `ActivateCredential`.
     pub credential: Credential,
@@ -48,7 +46,6 @@ pub struct Proof {
 
 /// That it was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Activated {
     /// The secret that was in it.
     pub secret: Blob,
@@ -56,7 +53,6 @@ pub struct Activated {
 
 /// What a node is to show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Challenge {
     /// What the quote must be over.
     pub nonce: Blob,
@@ -69,7 +65,7 @@ pub struct Challenge {
 
 /// From where on lists are wanted. A node that booted since sends them whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Known {
     /// The TPM's reset counter.
     pub reset_count: u32,
@@ -124,6 +120,7 @@ pub enum EnrolError {
 pub struct Pending {
     node: String,
     ek_name: Vec<u8>,
+    ek_key: Vec<u8>,
     ak_name: Vec<u8>,
     secret: [u8; 32],
 }
@@ -152,8 +149,8 @@ impl Pending {
         admission.check(&ek, &chain, now).map_err(EnrolError::Endorsement)?;
         let credential =
             make_credential(&ek, &ak.name(), &secret).map_err(EnrolError::Credential)?;
-        let (ek_name, ak_name) = (ek.name(), ak.name());
-        let pending = Self { node: enrol.node.clone(), ek_name, ak_name, secret };
+        let (ek_name, ek_key, ak_name) = (ek.name(), ek.fingerprint(), ak.name());
+        let pending = Self { node: enrol.node.clone(), ek_name, ek_key, ak_name, secret };
         Ok((pending, Proof { credential }))
     }
 
@@ -169,6 +166,7 @@ impl Pending {
         Ok(NodeState {
             node: self.node,
             ek_name: self.ek_name.into(),
+            ek_key: Some(self.ek_key.into()),
             ak_name: self.ak_name.into(),
             enrolled: now,
             trust: Trust::Unknown,
@@ -194,12 +192,16 @@ pub enum Trust {
 
 /// What a verifier keeps of a node: on disk, between challenges.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeState {
     /// Its name.
     pub node: String,
     /// The name of its endorsement key: which TPM it is.
     pub ek_name: Blob,
+    /// What names that key whatever else is said of it ([`Public::fingerprint`]); `None` of a
+    /// node that enrolled before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ek_key: Option<Blob>,
     /// The name of its attestation key.
     pub ak_name: Blob,
     /// When it was enrolled, in seconds since 1970.

@@ -24,7 +24,7 @@ const MAX_CONTAINERS: usize = 65_536;
 
 /// What a node shows of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Evidence {
     /// [`VERSION`].
     pub version: u32,
@@ -54,7 +54,6 @@ pub struct Evidence {
 
 /// A quote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct QuotePart {
     /// `TPMS_ATTEST`.
     pub attest: Blob,
@@ -64,7 +63,6 @@ pub struct QuotePart {
 
 /// An endorsement key, and who vouches for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EkPart {
     /// `TPMT_PUBLIC`.
     pub public: Blob,
@@ -74,7 +72,6 @@ pub struct EkPart {
 
 /// A measurement list, or its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ListPart {
     /// How it is written.
     pub form: Form,
@@ -92,7 +89,6 @@ pub struct ListPart {
 
 /// The lists of all containers of one keeper, and what anchors them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AnchorPart {
     /// Who keeps the lists.
     pub keeper: Keeper,
@@ -107,7 +103,6 @@ pub struct AnchorPart {
 
 /// One container's list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ContainerPart {
     /// Its id. One that comes back has a list for each creation.
     pub id: String,

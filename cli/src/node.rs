@@ -1,5 +1,6 @@
 //! `lacre node`: what the policy server thinks of its nodes.
 
+mod orders;
 mod show;
 
 use std::io::{self, Write as _};
@@ -10,6 +11,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use lacre_proto::attest::{
     AcknowledgeRequest, AttestationClient, ChallengeRequest, ForgetRequest, ListRequest,
 };
+use lacre_proto::policy::{DecideRequest, OrdersRequest};
+use lacre_proto::service::PolicyServiceClient;
 use lacre_proto::{Address, CallError, Connector};
 use lacre_types::escape;
 
@@ -36,8 +39,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the nodes and their states; exit status 0 all are trusted, 1 one is untrusted or has
-    /// shown what somebody must look at, 2 neither, or there is none
+    /// List the nodes and their states, and what waits for an operator; exit status 0 all are
+    /// trusted, 1 one is untrusted or has shown what somebody must look at, or an order waits,
+    /// 2 neither, or there is none
     List {
         /// As JSON, with all that the server knows
         #[arg(long)]
@@ -53,6 +57,29 @@ enum Command {
         /// Its principal, or its name
         node: String,
         /// What it was; it is kept, and in the server's log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// List the orders that would touch many containers, and wait for an operator; exit status 1
+    /// when there is one
+    Orders {
+        /// As JSON, with all that the server knows
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have an order done that waits
+    Approve {
+        /// Its number
+        order: u64,
+        /// Why; it is kept, and in the server's log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Have answers to reports not given that wait
+    Dismiss {
+        /// The order's number
+        order: u64,
+        /// Why; it is in the server's log
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
@@ -78,28 +105,22 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 
 async fn ask(args: Args) -> anyhow::Result<Exit> {
     let client = Connector::new(args.server, None)?.connect(LIMIT).await?;
-    let server = AttestationClient::new(client);
+    let (server, policy) =
+        (AttestationClient::new(client.clone()), PolicyServiceClient::new(client));
     let within = ttrpc::context::with_duration(LIMIT);
     match args.command {
-        Command::List { json } => {
-            let listed = server.list(within, &ListRequest::default()).await;
-            let listed = listed.map_err(CallError::call("list its nodes"))?;
-            let nodes = listed.nodes;
-            if !listed.error.is_empty() {
-                writeln!(
-                    io::stderr(),
-                    "lacre: the server's file of expectations is broken; what it said before stays \
-                     in force: {}",
-                    escape(listed.error.as_bytes())
-                )?;
-            }
+        Command::List { json } => list(&server, &policy, json).await,
+        Command::Orders { json } => {
+            let orders = orders_of(&policy).await?;
             if json {
-                show::json(&nodes)?;
+                orders::json(&orders)?;
             } else {
-                show::people(&nodes)?;
+                orders::people(&orders)?;
             }
-            Ok(show::exit(&nodes))
+            Ok(orders::exit(&orders))
         }
+        Command::Approve { order, reason } => decide(&policy, order, reason, true).await,
+        Command::Dismiss { order, reason } => decide(&policy, order, reason, false).await,
         Command::Attest { node } => {
             let request = ChallengeRequest { node, ..ChallengeRequest::default() };
             let asked = server.challenge(within, &request).await;
@@ -119,4 +140,60 @@ async fn ask(args: Args) -> anyhow::Result<Exit> {
             Ok(Exit::Good)
         }
     }
+}
+
+async fn orders_of(
+    policy: &PolicyServiceClient,
+) -> anyhow::Result<Vec<lacre_proto::policy::Order>> {
+    let within = ttrpc::context::with_duration(LIMIT);
+    let listed = policy.orders(within, &OrdersRequest::default()).await;
+    Ok(listed.map_err(CallError::call("list its orders"))?.orders)
+}
+
+async fn decide(
+    policy: &PolicyServiceClient,
+    order: u64,
+    reason: String,
+    approve: bool,
+) -> anyhow::Result<Exit> {
+    let within = ttrpc::context::with_duration(LIMIT);
+    let request = DecideRequest { order, approve, reason, ..DecideRequest::default() };
+    let decided = policy.decide(within, &request).await;
+    decided.map_err(CallError::call("decide on an order"))?;
+    Ok(Exit::Good)
+}
+
+async fn list(
+    server: &AttestationClient,
+    policy: &PolicyServiceClient,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let within = ttrpc::context::with_duration(LIMIT);
+    // Told first, and where no node is attested, too; others than who administers have none.
+    let orders = orders_of(policy).await.unwrap_or_default();
+    orders::tell(&orders)?;
+    let listed = server.list(within, &ListRequest::default()).await;
+    let listed = match listed.map_err(CallError::call("list its nodes")) {
+        Ok(listed) => listed,
+        Err(_) if orders::exit(&orders) == Exit::Differs => return Ok(Exit::Differs),
+        Err(error) => return Err(error.into()),
+    };
+    let nodes = listed.nodes;
+    if !listed.error.is_empty() {
+        writeln!(
+            io::stderr(),
+            "lacre: the server's file of expectations is broken; what it said before stays in \
+             force: {}",
+            escape(listed.error.as_bytes())
+        )?;
+    }
+    if json {
+        show::json(&nodes, &orders)?;
+    } else {
+        show::people(&nodes, &orders)?;
+    }
+    Ok(match orders::exit(&orders) {
+        Exit::Good => show::exit(&nodes),
+        other => other,
+    })
 }

@@ -14,8 +14,14 @@ impl Effective {
         let further = new.mode_on(Mode::Audit) > old.mode_on(Mode::Audit) || new.jit > old.jit;
         let fails_worse =
             Action::ALL.iter().any(|action| new.fallbacks.of(*action) > old.fallbacks.of(*action));
+        // What is opened there by an interpreter is refused where it was let be.
+        let mut code = self.code.patterns();
+        let more_code = code.any(|pattern| before.code.patterns().all(|other| other != pattern));
         let mut kinds = self.kinds.iter().zip(&before.kinds);
-        further || fails_worse || kinds.any(|(kind, was)| stricter(kind, was, &new.fallbacks))
+        further
+            || fails_worse
+            || more_code
+            || kinds.any(|(kind, was)| stricter(kind, was, &new.fallbacks))
     }
 }
 
@@ -104,7 +110,8 @@ mod tests {
     #[test]
     fn mode_memory_and_what_is_done_instead_count() {
         let plain = policy("Actions: {}");
-        for tighter in ["Mode: enforce", "JIT: deny", "Fallback: {PAUSE: DELETE}"] {
+        let code = "CodeDirectories: {Default: [/srv]}";
+        for tighter in ["Mode: enforce", "JIT: deny", "Fallback: {PAUSE: DELETE}", code] {
             let tighter = policy(&format!("{tighter}\nActions: {{}}"));
             assert!(tighter.is_stricter_than(&plain) && !plain.is_stricter_than(&tighter));
         }

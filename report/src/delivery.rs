@@ -5,7 +5,7 @@ use lacre_proto::{CallError, within};
 use crate::counters::count;
 use crate::files::Outgoing;
 use crate::note::Note;
-use crate::notification::Answer;
+use crate::notification::{Answer, Held};
 use crate::reporter_state::Shared;
 use crate::session_error::SessionError;
 
@@ -59,6 +59,11 @@ pub(crate) async fn deliver(
 pub(crate) fn hand_over(shared: &Shared, said: lacre_proto::policy::Answer) {
     if said.tampered_since > 0 {
         shared.events.tampered(&said.container_id, said.tampered_since);
+    }
+    if said.held > 0 && shared.is_news(None, &said.container_id, said.held) {
+        let why = format!("an answer to a report, by {}", said.rule);
+        let held = Held { order: said.held, action: said.action.clone(), why };
+        shared.events.held(&said.container_id, &held);
     }
     match said.action.parse() {
         Ok(action) => {

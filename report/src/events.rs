@@ -1,5 +1,5 @@
 use crate::note::Note;
-use crate::notification::Answer;
+use crate::notification::{Answer, Held};
 use crate::policies::StoredPolicy;
 
 /// Where the reporter's news go. Called on its own thread; whoever blocks here delays
@@ -11,6 +11,9 @@ pub trait Events: Send + Sync + 'static {
     /// What this node shows of its logs is known not to be the truth, since `since` (seconds
     /// after 1970, by the server's clock). It is said at every registration of a container.
     fn tampered(&self, _container: &str, _since: u64) {}
+
+    /// An order of the server about a container waits for an operator. Told once of each order.
+    fn held(&self, _container: &str, _held: &Held) {}
 
     /// The server says what is to be done about record `number`; 0: about no record.
     /// `overrules`: it is not what the record says was done. The same answer may come twice.

@@ -50,7 +50,7 @@ pub use folding::{Number, Told};
 pub use lacre_proto::{Address, ConnectError, Connector, TlsFiles};
 pub use lacre_types::rfc3339;
 pub use note::Note;
-pub use notification::{Answer, Notification};
+pub use notification::{Answer, Held, Notification};
 pub use orphan_delivery::deliver_orphans;
 pub use place::Place;
 pub use policies::StoredPolicy;

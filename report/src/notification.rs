@@ -31,6 +31,24 @@ pub struct Answer {
     pub action: Action,
 }
 
+/// Something that the server would have a node do about a container, and that waits for an
+/// operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The order's number.
+    pub order: u64,
+    /// The action; empty where it is another policy.
+    pub action: String,
+    /// What it is, for a person.
+    pub why: String,
+}
+
+impl From<lacre_proto::policy::Held> for Held {
+    fn from(held: lacre_proto::policy::Held) -> Self {
+        Self { order: held.order, action: held.action, why: held.why }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,11 +7,10 @@ use lacre_proto::policy::{RegisterRequest, UnregisterRequest};
 use lacre_proto::service::PolicyServiceClient;
 use lacre_proto::{CallError, within};
 
-use crate::container::Container;
 use crate::delivery::hand_over;
 use crate::note::Note;
 use crate::policies::StoredPolicy;
-use crate::reporter_state::Shared;
+use crate::reporter_state::{Registered, Shared};
 use crate::session_error::SessionError;
 
 /// What the server was told of a container, and had as its version then.
@@ -46,14 +45,15 @@ impl Registrations {
                 .map_err(CallError::call("forget a container"))?;
             told.remove(&key);
         }
-        for (key, (change, container)) in wanted {
+        for (key, wanted) in wanted {
+            let (change, container) = (wanted.change, &wanted.container);
             let current = told.get(&key).is_some_and(|told| {
                 told.change == change && (told.server == server || told.answer == server)
             });
             if current {
                 continue;
             }
-            let request = register_request(&shared.config.node, &container);
+            let request = register_request(&shared.config.node, &wanted);
             let answer = match service
                 .register(within(), &request)
                 .await
@@ -63,9 +63,20 @@ impl Registrations {
                     if let Some(said) = answer.answer.take() {
                         hand_over(shared, said);
                     }
+                    for held in std::mem::take(&mut answer.held) {
+                        if shared.is_news(Some(&key.0), &key.1, held.order) {
+                            shared.events.held(&key.1, &held.into());
+                        }
+                    }
+                    if let Some(known) = shared.containers().get_mut(&key) {
+                        known.version.clone_from(&answer.version);
+                    }
                     let policy =
                         StoredPolicy { version: answer.version, effective: answer.effective };
-                    keep(shared, &key.0, &key.1, &policy);
+                    // Else what it has stays.
+                    if !policy.effective.is_empty() {
+                        keep(shared, &key.0, &key.1, &policy);
+                    }
                     policy.version
                 }
                 Err(error) if error.is_refusal() => {
@@ -85,8 +96,8 @@ impl Registrations {
 fn keep(shared: &Shared, namespace: &str, container: &str, policy: &StoredPolicy) {
     let key = (namespace.to_owned(), container.to_owned());
     let containers = shared.containers();
-    let Some((_, known)) = containers.get(&key) else { return };
-    let generation = known.generation.clone();
+    let Some(known) = containers.get(&key) else { return };
+    let generation = known.container.generation.clone();
     let (state, events) = (shared.config.state.clone(), Arc::clone(&shared.events));
     let (stored, (_, id)) = (policy.clone(), key);
     let queued = shared.intake.job(Box::new(move |_| {
@@ -102,7 +113,10 @@ fn keep(shared: &Shared, namespace: &str, container: &str, policy: &StoredPolicy
     shared.events.policy(namespace, container, policy);
 }
 
-fn register_request(node: &str, container: &Container) -> RegisterRequest {
+fn register_request(node: &str, registered: &Registered) -> RegisterRequest {
+    let Registered { container, version, own, .. } = registered;
+    // Once there is one of the server's, that holds.
+    let own = if version.split('+').next() == Some("") { own.to_vec() } else { Vec::new() };
     let about = lacre_proto::policy::Container {
         id: container.id.clone(),
         image_digests: container.image_digests.clone(),
@@ -117,6 +131,8 @@ fn register_request(node: &str, container: &Container) -> RegisterRequest {
         container: Some(about).into(),
         node: node.to_owned(),
         pod: container.pod.clone().unwrap_or_default(),
+        version: version.clone(),
+        own,
         ..RegisterRequest::default()
     }
 }

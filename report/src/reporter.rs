@@ -13,7 +13,7 @@ use crate::folding::{Number, Told};
 use crate::note::Note;
 use crate::policies::StoredPolicy;
 use crate::record::Record;
-use crate::reporter_state::{Shared, StartError};
+use crate::reporter_state::{Registered, Shared, StartError};
 use crate::thread::Ending;
 use crate::{disk, session};
 
@@ -114,13 +114,24 @@ impl Reporter {
         true
     }
 
+    /// The container runs by a policy of the node's own: JSON, as lacre-policy's `Effective`. The
+    /// server is told, so that it knows what another would change.
+    pub fn holds(&self, namespace: &str, container: &str, own: Vec<u8>) {
+        let key = (namespace.to_owned(), container.to_owned());
+        if let Some(known) = self.shared.containers().get_mut(&key)
+            && own.len() <= OWN
+        {
+            known.own = own.into();
+        }
+    }
+
     /// The container is gone, and so is its stored policy. How often its violations were seen
     /// is told now.
     pub fn unregister(&self, namespace: &str, container: &str) {
         let key = (namespace.to_owned(), container.to_owned());
         let known = self.shared.containers().remove(&key);
         self.shared.intake.end(namespace, container);
-        if let Some((_, Container { generation, .. })) = known {
+        if let Some(Registered { container: Container { generation, .. }, .. }) = known {
             let state = self.shared.config.state.clone();
             // Should it stay, it is no other container's.
             self.shared.intake.job(Box::new(move |_| StoredPolicy::forget(&state, &generation)));
@@ -153,6 +164,10 @@ impl Reporter {
         self.shared.events.note(Note::Ended(self.counters()));
     }
 }
+
+/// The longest policy of the node's own that the server is told of; of a longer one it is told
+/// nothing, and a container with it is one that is still to be started.
+const OWN: usize = 256 * 1024;
 
 /// What the disk's thread has, in any case, to end.
 const LAST_LOOK: Duration = Duration::from_millis(100);

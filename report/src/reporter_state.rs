@@ -1,6 +1,6 @@
 //! What the threads of a reporter have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,7 +48,21 @@ pub(crate) struct Shared {
     changes: AtomicU64,
 }
 
-type Containers = BTreeMap<(String, String), (u64, Container)>;
+type Containers = BTreeMap<(String, String), Registered>;
+
+/// A container that the server is told of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Registered {
+    /// The number of what was said of it last.
+    pub(crate) change: u64,
+    pub(crate) container: Container,
+    /// The version of the server's last answer about it, over whatever connection.
+    pub(crate) version: String,
+    /// What holds for it where no policy of a server does.
+    pub(crate) own: Arc<[u8]>,
+    /// The orders about it that were told of.
+    pub(crate) held: BTreeSet<u64>,
+}
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,8 +110,21 @@ impl Shared {
             return false;
         }
         let change = self.changes.fetch_add(1, Ordering::Relaxed);
-        containers.insert(key, (change, container));
+        // Another life of that id has nothing yet.
+        let before = containers.remove(&key);
+        let same = before.filter(|it| it.container.generation == container.generation);
+        containers.insert(key, Registered { change, container, ..same.unwrap_or_default() });
         true
+    }
+
+    /// Whether that order about a container was not told of yet.
+    pub(crate) fn is_news(&self, namespace: Option<&str>, id: &str, order: u64) -> bool {
+        let mut containers = self.containers();
+        let mut all = containers.iter_mut();
+        let one = all.find(|((space, name), _)| {
+            name == id && namespace.is_none_or(|namespace| namespace == space)
+        });
+        one.is_some_and(|(_, registered)| registered.held.insert(order))
     }
 
     pub(crate) fn containers(&self) -> MutexGuard<'_, Containers> {

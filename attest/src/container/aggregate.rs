@@ -59,7 +59,6 @@ pub enum AggregateError {
 
 /// The replay of `aggregate`: it can be kept, and fed the lines that came since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Aggregate {
     /// How many lines were replayed.
     pub lines: u64,

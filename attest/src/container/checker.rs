@@ -7,7 +7,6 @@ use lacre_types::{Algorithm, Digest};
 /// How far a container's list is known to be true. It can be kept, and the next lines
 /// checked from there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Audited {
     /// How many of the container's events were found in `aggregate`.
     pub events: u64,

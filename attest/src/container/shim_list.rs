@@ -42,7 +42,6 @@ const ABOUT: u64 = 64 << 10;
 
 /// Whose list it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct About {
     /// What names the container on its node, `NAMESPACE--ID` as the kernel's lists.
     pub id: String,

@@ -52,7 +52,6 @@ pub struct Endorsement {
 
 /// An attestation key, as it is kept: the private part is encrypted to the TPM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AttestationKey {
     /// Its kind.
     pub kind: KeyKind,

@@ -11,7 +11,7 @@ use crate::tpm2::Clock;
 /// What a verifier keeps of a node between two attestations, so that the next one costs
 /// only the new lines, and a reboot is told from a tampering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Seen {
     /// The TPM's clock and counters.
     pub clock: Clock,
@@ -40,7 +40,7 @@ impl Seen {
 
 /// What the host's list told of the boot, as far as the TPM vouched for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct SeenBoot {
     /// What its first line says that the PCRs of the boot were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,6 @@ pub struct SeenBoot {
 
 /// What is kept of one keeper's lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SeenAnchor {
     /// `aggregate`, as far as the TPM vouched for it.
     pub aggregate: Aggregate,
@@ -72,7 +71,6 @@ pub struct SeenAnchor {
 
 /// By what a verifier that has no secret any more sees that a container ended as it was known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SeenOpen {
     /// The tag of its next event.
     #[serde(with = "crate::bytes::hex32")]

@@ -168,6 +168,7 @@ pub(crate) fn enrolled(node: &Node, seen: Option<Seen>) -> NodeState {
     NodeState {
         node: "node-1".to_owned(),
         ek_name: vec![1].into(),
+        ek_key: None,
         ak_name: node.ak_name().into(),
         enrolled: NOW,
         trust: Trust::Unknown,

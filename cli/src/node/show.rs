@@ -1,19 +1,23 @@
 //! Nodes, for people and for machines.
 
 use lacre_proto::attest::{Finding, Node};
+use lacre_proto::policy::Order;
 use lacre_types::escape;
 use serde_json::{Value, json};
 
+use super::orders;
 use crate::exit::Exit;
 use crate::output;
 
 const HEAD: [&str; 6] = ["NODE", "PRINCIPAL", "STATE", "SINCE", "LAST EVIDENCE", "FINDINGS"];
 
-pub(super) fn json(nodes: &[Node]) -> anyhow::Result<()> {
-    output::json(&nodes.iter().map(value).collect::<Vec<_>>())
+pub(super) fn json(nodes: &[Node], held: &[Order]) -> anyhow::Result<()> {
+    output::json(&nodes.iter().map(|node| value(node, held)).collect::<Vec<_>>())
 }
 
-fn value(node: &Node) -> Value {
+fn value(node: &Node, held: &[Order]) -> Value {
+    let held = orders::about(held, &node.principal).into_iter();
+    let held: Vec<u64> = held.map(|order| order.id).collect();
     let told = |found: &[Finding]| {
         let told = found.iter();
         told.map(|found| json!({"finding": found.name, "note": found.note, "says": found.says}))
@@ -31,6 +35,7 @@ fn value(node: &Node) -> Value {
             json!({"since": since, "findings": told(&node.incident_findings)})
         }),
         "acknowledged": known(&node.acknowledged).map(|at| json!({"at": at, "reason": node.reason})),
+        "held": held,
         "unchecked": node.unchecked,
         "endorsementKey": known(&node.ek),
         "attestationKey": known(&node.ak),
@@ -40,11 +45,11 @@ fn value(node: &Node) -> Value {
     })
 }
 
-pub(super) fn people(nodes: &[Node]) -> anyhow::Result<()> {
-    output::table(HEAD, nodes.iter().map(row))
+pub(super) fn people(nodes: &[Node], held: &[Order]) -> anyhow::Result<()> {
+    output::table(HEAD, nodes.iter().map(|node| row(node, held)))
 }
 
-fn row(node: &Node) -> [String; 6] {
+fn row(node: &Node, held: &[Order]) -> [String; 6] {
     let known = |text: &str| match text {
         "" => "-".to_owned(),
         text => escape(text.as_bytes()),
@@ -60,7 +65,10 @@ fn row(node: &Node) -> [String; 6] {
     incident.dedup();
     let incident = (!node.incident.is_empty())
         .then(|| format!("to look at since {}: {}", node.incident, incident.join(" ")));
-    let findings = found.into_iter().chain(open).chain(incident).collect::<Vec<_>>().join("; ");
+    let held = orders::about(held, &node.principal).into_iter();
+    let held = held.map(|order| format!("order {} is HELD", order.id));
+    let findings = found.into_iter().chain(open).chain(incident).chain(held);
+    let findings = findings.collect::<Vec<_>>().join("; ");
     let state = match &*node.state {
         "untrusted" => "UNTRUSTED",
         state => state,
@@ -113,7 +121,7 @@ mod tests {
         let unchecked = vec!["boot-log: none".to_owned(), "kernel: none".to_owned()];
         let both = Node { unchecked, ..node("c", "unproven", &["REBOOTED"]) };
         let new = Node { since: String::new(), ..node("", "unenrolled", &[]) };
-        let table = output::text(HEAD, [bad, open, both, new].iter().map(row));
+        let table = output::text(HEAD, [bad, open, both, new].iter().map(|node| row(node, &[])));
         assert!(!table.contains('\u{1b}') && table.lines().count() == 5, "{table}");
         insta::assert_snapshot!(table, @r"
         NODE          PRINCIPAL         STATE       SINCE                 LAST EVIDENCE         FINDINGS
@@ -133,7 +141,7 @@ mod tests {
         assert_eq!(exit(&[state("unproven"), state("untrusted")]), Exit::Differs);
         let incident = "2026-01-01T00:00:00Z".to_owned();
         let looked = Node { incident, ..state("trusted") };
-        assert!(row(&looked)[5].starts_with("to look at since 2026-01-01"));
+        assert!(row(&looked, &[])[5].starts_with("to look at since 2026-01-01"));
         assert_eq!(exit(&[looked]), Exit::Differs);
     }
 }

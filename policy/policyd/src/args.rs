@@ -1,9 +1,12 @@
 //! The command line, whole and valid before anything is opened.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use lacre_proto::{Address, TlsFiles};
+
+use crate::orders::Limits;
 
 /// Where nodes of this machine connect when no `--listen` is given.
 const UNIX: &str = "unix:///run/lacre/policyd.sock";
@@ -58,6 +61,32 @@ pub struct Args {
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub segment: u64,
 
+    /// From how many containers on, within `--hold-window`, what would make nodes act on them
+    /// waits for an operator (`lacre node orders`).
+    #[arg(long, value_name = "COUNT", default_value_t = 20,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub hold_containers: u64,
+
+    /// Above how many percent of the nodes it waits, if they are `--hold-nodes` at least.
+    #[arg(long, value_name = "PERCENT", default_value_t = 2,
+        value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub hold_percent: u64,
+
+    /// Below so many nodes their percentage does not count.
+    #[arg(long, value_name = "COUNT", default_value_t = 5,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub hold_nodes: u64,
+
+    /// For how many seconds what was done counts.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub hold_window: u64,
+
+    /// For how many seconds after a restart such orders are gathered, until nodes have come back.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub hold_settle: u64,
+
     /// Read everything, say what is wrong, and end.
     #[arg(long)]
     pub check: bool,
@@ -96,6 +125,19 @@ impl Args {
         match (files, tls) {
             (None, Some(address)) => Err(ArgsError::NoCertificates(address.clone())),
             (files, _) => Ok(files),
+        }
+    }
+
+    /// From when on an order waits for an operator.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        Limits {
+            percent: self.hold_percent,
+            least: count(self.hold_nodes),
+            containers: count(self.hold_containers),
+            window: Duration::from_secs(self.hold_window),
+            settle: Duration::from_secs(self.hold_settle),
         }
     }
 

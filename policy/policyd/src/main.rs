@@ -10,6 +10,7 @@ use lacre_policyd::attest::{config::Config, nodes::Book};
 use lacre_policyd::connections::Connections;
 use lacre_policyd::ledger::Ledger;
 use lacre_policyd::logging::logger;
+use lacre_policyd::orders::Gate;
 use lacre_policyd::policy::PolicyFile;
 use lacre_policyd::reload;
 use lacre_policyd::reloaded_file::Followed;
@@ -60,6 +61,7 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
     let (ledger, writer, opened) = Ledger::open(&args.state, segment)?;
     let book = attest.map(|file| Book::open(file, &args.state.join("nodes"), log.clone()));
     let book = book.transpose()?.map(Arc::new);
+    let gate = Gate::open(&args.state, args.limits(), log.clone())?;
     if opened.cut > 0 || !opened.broken.is_empty() {
         warn!(log, "the last run ended in the middle of a line, or lines are damaged";
             "file" => %opened.file.display(), "cut" => opened.cut,
@@ -70,7 +72,7 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
     let (stopping, stop) = watch::channel(false);
     let ended = runtime.block_on(async {
         let bound = bind(&addresses, tls.as_ref(), args, log).await?;
-        let server = Arc::new(Server::new(policy, ledger, book, stop.clone(), log.clone())?);
+        let server = Arc::new(Server::new(policy, ledger, book, gate, stop.clone(), log.clone())?);
         let (tell, changed) = mpsc::channel(1);
         let expectations = server.attest.as_ref().map(|book| book.file.file());
         for file in [server.policy.file()].into_iter().chain(expectations) {
@@ -82,6 +84,8 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
         let signals = signals(log.clone(), tls, tell, stopping.clone())?;
         let following = Arc::clone(&server);
         let following = tokio::spawn(async move { following.follow(changed).await });
+        let settling = Arc::clone(&server);
+        let settling = tokio::spawn(async move { settling.settle().await });
         info!(log, "serving"; "version" => &loaded.version, "instance" => &server.instance,
             "streams" => opened.streams, "reports" => %opened.file.display());
         let mut writer = writer;
@@ -95,6 +99,7 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
         };
         signals.abort();
         following.abort();
+        settling.abort();
         result.map(|()| writer)
     });
     // What was spawned holds the way to the ledger: it ends before the ledger does.

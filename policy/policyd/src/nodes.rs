@@ -76,6 +76,12 @@ impl Nodes {
         }
     }
 
+    /// How many there are, connected or not.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// All of them, as `Status` tells; as many as fit a message.
     #[must_use]
     pub fn list(&self) -> Vec<Node> {

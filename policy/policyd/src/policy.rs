@@ -13,6 +13,8 @@ pub struct PolicyFile {
     pub policy: Policy,
     /// What the loader warned of.
     pub warnings: Vec<String>,
+    /// The file as it is.
+    pub text: Vec<u8>,
 }
 
 impl Content for PolicyFile {
@@ -22,6 +24,6 @@ impl Content for PolicyFile {
     fn parse(file: &Path, text: &[u8]) -> Result<Self, Errors> {
         let (policy, warnings) = Policy::parse(&file.display().to_string(), text)?;
         let warnings = warnings.iter().map(ToString::to_string).collect();
-        Ok(Self { policy, warnings })
+        Ok(Self { policy, warnings, text: text.to_vec() })
     }
 }

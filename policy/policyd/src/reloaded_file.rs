@@ -164,7 +164,7 @@ fn read<E: std::error::Error>(file: &Path) -> Result<Vec<u8>, LoadError<E>> {
     read.map(|_| text).map_err(|error| LoadError::Read(file.to_owned(), error))
 }
 
-fn version(text: &[u8]) -> String {
+pub(crate) fn version(text: &[u8]) -> String {
     let mut version = "sha256:".to_owned();
     for byte in sha2::Sha256::digest(text) {
         let _ = write!(version, "{byte:02x}");

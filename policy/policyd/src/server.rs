@@ -15,7 +15,9 @@ use crate::attest::nodes::Book;
 use crate::ledger::Ledger;
 use crate::logging::Limit;
 use crate::nodes::Nodes;
+use crate::orders::{Gate, What};
 use crate::policy::PolicyFile;
+use crate::registered::Registry;
 use crate::reload;
 use crate::reloaded_file::{Content, Followed, Loaded, Reloaded};
 
@@ -35,6 +37,9 @@ pub struct Server {
     pub nodes: Nodes,
     /// Which nodes are trusted, where nodes are attested.
     pub attest: Option<Arc<Book>>,
+    /// What all orders go through.
+    pub gate: Gate,
+    pub(crate) registry: Registry,
     /// Turns true when the server is to end.
     pub stop: watch::Receiver<bool>,
     pub(crate) log: Logger,
@@ -50,6 +55,7 @@ impl Server {
         policy: Followed<PolicyFile>,
         ledger: Ledger,
         attest: Option<Arc<Book>>,
+        gate: Gate,
         stop: watch::Receiver<bool>,
         log: Logger,
     ) -> std::io::Result<Self> {
@@ -60,7 +66,9 @@ impl Server {
             let _ = write!(instance, "{byte:02x}");
         }
         let (nodes, limit) = (Nodes::default(), Limit::new(LINES));
-        Ok(Self { instance, policy, ledger, nodes, attest, stop, log, limit })
+        let registry = Registry::default();
+        gate.keep_policy(&policy.get());
+        Ok(Self { instance, policy, ledger, nodes, attest, gate, registry, stop, log, limit })
     }
 
     /// What `Status` tells to root.
@@ -101,12 +109,48 @@ impl Server {
             for warning in &loaded.warnings {
                 warn!(self.log, "the policy"; "warning" => warning);
             }
+            self.gate.keep_policy(&loaded);
+            self.weigh(&loaded);
             self.policy.put(loaded);
+            self.withdraw();
         }
         if let Some(book) = &self.attest
             && let Some(loaded) = self.fresh(&book.file)
         {
             book.expect(loaded);
+        }
+    }
+
+    /// Asks for a policy whether it may be handed to those that run already, all of them together,
+    /// before anybody is told of it.
+    fn weigh(&self, fresh: &Loaded<PolicyFile>) {
+        let had = |version: &str| self.gate.policy(version);
+        let tightened = self
+            .registry
+            .those(|_, known| known.is_tightened_by(&fresh.policy, &fresh.version, had));
+        if !tightened.is_empty() {
+            let what = What::Policy { version: fresh.version.clone() };
+            self.gate.may(&what, tightened, self.node_count());
+        }
+    }
+
+    /// Ends the orders that have lost their cause.
+    pub(crate) fn withdraw(&self) {
+        let tampered = |principal: &str| self.attest.as_ref()?.tampered(principal);
+        self.gate.withdraw(&self.policy.get().version, tampered);
+    }
+
+    /// How many nodes there are: those that were seen, or those that are enrolled.
+    pub(crate) fn node_count(&self) -> usize {
+        let enrolled = self.attest.as_ref().map_or(0, |book| book.count());
+        self.nodes.count().max(enrolled)
+    }
+
+    /// Weighs what was gathered since the start, once nodes have come back.
+    pub async fn settle(&self) {
+        if let Some(at) = self.gate.settles() {
+            tokio::time::sleep_until(at.into()).await;
+            tokio::task::block_in_place(|| self.gate.settle(|| self.node_count()));
         }
     }
 
@@ -144,7 +188,14 @@ impl Server {
                 }
             }
             // Baselines may be large.
-            tokio::task::block_in_place(|| self.reload());
+            tokio::task::block_in_place(|| {
+                self.reload();
+                self.withdraw();
+                self.gate.remind();
+                if let Some(book) = &self.attest {
+                    book.tell_of_silence();
+                }
+            });
         }
     }
 }

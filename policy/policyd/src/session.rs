@@ -1,34 +1,31 @@
 //! One connection: the containers registered on it, and what its peer may do.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use async_trait::async_trait;
-use lacre_policy::{Policy, Subject, resolve};
 use lacre_proto::policy::{
-    Answer, CloseStreamRequest, CloseStreamResponse, Container, RegisterRequest, RegisterResponse,
-    ReportRequest, ReportResponse, StatusRequest, StatusResponse, UnregisterRequest,
-    UnregisterResponse, WatchRequest, WatchResponse,
+    Answer, CloseStreamRequest, CloseStreamResponse, DecideRequest, DecideResponse, OrdersRequest,
+    OrdersResponse, RegisterRequest, RegisterResponse, ReportRequest, ReportResponse,
+    StatusRequest, StatusResponse, UnregisterRequest, UnregisterResponse, WatchRequest,
+    WatchResponse,
 };
 use lacre_proto::service::PolicyService;
 use lacre_proto::{MAX_BATCH, MAX_BATCH_BYTES, MAX_RECORD, Peer, WATCH};
 use lacre_report::{Entry, Record};
-use lacre_types::{Action, Digest, Mode, ViolationKind};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
+use crate::answers::Answers;
 use crate::ledger::{Batch, Refusal, Report, lines};
-use crate::rpc::{permit, status};
+use crate::orders::DecideError;
+use crate::registered::{Containers, Known, Shared, lock};
+use crate::rpc::{administers, permit, status};
 use crate::server::Server;
 
 /// The most calls of one connection at a time. A reporter has two: one watches, one works.
 const CALLS: usize = 16;
-
-/// The most containers of one connection, and the most bytes that they may be described by.
-const CONTAINERS: usize = 1024;
-const DESCRIBED: usize = 4 * 1024 * 1024;
 
 /// One connection. Its registrations end with it.
 #[derive(Debug)]
@@ -37,59 +34,9 @@ pub struct Session {
     peer: Peer,
     principal: Arc<str>,
     calls: Semaphore,
-    containers: Mutex<Containers>,
-}
-
-#[derive(Debug, Default)]
-struct Containers {
-    known: HashMap<(String, String), Known>,
-    bytes: usize,
-}
-
-/// A container, as the policy needs it.
-#[derive(Debug)]
-struct Known {
-    container: Container,
-    digests: Vec<Digest>,
-    bytes: usize,
-}
-
-impl Known {
-    /// Checks what a node says of a container.
-    fn new(container: Container) -> Result<Self, String> {
-        if container.id.is_empty() || container.id.len() > 1024 {
-            return Err("a container has an id of 1 to 1024 bytes".to_owned());
-        }
-        let digests = container.image_digests.iter().map(|text| {
-            text.parse().map_err(|error| format!("the image digest {text:?}: {error}"))
-        });
-        let digests = digests.collect::<Result<_, _>>()?;
-        let bytes =
-            usize::try_from(protobuf::Message::compute_size(&container)).unwrap_or(DESCRIBED);
-        Ok(Self { container, digests, bytes })
-    }
-
-    fn with_subject<T>(&self, f: impl FnOnce(&Subject<'_>) -> T) -> T {
-        let of = &self.container;
-        let pairs = |map: &'_ HashMap<String, String>| -> Vec<(String, String)> {
-            map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
-        };
-        let (labels, annotations) = (pairs(&of.labels), pairs(&of.annotations));
-        let labels: Vec<_> = labels.iter().map(|(k, v)| (&**k, &**v)).collect();
-        let annotations: Vec<_> = annotations.iter().map(|(k, v)| (&**k, &**v)).collect();
-        let mut namespaces = vec![&*of.namespace];
-        if !of.pod_namespace.is_empty() {
-            namespaces.push(&of.pod_namespace);
-        }
-        f(&Subject {
-            container_id: &of.id,
-            image_digests: &self.digests,
-            image_name: (!of.image_name.is_empty()).then_some(&*of.image_name),
-            namespaces: &namespaces,
-            labels: &labels,
-            annotations: &annotations,
-        })
-    }
+    containers: Shared,
+    /// Its number among all.
+    number: u64,
 }
 
 fn refused(refusal: Refusal) -> ttrpc::Error {
@@ -104,58 +51,37 @@ fn refused(refusal: Refusal) -> ttrpc::Error {
 
 impl Session {
     pub(crate) fn new(server: Arc<Server>, peer: Peer) -> Self {
-        let principal = peer.principal();
+        let principal: Arc<str> = peer.principal().into();
+        let containers = Shared::default();
         server.nodes.opened(&principal);
-        Self {
-            server,
-            peer,
-            principal: principal.into(),
-            calls: Semaphore::new(CALLS),
-            containers: Mutex::default(),
-        }
+        let number = server.registry.opened(&principal, &containers);
+        Self { server, peer, principal, calls: Semaphore::new(CALLS), containers, number }
     }
 
     fn containers(&self) -> MutexGuard<'_, Containers> {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.containers)
     }
 
     fn call(&self) -> ttrpc::Result<SemaphorePermit<'_>> {
         permit(&self.calls, CALLS)
     }
 
-    /// The version that this node is told: another when what is thought of it changes, so
-    /// that it asks again what is to be done.
-    fn version(&self, policy: &str) -> String {
-        match self.server.attest.as_ref().and_then(|book| book.tampered(&self.principal)) {
-            Some(since) => format!("{policy}+LOG_TAMPERED@{since}"),
-            None => policy.to_owned(),
-        }
+    fn answers(&self) -> Answers<'_> {
+        Answers { server: &self.server, principal: &self.principal }
     }
 
-    /// What is to be done with a container because its node's log was tampered with.
-    fn tampered(&self, policy: &Policy, known: &Known) -> Option<Answer> {
-        let tampered_since = self.server.attest.as_ref()?.tampered(&self.principal)?;
-        let kind = ViolationKind::LogTampered;
-        let decision = known.with_subject(|subject| policy.decide(subject, kind, None));
-        let action = resolve(&decision, false, Mode::Enforce).action;
-        Some(Answer {
-            container_id: known.container.id.clone(),
-            action: action.to_string(),
-            overrules: action != Action::Skip,
-            rule: decision.rule.to_string(),
-            tampered_since,
-            ..Answer::default()
-        })
+    /// Only for who administers the server.
+    fn local(&self) -> ttrpc::Result<()> {
+        administers(&self.peer)
     }
 
     /// Answers to the violations up to a number, by the policy as it is now.
-    fn answers(&self, violations: &[(u64, Box<Record>)], acknowledged: u64) -> Vec<Answer> {
-        let loaded = self.server.policy.get();
+    fn answer_all(&self, violations: &[(u64, Box<Record>)], acknowledged: u64) -> Vec<Answer> {
         let containers = self.containers();
         let answered = violations.iter().filter(|(number, _)| *number <= acknowledged);
         let answers = answered.filter_map(|(number, record)| {
             let key = (record.namespace.clone(), record.container_id.clone());
-            Some(answer(&loaded.policy, containers.known.get(&key)?, *number, record))
+            Some(self.answers().to_report(containers.known.get(&key)?, *number, record))
         });
         answers.collect()
     }
@@ -164,24 +90,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let containers = self.containers().known.len();
+        self.server.registry.closed(self.number);
         self.server.nodes.closed(&self.principal, containers);
-    }
-}
-
-fn answer(policy: &Policy, known: &Known, number: u64, record: &Record) -> Answer {
-    let path = record.canonical_path();
-    let decision =
-        known.with_subject(|subject| policy.decide(subject, record.notificate, path.as_ref()));
-    // DENY comes true as its fallback where the source could not deny.
-    let same = record.action == decision.action
-        || (decision.action == Action::Deny && Some(record.action) == decision.fallback);
-    Answer {
-        number,
-        container_id: record.container_id.clone(),
-        action: decision.action.to_string(),
-        overrules: !same && record.mode == Mode::Enforce,
-        rule: decision.rule.to_string(),
-        ..Answer::default()
     }
 }
 
@@ -193,36 +103,19 @@ impl PolicyService for Session {
         request: RegisterRequest,
     ) -> ttrpc::Result<RegisterResponse> {
         let _call = self.call()?;
-        let known = Known::new(request.container.into_option().unwrap_or_default())
-            .map_err(|error| status(Code::INVALID_ARGUMENT, error))?;
-        let loaded = self.server.policy.get();
-        let effective = known.with_subject(|subject| loaded.policy.effective(subject)).to_json();
-        // The version first: what changes in between is then told again.
-        let version = self.version(&loaded.version);
-        let answer = self.tampered(&loaded.policy, &known);
+        let (node, version) = (request.node.clone(), request.version.clone());
+        let mut known =
+            Known::new(request).map_err(|error| status(Code::INVALID_ARGUMENT, error))?;
         let key = (known.container.namespace.clone(), known.container.id.clone());
-        {
-            let mut containers = self.containers();
-            let freed = containers.known.get(&key).map_or(0, |before| before.bytes);
-            let bytes = containers.bytes - freed + known.bytes;
-            if bytes > DESCRIBED || (freed == 0 && containers.known.len() >= CONTAINERS) {
-                let why = format!(
-                    "a connection has at most {CONTAINERS} containers, described by {DESCRIBED} bytes"
-                );
-                return Err(status(Code::RESOURCE_EXHAUSTED, why));
-            }
-            containers.bytes = bytes;
-            let more = usize::from(containers.known.insert(key, known).is_none());
-            self.server.nodes.containers(&self.principal, more, 0);
+        if let Some(before) = self.containers().known.get(&key) {
+            known.after(before);
         }
-        self.server.nodes.seen(&self.principal, &request.node);
-        Ok(RegisterResponse {
-            effective,
-            version,
-            answer: answer.into(),
-            instance: self.server.instance.clone(),
-            ..RegisterResponse::default()
-        })
+        let response = self.answers().to_registration(&mut known, &version);
+        let more =
+            self.containers().put(known).map_err(|why| status(Code::RESOURCE_EXHAUSTED, why))?;
+        self.server.nodes.containers(&self.principal, usize::from(more), 0);
+        self.server.nodes.seen(&self.principal, &node);
+        Ok(response)
     }
 
     async fn unregister(
@@ -231,9 +124,7 @@ impl PolicyService for Session {
         request: UnregisterRequest,
     ) -> ttrpc::Result<UnregisterResponse> {
         let _call = self.call()?;
-        let mut containers = self.containers();
-        if let Some(gone) = containers.known.remove(&(request.namespace, request.id)) {
-            containers.bytes -= gone.bytes;
+        if self.containers().remove(&(request.namespace, request.id)) {
             self.server.nodes.containers(&self.principal, 0, 1);
         }
         Ok(UnregisterResponse::new())
@@ -293,7 +184,7 @@ impl PolicyService for Session {
         self.server.unreadable(&self.peer, &unreadable);
         Ok(ReportResponse {
             acknowledged,
-            answers: self.answers(&violations, acknowledged),
+            answers: self.answer_all(&violations, acknowledged),
             unreadable,
             ..ReportResponse::default()
         })
@@ -317,9 +208,11 @@ impl PolicyService for Session {
         let mut policy = self.server.policy.subscribe();
         let mut stop = self.server.stop.clone();
         let mut thought = self.server.attest.as_ref().map(|book| book.changed.subscribe());
+        let mut orders = self.server.gate.changed.subscribe();
         let news = async {
             loop {
-                let version = self.version(&policy.borrow_and_update().version);
+                let version = policy.borrow_and_update().version.clone();
+                let version = self.answers().version(&version);
                 if version != request.version {
                     return;
                 }
@@ -332,6 +225,7 @@ impl PolicyService for Session {
                 let told = tokio::select! {
                     told = policy.changed() => told,
                     told = thought => told,
+                    told = orders.changed() => told,
                 };
                 if told.is_err() {
                     return;
@@ -343,7 +237,7 @@ impl PolicyService for Session {
             _ = stop.wait_for(|stop| *stop) => {}
         }
         Ok(WatchResponse {
-            version: self.version(&self.server.policy.get().version),
+            version: self.answers().version(&self.server.policy.get().version),
             instance: self.server.instance.clone(),
             ..WatchResponse::default()
         })
@@ -357,5 +251,39 @@ impl PolicyService for Session {
             status.nodes.retain(|node| *node.principal == *self.principal);
         }
         Ok(status)
+    }
+
+    async fn orders(&self, _: &TtrpcContext, _: OrdersRequest) -> ttrpc::Result<OrdersResponse> {
+        let _call = self.call()?;
+        self.local()?;
+        self.server.withdraw();
+        let orders = self.server.gate.list();
+        Ok(OrdersResponse { orders, ..OrdersResponse::default() })
+    }
+
+    async fn decide(
+        &self,
+        _: &TtrpcContext,
+        request: DecideRequest,
+    ) -> ttrpc::Result<DecideResponse> {
+        let _call = self.call()?;
+        self.local()?;
+        let (server, by) = (Arc::clone(&self.server), self.peer.principal());
+        let decided = tokio::task::spawn_blocking(move || {
+            let DecideRequest { order, approve, reason, .. } = request;
+            server.gate.decide(order, approve, &reason, &by)
+        });
+        match decided.await {
+            Ok(Ok(())) => Ok(DecideResponse::new()),
+            Ok(Err(why)) => {
+                let code = match why {
+                    DecideError::Unknown(_) => Code::NOT_FOUND,
+                    DecideError::HasCause(_) => Code::FAILED_PRECONDITION,
+                    DecideError::NoReason => Code::INVALID_ARGUMENT,
+                };
+                Err(status(code, why))
+            }
+            Err(_) => Err(status(Code::UNAVAILABLE, "the server is ending")),
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use lacre_policyd::connections::Connections;
 use lacre_policyd::ledger::Ledger;
+use lacre_policyd::orders::Gate;
 use lacre_policyd::reloaded_file::Followed;
 use lacre_policyd::server::Server;
 use lacre_proto::policy::{
@@ -60,7 +61,8 @@ impl Running {
         let (ledger, _writer, _) = Ledger::open(&at("state"), 1 << 20).unwrap();
         let (stop, stopped) = watch::channel(false);
         let log = slog::Logger::root(slog::Discard, slog::o!());
-        let server = Server::new(policy, ledger, None, stopped.clone(), log).unwrap();
+        let gate = Gate::open(&at("state"), Default::default(), log.clone()).unwrap();
+        let server = Server::new(policy, ledger, None, gate, stopped.clone(), log).unwrap();
         let (sender, notices) = mpsc::channel(1000);
         let tls = Arc::new(ServerTls::load(ca.server(dir.path())).unwrap());
         let port = free_port();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lacre_policy::{Effective, Errors, Policy};
-use lacre_report::{Answer, Note, StoredPolicy};
+use lacre_report::{Answer, Held, Note, StoredPolicy};
 use lacre_types::{Mode, chain};
 use slog::{Logger, error, info, warn};
 use tokio::sync::{mpsc, watch};
@@ -72,6 +72,8 @@ pub(super) struct Words {
     pub(super) overrules: mpsc::Receiver<Answer>,
     /// Since when the node's logs are known to be altered (seconds after 1970).
     pub(super) tampered: watch::Receiver<Option<u64>>,
+    /// Orders about it that wait for an operator, each once.
+    pub(super) held: mpsc::Receiver<Held>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +81,7 @@ struct Line {
     policy: watch::Sender<Option<Arc<Effective>>>,
     overrules: mpsc::Sender<Answer>,
     tampered: watch::Sender<Option<u64>>,
+    held: mpsc::Sender<Held>,
 }
 
 /// Hands the server's words to the containers they are about.
@@ -97,8 +100,9 @@ impl Switchboard {
         let (policy, told) = watch::channel(None);
         let (overrules, answers) = mpsc::channel(ANSWERS);
         let (tampered, since) = watch::channel(None);
-        self.lines().insert(container.to_owned(), Line { policy, overrules, tampered });
-        Words { policy: told, overrules: answers, tampered: since }
+        let (held, waiting) = mpsc::channel(ANSWERS);
+        self.lines().insert(container.to_owned(), Line { policy, overrules, tampered, held });
+        Words { policy: told, overrules: answers, tampered: since, held: waiting }
     }
 
     pub(super) fn hang_up(&self, container: &str) {
@@ -133,6 +137,16 @@ impl lacre_report::Events for Switchboard {
         if let Some(line) = self.line(container) {
             // Once for each time that it was found.
             line.tampered.send_if_modified(|told| told.replace(since) != Some(since));
+        }
+    }
+
+    fn held(&self, container: &str, held: &Held) {
+        warn!(self.log, "an order of the policy server is held until an operator approves it; \
+            what this node decided stands"; "container" => container.to_owned(),
+            "order" => held.order, "action" => &held.action, "what" => &held.why);
+        if let Some(line) = self.line(container) {
+            // The log has said it, should there be too many.
+            let _ = line.held.try_send(held.clone());
         }
     }
 

@@ -370,7 +370,13 @@ impl Shared {
                 );
             }
         }
-        let file = || Arc::new(policy::of_file(config, &who, &self.context.log));
+        let file = || {
+            let own = policy::of_file(config, &who, &self.context.log);
+            if config.server.is_some() {
+                self.reporter.holds(&self.context.namespace, who.id(), own.to_json());
+            }
+            Arc::new(own)
+        };
         let policy = policy.unwrap_or_else(file);
         Asked { who, policy, words }
     }

@@ -56,6 +56,9 @@ impl Responder {
                     }
                 }
                 Some(answer) = words.overrules.recv() => self.overrule(answer.action),
+                Some(held) = words.held.recv() => {
+                    task_events::held(&self.events, &self.origin, &held);
+                }
                 Ok(()) = words.tampered.changed() => {
                     if let Some(since) = *words.tampered.borrow_and_update() {
                         self.tampered(since);

@@ -32,8 +32,20 @@ pub struct Written {
     reports: Reports,
     makers: Vec<PathBuf>,
     endorsement_keys: BTreeSet<Hex>,
+    inventory: BTreeMap<String, Tpms>,
     expect: Expectations,
     nodes: BTreeMap<String, Expectations>,
+}
+
+/// Which TPMs each node may have, by the names of their endorsement keys.
+type Inventory = BTreeMap<String, BTreeSet<Vec<u8>>>;
+
+/// The names of the endorsement keys that a node may have: one, or some while it is replaced.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Tpms {
+    One(Hex),
+    Some(BTreeSet<Hex>),
 }
 
 impl Default for Written {
@@ -44,6 +56,7 @@ impl Default for Written {
             reports: Reports::default(),
             makers: Vec::new(),
             endorsement_keys: BTreeSet::new(),
+            inventory: BTreeMap::new(),
             expect: Expectations::default(),
             nodes: BTreeMap::new(),
         }
@@ -69,6 +82,9 @@ pub enum ConfigError {
         .1
     )]
     Asked(PathBuf, &'static str),
+    /// One TPM is to be two nodes.
+    #[error("{}: `inventory` has the TPM of {} for {}, too: one TPM is one node", .0.display(), .1, .2)]
+    Twice(PathBuf, String, String),
     /// Nobody could be enrolled.
     #[error(
         "{}: no node could enrol: name the makers of your TPMs (`makers`), or the TPMs \
@@ -89,6 +105,8 @@ pub struct Config {
     pub reports: Reports,
     /// Whose TPMs are taken.
     pub admission: Admission,
+    /// Which TPM is whose, where that is said.
+    inventory: Option<Inventory>,
     expect: Expected,
     nodes: BTreeMap<String, Expected>,
     named: BTreeMap<PathBuf, Option<Stamp>>,
@@ -142,6 +160,8 @@ impl Content for Config {
         });
         let named = named.collect();
         let keys = written.endorsement_keys.into_iter().map(|name| name.0).collect();
+        let inventory = inventory(written.inventory)
+            .map_err(|(one, other)| ConfigError::Twice(path.to_owned(), one, other))?;
         let makers = makers(&written.makers, folder).map_err(file)?;
         let open = |expect| Expected::open(expect, folder).map_err(file);
         let nodes = written.nodes.into_iter().map(|(node, expect)| Ok((node, open(expect)?)));
@@ -150,6 +170,7 @@ impl Content for Config {
             within: Duration::from_secs(written.within),
             reports: written.reports,
             admission: Admission { makers, keys },
+            inventory,
             nodes: nodes.collect::<Result<_, _>>()?,
             expect: open(written.expect)?,
             named,
@@ -168,11 +189,38 @@ impl Config {
         self.nodes.get(principal).unwrap_or(&self.expect)
     }
 
+    /// Whether a node may have the TPM whose endorsement key has that name. Where there is an
+    /// inventory, it may have the one that stands there, and who does not stand there none.
+    #[must_use]
+    pub fn may_have(&self, principal: &str, ek_name: &[u8]) -> bool {
+        let Some(inventory) = &self.inventory else { return true };
+        inventory.get(principal).is_some_and(|tpms| tpms.contains(ek_name))
+    }
+
     /// What a quote of that node must be over.
     #[must_use]
     pub fn selection(&self, principal: &str) -> Selection {
         self.expected(principal).selection()
     }
+}
+
+/// Whose TPMs are whose; the two nodes of one that is there twice.
+fn inventory(written: BTreeMap<String, Tpms>) -> Result<Option<Inventory>, (String, String)> {
+    let mut owners: BTreeMap<Vec<u8>, String> = BTreeMap::new();
+    let mut inventory = BTreeMap::new();
+    for (principal, tpms) in written {
+        let tpms: Vec<Vec<u8>> = match tpms {
+            Tpms::One(name) => vec![name.0],
+            Tpms::Some(names) => names.into_iter().map(|name| name.0).collect(),
+        };
+        for tpm in &tpms {
+            if let Some(other) = owners.insert(tpm.clone(), principal.clone()) {
+                return Err((other, principal));
+            }
+        }
+        inventory.insert(principal, tpms.into_iter().collect());
+    }
+    Ok((!inventory.is_empty()).then_some(inventory))
 }
 
 impl Written {
@@ -213,6 +261,21 @@ mod tests {
         let zero = load("interval: 0\nendorsementKeys: [00]\n");
         assert!(matches!(zero, Err(ConfigError::Time(_))));
         assert!(matches!(load("makers: [none.pem]\n"), Err(ConfigError::File(..))));
+    }
+
+    #[test]
+    fn an_inventory_says_which_tpm_is_whose() {
+        let keys = "endorsementKeys: [000b01, 000b02]\n";
+        assert!(load(keys).unwrap().may_have("tls:a", &[0, 11, 1]), "there is none");
+        let both = format!("{keys}inventory: {{\"tls:a\": 000b01, \"tls:b\": [000b02, 000b03]}}\n");
+        let config = load(&both).unwrap();
+        for (principal, tpm, may) in
+            [("tls:a", 1, true), ("tls:a", 2, false), ("tls:b", 3, true), ("tls:c", 1, false)]
+        {
+            assert_eq!(config.may_have(principal, &[0, 11, tpm]), may, "{principal} {tpm}");
+        }
+        let twice = load(&both.replace("000b03", "000b01"));
+        assert!(matches!(twice, Err(ConfigError::Twice(..))), "{twice:?}");
     }
 
     #[test]

@@ -13,6 +13,11 @@ pub(super) enum Refused {
          (`lacre node forget`)"
     )]
     OtherTpm,
+    #[error(
+        "the inventory has another TPM for {0}, or none: it enrols with the endorsement key that \
+         stands there (`inventory`; `lacre-attestd keys` tells a TPM's)"
+    )]
+    NotItsTpm(String),
     #[error("this TPM is enrolled as {0}: one TPM is one node")]
     OtherNode(String),
     #[error(

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::Digest as _;
 
 use super::record::Record;
+use crate::state_file::{OpenError, StateError};
 
 /// A node's file is written and read up to here; one has some kilobytes, and more by its containers.
 const MOST: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
@@ -22,26 +23,32 @@ pub(super) struct Files(PathBuf);
 #[derive(Debug)]
 pub(super) struct Damaged {
     pub(super) path: PathBuf,
-    pub(super) error: io::Error,
+    pub(super) error: StateError,
 }
 
 impl Files {
     /// Reads all nodes. A damaged file is put aside: its node must enrol again.
-    pub(super) fn open(dir: &Path) -> io::Result<(Self, BTreeMap<String, Record>, Vec<Damaged>)> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    /// One that a later release wrote stays as it is, and nothing is opened.
+    pub(super) fn open(
+        dir: &Path,
+    ) -> Result<(Self, BTreeMap<String, Record>, Vec<Damaged>), OpenError> {
+        let failed = |error| OpenError::Read(dir.to_owned(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let (mut nodes, mut damaged) = (BTreeMap::new(), Vec::new());
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            match read(&path) {
+            match Record::parse(&read(&path).map_err(failed)?) {
                 Ok(record) => drop(nodes.insert(record.principal.clone(), record)),
-                Err(error) => {
-                    fs::rename(&path, path.with_extension("damaged"))?;
-                    damaged.push(Damaged { path, error });
-                }
+                Err(newer @ StateError::Newer { .. }) => return Err(OpenError::Newer(path, newer)),
+                Err(error) => damaged.push(Damaged { path, error }),
             }
+        }
+        // Not before it is known that this release may have them.
+        for Damaged { path, .. } in &damaged {
+            fs::rename(path, path.with_extension("damaged")).map_err(failed)?;
         }
         Ok((Self(dir.to_owned()), nodes, damaged))
     }
@@ -53,6 +60,12 @@ impl Files {
             let _ = write!(name, "{byte:02x}");
         }
         self.0.join(name + ".json")
+    }
+
+    /// Whether what was known of it was damaged and was put aside; told once.
+    pub(super) fn was_damaged(&self, principal: &str) -> bool {
+        let path = self.path(principal).with_extension("damaged");
+        path.exists() && fs::rename(&path, path.with_extension("damaged-and-told")).is_ok()
     }
 
     pub(super) fn write(&self, record: &Record) -> io::Result<()> {
@@ -78,22 +91,41 @@ impl Files {
     }
 }
 
-fn read(path: &Path) -> io::Result<Record> {
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     File::open(path)?.take(MOST as u64).read_to_end(&mut text)?;
-    Record::parse(&text).map_err(io::Error::other)
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Now;
     use super::super::record::tests::known;
     use super::*;
+
+    #[test]
+    fn a_newer_file_is_left_alone_and_so_are_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, ..) = Files::open(dir.path()).unwrap();
+        let newer = files.path("uid:1");
+        fs::write(&newer, r#"{"version":3,"verdict":"worse"}"#).unwrap();
+        fs::write(files.path("uid:2"), "{").unwrap();
+        let refused = Files::open(dir.path()).unwrap_err();
+        assert!(matches!(refused, OpenError::Newer(..)), "{refused}");
+        assert_eq!(fs::read(&newer).unwrap(), br#"{"version":3,"verdict":"worse"}"#);
+        assert!(files.path("uid:2").exists(), "nothing is put aside by who does not begin");
+        fs::remove_file(newer).unwrap();
+        let (files, nodes, damaged) = Files::open(dir.path()).unwrap();
+        assert_eq!((nodes.len(), damaged.len()), (0, 1));
+        assert!(files.was_damaged("uid:2") && !files.was_damaged("uid:2"));
+        assert!(!files.was_damaged("uid:1"));
+    }
 
     #[test]
     fn what_would_not_read_back_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let (files, ..) = Files::open(dir.path()).unwrap();
-        let mut record = Record::enrolled("uid:0", known(1), None);
+        let mut record = Record::enrolled("uid:0", known(1), None, &Now::read());
         files.write(&record).unwrap();
         record.known.node = "n".repeat(MOST);
         assert_eq!(files.write(&record).unwrap_err().kind(), io::ErrorKind::FileTooLarge);

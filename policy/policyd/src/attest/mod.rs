@@ -4,10 +4,13 @@
 //! and on disk, and holds their evidence against what the [`config`] expects. What is
 //! thought of a node belongs to its principal, as its reports do.
 
+mod administer;
 pub mod config;
 mod error;
 mod files;
+mod incident;
 pub mod nodes;
 pub mod record;
 pub mod service;
+mod tpm;
 mod upload;

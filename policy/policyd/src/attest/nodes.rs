@@ -6,17 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lacre_attest::enrol::{Challenge, NodeState};
 use lacre_attest::evidence::Evidence;
+use lacre_attest::tpm2::Public;
 use lacre_attest::verify::{Given, verify};
 use lacre_proto::attest::Node;
 use slog::{Logger, info, warn};
 use tokio::sync::{Semaphore, watch};
 
 use super::config::{Config, Reports};
-use super::error::{NODES, Refused};
+use super::error::Refused;
 use super::files::Files;
-use super::record::{Record, State, Told, now};
+use super::incident::Told;
+use super::record::{Now, Record, State};
+use super::tpm::{Tpm, may_enrol};
 use super::upload::Upload;
+use crate::clock::seconds;
 use crate::reloaded_file::{Followed, Loaded};
+use crate::state_file::OpenError;
 
 /// Verifications at a time: each takes a processor for its time.
 const VERIFYING: usize = 2;
@@ -57,23 +62,27 @@ pub struct Book {
     pub(crate) changed: watch::Sender<u64>,
     verifying: Semaphore,
     pub(super) room: Arc<Semaphore>,
-    log: Logger,
+    pub(super) log: Logger,
 }
 
 impl Book {
     /// Reads what is known of nodes from that folder.
     ///
     /// # Errors
-    /// When it can't be made or read.
-    pub fn open(file: Followed<Config>, dir: &Path, log: Logger) -> std::io::Result<Self> {
+    /// When it can't be made or read, or a later release wrote it.
+    pub fn open(file: Followed<Config>, dir: &Path, log: Logger) -> Result<Self, OpenError> {
         let interval = file.get().interval.as_secs();
         let (files, mut nodes, damaged) = Files::open(dir)?;
         for damaged in damaged {
-            warn!(log, "a node's file is damaged and was put aside: it must enrol again";
-                "file" => %damaged.path.display(), "error" => %damaged.error);
+            warn!(log, "a node's file is damaged and was put aside: it must enrol again, and \
+                somebody must look"; "file" => %damaged.path.display(),
+                "error" => lacre_types::chain(&damaged.error));
         }
+        let now = Now::read();
         for record in nodes.values_mut() {
-            record.due = record.heard().saturating_add(interval);
+            record.begin_to_count(&now);
+            let left = interval.saturating_sub(record.age(&now));
+            record.due = now.moment.seconds.saturating_add(left);
         }
         Ok(Self {
             file,
@@ -87,7 +96,7 @@ impl Book {
         })
     }
 
-    fn nodes(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
+    pub(super) fn nodes(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,7 +111,7 @@ impl Book {
         {
             let mut nodes = self.nodes();
             self.file.put(config);
-            for (due, record) in (now() * AT_ONCE..).zip(nodes.values_mut()) {
+            for (due, record) in (seconds() * AT_ONCE..).zip(nodes.values_mut()) {
                 record.known.challenge = None;
                 record.due = record.due.min(due / AT_ONCE);
             }
@@ -110,7 +119,7 @@ impl Book {
         self.tell();
     }
 
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -118,8 +127,35 @@ impl Book {
     #[must_use]
     pub fn state(&self, principal: &str) -> State {
         let nodes = self.nodes();
-        let record = nodes.get(principal);
-        record.map_or(State::Unenrolled, |record| record.state(now(), self.config().interval))
+        nodes.get(principal).map_or(State::Unenrolled, |record| self.state_of(record))
+    }
+
+    /// Who has another TPM than the inventory says is not enrolled; what it showed stays.
+    fn state_of(&self, record: &Record) -> State {
+        let config = self.config();
+        match record.state(&Now::read(), config.interval) {
+            State::Untrusted => State::Untrusted,
+            _ if !config.may_have(&record.principal, &record.known.ek_name) => State::Unenrolled,
+            state => state,
+        }
+    }
+
+    /// How many are enrolled.
+    pub(crate) fn count(&self) -> usize {
+        self.nodes().len()
+    }
+
+    /// Says of whom nothing was heard for too long, once each time.
+    pub(crate) fn tell_of_silence(&self) {
+        let (now, interval) = (Now::read(), self.config().interval);
+        for record in self.nodes().values_mut() {
+            let silent = record.is_silent(&now, interval);
+            if silent && !record.silent {
+                warn!(self.log, "a node has fallen silent"; "principal" => &record.principal,
+                    "node" => &record.known.node, "seconds" => record.age(&now));
+            }
+            record.silent = silent;
+        }
     }
 
     /// Since when that node is known to show what is not the truth.
@@ -144,10 +180,11 @@ impl Book {
     ) -> Wanted {
         let mut nodes = self.nodes();
         let Some(record) = nodes.get_mut(principal) else { return Wanted::Enrol };
-        if ak != Some(&*record.known.ak_name) {
+        let (now, config) = (seconds(), self.config());
+        let pinned = config.may_have(principal, &record.known.ek_name);
+        if ak != Some(&*record.known.ak_name) || !pinned {
             return Wanted::Enrol;
         }
-        let (now, config) = (now(), self.config());
         let within = config.within.as_secs();
         // Later than ever is set: the clock was set back.
         let longest = within.max(config.interval.as_secs());
@@ -163,16 +200,26 @@ impl Book {
     }
 
     /// Whether a node with that endorsement key may be enrolled under that principal.
-    pub(super) fn may_enrol(&self, principal: &str, ek_name: &[u8]) -> Result<(), Refused> {
-        may_enrol(&self.nodes(), principal, ek_name)
+    pub(super) fn may_enrol(&self, principal: &str, ek: &Public) -> Result<(), Refused> {
+        let tpm = Tpm { name: &ek.name(), key: Some(&ek.fingerprint()) };
+        may_enrol(&self.nodes(), &self.config(), principal, &tpm)
     }
 
     pub(super) fn enrol(&self, principal: &str, known: NodeState) -> Result<(), Refused> {
         {
             let mut nodes = self.nodes();
             // Others may have enrolled since it was asked for.
-            may_enrol(&nodes, principal, &known.ek_name)?;
-            let record = Record::enrolled(principal, known, nodes.get(principal));
+            may_enrol(&nodes, &self.config(), principal, &Tpm::of(&known))?;
+            let (before, now) = (nodes.get(principal), Now::read());
+            let mut record = Record::enrolled(principal, known, before, &now);
+            if before.is_none() && self.files.was_damaged(principal) {
+                record.has_lost_its_past(&now);
+            }
+            let looked = before.is_some_and(|before| before.incident().is_some());
+            if !looked && record.incident().is_some() {
+                warn!(self.log, "somebody must look at how a node enrolled";
+                    "principal" => principal, "node" => &record.known.node);
+            }
             info!(self.log, "a node enrolled"; "principal" => principal,
                 "node" => &record.known.node);
             nodes.insert(principal.to_owned(), record);
@@ -227,11 +274,11 @@ impl Book {
             if record.known.challenge.is_some() || !same {
                 return Err(Refused::Unasked);
             }
-            let now = now();
-            record.note(&evidence, verified, now);
+            let now = Now::read();
+            record.note(&evidence, verified, &now);
             // What is expected since was not asked of it.
             if Arc::ptr_eq(&config, &self.config()) {
-                record.due = now + config.interval.as_secs();
+                record.due = now.moment.seconds + config.interval.as_secs();
             }
             Ok(())
         })?;
@@ -253,19 +300,23 @@ impl Book {
 
     pub(super) fn doubt(&self, principal: &str, why: Told) -> Result<(), Refused> {
         self.change(principal, |record| {
-            let now = now();
-            record.doubt(why, now);
-            record.due = now + self.config().interval.as_secs().min(AGAIN);
+            let now = Now::read();
+            record.doubt(why, now.wall);
+            record.due = now.moment.seconds + self.config().interval.as_secs().min(AGAIN);
         })
     }
 
     /// Changes what is known of a node, says so, and writes it down.
-    fn change<T>(&self, principal: &str, f: impl FnOnce(&mut Record) -> T) -> Result<T, Refused> {
+    pub(super) fn change<T>(
+        &self,
+        principal: &str,
+        f: impl FnOnce(&mut Record) -> T,
+    ) -> Result<T, Refused> {
         let done = {
             let mut nodes = self.nodes();
             let record = nodes.get_mut(principal).ok_or(Refused::Unasked)?;
             let interval = self.config().interval;
-            let state = |record: &Record| record.state(now(), interval);
+            let state = |record: &Record| record.state(&Now::read(), interval);
             let before = state(record);
             let looked = record.incident().is_some();
             let done = f(record);
@@ -275,7 +326,7 @@ impl Book {
             }
             let after = state(record);
             if before != after {
-                let findings = record.show(now(), interval).findings;
+                let findings = record.show(&Now::read(), interval).findings;
                 let names: Vec<_> = findings.into_iter().map(|finding| finding.name).collect();
                 let log = self.log.new(slog::o!("principal" => principal.to_owned(),
                     "node" => record.known.node.clone(), "before" => before.as_str(),
@@ -292,7 +343,7 @@ impl Book {
         saved.map(|()| done)
     }
 
-    fn save(&self, principal: &str) -> Result<(), Refused> {
+    pub(super) fn save(&self, principal: &str) -> Result<(), Refused> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let record = self.nodes().get(principal).cloned();
         let saved = match record {
@@ -307,85 +358,18 @@ impl Book {
     }
 
     fn show(&self, principal: &str) -> Option<Node> {
-        Some(self.nodes().get(principal)?.show(now(), self.config().interval))
+        Some(self.shown(self.nodes().get(principal)?))
     }
 
     /// All that are enrolled.
     #[must_use]
     pub(super) fn list(&self) -> Vec<Node> {
-        let (now, interval) = (now(), self.config().interval);
-        self.nodes().values().map(|record| record.show(now, interval)).collect()
+        self.nodes().values().map(|record| self.shown(record)).collect()
     }
 
-    /// The principal that is meant.
-    fn find(&self, name: &str) -> Result<String, Refused> {
-        let nodes = self.nodes();
-        if nodes.contains_key(name) {
-            return Ok(name.to_owned());
-        }
-        let mut called = nodes.values().filter(|record| record.known.node == name);
-        match (called.next(), called.next()) {
-            (Some(one), None) => Ok(one.principal.clone()),
-            (Some(_), Some(_)) => Err(Refused::Ambiguous(name.to_owned())),
-            (None, _) => Err(Refused::Unknown(name.to_owned())),
-        }
-    }
-
-    pub(super) fn challenge(&self, name: &str) -> Result<(), Refused> {
-        let principal = self.find(name)?;
-        if let Some(record) = self.nodes().get_mut(&principal) {
-            record.due = 0;
-        }
-        self.tell();
-        Ok(())
-    }
-
-    /// Notes that somebody has looked at what a node showed, and what it was.
-    pub(super) fn acknowledge(&self, name: &str, reason: &str, who: &str) -> Result<(), Refused> {
-        let reason = reason.trim();
-        if reason.is_empty() || reason.chars().count() > 1024 {
-            return Err(Refused::NoReason);
-        }
-        let principal = self.find(name)?;
-        let open = self.change(&principal, |record| record.acknowledge(reason, now()))?;
-        if !open {
-            return Err(Refused::NoIncident(principal));
-        }
-        info!(self.log, "an incident is acknowledged"; "principal" => &principal,
-            "reason" => lacre_types::escape(reason.as_bytes()), "by" => who);
-        Ok(())
-    }
-
-    pub(super) fn forget(&self, name: &str) -> Result<(), Refused> {
-        let principal = self.find(name)?;
-        {
-            let mut nodes = self.nodes();
-            // Another TPM, or none known, is no answer to what this one showed.
-            if nodes.get(&principal).is_some_and(|record| record.incident().is_some()) {
-                return Err(Refused::Incident(principal));
-            }
-            nodes.remove(&principal);
-        }
-        info!(self.log, "a node is forgotten"; "principal" => &principal);
-        let saved = self.save(&principal);
-        self.tell();
-        saved
-    }
-}
-
-fn may_enrol(
-    nodes: &BTreeMap<String, Record>,
-    principal: &str,
-    ek_name: &[u8],
-) -> Result<(), Refused> {
-    if nodes.get(principal).is_some_and(|record| *record.known.ek_name != *ek_name) {
-        return Err(Refused::OtherTpm);
-    }
-    let same = nodes.values().find(|record| *record.known.ek_name == *ek_name);
-    match same.filter(|record| record.principal != principal) {
-        Some(other) => Err(Refused::OtherNode(other.principal.clone())),
-        None if nodes.len() >= NODES && !nodes.contains_key(principal) => Err(Refused::Full),
-        None => Ok(()),
+    fn shown(&self, record: &Record) -> Node {
+        let shown = record.show(&Now::read(), self.config().interval);
+        Node { state: self.state_of(record).to_string(), ..shown }
     }
 }
 

@@ -10,13 +10,12 @@ use lacre_proto::attest::{Finding, Node};
 use lacre_report::rfc3339;
 use serde::{Deserialize, Serialize};
 
-/// The version of the file.
-const VERSION: u32 = 1;
+use super::incident::{Acknowledged, FINDINGS, Incident, Told, cut};
+use crate::clock::{self, Moment};
+use crate::state_file::{self, StateError};
 
-/// The most findings that are kept of one verdict, as many questions that were not checked,
-/// and the most characters of what is said of each.
-const FINDINGS: usize = 64;
-const SAYS: usize = 1024;
+/// The version of the file. 1 had no moments, and at first no incidents.
+const VERSION: u32 = 2;
 
 /// What is thought of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,53 +52,26 @@ impl fmt::Display for State {
     }
 }
 
-/// A finding, as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Told {
-    /// Its name.
-    pub name: String,
-    /// Whether it is only to be known.
-    #[serde(default)]
-    pub note: bool,
-    /// What it says.
-    pub says: String,
+/// Now, as everybody calls it and as nobody sets it.
+#[derive(Debug, Clone)]
+pub struct Now {
+    /// In seconds since 1970: for people.
+    pub wall: u64,
+    /// By what ages are told.
+    pub moment: Moment,
 }
 
-impl Told {
-    pub(super) fn new(name: &str, says: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            note: false,
-            says: cut(&lacre_types::escape(says.as_bytes())),
-        }
+impl Now {
+    /// Now.
+    #[must_use]
+    pub fn read() -> Self {
+        Self { wall: clock::wall(), moment: Moment::now() }
     }
 }
 
-/// What somebody must look at: what evidence of a node showed, whatever it shows since.
+/// A node. Times are in seconds since 1970, but for moments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incident {
-    /// Since when.
-    since: u64,
-    /// Since when it is known to have shown what is not the truth.
-    #[serde(default)]
-    tampered: Option<u64>,
-    /// What was found, each once.
-    findings: Vec<Told>,
-}
-
-/// That somebody has looked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledged {
-    /// When.
-    at: u64,
-    /// What was found.
-    reason: String,
-}
-
-/// A node. Times are in seconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Record {
     version: u32,
     /// Whose connections are this node's.
@@ -108,12 +80,6 @@ pub struct Record {
     pub known: NodeState,
     /// Since when the trust is what it is.
     since: u64,
-    /// Of a state that was written before incidents were kept.
-    #[serde(default, skip_serializing)]
-    tampered: bool,
-    /// Whether it was written since they are.
-    #[serde(default)]
-    keeps_incidents: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     incident: Option<Incident>,
     /// The last incident that was looked at.
@@ -122,6 +88,9 @@ pub struct Record {
     /// When evidence last came.
     #[serde(default)]
     evidence: Option<u64>,
+    /// The moment of that, or of the enrolment.
+    #[serde(default)]
+    heard: Option<Moment>,
     #[serde(default)]
     findings: Vec<Told>,
     #[serde(default)]
@@ -130,19 +99,24 @@ pub struct Record {
     lines: u64,
     #[serde(default)]
     fresh: u64,
-    /// When evidence is next wanted.
+    /// When evidence is next wanted, in seconds since the machine was started.
     #[serde(skip)]
     pub(super) due: u64,
+    /// Whether the log has told that it fell silent.
+    #[serde(skip)]
+    pub(super) silent: bool,
 }
 
-/// Now, in seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// As much of it as is kept: a node chooses what its containers are called.
-fn cut(says: &str) -> String {
-    says.chars().take(SAYS).collect()
+/// What a file of version 1 has beside a record.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct First {
+    /// Of a state that was written before incidents were kept.
+    #[serde(default)]
+    tampered: bool,
+    /// Whether it was written since they are.
+    #[serde(default)]
+    keeps_incidents: bool,
 }
 
 /// The seconds for which evidence tells of now.
@@ -151,59 +125,85 @@ const fn stale_after(interval: Duration) -> u64 {
 }
 
 /// Whole seconds need no fraction.
-fn shown(seconds: u64) -> String {
+pub(crate) fn shown(seconds: u64) -> String {
     let time = rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
     time.split_once('.').map_or(time.clone(), |(whole, _)| format!("{whole}Z"))
 }
 
 impl Record {
-    /// A node that has just enrolled, in place of what was known of it by the same TPM.
-    pub(super) fn enrolled(principal: &str, mut known: NodeState, before: Option<&Self>) -> Self {
+    /// A node that has just enrolled, in place of what was known of it by the same TPM. With
+    /// another attestation key than before it has lost its state, or somebody else has it:
+    /// somebody must look.
+    pub(super) fn enrolled(
+        principal: &str,
+        mut known: NodeState,
+        before: Option<&Self>,
+        now: &Now,
+    ) -> Self {
         let enrolled = known.enrolled;
         let fresh = Self {
             version: VERSION,
             principal: principal.to_owned(),
             since: enrolled,
-            tampered: false,
-            keeps_incidents: true,
             incident: None,
             acknowledged: None,
             evidence: None,
+            heard: Some(now.moment.clone()),
             findings: Vec::new(),
             unchecked: Vec::new(),
             lines: 0,
             fresh: 0,
-            due: enrolled,
+            due: 0,
+            silent: false,
             known: known.clone(),
         };
         let Some(before) = before else { return fresh };
         // A new attestation key clears nobody, and the TPM's clock goes on.
         known.seen.clone_from(&before.known.seen);
         known.claims.clone_from(&before.known.claims);
-        if before.known.trust == Trust::Untrusted {
+        let again = (before.known.ak_name != known.ak_name).then(|| {
+            let says = "it enrolled again with another attestation key: its agent's state was \
+                lost, or another machine has its certificate";
+            Told::new("RE_ENROLLED", says)
+        });
+        let mut record = if before.known.trust == Trust::Untrusted {
             known.trust = Trust::Untrusted;
-            return Self { known, due: enrolled, ..before.clone() };
+            Self { known, due: 0, ..before.clone() }
+        } else {
+            let (incident, acknowledged) = (before.incident.clone(), before.acknowledged.clone());
+            Self { known, incident, acknowledged, ..fresh }
+        };
+        if let Some(again) = again {
+            record.remember(vec![again], false, now.wall);
         }
-        let (incident, acknowledged) = (before.incident.clone(), before.acknowledged.clone());
-        Self { known, incident, acknowledged, ..fresh }
+        record
     }
 
-    /// Reads a node's file.
+    /// What was known of it is lost: whoever it was may have shown what is not the truth.
+    pub(super) fn has_lost_its_past(&mut self, now: &Now) {
+        let says = "what was known of this node was damaged and is lost, a verdict with it";
+        self.remember(vec![Told::new("STATE_LOST", says)], false, now.wall);
+    }
+
+    /// Reads a node's file, of this version or an older one.
     ///
     /// # Errors
-    /// When it is not one.
-    pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut record: Self = serde_json::from_slice(text)?;
-        if record.version == VERSION {
-            let tampered = std::mem::take(&mut record.tampered).then_some(record.since);
-            let before = !std::mem::replace(&mut record.keeps_incidents, true);
-            if before && record.known.trust == Trust::Untrusted {
+    /// When it is not one, or a later release wrote it.
+    pub fn parse(text: &[u8]) -> Result<Self, StateError> {
+        let version = state_file::version(text, VERSION)?;
+        let mut record: Self = serde_json::from_slice(text).map_err(StateError::Damaged)?;
+        if version == 1 {
+            let first: First = serde_json::from_slice(text).map_err(StateError::Damaged)?;
+            if !first.keeps_incidents && record.known.trust == Trust::Untrusted {
+                let tampered = first.tampered.then_some(record.since);
                 let findings = record.findings.iter().filter(|told| !told.note).cloned().collect();
                 record.incident = Some(Incident { since: record.since, tampered, findings });
             }
-            return Ok(record);
         }
-        Err(serde::de::Error::custom(format_args!("version {} is not known", record.version)))
+        record.version = VERSION;
+        // Of whoever was asked before the server ended, another is asked for.
+        record.known.challenge = None;
+        Ok(record)
     }
 
     /// Its file.
@@ -216,18 +216,50 @@ impl Record {
 
     /// What is thought of it.
     #[must_use]
-    pub fn state(&self, now: u64, interval: Duration) -> State {
+    pub fn state(&self, now: &Now, interval: Duration) -> State {
         match self.known.trust {
             Trust::Untrusted => State::Untrusted,
-            // A clock that was set back can't tell how old it is.
-            _ if now.abs_diff(self.heard()) > stale_after(interval) => State::Stale,
+            _ if self.is_silent(now, interval) => State::Stale,
             Trust::Trusted => State::Trusted,
             Trust::Unknown => State::Unproven,
         }
     }
 
+    /// Whether nothing was heard of it for two intervals.
+    pub(super) fn is_silent(&self, now: &Now, interval: Duration) -> bool {
+        self.age(now) > stale_after(interval)
+    }
+
+    /// For how many seconds nothing was heard of it: as the kernel counts them. Over a start of
+    /// the machine nothing counts but its clock, which may have been set: so it is as long as that
+    /// says, in whatever direction, and as the machine runs at least.
+    pub(super) fn age(&self, now: &Now) -> u64 {
+        let by_the_clock = now.wall.abs_diff(self.heard_at());
+        match &self.heard {
+            Some(heard) if heard.boot == now.moment.boot => {
+                now.moment.seconds.saturating_sub(heard.seconds)
+            }
+            Some(_) => by_the_clock.max(now.moment.seconds),
+            None => by_the_clock,
+        }
+    }
+
+    /// What an older release did not keep: from now on its age is counted.
+    pub(super) fn begin_to_count(&mut self, now: &Now) {
+        if self.heard.is_none() {
+            let age = self.age(now);
+            let heard = now
+                .moment
+                .seconds
+                .checked_sub(age)
+                .map(|seconds| Moment { seconds, ..now.moment.clone() });
+            // Longer than the machine runs.
+            self.heard = heard.or_else(|| Some(Moment { boot: String::new(), seconds: 0 }));
+        }
+    }
+
     /// When evidence last came, or the node enrolled.
-    pub(super) fn heard(&self) -> u64 {
+    fn heard_at(&self) -> u64 {
         self.evidence.unwrap_or(self.known.enrolled)
     }
 
@@ -253,7 +285,9 @@ impl Record {
     }
 
     /// Notes what came of evidence.
-    pub(super) fn note(&mut self, evidence: &Evidence, verified: Verified, now: u64) {
+    pub(super) fn note(&mut self, evidence: &Evidence, verified: Verified, at: &Now) {
+        let now = at.wall;
+        self.heard = Some(at.moment.clone());
         let before = self.known.trust;
         let verdict = &verified.verdict;
         let findings = verdict.findings();
@@ -290,15 +324,7 @@ impl Record {
     /// Adds to what somebody must look at.
     fn remember(&mut self, faults: Vec<Told>, tampered: bool, now: u64) {
         let new = || Incident { since: now, tampered: None, findings: Vec::new() };
-        let incident = self.incident.get_or_insert_with(new);
-        for fault in faults {
-            if incident.findings.len() < FINDINGS && !incident.findings.contains(&fault) {
-                incident.findings.push(fault);
-            }
-        }
-        if tampered {
-            incident.tampered.get_or_insert(now);
-        }
+        self.incident.get_or_insert_with(new).add(faults, tampered, now);
     }
 
     /// Notes that there is none, and why.
@@ -318,11 +344,11 @@ impl Record {
     }
 
     /// For those who ask.
-    pub(super) fn show(&self, now: u64, interval: Duration) -> Node {
+    pub(super) fn show(&self, now: &Now, interval: Duration) -> Node {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let state = self.state(now, interval);
         let since = match state {
-            State::Stale => self.heard().saturating_add(stale_after(interval)).min(now),
+            State::Stale => self.heard_at().saturating_add(stale_after(interval)).min(now.wall),
             _ => self.since,
         };
         let shown_of = |told: &Told| Finding {

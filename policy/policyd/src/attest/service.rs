@@ -23,10 +23,12 @@ use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
 use super::error::Refused;
+use super::incident::Told;
 use super::nodes::{Book, Wanted};
-use super::record::{State, Told, now};
+use super::record::State;
 use super::upload::Uploading;
-use crate::rpc::{permit, status};
+use crate::clock::wall;
+use crate::rpc::{administers, permit, status};
 use crate::server::Server;
 
 /// The most calls of one connection at a time: an agent has one.
@@ -55,7 +57,9 @@ pub struct AttestSession {
 fn refused(refused: Refused) -> ttrpc::Error {
     let code = match refused {
         Refused::Unknown(_) => Code::NOT_FOUND,
-        Refused::OtherTpm | Refused::OtherNode(_) => Code::PERMISSION_DENIED,
+        Refused::OtherTpm | Refused::OtherNode(_) | Refused::NotItsTpm(_) => {
+            Code::PERMISSION_DENIED
+        }
         Refused::Full => Code::RESOURCE_EXHAUSTED,
         Refused::Unasked | Refused::Incident(_) | Refused::NoIncident(_) => {
             Code::FAILED_PRECONDITION
@@ -99,13 +103,7 @@ impl AttestSession {
 
     /// Only for who administers the server.
     fn local(&self) -> ttrpc::Result<()> {
-        match administers(&self.peer) {
-            true => Ok(()),
-            false => Err(status(
-                Code::PERMISSION_DENIED,
-                "only over the server's unix socket, by root or the server's own user",
-            )),
-        }
+        administers(&self.peer)
     }
 
     fn pending(&self) -> MutexGuard<'_, Option<(Pending, Instant)>> {
@@ -118,12 +116,6 @@ impl AttestSession {
         self.server.not_enrolled(&self.peer, &why);
         status(Code::PERMISSION_DENIED, why)
     }
-}
-
-/// Others on the unix socket are nodes, as those that come by TLS.
-fn administers(peer: &Peer) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    matches!(peer, Peer::Unix { uid, .. } if *uid == 0 || *uid == own)
 }
 
 /// Changes what is known, on a thread that may wait for the disk.
@@ -215,11 +207,11 @@ impl Attestation for AttestSession {
         let mut asks: Enrol = read(&request.enrol)?;
         asks.node = lacre_types::escape(asks.node.as_bytes()).chars().take(253).collect();
         let ek = Public::parse(&asks.ek.public).map_err(invalid)?;
-        book.may_enrol(&self.principal, &ek.name()).map_err(|error| {
+        book.may_enrol(&self.principal, &ek).map_err(|error| {
             self.server.not_enrolled(&self.peer, &error.to_string());
             refused(error)
         })?;
-        let begun = Pending::begin(&asks, &book.config().admission, random()?, now());
+        let begun = Pending::begin(&asks, &book.config().admission, random()?, wall());
         let (pending, proof) = begun.map_err(|error| self.not_enrolled(&error))?;
         *self.pending() = Some((pending, Instant::now()));
         let proof = serde_json::to_vec(&proof).unwrap_or_default();
@@ -237,7 +229,7 @@ impl Attestation for AttestSession {
         let pending = pending.filter(|(_, since)| since.elapsed() < ACTIVATE);
         let (pending, _) =
             pending.ok_or_else(|| status(Code::FAILED_PRECONDITION, "enrol first"))?;
-        let known = pending.finish(&activated, now());
+        let known = pending.finish(&activated, wall());
         let known = known.map_err(|error| self.not_enrolled(&error))?;
         let principal = Arc::clone(&self.principal);
         change(book, move |book| book.enrol(&principal, known)).await?;
@@ -328,6 +320,7 @@ impl Attestation for AttestSession {
         let who = self.peer.principal();
         let AcknowledgeRequest { node, reason, .. } = request;
         change(book, move |book| book.acknowledge(&node, &reason, &who)).await?;
+        self.server.withdraw();
         Ok(AcknowledgeResponse::new())
     }
 
@@ -372,14 +365,5 @@ mod tests {
         let mut few = vec![node(1)];
         fit(&mut few);
         assert_eq!(few, [node(1)]);
-    }
-
-    #[test]
-    fn a_user_who_may_connect_is_a_node_and_no_administrator() {
-        let unix = |uid| administers(&Peer::Unix { uid, pid: None });
-        let own = rustix::process::geteuid().as_raw();
-        assert!(unix(0) && unix(own));
-        assert!(!unix(own + 1000));
-        assert!(!administers(&Peer::Tls { name: "a".to_owned(), from: String::new() }));
     }
 }

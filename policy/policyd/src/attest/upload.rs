@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use ttrpc::Code;
 
-use super::record::now;
+use crate::clock::seconds;
 use crate::rpc::status;
 
 /// What comes over one connection.
@@ -26,7 +26,7 @@ impl Uploading {
     ) -> ttrpc::Result<Option<Upload>> {
         let mut upload = lock(&self.0);
         if request.offset == 0 {
-            let (arrived, expiry) = (now(), Some(Expiry::of(&self.0, within)));
+            let (arrived, expiry) = (seconds(), Some(Expiry::of(&self.0, within)));
             *upload = Upload { arrived, expiry, ..Upload::default() };
         }
         upload.take(request, room, within)
@@ -65,7 +65,7 @@ impl Drop for Expiry {
 pub(super) struct Upload {
     pub(super) bytes: Vec<u8>,
     pub(super) room: Option<OwnedSemaphorePermit>,
-    /// When it began to arrive, in seconds since 1970.
+    /// When it began to arrive, in seconds since the machine was started.
     pub(super) arrived: u64,
     expiry: Option<Expiry>,
 }
@@ -78,7 +78,7 @@ impl Upload {
         within: Duration,
     ) -> ttrpc::Result<Option<Self>> {
         // Who takes his time shows what was, not what is.
-        if now().saturating_sub(self.arrived) > within.as_secs() {
+        if seconds().saturating_sub(self.arrived) > within.as_secs() {
             *self = Self::default();
             return Err(status(Code::FAILED_PRECONDITION, "the evidence took too long"));
         }

@@ -9,14 +9,19 @@ mod attesting;
 mod common;
 #[path = "../support/node.rs"]
 mod node;
+#[path = "../support/set_clock.rs"]
+mod set_clock;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod alone;
+mod clock;
 mod evidence;
 mod expected;
 mod figures;
+mod held;
 mod identity;
 mod shims;
+mod state;
 mod tpm;
 mod trust;

@@ -36,6 +36,20 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(node: &Node, config: &str, tls: bool) -> Self {
+        Self::start_with(node, config, tls, &[])
+    }
+
+    /// By the unix socket, in that environment.
+    pub(crate) fn under(node: &Node, config: &str, environment: &[(&'static str, String)]) -> Self {
+        Self::start_with(node, config, false, environment)
+    }
+
+    fn start_with(
+        node: &Node,
+        config: &str,
+        tls: bool,
+        environment: &[(&'static str, String)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [root, _] = node.swtpm.authorities();
         fs::write(dir.path().join("maker.der"), root).unwrap();
@@ -53,7 +67,7 @@ impl Server {
             args.extend(more);
             (address, ca.node(dir.path(), "a"))
         });
-        let policyd = Policyd::start(dir.path(), &args);
+        let policyd = Policyd::start_in(dir.path(), &args, environment);
         Self { dir, policyd, socket: socket.parse().unwrap(), tls }
     }
 

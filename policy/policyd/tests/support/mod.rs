@@ -3,6 +3,7 @@
 
 mod daemon;
 mod ear;
+mod fleet;
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use ttrpc::r#async::Client;
 
 pub(crate) use daemon::Daemon;
 pub(crate) use ear::{Quiet, Said, container, reporter};
+pub(crate) use fleet::{Ears, Heard, Shims};
 
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -108,12 +110,25 @@ pub(crate) struct Policyd {
 
 impl Policyd {
     pub(crate) fn start(dir: &Path, args: &[String]) -> Self {
+        Self::start_in(dir, args, &[])
+    }
+
+    pub(crate) fn start_in(
+        dir: &Path,
+        args: &[String],
+        environment: &[(&'static str, String)],
+    ) -> Self {
         let policy = dir.join("policy.yaml");
         if !policy.exists() {
             std::fs::write(&policy, policy_text("SKIP")).unwrap();
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_lacre-policyd"));
         command.arg("--policy").arg(&policy).arg("--state").arg(dir.join("state")).args(args);
+        // Nodes of these tests come back at once.
+        if args.iter().all(|arg| arg != "--hold-settle") {
+            command.args(["--hold-settle", "2"]);
+        }
+        command.envs(environment.iter().cloned());
         let this = Self { dir: dir.to_owned(), daemon: Daemon::spawn(command) };
         this.wait_for("\"serving\"");
         this
@@ -134,6 +149,20 @@ impl Policyd {
     pub(crate) fn restart(&mut self) {
         self.start_again();
         self.wait_for("\"serving\"");
+    }
+
+    /// `lacre node` of this build, over the server's unix socket.
+    pub(crate) fn lacre(&self, args: &[&str]) -> std::process::Output {
+        let program = Path::new(env!("CARGO_BIN_EXE_lacre-policyd")).with_file_name("lacre");
+        assert!(program.exists(), "lacre is not built: cargo build --workspace");
+        let socket = format!("unix://{}", self.dir.join("policyd.sock").display());
+        Command::new(program).arg("node").args(args).env("LACRE_SERVER", socket).output().unwrap()
+    }
+
+    /// The orders that it holds, and those that were approved.
+    pub(crate) fn orders(&self) -> Vec<serde_json::Value> {
+        let listed = self.lacre(&["orders", "--json"]);
+        serde_json::from_slice(&listed.stdout).unwrap_or_else(|error| panic!("{error}: {listed:?}"))
     }
 
     pub(crate) fn ledger(&self) -> Vec<Line> {

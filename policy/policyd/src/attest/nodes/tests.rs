@@ -93,13 +93,13 @@ fn a_fleet_is_not_asked_all_at_once() {
     let book = book(dir.path());
     for tpm in 0..=255 {
         let name = format!("tls:{tpm}");
-        book.nodes().insert(name.clone(), Record::enrolled(&name, known(tpm), None));
-        book.nodes().get_mut(&name).unwrap().due = now() + 300;
+        book.nodes().insert(name.clone(), Record::enrolled(&name, known(tpm), None, &Now::read()));
+        book.nodes().get_mut(&name).unwrap().due = seconds() + 300;
     }
-    let before = now();
+    let before = seconds();
     expecting(&book, dir.path(), "endorsementKeys: [01]\n");
     let due: Vec<u64> = book.nodes().values().map(|record| record.due).collect();
-    let after = now();
+    let after = seconds();
     let within = |least, most| due.iter().filter(|due| (least..=most).contains(*due)).count();
     assert_eq!(within(before, after + 2), 256);
     assert!(within(before + 1, after + 2) >= 156);

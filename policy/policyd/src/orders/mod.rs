@@ -1,0 +1,24 @@
+//! Orders: what would make nodes act on containers, and the gate that it goes through.
+//!
+//! A node decides by itself. Whatever the server adds to that, by any of its answers, asks here
+//! first ([`Gate::may`]): an answer to a report that overrules the node, the action for
+//! `LOG_TAMPERED`, a policy that is stricter than the one that a running container has. What
+//! touches few containers is done; what would touch many ([`Limits`]), all orders of some minutes
+//! counted together, is held until an operator approves it. Held, the node's own decision stands.
+
+mod decisions;
+mod gate;
+mod kept;
+mod order;
+mod policies;
+mod told;
+mod window;
+
+pub use decisions::DecideError;
+pub use gate::{Gate, Leave};
+pub use order::{Reply, What};
+pub use told::answered_mark;
+pub use window::{Limits, Target};
+
+#[cfg(test)]
+mod tests;
