@@ -24,6 +24,8 @@ const BCACHEFS: u64 = 0xca45_1a4e;
 pub(crate) struct Layers {
     /// Of an overlay, topmost first; none for a root that is no overlay.
     dirs: Vec<PathBuf>,
+    /// The root that is no overlay.
+    plain: Option<PathBuf>,
     /// The overlay's own device: a directory's is never a layer's.
     overlay: Option<u32>,
     /// The devices that the directories lie on.
@@ -70,6 +72,7 @@ impl Layers {
             overlay: root_device(init_pid).ok().filter(|_| !dirs.is_empty()),
             birth: upper.and_then(|upper| birth(upper).ok()),
             devices: devices_of(&dirs),
+            plain: dirs.is_empty().then(|| format!("/proc/{init_pid}/root").into()),
             dirs,
             mounted: mounted.map(|mount| (device(mount.dev), mount.kind)).collect(),
             unlinked: Arc::default(),
@@ -115,7 +118,7 @@ impl Layers {
     /// Whether `stat` and the kernel number their devices alike: btrfs and bcachefs give
     /// each subvolume one of its own.
     pub(crate) fn comparable(&self) -> Result<(), String> {
-        for dir in &self.dirs {
+        for dir in self.dirs.iter().chain(&self.plain) {
             let Ok(kind) = rustix::fs::statfs(dir).map(|stat| stat.f_type as u64) else { continue };
             if kind == BTRFS || kind == BCACHEFS {
                 return Err(format!(

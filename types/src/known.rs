@@ -23,6 +23,12 @@ pub enum Listing {
 /// What was hashed on this node before, so that nothing is hashed twice. It says what a
 /// file's bytes are, never whether they are allowed.
 pub trait Known: Send + Sync {
+    /// Whether anything is known yet: of an image whose baseline is still being made nothing is,
+    /// and all that is asked here is answered as of an empty one until then.
+    fn is_there(&self) -> bool {
+        true
+    }
+
     /// The image's file of that path, on the snapshot's lower directories.
     fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile>;
 

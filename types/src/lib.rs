@@ -15,6 +15,7 @@ mod kind;
 mod known;
 mod measurement;
 pub mod mountinfo;
+pub mod overlay;
 mod path;
 mod time;
 mod violation;

@@ -109,11 +109,7 @@ pub(super) struct Terms {
 pub(super) fn slot(terms: &Terms) -> [u8; SLOT_SIZE] {
     let mut bytes = [0; SLOT_SIZE];
     bytes[..4].copy_from_slice(&terms.flags.to_ne_bytes());
-    if let Some(Root { dev, birth: (seconds, nanoseconds) }) = terms.root {
-        bytes[4..8].copy_from_slice(&dev.to_ne_bytes());
-        bytes[40..48].copy_from_slice(&seconds.to_ne_bytes());
-        bytes[48..52].copy_from_slice(&nanoseconds.to_ne_bytes());
-    }
+    set_root(&mut bytes, terms.root);
     set_rules(&mut bytes, terms.rules);
     bytes[56..60].copy_from_slice(&terms.namespaces.0.to_ne_bytes());
     bytes[60..64].copy_from_slice(&terms.namespaces.1.to_ne_bytes());
@@ -123,6 +119,17 @@ pub(super) fn slot(terms: &Terms) -> [u8; SLOT_SIZE] {
     }
     bytes[80..84].copy_from_slice(&terms.guard.to_ne_bytes());
     bytes
+}
+
+/// Which overlay the container's image is on.
+pub(super) fn set_root(slot: &mut [u8], root: Option<Root>) {
+    if let Some(Root { dev, birth: (seconds, nanoseconds) }) = root
+        && let Some(bytes) = slot.get_mut(..52)
+    {
+        bytes[4..8].copy_from_slice(&dev.to_ne_bytes());
+        bytes[40..48].copy_from_slice(&seconds.to_ne_bytes());
+        bytes[48..52].copy_from_slice(&nanoseconds.to_ne_bytes());
+    }
 }
 
 /// Which rules by path hold from now on.

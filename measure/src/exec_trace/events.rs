@@ -248,7 +248,7 @@ impl Look<'_> {
 
     pub(super) fn find_scripts(&self) -> Vec<Script> {
         let place = Place {
-            interpreters: &self.watch.verdicts.interpreters,
+            interpreters: self.watch.verdicts.interpreters(),
             process: self.process,
             own: self.own,
             root: self.watch.root.path(),

@@ -118,8 +118,19 @@ impl ExecTraceArmed {
         }
     }
 
-    pub(super) fn arm(&self, flags: u32, root: Option<Root>) -> Result<(), SourceError> {
+    /// The container's overlay, once its image is known: of what is in no baseline nothing is the
+    /// image's.
+    fn root(&self) -> Option<Root> {
+        let Watch { known, layers, .. } = &*self.watch;
+        let root = layers.overlay().zip(layers.birth());
+        let root = root.filter(|_| known.allowed().next().is_some());
+        root.map(|(dev, birth)| Root { dev, birth })
+    }
+
+    pub(super) fn arm(&self, flags: u32) -> Result<(), SourceError> {
         let Some(slot) = &self.slot else { return Ok(()) };
+        // It may have come to be known since the slot was made.
+        slot.verdicts.fill(&*self.watch.known)?;
         let judge = &self.watch.judge;
         // In audit nothing is killed; what is let pass then is asked for when the mode tightens.
         let let_pass = match flags & abi::SLOT_ENFORCE {
@@ -127,7 +138,7 @@ impl ExecTraceArmed {
             _ => judge.let_pass(),
         };
         self.remark_rules(&let_pass, slot.let_pass(&let_pass));
-        slot.arm(self.init_pid, flags | self::flags(judge.spared(), &let_pass), root)
+        slot.arm(self.init_pid, flags | self::flags(judge.spared(), &let_pass), self.root())
     }
 
     fn remark_rules(&self, let_pass: &LetPass, put: Result<(), SourceError>) {
@@ -202,8 +213,10 @@ impl Armed for ExecTraceArmed {
 
     fn rules_changed(&self) -> Result<(), SourceError> {
         let Some(slot) = &self.slot else { return Ok(()) };
-        let judge = &self.watch.judge;
-        let (let_pass, put) = slot.tell_rules(|| {
+        // First the files: by the rules for an image that is known, what is in no map is killed.
+        slot.verdicts.fill(&*self.watch.known)?;
+        let (judge, root) = (&self.watch.judge, self.root());
+        let (let_pass, put) = slot.tell_rules(root, || {
             let let_pass = judge.let_pass();
             let set = flags(judge.spared(), &let_pass);
             ((set, FLAGS & !set), let_pass)

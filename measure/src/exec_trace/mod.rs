@@ -57,7 +57,6 @@ use crate::container_root::ContainerRoot;
 use crate::fanotify::Groups;
 use crate::held_process::Held;
 use crate::{Judge, SourceError, Target};
-use interpreters::Interpreters;
 use programs::failed;
 use slot::Slot;
 
@@ -102,9 +101,8 @@ pub fn prepare(
     known: &dyn Known,
     options: &Options,
 ) -> Result<Prepared, SourceError> {
-    let interpreters = Interpreters::of(known);
     let Options { folder, fetch, ring_bytes, .. } = options;
-    let slot = Slot::prepare(folder, *fetch, container, *ring_bytes, (known, interpreters))?;
+    let slot = Slot::prepare(folder, *fetch, container, *ring_bytes, known)?;
     Ok(Prepared { slot, options: options.clone() })
 }
 
@@ -149,13 +147,9 @@ impl Prepared {
         if self.options.fetch {
             flags |= abi::SLOT_FAULTS;
         }
-        // Of what is in no baseline nothing is the image's.
-        let is_listed = target.known.allowed().next().is_some();
-        let root = layers.overlay().zip(layers.birth()).filter(|_| is_listed);
-        let root = root.map(|(dev, birth)| abi::Root { dev, birth });
         let armed =
             ExecTraceArmed::start(self.slot, layers, (init, container), target, groups, judge)?;
-        armed.arm(flags, root)?;
+        armed.arm(flags)?;
         Ok(armed)
     }
 }

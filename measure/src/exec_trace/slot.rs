@@ -17,7 +17,6 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::abi::{self, Counters, Entry, Secret, Terms};
-use super::interpreters::Interpreters;
 use super::programs::{self, Programs, bpf_failed, failed};
 use super::registry::{disarm, entry, forget, name, retire, sweep, take_out};
 use super::verdicts::{Verdicts, create};
@@ -54,7 +53,7 @@ impl Slot {
         fetch: bool,
         container: &str,
         ring_bytes: u32,
-        (known, interpreters): (&dyn Known, Interpreters),
+        known: &dyn Known,
     ) -> Result<Self, SourceError> {
         programs::prepare(folder)?;
         let number = fresh().map_err(|why| failed("drawing a number".to_owned(), why))?;
@@ -62,7 +61,7 @@ impl Slot {
         let began = began(pid).ok_or_else(|| {
             failed("reading when this process began".to_owned(), io::ErrorKind::NotFound)
         })?;
-        let verdicts = Verdicts::filled(known, interpreters)?;
+        let verdicts = Verdicts::filled(known)?;
         let ring = create(MapType::RingBuf, 0, 0, ring_bytes)?;
         let programs = programs::lock(folder).and_then(|locked| {
             let programs = Programs::load(folder, fetch, &locked)?;
@@ -182,11 +181,13 @@ impl Slot {
         (std::mem::replace(&mut *held, new), put)
     }
 
-    /// What the judge lets run is told anew: flags to set and to clear, and paths. They are asked
+    /// What the judge lets run is told anew: flags to set and to clear, and paths; and which
+    /// overlay the image is on, which may have come to be known. They are asked
     /// for under the lock, so that of two changes the later one holds. Whether there was room for
     /// the paths is told within.
     pub(super) fn tell_rules(
         &self,
+        root: Option<abi::Root>,
         ask: impl FnOnce() -> ((u32, u32), LetPass),
     ) -> Result<(LetPass, Result<(), SourceError>), SourceError> {
         let (mut old, mut put) = (Rules::default(), Ok(()));
@@ -196,6 +197,7 @@ impl Slot {
             abi::change_flags(value, set, clear);
             (old, put) = self.put_rules(&let_pass);
             abi::set_rules(value, self.rules().number);
+            abi::set_root(value, root);
             asked = let_pass;
         })?;
         self.verdicts.take_rules(&old.entries);

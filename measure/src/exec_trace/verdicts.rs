@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use lacre_types::{Digest, FileId, Known};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
@@ -17,13 +17,20 @@ const BATCH: usize = 1024;
 /// Room for files that are allowed later, that are kept still and for rules by path, beside a
 /// quarter of what is there at first, and what a rule by path may have to name.
 const ROOM: usize = 4096;
+/// Room for the files of an image that is not known yet: more than all but the largest have. One
+/// that has more is told of as what it is, rules that the kernel's map does not take.
+const UNKNOWN: usize = 65_536;
 
 /// The container's map of allowed files, as the programs read it.
 #[derive(Debug, Clone)]
 pub(super) struct Verdicts {
     map: Arc<MapHandle>,
-    pub(super) interpreters: Arc<Interpreters>,
+    /// Empty until the image is known.
+    interpreters: Arc<OnceLock<Interpreters>>,
 }
+
+/// Of an image that is not known yet.
+static NONE: LazyLock<Interpreters> = LazyLock::new(Interpreters::default);
 
 /// A map that will stand in one of the maps of maps.
 pub(super) fn create(
@@ -43,25 +50,44 @@ pub(super) fn create(
 }
 
 impl Verdicts {
-    pub(super) fn filled(
-        known: &dyn Known,
-        interpreters: Interpreters,
-    ) -> Result<Self, SourceError> {
-        let files = interpreters.marked(known);
+    pub(super) fn filled(known: &dyn Known) -> Result<Self, SourceError> {
+        let files = known.allowed().count();
+        let listed = if known.is_there() { known.count() } else { UNKNOWN };
         // Without values in it, a place costs 16 bytes.
-        let entries = files.len() + files.len() / 4 + known.count() + ROOM;
+        let entries = files + files / 4 + listed + ROOM;
         let entries = u32::try_from(entries)
             .map_err(|_| failed(format!("mapping {entries} files"), io::ErrorKind::OutOfMemory))?;
         let map = create(MapType::Hash, abi::KEY_SIZE as u32, 4, entries)?;
+        let verdicts = Self { map: Arc::new(map), interpreters: Arc::default() };
+        verdicts.fill(known)?;
+        Ok(verdicts)
+    }
+
+    /// Puts the image's files in, once they are known: whether they are.
+    pub(super) fn fill(&self, known: &dyn Known) -> Result<bool, SourceError> {
+        if self.interpreters.get().is_some() {
+            return Ok(true);
+        }
+        if !known.is_there() {
+            return Ok(false);
+        }
+        let interpreters = Interpreters::of(known);
+        let files = interpreters.marked(known);
         for batch in files.chunks(BATCH) {
             let keys: Vec<u8> = batch.iter().flat_map(|(id, _)| abi::key(id)).collect();
             let values: Vec<u8> = batch.iter().flat_map(|(_, flags)| flags.to_ne_bytes()).collect();
-            map.update_batch(&keys, &values, batch.len() as u32, MapFlags::ANY, MapFlags::ANY)
+            self.map
+                .update_batch(&keys, &values, batch.len() as u32, MapFlags::ANY, MapFlags::ANY)
                 .map_err(|why| {
                     bpf_failed(format!("filling a map with {} files", files.len()), why)
                 })?;
         }
-        Ok(Self { map: Arc::new(map), interpreters: Arc::new(interpreters) })
+        let _ = self.interpreters.set(interpreters);
+        Ok(true)
+    }
+
+    pub(super) fn interpreters(&self) -> &Interpreters {
+        self.interpreters.get().unwrap_or_else(|| &*NONE)
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -72,8 +98,8 @@ impl Verdicts {
     /// bytes have under another name is lost.
     pub(super) fn allow(&self, file: &Verified, flags: u32) -> io::Result<()> {
         let id = file.lasting().ok_or(io::ErrorKind::Unsupported)?;
-        let flags = flags | self.interpreters.flags_of(file.digest());
-        self.interpreters.changed(id, file.digest());
+        let flags = flags | self.interpreters().flags_of(file.digest());
+        self.interpreters().changed(id, file.digest());
         self.map
             .update(&abi::key(id), &flags.to_ne_bytes(), MapFlags::ANY)
             .map_err(io::Error::other)
@@ -115,7 +141,7 @@ impl Verdicts {
         (overlay, ino): (u32, u64),
         (digest, flags): (&Digest, u32),
     ) -> io::Result<()> {
-        let flags = flags | self.interpreters.flags_of(digest);
+        let flags = flags | self.interpreters().flags_of(digest);
         self.map
             .update(&abi::leased_key(overlay, ino), &flags.to_ne_bytes(), MapFlags::ANY)
             .map_err(io::Error::other)

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use lacre_types::{Digest, Known, base_name};
 
@@ -21,13 +21,23 @@ const REMEMBERED: usize = 64;
 /// linked or renamed, and which of a file's many it is, the first argument tells.
 pub(super) struct Programs {
     known: Arc<dyn Known>,
+    /// Empty until the image is known.
+    listed: OnceLock<Listed>,
+    read: Mutex<VecDeque<(State, Option<Family>)>>,
+}
+
+/// Those that the image's baseline lists.
+#[derive(Debug, Default)]
+struct Listed {
     /// That they lie on.
     devices: BTreeSet<u32>,
     files: HashMap<(u32, i64, u32), Family>,
     /// The same by what they hold, and by their sizes: that of a file whose metadata changed.
     contents: HashMap<u64, Vec<(Digest, Family)>>,
-    read: Mutex<VecDeque<(State, Option<Family>)>>,
 }
+
+/// Of an image that is not known yet.
+static NONE: LazyLock<Listed> = LazyLock::new(Listed::default);
 
 /// What the kernel adds to the name of a program that has none any more.
 const DELETED: &[u8] = b" (deleted)";
@@ -41,10 +51,9 @@ pub(super) enum Program {
     Unread,
 }
 
-impl Programs {
-    pub(super) fn of(known: &Arc<dyn Known>) -> Self {
-        let (devices, files, contents, read) = <_>::default();
-        let mut programs = Self { known: Arc::clone(known), devices, files, contents, read };
+impl Listed {
+    fn of(known: &dyn Known) -> Self {
+        let mut programs = Self::default();
         for (name, id) in known.named(&|name| Family::of(name).is_some()) {
             let Some(family) = Family::of(&name) else { continue };
             programs.devices.insert(id.dev);
@@ -63,6 +72,22 @@ impl Programs {
             }
         }
         programs
+    }
+}
+
+impl Programs {
+    pub(super) fn of(known: &Arc<dyn Known>) -> Self {
+        let programs =
+            Self { known: Arc::clone(known), listed: OnceLock::new(), read: Mutex::default() };
+        programs.listed();
+        programs
+    }
+
+    fn listed(&self) -> &Listed {
+        if self.listed.get().is_none() && !self.known.is_there() {
+            return &NONE;
+        }
+        self.listed.get_or_init(|| Listed::of(&*self.known))
     }
 
     /// What program a process runs, as far as that is known without reading it. Nobody but the
@@ -90,11 +115,12 @@ impl Programs {
         let Some((its, exe)) = found else {
             return (None, named().map_or(Program::Other, Program::Interpreter));
         };
-        let known = self.files.get(&state(its.ino, its.ctime.0, its.ctime.1)).copied();
+        let listed = self.listed();
+        let known = listed.files.get(&state(its.ino, its.ctime.0, its.ctime.1)).copied();
         if let Some(family) = known.or_else(named) {
             return (None, Program::Interpreter(family));
         }
-        if !self.contents.contains_key(&its.size) || self.is_images(&its) {
+        if !listed.contents.contains_key(&its.size) || self.is_images(&its) {
             return (None, Program::Other);
         }
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +134,7 @@ impl Programs {
     /// Whether it is a file of the image's, as it came: then its names have told all.
     fn is_images(&self, its: &State) -> bool {
         let numbers = [its.ino, its.ino & 0xffff_ffff];
-        let mut all = self.devices.iter().flat_map(|dev| numbers.map(|number| (*dev, number)));
+        let mut all = self.listed().devices.iter().flat_map(|dev| numbers.map(|number| (*dev, number)));
         all.any(|(dev, number)| {
             let known = self.known.by_inode(dev, number);
             known.is_some_and(|(_, file)| {
@@ -120,7 +146,7 @@ impl Programs {
     fn compare(&self, exe: &OwnedFd, its: State) -> Option<Family> {
         let file = files::reopen(exe.as_fd()).ok()?;
         let digest = verified::hash(&file, its.size, &AtomicBool::new(false)).ok()?;
-        let alike = self.contents.get(&its.size)?;
+        let alike = self.listed().contents.get(&its.size)?;
         let family = alike.iter().find(|(of, _)| *of == digest).map(|(_, family)| *family);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.len() >= REMEMBERED {
