@@ -1,8 +1,11 @@
-//! Layers merged as overlayfs does: from the bottom up, each hides what it must.
+//! Layers merged from the bottom up, each hides what it must: as overlayfs does, or as
+//! unpacking one over the other.
 
 use std::collections::BTreeMap;
 
 use crate::layer::{FileNode, Layer, Node, Path, remove_beneath};
+use crate::linked_path::LinkedPath;
+use crate::options::Stacking;
 
 /// What is left to see of a stack of layers: the code, and the links that lead to it.
 #[derive(Debug, Default)]
@@ -17,13 +20,26 @@ enum Seen {
     Link(Box<[u8]>),
 }
 
-/// `layers` from the bottom up.
+/// `layers` from the bottom up, each in a directory of its own.
 pub(crate) fn merge(layers: impl IntoIterator<Item = Layer>) -> Merged {
+    merge_as(Stacking::Overlaid, layers)
+}
+
+/// `layers` from the bottom up.
+pub(crate) fn merge_as(stacking: Stacking, layers: impl IntoIterator<Item = Layer>) -> Merged {
     let mut seen: BTreeMap<Path, Seen> = BTreeMap::new();
     for (index, layer) in layers.into_iter().enumerate() {
         let index = u16::try_from(index).unwrap_or(u16::MAX);
+        let mut followed = Followed::default();
         // Sorted: what a directory hides is hidden before its own content comes.
         for (path, node) in layer.nodes {
+            let path = followed.place(path);
+            if stacking == Stacking::Unpacked
+                && layer.implied.binary_search(&path).is_ok()
+                && followed.follow(&seen, &path)
+            {
+                continue;
+            }
             match node {
                 Node::Dir { opaque } => {
                     seen.remove(&path);
@@ -55,6 +71,46 @@ pub(crate) fn merge(layers: impl IntoIterator<Item = Layer>) -> Merged {
         }
     }
     merged
+}
+
+/// The directories of one layer that no member of it names, and that are links in what it is
+/// unpacked over: what is in them comes to where the link leads.
+#[derive(Default)]
+struct Followed(BTreeMap<Path, Vec<u8>>);
+
+impl Followed {
+    fn place(&self, path: Path) -> Path {
+        if self.0.is_empty() {
+            return path;
+        }
+        let slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
+        let mut parents = slashes.map(|(at, _)| path.split_at(at));
+        let to = parents.find_map(|(parent, rest)| Some([self.0.get(parent)?, rest].concat()));
+        to.map_or(path, Vec::into_boxed_slice)
+    }
+
+    /// Whether it is a link that leads somewhere.
+    fn follow(&mut self, seen: &BTreeMap<Path, Seen>, path: &Path) -> bool {
+        let mut linked = LinkedPath::new(path);
+        loop {
+            match linked.step() {
+                Err(_) => return false,
+                Ok(None) => break,
+                Ok(Some(place)) => {
+                    if let Some(Seen::Link(target)) = seen.get(place)
+                        && linked.follow(target.to_vec().into()).is_err()
+                    {
+                        return false;
+                    }
+                }
+            }
+        }
+        if !linked.went_through_links() {
+            return false;
+        }
+        self.0.insert(path.clone(), linked.into_place());
+        true
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +169,42 @@ mod tests {
         let top = layer(&[("/a", file()), ("/b", dir()), ("/b/x", file())]);
         assert_eq!(seen(&[bottom.clone(), top.clone()]), "/a@1 /b/x@1");
         assert_eq!(seen(&[bottom, top, layer(&[("/a", dir())])]), "/b/x@1", "once hidden stays so");
+    }
+
+    /// What a layer has in a directory that it does not name, and that is a link beneath it.
+    #[test]
+    fn over_a_link_it_is_hidden_beside_it_or_unpacked_where_it_leads() {
+        let link = |target: &str| Node::Symlink(target.as_bytes().into());
+        let bottom = layer(&[
+            ("/bin", link("usr/bin")),
+            ("/lib", link("/usr/./lib")),
+            ("/usr/bin/sh", file()),
+            ("/usr/lib", link("lib64")),
+            ("/usr/lib64", dir()),
+        ]);
+        let mut top = layer(&[
+            ("/bin", dir()),
+            ("/bin/x", file()),
+            ("/lib", dir()),
+            ("/lib/a", dir()),
+            ("/lib/a/y", file()),
+        ]);
+        top.implied = [&b"/bin"[..], b"/lib", b"/lib/a"].map(Path::from).to_vec();
+        let show = |top: &Layer, stacking| {
+            let merged = merge_as(stacking, [bottom.clone(), top.clone()]);
+            let names = merged.files.iter().map(|(path, ..)| path.to_vec());
+            let links = merged.links.iter().map(|(path, _)| [path, &b"@"[..]].concat());
+            let all: Vec<_> = names.chain(links).map(|it| String::from_utf8(it).unwrap()).collect();
+            all.join(" ")
+        };
+        assert_eq!(show(&top, Stacking::Overlaid), "/bin/x /lib/a/y /usr/bin/sh /usr/lib@");
+        let unpacked = "/usr/bin/sh /usr/bin/x /usr/lib64/a/y /bin@ /lib@ /usr/lib@";
+        assert_eq!(show(&top, Stacking::Unpacked), unpacked);
+        // One that a member names replaces the link.
+        top.implied.clear();
+        for stacking in [Stacking::Overlaid, Stacking::Unpacked] {
+            assert_eq!(show(&top, stacking), "/bin/x /lib/a/y /usr/bin/sh /usr/lib@");
+        }
     }
 
     #[test]

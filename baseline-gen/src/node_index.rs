@@ -90,6 +90,11 @@ impl NodeIndex {
         Ok(Self { bytes, scanned, allowed })
     }
 
+    /// The same, with another baseline that tells what may run.
+    pub(crate) fn allowing(self, allowed: Arc<Baseline>) -> Self {
+        Self { allowed, ..self }
+    }
+
     /// How many files it knows.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -18,10 +18,10 @@ use lacre_types::Digest;
 use crate::baseline::Baseline;
 use crate::error::{BlobError, Error};
 use crate::layer::Layer;
-use crate::merge::merge;
+use crate::merge::merge_as;
 use crate::store::Store;
 use crate::tar::{Whiteouts, check_implied};
-use crate::{Options, Progress};
+use crate::{Options, Progress, Stacking};
 
 use blobs::{Blobs, Name};
 use choice::{choose, choose_saved};
@@ -191,12 +191,15 @@ impl Content {
             let why = "a layer was not read".to_owned();
             return Err(Error::blob("the image", BlobError::Unusable(why)));
         }
-        check_implied(&done).map_err(|(index, why)| {
-            let what = self.layers.get(index).map(|part| part.name.to_string());
-            Error::blob(what.unwrap_or_default(), BlobError::Unusable(why))
-        })?;
+        if options.stacking == Stacking::Overlaid {
+            check_implied(&done).map_err(|(index, why)| {
+                let what = self.layers.get(index).map(|part| part.name.to_string());
+                Error::blob(what.unwrap_or_default(), BlobError::Unusable(why))
+            })?;
+        }
         let diff_ids: Vec<_> = self.layers.iter().map(|part| Some(part.diff_id)).collect();
-        Baseline::from_merged(options.algorithms, &merge(done), &diff_ids)
+        let merged = merge_as(options.stacking, done);
+        Baseline::from_merged(options.algorithms, &merged, &diff_ids)
     }
 
     fn layer(

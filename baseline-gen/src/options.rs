@@ -11,6 +11,19 @@ pub struct Options {
     pub threads: Option<NonZeroUsize>,
     /// Where to stop.
     pub limits: Limits,
+    /// How the layers of an image's content lie one upon the other.
+    pub stacking: Stacking,
+}
+
+/// How a snapshotter lays the layers of an image one upon the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stacking {
+    /// Each has a directory or a file system of its own, and overlayfs shows them as one.
+    #[default]
+    Overlaid,
+    /// Each is unpacked over a copy of what is beneath it (native, btrfs, zfs, devmapper): a
+    /// directory that no member names may be a link there, and is followed.
+    Unpacked,
 }
 
 impl Options {

@@ -7,9 +7,10 @@ use lacre_types::Digest;
 
 use crate::baseline::Baseline;
 use crate::error::Error;
+use crate::last_use::note_use;
 use crate::merge::merge;
 use crate::oci::{Content, Platform, Reference};
-use crate::store::{Key, Store, note_use};
+use crate::store::{Key, Store};
 use crate::walk::{open_root, scan_dir};
 use crate::{Options, Progress};
 
@@ -92,16 +93,34 @@ impl Store {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Arc<Baseline>, Error> {
-        let bits = options.algorithms.bits();
-        let key = Key::of(&format!("content 2 {bits} {manifest} {platform}"));
-        let path = self.image_file(key, "baseline");
-        if let Ok(baseline) = Baseline::open(&path) {
-            note_use(&path);
-            return Ok(Arc::new(baseline));
+        if let Some(baseline) = self.kept_content(manifest, platform, options) {
+            return Ok(baseline);
         }
         let content = Content::store(root, manifest, platform)?;
+        let path = self.content_file(manifest, platform, options);
         content.baseline(Some(self), options, progress)?.write(&path)?;
         self.prune();
         Baseline::open(&path).map(Arc::new)
+    }
+
+    /// The same, where it was made before.
+    #[must_use]
+    pub fn kept_content(
+        &self,
+        manifest: &Digest,
+        platform: &Platform,
+        options: &Options,
+    ) -> Option<Arc<Baseline>> {
+        let path = self.content_file(manifest, platform, options);
+        let baseline = Baseline::open(&path).ok()?;
+        note_use(&path);
+        Some(Arc::new(baseline))
+    }
+
+    fn content_file(&self, manifest: &Digest, platform: &Platform, options: &Options) -> PathBuf {
+        let Options { algorithms, stacking, .. } = options;
+        let bits = algorithms.bits();
+        let key = Key::of(&format!("content 3 {bits} {manifest} {platform} {stacking:?}"));
+        self.image_file(key, "baseline")
     }
 }

@@ -17,19 +17,17 @@ use crate::baseline::{Baseline, open_trusted, write_atomically};
 use crate::error::Error;
 use crate::hash::sha256;
 use crate::kind;
+use crate::last_use::note_use;
 use crate::layer::Layer;
-use crate::merge::{Merged, merge};
-use crate::node_index::{self, NodeIndex};
+use crate::node_index::NodeIndex;
 use crate::oci::Packing;
+use crate::scanned::{Image, Scanned, write_and_open};
 use crate::tar::Whiteouts;
 use crate::walk::{open_root, scan_dir};
 use crate::{Algorithms, Options, Progress};
 
 /// What was not used for that long is removed; making it again costs one scan.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// A file's last use is noted no more often than this.
-const NOTED: Duration = Duration::from_secs(24 * 3600);
 
 /// How a folder begins in which an image stands until it is mapped.
 const NAMELESS: &str = ".nameless-";
@@ -46,15 +44,6 @@ const LOCKS: u8 = 64;
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
-}
-
-/// The baseline of a container's image, and what this node knows of its files.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// What may run.
-    pub baseline: Arc<Baseline>,
-    /// Which inodes hold it.
-    pub index: Arc<NodeIndex>,
 }
 
 /// The baseline and the node index of an image's lower directories, topmost first: from
@@ -162,6 +151,47 @@ impl Store {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
+        let scanned = self.scanned(lower, options, progress)?;
+        Ok(match allowed {
+            Some(allowed) => scanned.allowing(allowed),
+            None => scanned.as_they_are(),
+        })
+    }
+
+    /// What is in the root of a container, that a snapshotter gave it whole. It is written to
+    /// before anybody looks and again after, so that nothing of it is kept, and what may run is
+    /// always told by another ([`Scanned::allowing`]).
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn scanned_root(
+        &self,
+        root: &Path,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Scanned, Error> {
+        let nameless = self.nameless()?;
+        let layers = vec![scan_dir(root, &open_root(root)?, options, progress)?];
+        write_and_open(&nameless.path().join("root.baseline"), layers, options)
+    }
+
+    /// A folder for what has no name of its own: it is made anew each time, and nobody finds it
+    /// again, so that its files stand only until they are mapped.
+    fn nameless(&self) -> Result<tempfile::TempDir, Error> {
+        let made = tempfile::Builder::new().prefix(NAMELESS).tempdir_in(&self.dir);
+        made.map_err(|e| Error::io("make a folder in", &self.dir, e))
+    }
+
+    /// What is in an image's lower directories, topmost first: from the cache, or looked at now.
+    ///
+    /// # Errors
+    /// When a directory can't be read, or the cache can't be written.
+    pub fn scanned(
+        &self,
+        lower: &[PathBuf],
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Scanned, Error> {
         let mut dirs = Vec::with_capacity(lower.len());
         let mut all = Some(String::from("image 2"));
         for path in lower {
@@ -170,16 +200,16 @@ impl Store {
             all = all.zip(key).map(|(all, key)| format!("{all} {}", key.0.hex()));
             dirs.push((path, dir, key));
         }
-        // What has no name of its own is made anew each time, and nobody finds it again: its
-        // files stand only until they are mapped.
-        let nameless = tempfile::Builder::new().prefix(NAMELESS).tempdir_in(&self.dir);
-        let nameless = nameless.map_err(|e| Error::io("make a folder in", &self.dir, e))?;
+        let nameless;
         let file = match all {
             Some(all) => self.image_file(Key::of(&all), "baseline"),
-            None => nameless.path().join("image.baseline"),
+            None => {
+                nameless = self.nameless()?;
+                nameless.path().join("image.baseline")
+            }
         };
-        if let Ok(image) = open_image(&file, allowed.clone()) {
-            return Ok(image);
+        if let Ok(scanned) = Scanned::open(&file) {
+            return Ok(scanned);
         }
         let mut layers = Vec::with_capacity(dirs.len());
         for (path, dir, key) in dirs.iter().rev() {
@@ -189,12 +219,9 @@ impl Store {
                 None => scan()?,
             });
         }
-        let unknown = vec![None; layers.len()];
-        let merged = merge(layers);
-        let baseline = Baseline::from_merged(options.algorithms, &merged, &unknown)?;
-        write_image(&file, &baseline, &merged)?;
+        let scanned = write_and_open(&file, layers, options)?;
         self.prune();
-        open_image(&file, allowed)
+        Ok(scanned)
     }
 
     pub(crate) fn image_file(&self, key: Key, extension: &str) -> PathBuf {
@@ -266,28 +293,6 @@ impl Store {
     }
 }
 
-/// The baseline in that file, and the index beside it.
-fn open_image(path: &Path, allowed: Option<Arc<Baseline>>) -> Result<Image, Error> {
-    let scanned = Arc::new(Baseline::open(path)?);
-    let index = path.with_extension("index");
-    // One baseline for equal content: who allows and who was scanned are then the same.
-    let allowed = allowed
-        .filter(|allowed| allowed.digest() != scanned.digest())
-        .unwrap_or_else(|| Arc::clone(&scanned));
-    let index_file = NodeIndex::open(&index, scanned, Arc::clone(&allowed))?;
-    note_use(path);
-    note_use(&index);
-    Ok(Image { baseline: allowed, index: Arc::new(index_file) })
-}
-
-fn write_image(path: &Path, baseline: &Baseline, merged: &Merged) -> Result<(), Error> {
-    let beside = path.with_extension("index");
-    let format = |source| Error::Format { what: "node index", path: beside.clone(), source };
-    let index = node_index::encode(baseline, merged).map_err(format)?;
-    baseline.write(path)?;
-    write_atomically(&beside, &index)
-}
-
 /// `None` when it is not there, or broken.
 fn read_layer(path: &Path, algorithms: Algorithms) -> Option<Layer> {
     let mut bytes = Vec::new();
@@ -295,17 +300,6 @@ fn read_layer(path: &Path, algorithms: Algorithms) -> Option<Layer> {
     let layer = Layer::decode(&bytes).ok().filter(|layer| layer.algorithms == algorithms)?;
     note_use(path);
     Some(layer)
-}
-
-/// The modification time is the last use, about.
-pub(crate) fn note_use(path: &Path) {
-    let now = SystemTime::now();
-    let Ok(file) = File::open(path) else { return };
-    let noted = file.metadata().and_then(|meta| meta.modified());
-    if noted.is_ok_and(|noted| now.duration_since(noted).is_ok_and(|age| age > NOTED)) {
-        // A use that can't be noted costs a scan in a month.
-        let _ = file.set_modified(now);
-    }
 }
 
 #[cfg(test)]
