@@ -111,15 +111,27 @@ impl Client {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
-        let answer = async {
-            let mut grpc = self.ready(call, on).await?;
-            let codec = tonic_prost::ProstCodec::<Q, A>::default();
-            grpc.server_streaming(self.request(message), PathAndQuery::from_static(call), codec)
-                .await
-                .map(tonic::Response::into_inner)
-                .map_err(|status| self.failed(call, on, &status))
-        };
-        self.in_time(call, on, answer).await
+        self.in_time(call, on, self.subscribe(call, on, message)).await
+    }
+
+    /// The same with no deadline: the answer to a subscription begins with the first of what was
+    /// subscribed to.
+    pub(crate) async fn subscribe<Q, A>(
+        &self,
+        call: &'static str,
+        on: &str,
+        message: Q,
+    ) -> Result<tonic::Streaming<A>, Error>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut grpc = self.ready(call, on).await?;
+        let codec = tonic_prost::ProstCodec::<Q, A>::default();
+        grpc.server_streaming(self.request(message), PathAndQuery::from_static(call), codec)
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(|status| self.failed(call, on, &status))
     }
 
     /// Bounds any step of a call by the deadline.

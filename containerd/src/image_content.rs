@@ -17,6 +17,9 @@ pub struct ImageContent {
     /// The digests by which it is known: of the record's target first, then of what lies
     /// below it, down to the manifest and the config. Each was computed from the bytes.
     pub digests: Vec<Digest>,
+    /// The manifest, whose layers these are; of several that have them, one. `None` where a
+    /// record names the config itself.
+    pub manifest: Option<Digest>,
     /// What its author wrote.
     pub labels: ImageLabels,
     /// Several images of the index have these layers, and which of them it is nobody can tell:
@@ -185,7 +188,8 @@ impl Client {
                 open.iter_mut().for_each(|next| next.is_foreign = false);
                 continue;
             };
-            let Some(Open { digests, mut labels, is_declared, .. }) = open.remove(at) else {
+            let Some(Open { digests, manifest, mut labels, is_declared, .. }) = open.remove(at)
+            else {
                 continue;
             };
             let Some(digest) = digests.last() else { continue };
@@ -203,6 +207,7 @@ impl Client {
                         labels.0.extend(pairs(annotations));
                         open.push_back(Open {
                             digests: below(digest),
+                            manifest: None,
                             labels,
                             is_declared: platform.is_some(),
                             is_foreign: platform.is_some_and(|has| !here.may_run(&has)),
@@ -211,8 +216,9 @@ impl Client {
                 }
                 Some(Document::Manifest { config, said }) => {
                     labels.0.extend(said.0);
-                    let digests = below(config);
-                    open.push_front(Open { digests, labels, is_declared, is_foreign: false });
+                    let (manifest, digests) = (Some(*digest), below(config));
+                    let is_foreign = false;
+                    open.push_front(Open { digests, manifest, labels, is_declared, is_foreign });
                 }
                 Some(Document::Config(config)) if config.chain == chain => {
                     labels.0.extend(config.labels.0);
@@ -220,7 +226,8 @@ impl Client {
                     let for_here = is_declared
                         || config.platform.is_none_or(|has| here.may_run(&has))
                         || digests.len() <= 2;
-                    if for_here { &mut own } else { &mut foreign }.push((digests, labels));
+                    let found = Found { digests, manifest, labels };
+                    if for_here { &mut own } else { &mut foreign }.push(found);
                 }
                 _ => {}
             }
@@ -235,6 +242,8 @@ impl Client {
 struct Open {
     /// Its digest last, before it those of the documents that lead to it.
     digests: Vec<Digest>,
+    /// Of a config, the manifest that names it.
+    manifest: Option<Digest>,
     /// What these say of it.
     labels: ImageLabels,
     /// An index says for which platform it is.
@@ -243,20 +252,28 @@ struct Open {
     is_foreign: bool,
 }
 
+/// An image that has the layers.
+struct Found {
+    digests: Vec<Digest>,
+    manifest: Option<Digest>,
+    labels: ImageLabels,
+}
+
 impl ImageContent {
     /// The one of several that a container may run, as far as they are one.
-    fn of(several: Vec<(Vec<Digest>, ImageLabels)>) -> Option<Self> {
+    fn of(several: Vec<Found>) -> Option<Self> {
         let mut several = several.into_iter();
-        let (mut digests, mut labels) = several.next()?;
+        let Found { mut digests, mut manifest, mut labels } = several.next()?;
         let mut is_one_of_several = false;
-        for (others, said) in several {
+        for Found { digests: others, manifest: other, labels: said } in several {
+            manifest = manifest.or(other);
             let common = digests.iter().zip(&others).take_while(|(one, other)| one == other);
             let common = common.count();
             is_one_of_several |= common < digests.len() || common < others.len();
             digests.truncate(common);
             labels.0.extend(said.0);
         }
-        Some(Self { digests, labels, is_one_of_several })
+        Some(Self { digests, manifest, labels, is_one_of_several })
     }
 }
 
@@ -323,21 +340,25 @@ mod tests {
         assert!(ImageConfig::read(plain).unwrap().labels.has("LABELS", "b"));
     }
 
-    fn one(digits: &str, label: &str) -> (Vec<Digest>, ImageLabels) {
+    fn one(digits: &str, label: &str) -> Found {
         let digest = |digit: char| format!("sha256:{}", digit.to_string().repeat(64));
         let digests = digits.chars().map(|digit| digest(digit).parse().unwrap());
-        (digests.collect(), [(label.to_owned(), String::new())].into_iter().collect())
+        let digests: Vec<Digest> = digests.collect();
+        let manifest = digests.iter().rev().nth(1).copied();
+        let labels = [(label.to_owned(), String::new())].into_iter().collect();
+        Found { digests, manifest, labels }
     }
 
     #[test]
     fn of_several_what_they_have_in_common_is_known() {
         assert_eq!(ImageContent::of(vec![]), None);
-        let (digests, labels) = one("abc", "a");
-        let alone = ImageContent { digests, labels, is_one_of_several: false };
+        let Found { digests, manifest, labels } = one("abc", "a");
+        let alone = ImageContent { digests, manifest, labels, is_one_of_several: false };
         assert_eq!(ImageContent::of(vec![one("abc", "a")]), Some(alone.clone()));
         assert_eq!(ImageContent::of(vec![one("abc", "a"), one("abc", "a")]), Some(alone));
         let two = ImageContent::of(vec![one("abc", "a"), one("ade", "b")]).unwrap();
-        assert_eq!((two.digests, two.is_one_of_several), (one("a", "a").0, true));
+        assert_eq!((two.digests, two.is_one_of_several), (one("a", "a").digests, true));
+        assert_eq!(two.manifest, one("bc", "a").digests.first().copied(), "any has the layers");
         assert!(two.labels.has("a", "") && two.labels.has("b", ""));
     }
 }

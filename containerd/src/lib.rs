@@ -10,6 +10,7 @@ mod client;
 mod containers;
 mod content;
 mod error;
+mod events;
 mod exact_names;
 mod image_content;
 mod images;
@@ -17,6 +18,7 @@ mod leases;
 mod node;
 mod snapshots;
 mod tasks;
+mod view;
 mod wire;
 
 #[doc(hidden)]
@@ -27,8 +29,10 @@ pub use client::Client;
 pub use containers::{Change, Container, Message, Moment};
 pub use content::{BlobInfo, ContentReader, blob_path};
 pub use error::Error;
+pub use events::{ImageEvent, ImageEvents};
 pub use image_content::{ImageConfig, ImageContent, ImageLabels};
 pub use images::{Image, ImageManifest, Layer, Platform, chain_id};
 pub use node::Version;
 pub use snapshots::{Mount, SnapshotInfo};
 pub use tasks::{Status, Task};
+pub use view::View;

@@ -4,6 +4,7 @@ use crate::{Client, Error, wire};
 
 const STAT: &str = "/containerd.services.snapshots.v1.Snapshots/Stat";
 const PREPARE: &str = "/containerd.services.snapshots.v1.Snapshots/Prepare";
+const VIEW: &str = "/containerd.services.snapshots.v1.Snapshots/View";
 const MOUNTS: &str = "/containerd.services.snapshots.v1.Snapshots/Mounts";
 const REMOVE: &str = "/containerd.services.snapshots.v1.Snapshots/Remove";
 const LIST: &str = "/containerd.services.snapshots.v1.Snapshots/List";
@@ -55,13 +56,37 @@ impl Client {
         parent: &str,
         labels: BTreeMap<String, String>,
     ) -> Result<Vec<Mount>, Error> {
-        let request = wire::PrepareSnapshot {
+        self.new_snapshot(PREPARE, snapshotter, key, parent, labels).await
+    }
+
+    /// Makes a read-only snapshot of what was committed as `parent`, and says how to mount it.
+    ///
+    /// # Errors
+    /// When the key exists, the parent does not, or containerd refuses.
+    pub async fn view_snapshot(
+        &self,
+        snapshotter: &str,
+        key: &str,
+        parent: &str,
+    ) -> Result<Vec<Mount>, Error> {
+        self.new_snapshot(VIEW, snapshotter, key, parent, BTreeMap::new()).await
+    }
+
+    async fn new_snapshot(
+        &self,
+        call: &'static str,
+        snapshotter: &str,
+        key: &str,
+        parent: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Result<Vec<Mount>, Error> {
+        let request = wire::NewSnapshot {
             snapshotter: snapshotter.into(),
             key: key.into(),
             parent: parent.into(),
             labels,
         };
-        let answer: wire::Mounts = self.unary(PREPARE, key, request).await?;
+        let answer: wire::Mounts = self.unary(call, key, request).await?;
         Ok(answer.mounts.into_iter().map(Mount::from).collect())
     }
 

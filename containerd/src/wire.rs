@@ -62,7 +62,8 @@ messages! {
     }
     OneImage { #[prost(message, optional, tag = "1")] image: Option<Image>, }
     Images { #[prost(message, repeated, tag = "1")] images: Vec<Image>, }
-    PrepareSnapshot {
+    /// The requests of Prepare and View.
+    NewSnapshot {
         #[prost(string, tag = "1")] snapshotter: String,
         #[prost(string, tag = "2")] key: String,
         #[prost(string, tag = "3")] parent: String,
@@ -129,6 +130,18 @@ messages! {
     ContentPart {
         #[prost(int64, tag = "1")] offset: i64,
         #[prost(bytes = "vec", tag = "2")] data: Vec<u8>,
+    }
+    Envelope {
+        #[prost(string, tag = "2")] namespace: String,
+        #[prost(string, tag = "3")] topic: String,
+        #[prost(message, optional, tag = "4")] event: Option<Any>,
+    }
+    /// An event of an image, whose first field is its name.
+    ImageEvent { #[prost(string, tag = "1")] name: String, }
+    SnapshotCommitted {
+        #[prost(string, tag = "2")] name: String,
+        /// containerd 1.6 does not tell.
+        #[prost(string, tag = "5")] snapshotter: String,
     }
     Version {
         #[prost(string, tag = "1")] version: String,

@@ -49,6 +49,7 @@ fn everything_is_told(version: Version) -> Result<()> {
         let chain = manifest.chain_id();
         let content = client.image_content(&manifest.target, chain, &cache).await?.unwrap();
         assert_eq!(content.digests, [manifest.manifest, manifest.config]);
+        assert_eq!(content.manifest, Some(manifest.manifest));
         assert_eq!(client.image_content(&manifest.target, None, &cache).await?, None);
 
         let mounts = client.snapshot_mounts(&snapshotter, "one").await?;
