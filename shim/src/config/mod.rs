@@ -6,5 +6,5 @@ mod settings;
 mod values;
 
 pub use load::{ConfigError, ENVIRONMENT, STANDARD_PATH, locate, named};
-pub use settings::{Config, Exemptions, Inner, RuncValue, Sources, Tls};
+pub use settings::{Baseline, Config, Exemptions, Inner, RuncValue, Sources, Tls};
 pub use values::{Block, Server};

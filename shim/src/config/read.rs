@@ -8,15 +8,15 @@ use lacre_policy::Errors;
 use lacre_policy::yaml::{self, Field, Node, Reader, Span, Value};
 
 use super::values::Armable;
-use super::{Config, Exemptions, Inner, RuncValue, Server, Sources, Tls};
+use super::{Baseline, Config, Exemptions, Inner, RuncValue, Server, Sources, Tls};
 use crate::bootstrap::options::{RUNC_FIELDS, RuncKind};
 
 /// `sun_path` is 108 bytes (unix(7)); a socket's name there takes 36, and a NUL.
 const RUN_MAX: usize = 60;
 
 const TOP: &[&str] = &[
-    "mode", "policy", "server", "tls", "sources", "block", "fetch", "docker", "patience", "inner",
-    "exempt", "programs", "records", "state", "run",
+    "mode", "policy", "server", "tls", "sources", "block", "fetch", "docker", "patience",
+    "baseline", "inner", "exempt", "programs", "records", "state", "run",
 ];
 
 pub(super) fn config(name: &str, text: &[u8]) -> Result<Config, Errors> {
@@ -43,6 +43,7 @@ pub(super) fn config(name: &str, text: &[u8]) -> Result<Config, Errors> {
             "fetch" => set(&mut config.fetch, reader.switch(value)),
             "docker" => set(&mut config.docker, path(&mut reader, field)),
             "patience" => set(&mut config.patience, yaml::duration(&mut reader, value)),
+            "baseline" => config.baseline = baseline(&mut reader, value),
             "inner" => config.inner = inner(&mut reader, value),
             "exempt" => config.exempt = exempt(&mut reader, value),
             "programs" => set(&mut config.programs, path(&mut reader, field)),
@@ -151,6 +152,14 @@ fn sources(reader: &mut Reader<'_>, node: &Node) -> Option<Sources> {
         sources.extend(source.filter(|source| !sources.contains(source)));
     }
     Some(Sources::Only(sources))
+}
+
+fn baseline(reader: &mut Reader<'_>, node: &Node) -> Baseline {
+    let mut baseline = Baseline::default();
+    for field in reader.fields(node, "`baseline`", &["wait"]).unwrap_or_default() {
+        set(&mut baseline.wait, yaml::duration(reader, field.value));
+    }
+    baseline
 }
 
 fn inner(reader: &mut Reader<'_>, node: &Node) -> Inner {

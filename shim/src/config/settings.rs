@@ -45,6 +45,9 @@ pub struct Config {
     /// How long a container whose inner shim has died may run on, guarded, while containerd is
     /// away and nobody else can end it; in enforce. Default `5m`.
     pub patience: Duration,
+    /// How baselines are made.
+    #[serde(default)]
+    pub baseline: Baseline,
     /// The shim that does the work.
     pub inner: Inner,
     /// What is forwarded and not guarded.
@@ -82,6 +85,21 @@ pub enum Sources {
     Auto,
     /// These, all of them: if one can't be had, nothing starts.
     Only(Vec<Source>),
+}
+
+/// How baselines are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// How long a container's creation waits for a baseline that is not there yet. Beyond it the
+    /// container has none (`NO_WHITELIST`) until it is made. Default `1m`.
+    pub wait: Duration,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        // Half of what the kubelet waits for a container (`runtimeRequestTimeout`).
+        Self { wait: Duration::from_secs(60) }
+    }
 }
 
 /// The shim that lacre wraps.
@@ -141,6 +159,7 @@ impl Default for Config {
             fetch: true,
             docker: "/var/run/docker.sock".into(),
             patience: Duration::from_secs(300),
+            baseline: Baseline::default(),
             inner: Inner::default(),
             exempt: Exemptions::default(),
             programs: programs(),

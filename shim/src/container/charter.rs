@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use lacre_measure::Target;
 use lacre_policy::Effective;
-use lacre_types::{Mode, Source};
+use lacre_types::{Digest, Mode, Source};
 use serde::{Deserialize, Serialize};
 
 use super::generation::Generation;
@@ -79,6 +79,10 @@ pub struct About {
     pub upper: Option<PathBuf>,
     /// The overlay's lower directories, topmost first.
     pub lower: Vec<PathBuf>,
+    /// The manifest of the image whose content tells what it may run; none where the lower
+    /// directories do.
+    #[serde(default)]
+    pub manifest: Option<Digest>,
     /// What is armed.
     pub sources: Vec<Source>,
 }
@@ -142,13 +146,19 @@ impl Charter {
 
 impl About {
     /// Of a container that is about to be armed.
-    pub(crate) fn of(identity: &impl Serialize, policy: &Effective, target: &Target) -> Self {
+    pub(crate) fn of(
+        identity: &impl Serialize,
+        policy: &Effective,
+        target: &Target,
+        manifest: Option<Digest>,
+    ) -> Self {
         Self {
             identity: serde_json::to_value(identity).unwrap_or_default(),
             policy: json(policy),
             root: target.rootfs.clone(),
             upper: target.upper.clone(),
             lower: target.lower.clone(),
+            manifest,
             sources: Vec::new(),
         }
     }

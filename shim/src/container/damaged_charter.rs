@@ -98,6 +98,7 @@ fn stand_in(
         root: root.path,
         upper: layers.upper,
         lower: layers.lower,
+        manifest: None,
         sources: sources::named(&config).to_vec(),
     };
     let (mode, containerd) = (Mode::Enforce, PathBuf::new());

@@ -119,7 +119,8 @@ impl Remains {
         let root = match &about {
             Some(About { root, upper, lower, .. }) => {
                 let layers = Layers { upper: upper.clone(), lower: lower.clone() };
-                RootFs { path: root.clone(), layers: (!lower.is_empty()).then_some(layers) }
+                let layers = (!lower.is_empty()).then_some(layers);
+                RootFs { path: root.clone(), layers, lazy: None }
             }
             None => RootFs::mounted(bundle),
         };
@@ -176,12 +177,11 @@ impl Remains {
         if kernel.is_none() && host.is_none() {
             return self.record(unguarded.as_slice(), None);
         }
-        // What is worth a line is in the record file, or is this function's error.
-        let log = Logger::root(slog::Discard, slog::o!());
         let layers = std::mem::take(&mut self.root.layers).unwrap_or_default();
-        let lower = (!layers.lower.is_empty()).then(|| layers.lower.clone());
-        let Some(image) = ImageFiles::load(lower, &self.config.state.join("baselines"), &log)
-        else {
+        let manifest = self.about.as_ref().and_then(|about| about.manifest);
+        let baselines = self.config.state.join("baselines");
+        let image = ImageFiles::left(manifest.as_ref(), &layers.lower, &baselines);
+        let Ok(Some(image)) = image else {
             let source = if kernel.is_some() { Source::ContainerIma } else { Source::Ima };
             if let Some(list) = kernel {
                 list.release();

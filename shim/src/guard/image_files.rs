@@ -3,10 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lacre_baseline::{Baseline, Lookup, NoProgress, NodeIndex, Options, open_or_build};
+use lacre_baseline::{
+    Baseline, Error, Image, Lookup, NoProgress, NodeIndex, Options, Platform, Stacking, Store,
+};
 use lacre_measure::{Known, KnownFile, Listing};
-use lacre_types::{CanonicalPath, FileId, chain};
-use slog::{Logger, warn};
+use lacre_types::{CanonicalPath, Digest, FileId};
+
+/// How the layers of an image's content become the root of a container.
+pub(super) fn of_content(is_overlay: bool) -> Options {
+    let stacking = if is_overlay { Stacking::Overlaid } else { Stacking::Unpacked };
+    Options { stacking, ..Options::default() }
+}
 
 /// What this node knows of an image's files.
 #[derive(Debug, Clone)]
@@ -16,21 +23,34 @@ pub(crate) struct ImageFiles {
 }
 
 impl ImageFiles {
-    /// Of an image that has these layers, from what is kept in `baselines` or else made there;
-    /// where that can't be, the log says why.
-    pub(crate) fn load(
-        lower: Option<Vec<PathBuf>>,
+    /// Of a container that was guarded by the baseline of this manifest, or by that of these
+    /// directories, from what is kept in `baselines` or else made there; `None` where there is
+    /// nothing that it could be made of.
+    pub(crate) fn left(
+        manifest: Option<&Digest>,
+        lower: &[PathBuf],
         baselines: &Path,
-        log: &Logger,
-    ) -> Option<Self> {
-        let lower = lower?;
-        match open_or_build(&lower, baselines, &Options::default(), &NoProgress) {
-            Ok((baseline, index)) => Some(Self { baseline, index }),
-            Err(error) => {
-                warn!(log, "no baseline"; "error" => chain(&error));
-                None
+    ) -> Result<Option<Self>, Error> {
+        let store = Store::open(baselines)?;
+        let is_overlay = !lower.is_empty();
+        let options = of_content(is_overlay);
+        let kept = |manifest| store.kept_content(manifest, &Platform::default(), &options);
+        let allowed = manifest.and_then(kept);
+        Ok(match (allowed, manifest) {
+            (allowed, _) if is_overlay && (allowed.is_some() || manifest.is_none()) => {
+                let options = Options::default();
+                Some(store.image(lower, allowed, &options, &NoProgress)?.into())
             }
-        }
+            (Some(allowed), _) => Some(Image::of_baseline(allowed)?.into()),
+            // Of directories that were not what it was judged by nobody knows whether they are.
+            (None, _) => None,
+        })
+    }
+}
+
+impl From<Image> for ImageFiles {
+    fn from(Image { baseline, index }: Image) -> Self {
+        Self { baseline, index }
     }
 }
 
@@ -60,27 +80,5 @@ impl Known for ImageFiles {
 
     fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
         self.index.named(wanted)
-    }
-}
-
-/// Nothing is known of a container that has no baseline.
-#[derive(Debug)]
-pub(crate) struct NoFiles;
-
-impl Known for NoFiles {
-    fn by_path(&self, _: &CanonicalPath) -> Option<KnownFile> {
-        None
-    }
-
-    fn listed(&self, _: &CanonicalPath) -> Listing {
-        Listing::No
-    }
-
-    fn by_inode(&self, _: u32, _: u64) -> Option<(CanonicalPath, KnownFile)> {
-        None
-    }
-
-    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
-        Box::new(std::iter::empty())
     }
 }

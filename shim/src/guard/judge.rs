@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use lacre_analyzer::{Verdict, report, source_lost};
-use lacre_baseline::Baseline;
 use lacre_measure::exec_trace::Allower;
 use lacre_measure::fanotify::Holder;
 use lacre_measure::{Answer, CodeDirectories, Leased, LetPass, Loss, Outcome, Spared, Verified};
@@ -17,6 +16,7 @@ use lacre_types::{
 use slog::Logger;
 
 use super::evidence_list::Evidence;
+use super::late_image::LateImage;
 use super::refusals::Refusals;
 use super::rules::Rules;
 use super::sightings::{Sightings, Teller, sightings};
@@ -28,7 +28,7 @@ const KILLED_UNKNOWN: &str = "it turned out to be the image's own, changed only 
 /// Judges what one container runs. Once the sources are disarmed and it is dropped, its
 /// queue ends.
 pub(super) struct Judge {
-    baseline: Option<Arc<Baseline>>,
+    image: Arc<LateImage>,
     rules: Arc<Rules>,
     violations: Teller,
     /// `exec-trace`'s map, which must know in time what another source lets pass.
@@ -42,14 +42,11 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(
-        baseline: Option<Arc<Baseline>>,
-        rules: Arc<Rules>,
-    ) -> (Self, Arc<Sightings>) {
+    pub(super) fn new(image: Arc<LateImage>, rules: Arc<Rules>) -> (Self, Arc<Sightings>) {
         let (violations, queue) = sightings();
         (
             Self {
-                baseline,
+                image,
                 rules,
                 violations,
                 traced: OnceLock::new(),
@@ -91,7 +88,7 @@ impl Judge {
     }
 
     fn verdict(&self, measurement: &Measurement) -> Verdict {
-        let baseline = self.baseline.as_deref().map(|baseline| baseline as &dyn Whitelist);
+        let baseline = self.image.baseline().map(|baseline| baseline as &dyn Whitelist);
         lacre_analyzer::judge(baseline, measurement)
     }
 
@@ -129,7 +126,8 @@ impl lacre_measure::Judge for Judge {
 
     fn let_pass(&self) -> LetPass {
         let policy = self.rules.policy();
-        let kind = match self.baseline {
+        let baseline = self.image.baseline();
+        let kind = match baseline {
             Some(_) => ViolationKind::EntryNotFound,
             None => ViolationKind::NoWhitelist,
         };
@@ -138,7 +136,7 @@ impl lacre_measure::Judge for Judge {
         };
         let may =
             |kind, path: &CanonicalPath| policy.decide(kind, Some(path)).action == Action::Skip;
-        let listed = self.baseline.iter().flat_map(|baseline| baseline.files()).flatten();
+        let listed = baseline.iter().flat_map(|baseline| baseline.files()).flatten();
         let paths = listed.filter_map(|entry| CanonicalPath::new(entry.path).ok());
         let listed = paths
             .filter_map(|path| {
@@ -267,7 +265,7 @@ mod tests {
     fn judge(mode: Mode, policy: &str) -> (Judge, Arc<Sightings>) {
         let (policy, _) = Policy::parse("p", policy.as_bytes()).unwrap();
         let policy = Arc::new(policy.effective(&Subject::default()));
-        Judge::new(None, Arc::new(Rules::new(policy, mode)))
+        Judge::new(Arc::default(), Arc::new(Rules::new(policy, mode)))
     }
 
     const SKIP: &str = "Actions: {NO_WHITELIST: {Default: SKIP}}";
@@ -287,6 +285,37 @@ mod tests {
         assert_eq!(lenient.judge(&measured("/bin/sh")), Answer::Allow);
         lenient.seen(measured("/bin/sh"), Outcome::Ran);
         assert_eq!(queue.take().seen[0].violation.kind, ViolationKind::NoWhitelist);
+    }
+
+    /// What a container that started without one runs is judged by its baseline once it is there.
+    #[test]
+    fn a_baseline_that_comes_later_holds_from_then_on() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("x.sh"), "#!/bin/sh\n").unwrap();
+        let options = lacre_baseline::Options::default();
+        let no = &lacre_baseline::NoProgress;
+        let baseline = lacre_baseline::from_rootfs(root.path(), &options, no).unwrap();
+        let own = baseline.get(0).unwrap().sha256();
+        let (judge, queue) = judge(Mode::Enforce, SKIP);
+        let own = Measurement { content: Content::Digest(own), ..measured("/x.sh") };
+        let foreign = measured("/bin/sh");
+        let mut changes = judge.rules.changes();
+        for measurement in [&own, &foreign] {
+            assert_eq!(judge.judge(measurement), Answer::Allow);
+            judge.seen(measurement.clone(), Outcome::Ran);
+        }
+        assert!(queue.take().seen.iter().all(|it| it.violation.kind == ViolationKind::NoWhitelist));
+        assert!(judge.let_pass().is_any());
+
+        let image = lacre_baseline::Image::of_baseline(Arc::new(baseline)).unwrap();
+        judge.image.came(image.into(), None);
+        judge.rules.image_came();
+        assert!(changes.has_changed().unwrap(), "the sources are told");
+        changes.mark_unchanged();
+        assert_eq!((judge.judge(&own), judge.judge(&foreign)), (Answer::Allow, Answer::Deny));
+        assert!(judge.settled(&own) && judge.let_pass().is_empty());
+        judge.seen(foreign, Outcome::Denied);
+        assert_eq!(queue.take().seen[0].violation.kind, ViolationKind::EntryNotFound);
     }
 
     fn memory(sort: Memory) -> Measurement {

@@ -1,10 +1,9 @@
 //! The directories beneath a container's root file system.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use lacre_types::mountinfo;
+use lacre_types::{mountinfo, overlay};
 
 /// An overlay's directories.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,11 +26,9 @@ impl Layers {
             let Some(at) = option.iter().position(|byte| *byte == b'=') else { continue };
             let (name, value) = (&option[..at], &option[at + 1..]);
             match name {
-                b"upperdir" => layers.upper = Some(home.join(unescaped(value))),
-                b"lowerdir" => {
-                    layers.lower.extend(split(value).map(|path| home.join(unescaped(path))));
-                }
-                b"lowerdir+" => layers.lower.push(home.join(unescaped(value))),
+                b"upperdir" => layers.upper = Some(home.join(overlay::path(value))),
+                b"lowerdir" => layers.lower.extend(overlay::paths(value).map(|dir| home.join(dir))),
+                b"lowerdir+" => layers.lower.push(home.join(overlay::path(value))),
                 _ => {}
             }
         }
@@ -51,40 +48,6 @@ impl Layers {
         }
         Self::from_options(mount.options.iter().map(Vec::as_slice), home)
     }
-}
-
-/// The paths of a `lowerdir`: topmost first; a double colon begins data-only layers, which
-/// hold no names of their own.
-fn split(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    colons(value).into_iter().take_while(|path| !path.is_empty())
-}
-
-/// Parts between colons without a backslash.
-fn colons(value: &[u8]) -> Vec<&[u8]> {
-    let (mut parts, mut from, mut at) = (Vec::new(), 0, 0);
-    while at < value.len() {
-        match value[at] {
-            b'\\' => at += 1,
-            b':' => {
-                parts.push(&value[from..at]);
-                from = at + 1;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    parts.push(&value[from..]);
-    parts
-}
-
-/// Without overlayfs's own backslashes.
-fn unescaped(path: &[u8]) -> PathBuf {
-    let mut plain = Vec::with_capacity(path.len());
-    let mut bytes = path.iter();
-    while let Some(byte) = bytes.next() {
-        plain.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
-    }
-    OsString::from_vec(plain).into()
 }
 
 #[cfg(test)]

@@ -15,13 +15,14 @@ use super::judge::Judge;
 use super::rules::Rules;
 
 /// A container with no baseline is a violation before it runs anything; in enforce
-/// mode it starts only where the policy says SKIP.
+/// mode it starts only where the policy says SKIP. `why` says why there is none.
 pub(super) async fn refuse(
     judge: &Arc<Judge>,
     rules: &Rules,
     armed: Vec<Box<dyn Armed>>,
+    why: &str,
 ) -> Result<Vec<Box<dyn Armed>>, Refusal> {
-    let violation = no_whitelist();
+    let violation = no_whitelist(why);
     let decision = rules.decide(&violation);
     let starts = rules.mode() == Mode::Audit || decision.action == Action::Skip;
     let seen = if starts { Outcome::Ran } else { Outcome::Denied };
@@ -32,18 +33,18 @@ pub(super) async fn refuse(
     // Nothing of it has run.
     let _ = tokio::task::spawn_blocking(move || drop(armed)).await;
     Err(Refusal::denied(format!(
-        "there is no baseline for this container (NO_WHITELIST), and the policy says {}; run \
-         it from an image, or let the policy say SKIP ({})",
+        "there is no baseline for this container (NO_WHITELIST): {why}. The policy says {}; let it \
+         say SKIP to run without one ({})",
         decision.action, decision.rule
     )))
 }
 
-fn no_whitelist() -> Violation {
+fn no_whitelist(why: &str) -> Violation {
     let measurement = Measurement {
         source: Source::Fanotify,
         event: Event::Exec,
         path: CanonicalPath::new("/").ok(),
-        content: Content::Unread("the container has no baseline".to_owned()),
+        content: Content::Unread(format!("the container has no baseline: {why}")),
         process: Process::default(),
         time: SystemTime::now(),
     };

@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use lacre_containerd::Client;
 use lacre_measure::{Block, Known, Outcome, Target};
 use lacre_policy::Effective;
 use lacre_types::{Mode, Source, chain};
-use slog::warn;
+use slog::{Logger, info, warn};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::executor::executor;
 use super::guarded::{Guarded, Spec};
 use super::identity::{Identity, RootFs, Sources};
-use super::image_files::{ImageFiles, NoFiles};
 use super::judge::Judge;
+use super::late_image::LateImage;
+use super::making::{Making, Wait};
 use super::policy::{self, FIRST_WORD, Words};
 use super::responder::{Responder, record_of_gone};
 use super::rules::Rules;
@@ -66,21 +70,29 @@ impl Guarded {
         mut created: Created,
     ) -> (Preparation, Charter) {
         let context = &shared.context;
+        let deadline = Instant::now() + context.config.baseline.wait;
         let root = RootFs::of(request);
         // All while runc works: whose image it is, what it may run, which policy holds, and
         // what of the sources takes time.
-        let ready = tokio::task::spawn_blocking({
-            let (layers, config) = (root.layers.clone(), Arc::clone(&context.config));
-            let generation = created.charter.head.generation.clone();
-            let log = context.log.clone();
+        let spec = tokio::task::spawn_blocking({
             let bundle = PathBuf::from(&request.bundle);
-            move || {
-                let spec = bundle::spec_digest(&bundle).ok();
-                let lower = layers.map(|layers| layers.lower);
-                let image = ImageFiles::load(lower, &config.state.join("baselines"), &log);
-                let known: &dyn Known = image.as_ref().map_or(&NoFiles, |image| image);
-                let prepared = sources::prepare(&config, &generation, known);
-                Ready { image, prepared, spec, doubts: Vec::new(), runtime: None }
+            move || bundle::spec_digest(&bundle).ok()
+        });
+        let (wanted, is_wanted) = oneshot::channel::<()>();
+        let making = Making::begin(&root, &context.config.state.join("baselines"), &context.log);
+        let ready = tokio::spawn({
+            let (config, image) = (Arc::clone(&context.config), Arc::clone(making.image()));
+            let generation = created.charter.head.generation.clone();
+            let mut wait = making.wait();
+            async move {
+                tokio::select! {
+                    () = wait.until(deadline) => {}
+                    _ = is_wanted => {}
+                }
+                let known = Arc::clone(&image);
+                let prepare = move || sources::prepare(&config, &generation, &*known);
+                let prepared = tokio::task::spawn_blocking(prepare).await.unwrap_or_default();
+                Ready { image, wait, prepared, spec: spec.await.ok().flatten(), doubts: Vec::new(), runtime: None }
             }
         });
         let sources = Sources { containerd: &context.containerd, config: &context.config };
@@ -90,16 +102,28 @@ impl Guarded {
             warn!(context.log, "not all is known of a container";
                 "container" => &request.id, "unknown" => unknown);
         }
+        let client = Client::new(&context.containerd.display().to_string(), &context.namespace);
+        making.tell(who.beneath().clone(), client);
         let asked = shared.policy_for(who, &created.charter.head.generation).await;
         let rules = Arc::new(Rules::new(
             Arc::clone(&asked.policy),
             asked.who.tightened(context.config.mode),
         ));
-        let ready = ready.await.unwrap_or_default();
         let named = created.named().await;
         let (mut charter, doubts, runtime) = (created.charter, created.doubts, created.runtime);
+        if named.is_some() {
+            making.is_mounted();
+        }
+        // What nobody will tell it any more it does not wait for.
+        drop(making);
+        let wanted = named.is_some().then_some(wanted);
+        let Ok(ready) = ready.await else {
+            let fault = Refusal::not_ready("a fault of lacre; the log says which");
+            return (Preparation::Refused(fault), charter);
+        };
+        drop(wanted);
         let Some(named) = named else {
-            ready.undo().await;
+            undo(ready.prepared).await;
             return (Preparation::NotCreated, charter);
         };
         // Where nobody told who it is, nobody knows which rules there are for it.
@@ -125,7 +149,7 @@ impl Guarded {
                 Self::arm(shared, asked, Arc::clone(&rules), root, ready, init, &mut charter).await
             }
             Err(why) => {
-                ready.undo().await;
+                undo(ready.prepared).await;
                 unguarded(shared, asked, rules, why)
             }
         };
@@ -137,28 +161,29 @@ impl Guarded {
         Asked { who, policy, words }: Asked,
         rules: Arc<Rules>,
         root: RootFs,
-        Ready { image, prepared, spec, doubts, runtime }: Ready,
+        Ready { image, wait, prepared, spec, doubts, runtime }: Ready,
         init: Init,
         charter: &mut Charter,
     ) -> Preparation {
         let context = &shared.context;
         let mode = rules.mode();
         let init_pid = init.process().pid;
-        let known_baseline = image.as_ref().map(|image| Arc::clone(&image.baseline));
-        let (judge, violations) = Judge::new(known_baseline.clone(), Arc::clone(&rules));
+        // Where it comes from here on, all is told anew.
+        let without = (!image.is_there()).then(|| wait.why_not());
+        let (judge, violations) = Judge::new(Arc::clone(&image), Arc::clone(&rules));
         let judge = Arc::new(judge);
         let executor = match executor(context, (&who, &charter.head.generation), &policy, init_pid)
         {
             Ok(executor) => executor,
             Err(error) => {
                 let why = format!("holding the container's init: {error}");
-                Ready { image, prepared, spec, doubts, runtime }.undo().await;
+                undo(prepared).await;
                 return unguarded(shared, Asked { who, policy, words }, rules, why);
             }
         };
         let responder = Responder {
             rules: Arc::clone(&rules),
-            baseline: known_baseline,
+            image: Arc::clone(&image),
             executor: executor.clone(),
             reporter: Arc::clone(&shared.reporter),
             events: context.events.clone(),
@@ -170,7 +195,6 @@ impl Guarded {
         let image_name = responder.origin.image_name.clone();
         tokio::spawn(responder.run(violations, words));
 
-        let without_baseline = image.is_none();
         let layers = root.layers.unwrap_or_default();
         let target = Target {
             container: sources::name(who.namespace(), who.id()),
@@ -183,15 +207,13 @@ impl Guarded {
                 crate::config::Block::Exec => Block::Exec,
                 crate::config::Block::All => Block::All,
             },
-            known: match image {
-                Some(image) => Arc::new(image) as Arc<dyn Known>,
-                None => Arc::new(NoFiles),
-            },
+            known: Arc::clone(&image) as Arc<dyn Known>,
         };
         charter.head.init = Some(init.process());
         charter.head.cgroups = init.cgroups().to_owned();
         charter.head.pid_namespace = init.pid_namespace();
-        charter.fill(mode, About::of(&who, &policy, &target));
+        let manifest = image.manifest().or(who.beneath().manifest);
+        charter.fill(mode, About::of(&who, &policy, &target, manifest));
         // Before they are armed: what changes from here on is followed.
         let armed_by = *rules.changes().borrow();
         let watched = watch(shared, &judge, prepared, target.clone(), image_name, charter).await;
@@ -225,15 +247,18 @@ impl Guarded {
             // What there is watches.
             (false, Ok(blind)) => armed.is_empty().then_some(blind),
         };
-        let armed = match without_baseline {
-            true => match no_baseline::refuse(&judge, &rules, armed).await {
-                Ok(armed) => armed,
+        let armed = match without {
+            Some(why) => match no_baseline::refuse(&judge, &rules, armed, &why).await {
+                Ok(armed) => {
+                    tokio::spawn(follow(wait, Arc::clone(&rules), context.log.clone()));
+                    armed
+                }
                 Err(refusal) => {
                     let _ = tokio::task::spawn_blocking(move || drop(judge)).await;
                     return Preparation::Refused(refusal);
                 }
             },
-            false => armed,
+            None => armed,
         };
         let is_mapped = armed.iter().any(|source| source.source() == Source::ExecMap);
         let armed = Mutex::new(armed);
@@ -287,9 +312,10 @@ fn unguarded(
 }
 
 /// What was made ready for a container before it had a process.
-#[derive(Default)]
 struct Ready {
-    image: Option<ImageFiles>,
+    image: Arc<LateImage>,
+    /// How far its baseline is.
+    wait: Wait,
     prepared: sources::Prepared,
     /// What `config.json` was when Create was asked for.
     spec: Option<[u8; 32]>,
@@ -299,10 +325,16 @@ struct Ready {
     runtime: Option<Runtime>,
 }
 
-impl Ready {
-    /// Takes everything back, off this thread: the kernel takes its time.
-    async fn undo(self) {
-        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+/// Takes everything back, off this thread: the kernel takes its time.
+async fn undo(prepared: sources::Prepared) {
+    let _ = tokio::task::spawn_blocking(move || drop(prepared)).await;
+}
+
+/// A container that runs without a baseline has it as soon as it is made.
+async fn follow(wait: Wait, rules: Arc<Rules>, log: Logger) {
+    if wait.is_made().await {
+        info!(log, "the baseline is there, and holds from now on");
+        rules.image_came();
     }
 }
 

@@ -17,6 +17,7 @@ use lacre_types::{
 };
 use slog::{Logger, info};
 
+use super::late_image::LateImage;
 use super::policy::Words;
 use super::rules::Rules;
 use super::sightings::{Batch, Seen, Sightings};
@@ -26,7 +27,7 @@ use crate::node::events::Events;
 /// Answers the violations of one container, one after the other.
 pub(super) struct Responder {
     pub(super) rules: Arc<Rules>,
-    pub(super) baseline: Option<Arc<Baseline>>,
+    pub(super) image: Arc<LateImage>,
     pub(super) executor: Executor,
     pub(super) reporter: Arc<Reporter>,
     pub(super) events: Events,
@@ -92,7 +93,7 @@ impl Responder {
     fn record(&self, violation: &Violation, outcome: Outcome) -> (Record, Action) {
         let (decision, because, action) = self.decide(violation, outcome);
         let mut verdict = verdict(&decision, because, self.rules.mode_of(outcome), outcome);
-        place(&mut verdict, self.baseline.as_deref(), violation);
+        place(&mut verdict, self.image.baseline(), violation);
         (Record::new(&self.origin, violation, &verdict), action)
     }
 
@@ -134,7 +135,7 @@ impl Responder {
         let Seen { violation, outcome, uses, last, .. } = seen;
         let program = violation.measurement.path.as_ref();
         let is_listed = |path: &CanonicalPath| {
-            let baseline = self.baseline.as_deref();
+            let baseline = self.image.baseline();
             baseline.is_some_and(|it| matches!(it.entry(path), Lookup::Found(_)))
         };
         if let Some(program) = program.filter(|path| is_listed(path)) {
@@ -152,7 +153,7 @@ impl Responder {
             file_kind: None,
             layer: None,
         };
-        place(&mut verdict, self.baseline.as_deref(), violation);
+        place(&mut verdict, self.image.baseline(), violation);
         let record = Record::new(&self.origin, violation, &verdict).standing_for(*uses, *last);
         let _ = self.reporter.report(record);
     }

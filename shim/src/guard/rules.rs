@@ -14,7 +14,7 @@ pub(crate) struct Rules {
     /// What the node and the container itself ask for, whatever a policy says.
     floor: Mode,
     mode: watch::Sender<Mode>,
-    /// How many policies have held, one after the other.
+    /// How many policies have held, one after the other, with a baseline or without.
     changes: watch::Sender<u64>,
 }
 
@@ -67,6 +67,12 @@ impl Rules {
         }
     }
 
+    /// The image's baseline has come: other rules hold for its container than without one, and
+    /// who follows changes is told.
+    pub(super) fn image_came(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
     /// Whether memory that is made executable is no violation.
     pub(super) fn jit(&self) -> Jit {
         self.policy().jit()
@@ -85,7 +91,7 @@ impl Rules {
         Spared { memory: programs || policy.jit() == Jit::Allow, programs }
     }
 
-    /// Tells when another policy holds, by their number.
+    /// Tells when another policy holds, or the same with a baseline, by their number.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

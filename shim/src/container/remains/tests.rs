@@ -27,10 +27,10 @@ fn what_is_left_is_judged_by_the_rules_that_it_was_guarded_by() {
         lower: vec!["/lower".into()],
         mode: Mode::Enforce,
         block: Block::Exec,
-        known: Arc::new(crate::guard::image_files::NoFiles),
+        known: Arc::new(crate::guard::late_image::LateImage::default()),
     };
     let policy = effective("Actions: {ENTRY_NOT_FOUND: {Default: PAUSE}}");
-    charter.fill(Mode::Enforce, About::of(&who, &policy, &target));
+    charter.fill(Mode::Enforce, About::of(&who, &policy, &target, None));
 
     let node = Config::parse("mode: audit").unwrap();
     let mut left = Remains::of(&charter, &node, Path::new("/nonexistent"));

@@ -5,26 +5,60 @@ use lacre_containerd::{BlobCache, Client, Container, Error, ImageContent};
 use lacre_types::{Digest, chain};
 
 use super::pod::Request;
+use crate::guard::lazy_content;
 
 /// What the record's snapshot stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Chain(Option<Digest>);
 
-/// The image of a container, or why it is not known.
+/// What a container's root was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Beneath {
+    /// The manifest of the image whose layers the snapshot stands on.
+    pub(crate) manifest: Option<Digest>,
+    /// Who has the snapshot.
+    pub(crate) snapshotter: String,
+    /// The snapshot beneath it, which nobody writes to.
+    pub(crate) parent: Option<String>,
+    /// Why its files come over the network as they are read, by the snapshot's labels.
+    pub(crate) lazy: Option<String>,
+}
+
+/// The image of a container, or why it is not known; and what its root was made from.
 pub(super) async fn of_record(
     client: &Client,
     record: &Container,
     request: Option<&Request>,
     cache: &BlobCache,
-) -> Result<ImageContent, String> {
-    if record.snapshot_key.is_empty() || record.snapshotter.is_empty() {
-        return Err("containerd has no snapshot of it to compare an image with".to_owned());
+) -> (Result<ImageContent, String>, Beneath) {
+    let Container { snapshotter, snapshot_key: key, .. } = record;
+    if key.is_empty() || snapshotter.is_empty() {
+        let none = "containerd has no snapshot of it to compare an image with".to_owned();
+        return (Err(none), Beneath::default());
     }
-    let (target, chain) = tokio::join!(
-        target(client, record, request),
-        chain_of(client, &record.snapshotter, &record.snapshot_key)
-    );
-    with_layers(client, &target?, chain?, cache).await
+    let stands_on = async {
+        let parent = client.snapshot(snapshotter, key).await.map_err(said)?.parent;
+        let parent = Some(parent).filter(|parent| !parent.is_empty());
+        let Some(parent) = parent else { return Ok((Ok(Chain(None)), None, None)) };
+        let (chain, labels) = tokio::join!(
+            chain_named(client, snapshotter, &parent),
+            client.snapshot(snapshotter, &parent)
+        );
+        let lazy = lazy_content::by_labels(&labels.map_err(said)?.labels);
+        Ok::<_, String>((chain, Some(parent), lazy))
+    };
+    let (target, stands_on) = tokio::join!(target(client, record, request), stands_on);
+    let (chain, parent, lazy) = match stands_on {
+        Ok(stands_on) => stands_on,
+        Err(why) => return (Err(why), Beneath::default()),
+    };
+    let content = match (target, chain) {
+        (Ok(target), Ok(chain)) => with_layers(client, &target, chain, cache).await,
+        (Err(why), _) | (_, Err(why)) => Err(why),
+    };
+    let manifest = content.as_ref().ok().and_then(|content| content.manifest);
+    let snapshotter = snapshotter.clone();
+    (content, Beneath { manifest, snapshotter, parent, lazy })
 }
 
 /// The image beneath `target` that has these layers.
@@ -76,6 +110,11 @@ async fn chain_of(client: &Client, snapshotter: &str, key: &str) -> Result<Chain
     if parent.is_empty() {
         return Ok(Chain(None));
     }
+    chain_named(client, snapshotter, &parent).await
+}
+
+/// What a committed snapshot holds.
+async fn chain_named(client: &Client, snapshotter: &str, parent: &str) -> Result<Chain, String> {
     if let Ok(chain) = parent.parse() {
         return Ok(Chain(Some(chain)));
     }
@@ -85,7 +124,7 @@ async fn chain_of(client: &Client, snapshotter: &str, key: &str) -> Result<Chain
     let Some(Ok(original)) = original.map(str::parse::<Digest>) else {
         return Err(format!("its snapshot stands on {parent}, which is no image's"));
     };
-    let below = client.snapshot(snapshotter, &parent).await.map_err(said)?.parent;
+    let below = client.snapshot(snapshotter, parent).await.map_err(said)?.parent;
     if below.parse() == Ok(original) {
         Ok(Chain(Some(original)))
     } else {

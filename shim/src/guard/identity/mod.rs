@@ -29,6 +29,7 @@ use crate::container::spec::Spec;
 use docker_store::{Stored, StoredImage};
 use pod::Request;
 
+pub(crate) use image::Beneath;
 pub(crate) use pod::Pod;
 pub(crate) use rootfs::RootFs;
 
@@ -59,6 +60,9 @@ pub(crate) struct Identity {
     unknown: Vec<String>,
     /// Whether a daemon that should have told did not answer.
     unanswered: bool,
+    /// What its root was made from, as far as that came to be known.
+    #[serde(skip)]
+    beneath: Beneath,
 }
 
 /// Where to ask.
@@ -100,7 +104,8 @@ impl Identity {
             Facts { container_id: user(id), namespace: user(namespace), ..Facts::default() };
         let manager = if is_dockers(namespace) { Manager::Docker } else { Manager::Containerd };
         let unknown = Vec::new();
-        Self { facts, pod: None, name: None, manager, unknown, unanswered: false }
+        let beneath = Beneath::default();
+        Self { facts, pod: None, name: None, manager, unknown, unanswered: false, beneath }
     }
 
     async fn ask(&mut self, sources: Sources<'_>, bundle: &Path) {
@@ -176,7 +181,8 @@ impl Identity {
             Some(record.map(|record| Request::of(&record).unwrap_or_default()))
         };
         let image = image::of_record(client, record, request.as_ref(), cache);
-        let (image, of_pod) = tokio::join!(image, sandbox);
+        let ((image, beneath), of_pod) = tokio::join!(image, sandbox);
+        self.beneath = beneath;
 
         // CRI fills the record's name with one of those that the image has; the pod's is asked
         // for first.
@@ -235,6 +241,7 @@ impl Identity {
                     image::of_docker(client, cache, &target, &snapshotter, self.id()).await;
                 content.map(|content| {
                     self.is_one_of_several(&content);
+                    self.beneath.manifest = content.manifest;
                     let of_content = |digest| Fact::new(digest, Witness::Content);
                     (content.digests.into_iter().map(of_content).collect(), content.labels)
                 })
@@ -312,6 +319,11 @@ impl Identity {
     /// Who brings it back after it has ended.
     pub(crate) const fn manager(&self) -> Manager {
         self.manager
+    }
+
+    /// What its root was made from, as far as that is known.
+    pub(crate) const fn beneath(&self) -> &Beneath {
+        &self.beneath
     }
 
     /// What could not be learnt, for a person; `None` when nothing is missing.

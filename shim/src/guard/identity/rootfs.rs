@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 
 use crate::container::spec::Spec;
 use crate::guard::layers::Layers;
-use crate::messages::CreateRequest;
+use crate::guard::lazy_content;
+use crate::messages::{CreateRequest, Mount};
 
 /// The root file system of a container that is being created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(crate) struct RootFs {
     pub(crate) path: PathBuf,
     /// What lies beneath it; `None` where that is not an overlay.
     pub(crate) layers: Option<Layers>,
+    /// Why its files come over the network as they are read, by its mounts.
+    pub(crate) lazy: Option<String>,
 }
 
 impl RootFs {
@@ -20,11 +23,8 @@ impl RootFs {
     pub(crate) fn of(request: &CreateRequest) -> Self {
         let bundle = Path::new(&request.bundle);
         if let Some(mount) = request.rootfs.last() {
-            let options = mount.options.iter().map(String::as_bytes);
-            let layers = (mount.kind == "overlay")
-                .then(|| Layers::from_options(options, Path::new("/")))
-                .flatten();
-            return Self { path: bundle.join("rootfs"), layers };
+            let lazy = lazy_content::by_mounts(&request.rootfs);
+            return Self { path: bundle.join("rootfs"), layers: overlaid(mount), lazy };
         }
         Self::mounted(bundle)
     }
@@ -34,8 +34,19 @@ impl RootFs {
         let path = Spec::read(bundle).unwrap_or_default().root(bundle);
         let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
         let layers = Layers::from_mountinfo(&mountinfo, &path);
-        Self { path, layers }
+        Self { path, layers, lazy: None }
     }
+}
+
+/// The layers of an overlay: by its own name, or by one of those that containerd mounts by a
+/// helper (nydus's `fuse.nydus-overlayfs`) or after it has filled in what the mounts before it
+/// gave (`format/mkdir/overlay`). What is still to be filled in is no path.
+fn overlaid(Mount { kind, options, .. }: &Mount) -> Option<Layers> {
+    let is_overlay = kind.rsplit('/').next() == Some("overlay")
+        || kind.strip_prefix("fuse.").is_some_and(|kind| kind.starts_with("nydus-overlayfs"));
+    let is_whole = !options.iter().any(|option| option.contains("{{"));
+    let options = options.iter().map(String::as_bytes);
+    (is_overlay && is_whole).then(|| Layers::from_options(options, Path::new("/"))).flatten()
 }
 
 #[cfg(test)]
@@ -53,5 +64,25 @@ mod tests {
         };
         let root = RootFs::of(&request);
         assert_eq!((root.path, root.layers), ("/somewhere/merged".into(), None));
+    }
+
+    #[test]
+    fn an_overlay_has_many_names() {
+        let root = |kind: &str, lower: &str| {
+            let options = vec![format!("lowerdir={lower}"), "upperdir=/u".to_owned()];
+            let mount = Mount { kind: kind.to_owned(), options, ..Mount::default() };
+            let rootfs = vec![mount];
+            RootFs::of(&CreateRequest { rootfs, ..CreateRequest::default() })
+        };
+        let lower = |root: RootFs| root.layers.map(|layers| layers.lower.len());
+        for kind in ["overlay", "format/mkdir/overlay", "fuse.nydus-overlayfs"] {
+            assert_eq!(lower(root(kind, "/a:/b")), Some(2), "{kind}");
+        }
+        assert!(root("fuse.nydus-overlayfs", "/a").lazy.is_some());
+        assert!(root("overlay", "/a").lazy.is_none());
+        assert_eq!(lower(root("format/mkdir/overlay", "{{ overlay 0 1 }}")), None);
+        for kind in ["bind", "btrfs", "ext4", "erofs", "fuse.rawBridge"] {
+            assert_eq!(lower(root(kind, "/a")), None, "{kind}");
+        }
     }
 }

@@ -1,0 +1,70 @@
+//! What is known of a container's image, which may come to be known only while it runs.
+
+use std::sync::OnceLock;
+
+use lacre_baseline::Baseline;
+use lacre_measure::{Known, KnownFile, Listing};
+use lacre_types::{CanonicalPath, Digest, FileId};
+
+use super::image_files::ImageFiles;
+
+/// An image's files, once there is a baseline. Until then it knows none.
+#[derive(Debug, Default)]
+pub(crate) struct LateImage {
+    files: OnceLock<ImageFiles>,
+    manifest: OnceLock<Digest>,
+}
+
+impl LateImage {
+    /// From now on it is known, by the content that the manifest names or by directories. There
+    /// is one baseline for a container.
+    pub(super) fn came(&self, image: ImageFiles, manifest: Option<Digest>) {
+        if let Some(manifest) = manifest {
+            let _ = self.manifest.set(manifest);
+        }
+        let _ = self.files.set(image);
+    }
+
+    /// What may run, where that is known.
+    pub(super) fn baseline(&self) -> Option<&Baseline> {
+        self.files.get().map(|image| &*image.baseline)
+    }
+
+    /// The manifest whose content tells what may run.
+    pub(super) fn manifest(&self) -> Option<Digest> {
+        self.manifest.get().copied()
+    }
+}
+
+impl Known for LateImage {
+    fn is_there(&self) -> bool {
+        self.files.get().is_some()
+    }
+
+    fn by_path(&self, path: &CanonicalPath) -> Option<KnownFile> {
+        self.files.get()?.by_path(path)
+    }
+
+    fn listed(&self, path: &CanonicalPath) -> Listing {
+        self.files.get().map_or(Listing::No, |image| image.listed(path))
+    }
+
+    fn by_inode(&self, dev: u32, ino: u64) -> Option<(CanonicalPath, KnownFile)> {
+        self.files.get()?.by_inode(dev, ino)
+    }
+
+    fn count(&self) -> usize {
+        self.files.get().map_or(0, ImageFiles::count)
+    }
+
+    fn allowed(&self) -> Box<dyn Iterator<Item = FileId> + '_> {
+        match self.files.get() {
+            Some(image) => image.allowed(),
+            None => Box::new(std::iter::empty()),
+        }
+    }
+
+    fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
+        self.files.get().map(|image| image.named(wanted)).unwrap_or_default()
+    }
+}
