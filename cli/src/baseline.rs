@@ -1,7 +1,8 @@
-//! `lacre baseline`: make, show and compare baselines.
+//! `lacre baseline`: make, show and compare baselines, and make them ahead.
 
 mod image;
 mod show;
+mod warm;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ enum Command {
     Show(Show),
     Diff(Diff),
     Verify(Verify),
+    Warm(warm::Warm),
 }
 
 /// Make the baseline of an image, or of a root file system
@@ -161,6 +163,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let found = from_rootfs(&args.rootfs, &options, &Bar::new())?;
             differ(&baseline, &found, args.json)
         }
+        Command::Warm(args) => args.run(),
     }
 }
 

@@ -1,0 +1,150 @@
+//! One image.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use lacre_baseline::{BlobError, Error, Options, Platform, Stacking, Store};
+use lacre_containerd::{Client, Platform as Machine};
+use lacre_types::{Digest, rfc3339};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::tell::{Made, Teller};
+
+/// How long the lease stands if nobody is left to drop it.
+const LEASE: Duration = Duration::from_secs(3600);
+
+/// Snapshotters that unpack each layer over a copy of what is beneath; all others give each a
+/// directory of its own, which overlayfs shows as one.
+const UNPACKED: [&str; 5] = ["native", "btrfs", "zfs", "devmapper", "blockfile"];
+
+/// What is made of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct What {
+    content: bool,
+    directories: bool,
+}
+
+impl What {
+    /// Nothing more can be made of it: it can't be read.
+    pub(super) const fn failed() -> Self {
+        Self { content: true, directories: true }
+    }
+
+    pub(super) const fn is_all(&self) -> bool {
+        self.content && self.directories
+    }
+}
+
+pub(super) struct Warmer {
+    pub(super) store: Store,
+    pub(super) snapshotter: String,
+    pub(super) teller: Teller,
+}
+
+impl Warmer {
+    /// Makes what is not there yet. `client` is in the image's namespace, and `before` was made
+    /// of it earlier.
+    pub(super) async fn warm(
+        &self,
+        client: &Client,
+        content: &Path,
+        name: &str,
+        before: Option<&What>,
+    ) -> anyhow::Result<What> {
+        let started = Instant::now();
+        let namespace = client.namespace();
+        let image = client.image_manifest(name, &Machine::here()).await?;
+        let is_unpacked = UNPACKED.contains(&self.snapshotter.as_str());
+        let stacking = if is_unpacked { Stacking::Unpacked } else { Stacking::Overlaid };
+        let options = Options { stacking, ..Options::default() };
+        let progress = self.teller.progress(namespace, name);
+        let (platform, manifest) = (Platform::default(), image.manifest);
+        let kept = self.store.kept_content(&manifest, &platform, &options);
+        let was_there = kept.is_some();
+        let made = match kept {
+            Some(kept) => Some(kept),
+            None => {
+                let made = self.store.content(content, &manifest, &platform, &options, &progress);
+                match made {
+                    Ok(made) => Some(made),
+                    // containerd does not keep what it has unpacked; or keeps what no baseline
+                    // is made of, and a container is guarded by its directories.
+                    Err(error) if !is_altered(&error) => {
+                        progress.remark(&error);
+                        None
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        let chain = image.chain_id().filter(|_| !is_unpacked);
+        let directories = match chain {
+            Some(chain) => self.directories(client, &chain, &progress).await?,
+            // Of those each container has a copy of its own.
+            None => Directories::NotOfUse,
+        };
+        let what = What { content: true, directories: directories != Directories::NotUnpacked };
+        drop(progress);
+        // What is as it was is not told again.
+        if before != Some(&what) {
+            self.teller.made(&Made {
+                namespace,
+                image: name,
+                manifest,
+                baseline: made.map(|made| made.digest()),
+                was_there,
+                directories: directories.as_str(),
+                seconds: started.elapsed().as_secs_f64(),
+            });
+        }
+        Ok(what)
+    }
+
+    async fn directories(
+        &self,
+        client: &Client,
+        chain: &Digest,
+        progress: &super::tell::Progress<'_>,
+    ) -> anyhow::Result<Directories> {
+        let mut random = [0; 8];
+        getrandom(&mut random, GetRandomFlags::empty())?;
+        let key = format!("lacre-warm-{:016x}", u64::from_ne_bytes(random));
+        let expires = rfc3339(SystemTime::now() + LEASE);
+        let parent = chain.to_string();
+        let view = match client.view(&self.snapshotter, &parent, &key, &expires).await {
+            Ok(view) => view,
+            Err(error) if error.is_not_found() => return Ok(Directories::NotUnpacked),
+            Err(error) => return Err(error.into()),
+        };
+        let lower = view.mounts.last().and_then(lacre_containerd::Mount::directories);
+        let scanned = lower.map(|lower| self.store.scanned(&lower, &Options::default(), progress));
+        view.remove().await;
+        match scanned.transpose()? {
+            Some(_) => Ok(Directories::Known),
+            None => Ok(Directories::NotOfUse),
+        }
+    }
+}
+
+/// What is known of the directories that an image is unpacked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Directories {
+    Known,
+    NotUnpacked,
+    NotOfUse,
+}
+
+impl Directories {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::NotUnpacked => "not unpacked",
+            Self::NotOfUse => "not of use",
+        }
+    }
+}
+
+fn is_altered(error: &Error) -> bool {
+    let Error::Blob { source, .. } = error else { return false };
+    matches!(**source, BlobError::Digest { .. } | BlobError::DiffId { .. } | BlobError::Size { .. })
+}
