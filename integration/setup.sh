@@ -6,6 +6,7 @@
 # The cache is $LACRE_CACHE, by default .cache at the root of the repository:
 #   daemons/{1.6,1.7,2.1,docker}  containerd of bookworm, trixie and sid; dockerd of sid
 #   tools                         runc, CNI plugins, busybox (bookworm)
+#   filesystems                   mkfs.btrfs, mkfs.erofs (bookworm)
 #   debian/{base,perl,python}     the layers of a Debian-like image, usrmerged
 set -euo pipefail
 umask 022
@@ -155,6 +156,8 @@ make_daemons() {
     # runc of later suites needs a later libc; bookworm's serves all three daemons.
     make_tree "$cache/tools" runc/bookworm containernetworking-plugins/bookworm \
         busybox-static/bookworm
+    # mkfs of what snapshotters may lie on.
+    make_tree "$cache/filesystems" btrfs-progs/bookworm erofs-utils/bookworm liblzo2-2/bookworm
 }
 
 # === the Debian-like tree, a folder for each layer ===

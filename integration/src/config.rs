@@ -4,10 +4,17 @@ use std::path::Path;
 
 use crate::paths::cache;
 use crate::runtime::other_shim;
+use crate::snapshotter::Snapshotter;
 use crate::version::Version;
 
 /// containerd's configuration: everything in `folder`, lacre's handler for pods when `cri`.
-pub(crate) fn containerd(version: Version, folder: &Path, cri: bool, level: &str) -> String {
+pub(crate) fn containerd(
+    version: Version,
+    folder: &Path,
+    cri: bool,
+    level: &str,
+    snapshotter: Option<Snapshotter>,
+) -> String {
     let f = folder.display();
     let (generation, cri_plugins, settings) = match version {
         Version::V1_6 | Version::V1_7 => {
@@ -29,6 +36,9 @@ pub(crate) fn containerd(version: Version, folder: &Path, cri: bool, level: &str
         "io.containerd.tracing.processor.v1.otlp",
         "io.containerd.internal.v1.tracing",
     ];
+    let wanted = snapshotter.map(Snapshotter::plugin);
+    disabled.retain(|plugin| wanted.as_deref() != Some(*plugin));
+    let own = snapshotter.map(|one| one.settings(folder)).unwrap_or_default();
     if !cri {
         disabled.extend(cri_plugins);
         disabled.push("io.containerd.grpc.v1.cri");
@@ -48,7 +58,7 @@ path = "{f}/opt"
 interval = "1s"
 [plugins."io.containerd.monitor.container.v1.restart"]
 interval = "1s"
-{settings}"#
+{own}{settings}"#
     )
 }
 

@@ -17,6 +17,7 @@ use crate::paths::search_path;
 use crate::process::Process;
 pub use crate::runtime::Runtime;
 use crate::sandbox::Node;
+pub use crate::snapshotter::Snapshotter;
 pub use crate::version::Version;
 
 /// Longer than any daemon takes to come up or go on a busy machine.
@@ -33,9 +34,17 @@ pub struct Builder {
     level: &'static str,
     environment: Vec<(String, String)>,
     in_memory: bool,
+    snapshotter: Option<Snapshotter>,
 }
 
 impl Builder {
+    /// Has one more snapshotter, on a file system of its own where it needs one.
+    #[must_use]
+    pub fn snapshotter(mut self, snapshotter: Snapshotter) -> Self {
+        self.snapshotter = Some(snapshotter);
+        self
+    }
+
     /// Keeps the daemon's content and database in memory: it waits for no disk then.
     #[must_use]
     pub fn in_memory(mut self) -> Self {
@@ -84,8 +93,12 @@ impl Builder {
         }
         fs::write(folder.join("cni/10-lacre.conflist"), config::cni(folder))?;
         fs::write(folder.join("lacre/config.yaml"), config::lacre(folder, &self.lacre))?;
-        let settings = config::containerd(self.version, folder, self.cri, self.level);
+        let settings =
+            config::containerd(self.version, folder, self.cri, self.level, self.snapshotter);
         fs::write(folder.join("config.toml"), settings)?;
+        if let Some(snapshotter) = self.snapshotter {
+            snapshotter.prepare(&node)?;
+        }
         if self.in_memory {
             fs::create_dir(folder.join("root"))?;
             let mount = ["-t", "tmpfs", "-o", "mode=0711", "tmpfs"];
@@ -133,6 +146,7 @@ impl Containerd {
             level: "debug",
             environment: Vec::new(),
             in_memory: false,
+            snapshotter: None,
         }
     }
 
@@ -272,7 +286,14 @@ impl Containerd {
         let file = tempfile::NamedTempFile::new_in(self.node.folder())?;
         image.write(file.path())?;
         let path = file.path().display().to_string();
-        let said = self.ctr_in(namespace, &["images", "import", &path])?;
+        let snapshotter = self.builder.snapshotter.map_or("overlayfs", Snapshotter::name);
+        let mut import = vec!["images", "import", "--snapshotter", snapshotter];
+        // The transfer service unpacks for one snapshotter alone.
+        if self.version() == Version::V2_1 && snapshotter != "overlayfs" {
+            import.push("--local");
+        }
+        import.push(&path);
+        let said = self.ctr_in(namespace, &import)?;
         said.ok().map(drop).with_context(|| format!("importing {}", image.name()))
     }
 

@@ -28,11 +28,12 @@ pub mod process;
 pub mod records;
 mod runtime;
 pub mod sandbox;
+mod snapshotter;
 mod version;
 pub mod vm;
 pub mod workloads;
 
-pub use daemon::{Containerd, Runtime, Version};
+pub use daemon::{Containerd, Runtime, Snapshotter, Version};
 pub use docker::Dockerd;
 pub use image::{Image, Layer};
 pub use not_run::not_run;

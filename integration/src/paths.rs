@@ -69,6 +69,7 @@ pub fn search_path(root: &std::path::Path) -> String {
         root.join("usr/sbin"),
         tools.join("usr/sbin"),
         tools.join("usr/bin"),
+        cache().join("filesystems/usr/bin"),
     ];
     let mut all: Vec<String> = own.iter().map(|p| p.display().to_string()).collect();
     all.extend(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(String::from));

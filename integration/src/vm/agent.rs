@@ -172,7 +172,7 @@ impl Daemon {
         let _ = fs::remove_dir_all(folder.join("state"));
         let path = format!("{BIN}:{PROGRAMS_OF_VERSIONS}/{name}:/opt/runc:/bin:/sbin");
         let settings = folder.join("config.toml");
-        fs::write(&settings, config::containerd(version, &folder, false, "info"))?;
+        fs::write(&settings, config::containerd(version, &folder, false, "info", None))?;
         let socket = folder.join("containerd.sock").display().to_string();
         let client = Client::new(&socket, NAMESPACE).with_deadline(SOON);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
