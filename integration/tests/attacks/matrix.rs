@@ -63,7 +63,7 @@ const ALL: Column = Column {
     policy: NOTHING,
     enforces: true,
     known: &[
-        ("A11e", "REPORT"),
+        ("A11e", "MISS"),
         ("A11f", "MISS"),
         ("A11g", "MISS"),
         ("A14d", "REPORT"),
@@ -174,7 +174,7 @@ impl Matrix {
              asks about none: in A14w and A14x the script's name led to a file of the image, or to \
              nothing, when it was looked at. What nothing sees, and why, is in \
              [sources.md](sources.md#what-nothing-sees).\n\n\
-             A11e, A14d and A14zc to A14ze are files that an interpreter reads and runs, and nothing \
+             A14d and A14zc to A14ze are files that an interpreter reads and runs, and nothing \
              says that they are code. Where opens are asked about (`block: all`), there is a record, \
              `REPORT`; where the policy declares their directory to hold code (the column *code \
              directories* declares `/tmp`, with `block: exec`), they are refused.\n",

@@ -22,7 +22,6 @@ use crate::files;
 use crate::held_process::Held;
 use crate::interpreter::{self, Code, Family, Named};
 
-
 /// What an interpreter was started on.
 pub(super) enum Script {
     /// Nothing: its code is among its arguments, or it reads its standard input.

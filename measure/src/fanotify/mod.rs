@@ -215,8 +215,7 @@ fn with_groups(
     let seat = Arc::new(Seat::new((member, device), Arc::new(wake), judge, target.mode));
     // What is asked between the marks and the thread waits for it.
     let asking = groups.sit(&seat).map_err(no_group)?;
-    let (unlinked, stop, widening) =
-        (groups.unlinked(), AtomicBool::new(false), Mutex::default());
+    let (unlinked, stop, widening) = (groups.unlinked(), AtomicBool::new(false), Mutex::default());
     let shared = Arc::new(Shared { asking, seat, unlinked, stop, widening });
     let armed = marks
         .apply(&shared.asking, &shared.seat, false)

@@ -134,7 +134,8 @@ impl Programs {
     /// Whether it is a file of the image's, as it came: then its names have told all.
     fn is_images(&self, its: &State) -> bool {
         let numbers = [its.ino, its.ino & 0xffff_ffff];
-        let mut all = self.listed().devices.iter().flat_map(|dev| numbers.map(|number| (*dev, number)));
+        let mut all =
+            self.listed().devices.iter().flat_map(|dev| numbers.map(|number| (*dev, number)));
         all.any(|(dev, number)| {
             let known = self.known.by_inode(dev, number);
             known.is_some_and(|(_, file)| {

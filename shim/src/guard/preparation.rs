@@ -92,7 +92,14 @@ impl Guarded {
                 let known = Arc::clone(&image);
                 let prepare = move || sources::prepare(&config, &generation, &*known);
                 let prepared = tokio::task::spawn_blocking(prepare).await.unwrap_or_default();
-                Ready { image, wait, prepared, spec: spec.await.ok().flatten(), doubts: Vec::new(), runtime: None }
+                Ready {
+                    image,
+                    wait,
+                    prepared,
+                    spec: spec.await.ok().flatten(),
+                    doubts: Vec::new(),
+                    runtime: None,
+                }
             }
         });
         let sources = Sources { containerd: &context.containerd, config: &context.config };
