@@ -303,7 +303,7 @@ fn a_script_is_found_though_everybody_has_ended() {
 fn a_script_that_ran_to_its_end_is_not_told_as_killed() {
     let image = image();
     let mut it = guarded(&image, Mode::Enforce);
-    {
+    let mut entered = {
         let _held = it.judge.hold();
         // As many as there are threads that look: each has killed, and waits to tell it.
         for _ in 0..2 {
@@ -315,10 +315,12 @@ fn a_script_that_ran_to_its_end_is_not_told_as_killed() {
         let pid = rustix::process::Pid::from_child(&entered);
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         waitid(WaitId::Pid(pid), ended).unwrap();
-    }
+        entered
+    };
     let short = CanonicalPath::new("/opt/short").ok();
     let (_, outcome) = it.judge.wait(|found| is_script(found) && found.path == short);
     assert_eq!(outcome, Outcome::Ran);
+    entered.wait().unwrap();
 }
 
 #[test]

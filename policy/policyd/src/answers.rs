@@ -76,7 +76,7 @@ impl Answers<'_> {
     }
 
     /// Answers a registration, and notes what the container has from then on.
-    pub(crate) fn to_registration(&self, known: &mut Known, version: &str) -> RegisterResponse {
+    pub(crate) fn to_registration(self, known: &mut Known, version: &str) -> RegisterResponse {
         let chosen = self.choose(known);
         let effective = match &chosen {
             Chosen::Now(now) => {
@@ -137,7 +137,7 @@ impl Answers<'_> {
     }
 
     /// Answers a report of a violation, by the policy that is the container's now.
-    pub(crate) fn to_report(&self, known: &Known, number: u64, record: &Record) -> Answer {
+    pub(crate) fn to_report(self, known: &Known, number: u64, record: &Record) -> Answer {
         let path = record.canonical_path();
         let chosen = self.choose(known);
         let decide = |policy: &Policy| {

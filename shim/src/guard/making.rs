@@ -108,8 +108,8 @@ impl Wait {
         let _ = timeout_at(deadline, settled).await;
     }
 
-    /// Whether it comes to be made at last.
-    pub(super) async fn is_made(mut self) -> bool {
+    /// Whether it is made at last.
+    pub(super) async fn comes(mut self) -> bool {
         let over = |stage: &Stage| matches!(stage, Stage::Made | Stage::Failed(_));
         self.0.wait_for(over).await.is_ok_and(|stage| *stage == Stage::Made)
     }

@@ -339,7 +339,7 @@ async fn undo(prepared: sources::Prepared) {
 
 /// A container that runs without a baseline has it as soon as it is made.
 async fn follow(wait: Wait, rules: Arc<Rules>, log: Logger) {
-    if wait.is_made().await {
+    if wait.comes().await {
         info!(log, "the baseline is there, and holds from now on");
         rules.image_came();
     }

@@ -26,12 +26,18 @@ pub(super) struct Damaged {
     pub(super) error: StateError,
 }
 
+/// What a folder of files holds.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) files: Files,
+    pub(super) nodes: BTreeMap<String, Record>,
+    pub(super) damaged: Vec<Damaged>,
+}
+
 impl Files {
     /// Reads all nodes. A damaged file is put aside: its node must enrol again.
     /// One that a later release wrote stays as it is, and nothing is opened.
-    pub(super) fn open(
-        dir: &Path,
-    ) -> Result<(Self, BTreeMap<String, Record>, Vec<Damaged>), OpenError> {
+    pub(super) fn open(dir: &Path) -> Result<Opened, OpenError> {
         let failed = |error| OpenError::Read(dir.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let (mut nodes, mut damaged) = (BTreeMap::new(), Vec::new());
@@ -50,7 +56,7 @@ impl Files {
         for Damaged { path, .. } in &damaged {
             fs::rename(path, path.with_extension("damaged")).map_err(failed)?;
         }
-        Ok((Self(dir.to_owned()), nodes, damaged))
+        Ok(Opened { files: Self(dir.to_owned()), nodes, damaged })
     }
 
     /// A principal's name may be longer than a file's, and have any byte in it.
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn a_newer_file_is_left_alone_and_so_are_the_others() {
         let dir = tempfile::tempdir().unwrap();
-        let (files, ..) = Files::open(dir.path()).unwrap();
+        let Opened { files, .. } = Files::open(dir.path()).unwrap();
         let newer = files.path("uid:1");
         fs::write(&newer, r#"{"version":3,"verdict":"worse"}"#).unwrap();
         fs::write(files.path("uid:2"), "{").unwrap();
@@ -115,7 +121,7 @@ mod tests {
         assert_eq!(fs::read(&newer).unwrap(), br#"{"version":3,"verdict":"worse"}"#);
         assert!(files.path("uid:2").exists(), "nothing is put aside by who does not begin");
         fs::remove_file(newer).unwrap();
-        let (files, nodes, damaged) = Files::open(dir.path()).unwrap();
+        let Opened { files, nodes, damaged } = Files::open(dir.path()).unwrap();
         assert_eq!((nodes.len(), damaged.len()), (0, 1));
         assert!(files.was_damaged("uid:2") && !files.was_damaged("uid:2"));
         assert!(!files.was_damaged("uid:1"));
@@ -124,12 +130,12 @@ mod tests {
     #[test]
     fn what_would_not_read_back_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
-        let (files, ..) = Files::open(dir.path()).unwrap();
+        let Opened { files, .. } = Files::open(dir.path()).unwrap();
         let mut record = Record::enrolled("uid:0", known(1), None, &Now::read());
         files.write(&record).unwrap();
         record.known.node = "n".repeat(MOST);
         assert_eq!(files.write(&record).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        let (_, nodes, damaged) = Files::open(dir.path()).unwrap();
+        let Opened { nodes, damaged, .. } = Files::open(dir.path()).unwrap();
         assert!(damaged.is_empty(), "{damaged:?}");
         assert_eq!(nodes["uid:0"].known.node, "n", "what was known before");
     }

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::config::{Config, Reports};
 use super::error::Refused;
-use super::files::Files;
+use super::files::{Files, Opened};
 use super::incident::Told;
 use super::record::{Now, Record, State};
 use super::tpm::{Tpm, may_enrol};
@@ -72,7 +72,7 @@ impl Book {
     /// When it can't be made or read, or a later release wrote it.
     pub fn open(file: Followed<Config>, dir: &Path, log: Logger) -> Result<Self, OpenError> {
         let interval = file.get().interval.as_secs();
-        let (files, mut nodes, damaged) = Files::open(dir)?;
+        let Opened { files, mut nodes, damaged } = Files::open(dir)?;
         for damaged in damaged {
             warn!(log, "a node's file is damaged and was put aside: it must enrol again, and \
                 somebody must look"; "file" => %damaged.path.display(),
