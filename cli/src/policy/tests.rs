@@ -119,7 +119,11 @@ fn code_directories_are_told_with_what_lies_in_them() {
     let name = policy.path().to_str().unwrap();
     let (out, err, good) = lacre(&["check", name]);
     assert!(good && err.is_empty(), "{err}");
-    assert!(out.contains("good, 1 rule and the defaults\n") && out.contains("  CodeDirectories  **/lib\n"), "{out}");
+    assert!(
+        out.contains("good, 1 rule and the defaults\n")
+            && out.contains("  CodeDirectories  **/lib\n"),
+        "{out}"
+    );
     assert!(out.contains("  REPORT           SKIP                   built in\n"), "{out}");
     assert!(out.contains("  Report           files\n"), "{out}");
     let explain = ["explain", name, "--kind", "ENTRY_NOT_FOUND", "--image", "web"];

@@ -84,8 +84,14 @@ impl Responder {
     }
 
     fn decide(&self, violation: &Violation, outcome: Outcome) -> (Decision, Because, Action) {
-        let decision = self.rules.decide(violation);
+        let mut decision = self.rules.decide(violation);
         let mode = self.rules.mode_of(outcome);
+        // Another runtime than the node lists was to start something, and did not: who runs in the
+        // container has done nothing.
+        if (violation.kind, outcome) == (ViolationKind::LogTampered, Outcome::Denied) {
+            decision.action = Action::Deny;
+            return (decision, Because::Rule, Action::Deny);
+        }
         let resolved = resolve(&decision, can_deny(&violation.measurement, outcome, mode), mode);
         (decision, resolved.because, resolved.action)
     }
