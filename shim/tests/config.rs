@@ -68,6 +68,7 @@ sources: [fanotify, exec-trace, fanotify]
 block: all
 fetch: false
 docker: /d.sock
+baseline: {wait: 5s}
 inner:
   shim: /usr/bin/containerd-shim-x-v1
   options: {SystemdCgroup: true, IoUid: 7, BinaryName: \"/usr/bin/crun\"}
