@@ -249,7 +249,7 @@ echo ': >"$MARK"' >/tmp/x; echo : >/tmp/f; wait"#,
         "A14zb",
         "a script that is a descriptor of another process, which ends",
         r#"echo 'kill -9 $V; : >"$MARK"' >/tmp/x; sleep 100 5</tmp/x & export V=$!
-until [ -e /proc/$V/fd/5 ]; do sleep 0.01; done; bash /proc/$V/fd/5"#,
+until [ -e /proc/$V/fd/5 ] || ! kill -0 $V; do sleep 0.01; done; bash /proc/$V/fd/5"#,
     ),
     shell(
         "A14zc",
