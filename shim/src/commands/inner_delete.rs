@@ -4,20 +4,20 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use crate::arguments::{Args, FINISH};
 use crate::container::bundle;
 use crate::inner::program::{InnerError, Output, Run};
+use crate::messages::{DeleteResponse, Message as _};
 use crate::node::cgroup;
 use crate::node::guard_state::Container;
-use crate::wire::{put_bytes, put_uint};
 
 /// How long an inner shim's `delete` may take before its container is looked at.
 const HELD: Duration = Duration::from_millis(500);
 
 /// What a shell says of SIGKILL: 128 + 9.
-const KILLED: u64 = 137;
+const KILLED: u32 = 137;
 
 /// The inner shim's `delete`.
 pub(super) enum InnerDelete {
@@ -88,16 +88,13 @@ pub(super) fn gone(output: Output) -> Output {
 
 /// What the `delete` of runc's own shim answers, of whichever container.
 pub(super) fn deleted(pid: Option<u32>) -> Output {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut timestamp = Vec::new();
-    put_uint(&mut timestamp, 1, now.as_secs());
-    put_uint(&mut timestamp, 2, u64::from(now.subsec_nanos()));
-    // `DeleteResponse`: the first process, killed, now.
-    let mut stdout = Vec::new();
-    if let Some(pid) = pid {
-        put_uint(&mut stdout, 1, pid.into());
-    }
-    put_uint(&mut stdout, 2, KILLED);
-    put_bytes(&mut stdout, 3, &timestamp);
+    let answer = DeleteResponse {
+        pid: pid.unwrap_or_default(),
+        exit_status: KILLED,
+        exited_at: Some(SystemTime::now().into()).into(),
+        ..DeleteResponse::default()
+    };
+    // A message is only unwritable by its size.
+    let stdout = answer.write_to_bytes().unwrap_or_default();
     Output { status: ExitStatus::default(), stdout, stderr: Vec::new() }
 }

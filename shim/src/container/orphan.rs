@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::guard::Guard;
 use crate::inner::client::Inner;
-use crate::messages::{KillRequest, ProcessId};
+use crate::messages::ProcessId;
 use crate::relay::{Connections, Containers};
 
 /// How often to look, while nobody is connected, and how many looks in a row must find
@@ -59,10 +59,9 @@ pub(crate) async fn end(
     for (container, generation) in containers.all() {
         warn!(log, "ending a container that containerd has forgotten"; "container" => &container);
         let process = ProcessId::init(container);
-        let kill = KillRequest { process: process.clone(), signal: SIGKILL, all: false };
         // One that has ended can't be killed, and can be deleted. Its first process alone, since
         // others may be in its cgroup; what that leaves the guard ends.
-        let _ = inner.kill(&kill).await;
+        let _ = inner.kill(&process.killed_by(SIGKILL)).await;
         let _ = timeout(ENDING, inner.wait(&process)).await;
         if let Err(error) = inner.delete(&process).await {
             warn!(log, "deleting a forgotten container"; "error" => chain(&error));

@@ -14,7 +14,9 @@ use super::owner_leave::OwnerLeave;
 use crate::guard::guarded::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Created, Guard, Handling, Permit, Refusal, Shared, task_events};
-use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
+use crate::messages::{
+    CreateTaskRequest, ExecProcessRequest, KillRequest, OfProcess as _, ProcessId, Status,
+};
 
 /// For the last reports, within what the wrapper allows (two seconds).
 const LAST_REPORTS: Duration = Duration::from_millis(1500);
@@ -90,9 +92,8 @@ impl ShimGuard {
     /// container whose cgroup others are in, runc's kill of all would reach them.
     async fn stop_refused(&self, process: &ProcessId) {
         let inner = &self.shared.context.inner;
-        let kill = KillRequest { process: process.clone(), signal: SIGKILL, all: false };
         // Whatever comes of it, the Start is refused; `delete` ends what is left.
-        if inner.kill(&kill).await.is_ok() {
+        if inner.kill(&process.killed_by(SIGKILL)).await.is_ok() {
             let _ = timeout(STOPPING, inner.wait(process)).await;
         }
     }
@@ -139,7 +140,7 @@ impl ShimGuard {
 
 #[async_trait]
 impl Guard for ShimGuard {
-    async fn create(&self, request: CreateRequest, created: Created) {
+    async fn create(&self, request: CreateTaskRequest, created: Created) {
         let generation = created.charter.head.generation.clone();
         let owner = Owner::start(Arc::clone(&self.shared), created.charter.clone());
         let alone = {
@@ -183,9 +184,9 @@ impl Guard for ShimGuard {
         }
     }
 
-    async fn exec(&self, request: &ExecRequest) -> Result<(), Refusal> {
-        self.find(&request.process.id)?;
-        if self.paused(&request.process.id).is_some() {
+    async fn exec(&self, request: &ExecProcessRequest) -> Result<(), Refusal> {
+        self.find(&request.id)?;
+        if self.paused(&request.id).is_some() {
             return Err(Refusal::not_ready(
                 "cannot exec in a paused state; look at its violations, then resume or delete it",
             ));
@@ -225,8 +226,8 @@ impl Guard for ShimGuard {
 
     async fn kill(&self, request: &KillRequest) -> Handling {
         if request.signal == SIGKILL
-            && request.process.is_init()
-            && let Some(guarded) = self.guarded(&request.process.id)
+            && request.process().is_init()
+            && let Some(guarded) = self.guarded(&request.id)
         {
             // A v1 freezer would hold what is killed.
             guarded.executor.end_asked();
@@ -235,8 +236,8 @@ impl Guard for ShimGuard {
     }
 
     fn status(&self, process: &ProcessId, status: Status) -> Status {
-        let paused = status == Status::Running && self.paused(&process.id).is_some();
-        if paused { Status::Paused } else { status }
+        let paused = status == Status::RUNNING && self.paused(&process.id).is_some();
+        if paused { Status::PAUSED } else { status }
     }
 
     async fn inner_gone(&self) {

@@ -7,7 +7,7 @@ use super::start_permit::Permit;
 use crate::container::charter::Charter;
 use crate::container::generation::Generation;
 use crate::container::init::{Candidate, InitError};
-use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
+use crate::messages::{CreateTaskRequest, ExecProcessRequest, KillRequest, ProcessId, Status};
 use crate::node::process;
 use crate::node::runtime::Runtime;
 use crate::ttrpc::{self, Code};
@@ -26,7 +26,7 @@ pub trait Guard: Send + Sync + 'static {
     /// has answered, and then the sources can be armed.
     ///
     /// It is not cancelled when containerd goes away meanwhile.
-    async fn create(&self, request: CreateRequest, created: Created);
+    async fn create(&self, request: CreateTaskRequest, created: Created);
 
     /// Whether a process may start: the container's init, or an exec.
     ///
@@ -42,7 +42,7 @@ pub trait Guard: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not; the caller is told.
-    async fn exec(&self, request: &ExecRequest) -> Result<(), Refusal>;
+    async fn exec(&self, request: &ExecProcessRequest) -> Result<(), Refusal>;
 
     /// A container is to end: the inner shim has deleted it, or root says so. Returns when no
     /// process of it is left, and it is disarmed and accounted for; at once for one that is

@@ -18,7 +18,7 @@ fn failed(doing: &str) -> impl FnOnce(InnerCallError) -> RuntimeError {
 
 impl Runtime for OfInner {
     fn kill(&self, signal: u32, all: bool) -> Later<'_, ()> {
-        let request = KillRequest { process: ProcessId::init(&self.id), signal, all };
+        let request = KillRequest { id: self.id.clone(), signal, all, ..KillRequest::default() };
         Box::pin(async move {
             self.inner.kill(&request).await.map_err(failed("asking the inner shim to kill"))
         })
@@ -33,12 +33,13 @@ impl Runtime for OfInner {
     fn state(&self) -> Later<'_, State> {
         Box::pin(async {
             let state = self.inner.state(&ProcessId::init(&self.id)).await;
-            match state.map_err(failed("asking the inner shim for the state"))?.status {
-                Status::Created => Ok(State::Created),
-                Status::Running => Ok(State::Running),
-                Status::Paused | Status::Pausing => Ok(State::Paused),
-                Status::Stopped => Ok(State::Stopped),
-                Status::Unknown(_) => Err(RuntimeError {
+            match state.map_err(failed("asking the inner shim for the state"))?.status.enum_value()
+            {
+                Ok(Status::CREATED) => Ok(State::Created),
+                Ok(Status::RUNNING) => Ok(State::Running),
+                Ok(Status::PAUSED | Status::PAUSING) => Ok(State::Paused),
+                Ok(Status::STOPPED) => Ok(State::Stopped),
+                Ok(Status::UNKNOWN) | Err(_) => Err(RuntimeError {
                     doing: "reading a state that the inner shim does not name".to_owned(),
                     source: None,
                 }),

@@ -21,7 +21,7 @@ const EROFS: u64 = 0xe0f5_e1e2;
 
 /// Why the mounts that a snapshotter hands over are of such an image.
 pub(super) fn by_mounts(mounts: &[Mount]) -> Option<String> {
-    mounts.iter().find_map(|Mount { kind, options, .. }| {
+    mounts.iter().find_map(|Mount { type_: kind, options, .. }| {
         let is_fuse = kind == "fuse" || kind.starts_with("fuse.");
         let from_cache = kind.ends_with("erofs")
             && options
@@ -61,7 +61,7 @@ mod tests {
 
     fn mount(kind: &str, options: &[&str]) -> Mount {
         let options = options.iter().map(ToString::to_string).collect();
-        Mount { kind: kind.to_owned(), source: "x".to_owned(), target: String::new(), options }
+        Mount { type_: kind.to_owned(), source: "x".to_owned(), options, ..Mount::default() }
     }
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use super::{Created, Exempt, Guard, Handling, Permit, Refusal};
 use crate::container::generation::Generation;
-use crate::messages::{CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
+use crate::messages::{CreateTaskRequest, ExecProcessRequest, KillRequest, ProcessId, Status};
 
 /// Guards nothing: forwards everything, for exempt containers.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl NoGuard {
 
 #[async_trait]
 impl Guard for NoGuard {
-    async fn create(&self, _: CreateRequest, _: Created) {}
+    async fn create(&self, _: CreateTaskRequest, _: Created) {}
 
     async fn start(&self, process: &ProcessId) -> Result<Permit, Refusal> {
         Ok(Permit::exempt(&self.0, process.clone()))
@@ -31,7 +31,7 @@ impl Guard for NoGuard {
 
     async fn started(&self, _: &ProcessId, _: u32) {}
 
-    async fn exec(&self, _: &ExecRequest) -> Result<(), Refusal> {
+    async fn exec(&self, _: &ExecProcessRequest) -> Result<(), Refusal> {
         Ok(())
     }
 

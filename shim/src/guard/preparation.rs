@@ -28,7 +28,7 @@ use crate::container::bundle;
 use crate::container::charter::{About, Charter};
 use crate::container::generation::Generation;
 use crate::container::init::{Candidate, Expected, Init, InitError};
-use crate::messages::CreateRequest;
+use crate::messages::CreateTaskRequest;
 use crate::node::runtime::Runtime;
 
 /// What has come of all that comes between Create and Start.
@@ -66,7 +66,7 @@ impl Guarded {
     /// Everything between Create and Start.
     pub(crate) async fn prepare(
         shared: &Arc<Shared>,
-        request: &CreateRequest,
+        request: &CreateTaskRequest,
         mut created: Created,
     ) -> (Preparation, Charter) {
         let context = &shared.context;

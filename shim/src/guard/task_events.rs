@@ -3,9 +3,8 @@
 
 use lacre_report::{Held, Origin, Record};
 
-use crate::messages::Any;
+use crate::messages::{ContainerUpdate, TaskPaused, TaskResumed};
 use crate::node::events::Events;
-use crate::wire::{put_bytes, put_text};
 
 /// The topic of a violation.
 const VIOLATION: &str = "/lacre/violation";
@@ -13,8 +12,7 @@ const VIOLATION: &str = "/lacre/violation";
 /// The topic of an order of the policy server that waits for an operator.
 const HELD: &str = "/lacre/held";
 
-/// Publishes a violation, as `containerd.events.ContainerUpdate` (id 1, image 2, labels 3;
-/// containerd, api/events/container.proto) with the record's words for labels.
+/// Publishes a violation, as an update of the container, with the record's words for labels.
 pub(super) fn publish(events: &Events, record: &Record) {
     let words = [
         ("notificate", record.notificate.as_str()),
@@ -34,31 +32,25 @@ pub(super) fn held(events: &Events, origin: &Origin, held: &Held) {
     update(events, HELD, (&origin.container_id, &origin.image_name), &words);
 }
 
-fn update(events: &Events, topic: &str, of: (&str, &str), words: &[(&str, &str)]) {
-    let mut value = Vec::new();
-    put_text(&mut value, 1, of.0);
-    put_text(&mut value, 2, of.1);
-    for (name, word) in words {
-        let mut label = Vec::new();
-        put_text(&mut label, 1, name);
-        put_text(&mut label, 2, word);
-        put_bytes(&mut value, 3, &label);
-    }
-    events.publish(topic, &Any { type_url: "containerd.events.ContainerUpdate".into(), value });
+fn update(events: &Events, topic: &str, (id, image): (&str, &str), words: &[(&str, &str)]) {
+    let labels = words.iter().map(|(name, word)| ((*name).to_owned(), (*word).to_owned()));
+    let update = ContainerUpdate {
+        id: id.to_owned(),
+        image: image.to_owned(),
+        labels: labels.collect(),
+        ..ContainerUpdate::default()
+    };
+    events.publish(topic, "containerd.events.ContainerUpdate", &update);
 }
 
 /// Tells that lacre froze a container, as the inner shim would have.
 pub(super) fn paused(events: &Events, container: &str) {
-    task(events, "/tasks/paused", "containerd.events.TaskPaused", container);
+    let paused = TaskPaused { container_id: container.to_owned(), ..TaskPaused::default() };
+    events.publish("/tasks/paused", "containerd.events.TaskPaused", &paused);
 }
 
 /// Tells that a client thawed what lacre froze.
 pub(crate) fn resumed(events: &Events, container: &str) {
-    task(events, "/tasks/resumed", "containerd.events.TaskResumed", container);
-}
-
-fn task(events: &Events, topic: &str, type_url: &str, container: &str) {
-    let mut value = Vec::new();
-    put_text(&mut value, 1, container);
-    events.publish(topic, &Any { type_url: type_url.into(), value });
+    let resumed = TaskResumed { container_id: container.to_owned(), ..TaskResumed::default() };
+    events.publish("/tasks/resumed", "containerd.events.TaskResumed", &resumed);
 }

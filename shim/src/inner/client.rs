@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use crate::messages::{self, KillRequest, ProcessId, State};
+use crate::messages::{
+    ConnectRequest, ConnectResponse, DeleteRequest, KillRequest, Message, PauseRequest,
+    PidsRequest, PidsResponse, ProcessId, ResumeRequest, ShutdownRequest, StateRequest,
+    StateResponse, WaitRequest, WaitResponse,
+    protobuf::{self, well_known_types::empty::Empty},
+};
 use crate::ttrpc::{Call, CallError, Client, Metadata};
 
 /// How long the inner shim has for one call. runc freezes a container of thousands of
@@ -44,14 +49,14 @@ pub enum InnerCallError {
     /// It refused, or did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// Its answer makes no sense.
-    #[error("the inner shim's answer to {method}")]
-    Answer {
+    /// A message that can't be written, or an answer that makes no sense.
+    #[error("a message of {method} to the inner shim, or its answer")]
+    Message {
         /// What was called.
         method: &'static str,
         /// What is wrong with it.
         #[source]
-        source: crate::wire::WireError,
+        source: protobuf::Error,
     },
 }
 
@@ -81,15 +86,25 @@ impl Inner {
         Ok(client)
     }
 
-    async fn call(
+    async fn call<Q: Message, A: Message>(
         &self,
         method: &'static str,
-        payload: &[u8],
+        request: Q,
         limit: Option<Duration>,
-    ) -> Result<Vec<u8>, InnerCallError> {
+    ) -> Result<A, InnerCallError> {
+        let wrong = |source| InnerCallError::Message { method, source };
+        let payload = &request.write_to_bytes().map_err(wrong)?;
         let client = self.client().await?;
         let call = Call { service: &self.0.service, method, payload };
-        Ok(client.call(call, limit).await?)
+        A::parse_from_bytes(&client.call(call, limit).await?).map_err(wrong)
+    }
+
+    async fn tell<Q: Message>(
+        &self,
+        method: &'static str,
+        request: Q,
+    ) -> Result<(), InnerCallError> {
+        self.call::<Q, Empty>(method, request, Some(LIMIT)).await.map(drop)
     }
 
     /// Sends a signal, also to a frozen container: SIGKILL ends it as it stands.
@@ -97,7 +112,7 @@ impl Inner {
     /// # Errors
     /// When it is not sent.
     pub async fn kill(&self, request: &KillRequest) -> Result<(), InnerCallError> {
-        self.call("Kill", &request.encode(), Some(LIMIT)).await.map(drop)
+        self.tell("Kill", request.clone()).await
     }
 
     /// Freezes a container.
@@ -105,7 +120,7 @@ impl Inner {
     /// # Errors
     /// When it is not frozen.
     pub async fn pause(&self, id: &str) -> Result<(), InnerCallError> {
-        self.call("Pause", &ProcessId::init(id).encode(), Some(LIMIT)).await.map(drop)
+        self.tell("Pause", PauseRequest { id: id.to_owned(), ..PauseRequest::default() }).await
     }
 
     /// Thaws a container.
@@ -113,16 +128,15 @@ impl Inner {
     /// # Errors
     /// When it is not thawed.
     pub async fn resume(&self, id: &str) -> Result<(), InnerCallError> {
-        self.call("Resume", &ProcessId::init(id).encode(), Some(LIMIT)).await.map(drop)
+        self.tell("Resume", ResumeRequest { id: id.to_owned(), ..ResumeRequest::default() }).await
     }
 
     /// What a process does.
     ///
     /// # Errors
     /// When it can't be told.
-    pub async fn state(&self, process: &ProcessId) -> Result<State, InnerCallError> {
-        let answer = self.call("State", &process.encode(), Some(LIMIT)).await?;
-        State::decode(&answer).map_err(|source| InnerCallError::Answer { method: "State", source })
+    pub async fn state(&self, process: &ProcessId) -> Result<StateResponse, InnerCallError> {
+        self.call("State", StateRequest::from(process), Some(LIMIT)).await
     }
 
     /// The processes of a container, as the host numbers them.
@@ -130,8 +144,9 @@ impl Inner {
     /// # Errors
     /// When they can't be told.
     pub async fn pids(&self, id: &str) -> Result<Vec<u32>, InnerCallError> {
-        let answer = self.call("Pids", &ProcessId::init(id).encode(), Some(LIMIT)).await?;
-        messages::pids(&answer).map_err(|source| InnerCallError::Answer { method: "Pids", source })
+        let request = PidsRequest { id: id.to_owned(), ..PidsRequest::default() };
+        let answer: PidsResponse = self.call("Pids", request, Some(LIMIT)).await?;
+        Ok(answer.processes.iter().map(|process| process.pid).collect())
     }
 
     /// Waits, without a limit, for the end of a process, and gives its exit status.
@@ -139,9 +154,8 @@ impl Inner {
     /// # Errors
     /// When it can't be waited for.
     pub async fn wait(&self, process: &ProcessId) -> Result<u32, InnerCallError> {
-        let answer = self.call("Wait", &process.encode(), None).await?;
-        messages::uint_at(&answer, 1)
-            .map_err(|source| InnerCallError::Answer { method: "Wait", source })
+        let answer: WaitResponse = self.call("Wait", WaitRequest::from(process), None).await?;
+        Ok(answer.exit_status)
     }
 
     /// Deletes a process that has ended.
@@ -149,7 +163,7 @@ impl Inner {
     /// # Errors
     /// When it is not deleted.
     pub async fn delete(&self, process: &ProcessId) -> Result<(), InnerCallError> {
-        self.call("Delete", &process.encode(), Some(LIMIT)).await.map(drop)
+        self.tell("Delete", DeleteRequest::from(process)).await
     }
 
     /// Asks the inner shim to end, which it does if it has no container.
@@ -157,7 +171,8 @@ impl Inner {
     /// # Errors
     /// When it does not answer; it may have ended before it could.
     pub async fn shutdown(&self, id: &str) -> Result<(), InnerCallError> {
-        self.call("Shutdown", &ProcessId::init(id).encode(), Some(LIMIT)).await.map(drop)
+        self.tell("Shutdown", ShutdownRequest { id: id.to_owned(), ..ShutdownRequest::default() })
+            .await
     }
 
     /// The inner shim's own process id.
@@ -165,9 +180,9 @@ impl Inner {
     /// # Errors
     /// When it does not say.
     pub async fn shim_pid(&self, id: &str) -> Result<u32, InnerCallError> {
-        let answer = self.call("Connect", &ProcessId::init(id).encode(), Some(LIMIT)).await?;
-        messages::uint_at(&answer, 1)
-            .map_err(|source| InnerCallError::Answer { method: "Connect", source })
+        let request = ConnectRequest { id: id.to_owned(), ..ConnectRequest::default() };
+        let answer: ConnectResponse = self.call("Connect", request, Some(LIMIT)).await?;
+        Ok(answer.shim_pid)
     }
 }
 

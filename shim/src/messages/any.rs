@@ -1,6 +1,6 @@
 use crate::wire::{WireError, embedded, fields, put_bytes, put_text};
 
-/// `google.protobuf.Any`.
+/// `google.protobuf.Any`, of options: they are edited where they stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Any {
     /// The name of the type; containerd writes it without a host.

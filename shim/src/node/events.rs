@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
+use protobuf::well_known_types::any;
 use slog::{Logger, warn};
 use tokio::sync::mpsc;
 
-use crate::messages::Any;
+use crate::messages::{Envelope, ForwardRequest, Message, protobuf};
 use crate::ttrpc::{Call, Client, Metadata};
-use crate::wire::{put_bytes, put_text, put_uint};
 
 /// Events that wait for containerd, while it is restarted. The records hold every
 /// violation; the stream is for who looks on. When it is full the new ones are dropped,
@@ -45,13 +45,33 @@ impl Events {
         Self { queue, namespace: namespace.into(), dropped }
     }
 
-    /// Publishes an event. `topic` is such as `/lacre/violation`; containerd's clients show
-    /// an event only if its type is one that they know.
-    pub fn publish(&self, topic: &str, event: &Any) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.queue.try_send(envelope(now, &self.namespace, topic, event)).is_err() {
+    /// Publishes an event. `topic` is such as `/lacre/violation`, `name` that of the event's
+    /// type: containerd's clients show an event only if it is one that they know.
+    pub fn publish(&self, topic: &str, name: &str, event: &impl Message) {
+        let sent = self
+            .envelope(topic, name, event)
+            .is_ok_and(|envelope| self.queue.try_send(envelope).is_ok());
+        if !sent {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn envelope(&self, topic: &str, name: &str, event: &impl Message) -> protobuf::Result<Vec<u8>> {
+        let event = any::Any {
+            type_url: name.to_owned(),
+            value: event.write_to_bytes()?,
+            ..any::Any::default()
+        };
+        let envelope = Envelope {
+            timestamp: Some(SystemTime::now().into()).into(),
+            namespace: self.namespace.to_string(),
+            topic: topic.to_owned(),
+            event: Some(event).into(),
+            ..Envelope::default()
+        };
+        let request =
+            ForwardRequest { envelope: Some(envelope).into(), ..ForwardRequest::default() };
+        request.write_to_bytes()
     }
 
     /// How many were dropped; the log says it too.
@@ -59,21 +79,6 @@ impl Events {
     fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
-}
-
-/// `ForwardRequest` with its `Envelope` (containerd, api/types/event.proto).
-fn envelope(time: Duration, namespace: &str, topic: &str, event: &Any) -> Vec<u8> {
-    let mut timestamp = Vec::new();
-    put_uint(&mut timestamp, 1, time.as_secs());
-    put_uint(&mut timestamp, 2, u64::from(time.subsec_nanos()));
-    let mut envelope = Vec::new();
-    put_bytes(&mut envelope, 1, &timestamp);
-    put_text(&mut envelope, 2, namespace);
-    put_text(&mut envelope, 3, topic);
-    put_bytes(&mut envelope, 4, &event.encode());
-    let mut request = Vec::with_capacity(envelope.len() + 8);
-    put_bytes(&mut request, 1, &envelope);
-    request
 }
 
 async fn deliver(
@@ -142,8 +147,8 @@ async fn once(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::TaskPaused;
     use crate::ttrpc::{FLAG_NONE, FrameReader, Header, Kind, Request, response, write_frame};
-    use crate::wire::fields;
     use tokio::net::UnixListener;
 
     /// Takes one event, and answers it.
@@ -164,21 +169,24 @@ mod tests {
         let socket = dir.path().join("c.ttrpc");
         let log = Logger::root(slog::Discard, slog::o!());
         let events = Events::to_containerd(Some(socket.clone()), "k8s.io", log);
-        let event = Any { type_url: "t".to_owned(), value: vec![1] };
-        events.publish("/lacre/violation", &event);
+        let event = TaskPaused { container_id: "web".to_owned(), ..TaskPaused::default() };
+        events.publish("/lacre/violation", "t", &event);
         let listener = UnixListener::bind(&socket).unwrap();
         let first = take(&listener).await;
         drop(listener);
         std::fs::remove_file(&socket).unwrap();
-        events.publish("/lacre/second", &event);
+        events.publish("/lacre/second", "t", &event);
         let listener = UnixListener::bind(&socket).unwrap();
         let second = take(&listener).await;
 
-        let envelope = fields(&first).next().unwrap().unwrap().bytes().unwrap();
-        let texts: Vec<_> =
-            fields(envelope).map(Result::unwrap).skip(1).map(|f| f.bytes().unwrap()).collect();
-        assert_eq!(texts, [&b"k8s.io"[..], b"/lacre/violation", &event.encode()]);
-        assert!(second.windows(6).any(|w| w == b"second"));
+        let read =
+            |bytes: &[u8]| ForwardRequest::parse_from_bytes(bytes).unwrap().envelope.unwrap();
+        let (first, second) = (read(&first), read(&second));
+        assert_eq!((&*first.namespace, &*first.topic), ("k8s.io", "/lacre/violation"));
+        assert_eq!(first.event.type_url, "t");
+        assert_eq!(TaskPaused::parse_from_bytes(&first.event.value).unwrap(), event);
+        assert!(first.timestamp.seconds > 0);
+        assert_eq!(second.topic, "/lacre/second");
         assert_eq!(events.dropped(), 0);
     }
 
@@ -188,7 +196,7 @@ mod tests {
         let socket = Some("/nonexistent/socket".into());
         let events = Events::to_containerd(socket, "n", log);
         for _ in 0..QUEUE + 7 {
-            events.publish("/t", &Any::default());
+            events.publish("/t", "t", &TaskPaused::default());
         }
         assert_eq!(events.dropped(), 7);
     }

@@ -7,8 +7,11 @@ use super::method::Method;
 use crate::bootstrap::{legacy, options};
 use crate::container::init::Candidate;
 use crate::guard::{Created, Handling, Permit, Refusal};
-use crate::messages::{self, CREATE_OPTIONS, CreateRequest, ExecRequest, KillRequest, ProcessId};
-use crate::messages::{STATE_STATUS, State};
+use crate::messages::{
+    Any, CreateTaskRequest, CreateTaskResponse, DeleteRequest, ExecProcessRequest, KillRequest,
+    Message, OfProcess as _, PauseRequest, ProcessId, ResumeRequest, StartRequest, StartResponse,
+    StateRequest, StateResponse, number, protobuf,
+};
 use crate::ttrpc::{Code, Raw, Request, response};
 use crate::wire::{WireError, replace_bytes, replace_uint};
 
@@ -28,6 +31,18 @@ impl From<Refusal> for Stop {
 
 impl From<WireError> for Stop {
     fn from(error: WireError) -> Self {
+        Self::not_of_the_protocol(&error)
+    }
+}
+
+impl From<protobuf::Error> for Stop {
+    fn from(error: protobuf::Error) -> Self {
+        Self::not_of_the_protocol(&error)
+    }
+}
+
+impl Stop {
+    fn not_of_the_protocol(error: &dyn std::error::Error) -> Self {
         let message = format!("the request is not what the protocol says: {error}");
         Self::Refused(Refusal::new(Code::InvalidArgument, &message))
     }
@@ -64,6 +79,11 @@ async fn ask(connection: &Connection, method: Method, frame: &RequestFrame) -> R
     connection.ask(method, frame).await.ok_or(Stop::Ended)
 }
 
+/// The message of a call.
+fn read<M: Message>(frame: &RequestFrame) -> Result<M, Stop> {
+    Ok(M::parse_from_bytes(Request::decode(&frame.payload)?.payload)?)
+}
+
 /// The message of a successful answer.
 fn succeeded(answer: &Raw) -> Option<&[u8]> {
     response::decode(&answer.payload).ok()?.ok()
@@ -72,8 +92,9 @@ fn succeeded(answer: &Raw) -> Option<&[u8]> {
 async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
     let proxy = &connection.proxy;
     let request = Request::decode(&frame.payload)?;
-    let create = CreateRequest::decode(request.payload)?;
-    let options = options::for_inner(create.options.as_ref(), &proxy.inner_config)
+    let create = CreateTaskRequest::parse_from_bytes(request.payload)?;
+    let given = Any::embedded(request.payload, number::CREATE_OPTIONS)?;
+    let options = options::for_inner(given.as_ref(), &proxy.inner_config)
         .map_err(|error| Refusal::new(Code::InvalidArgument, &error.to_string()))?;
     let (runtime, doubts) = match &proxy.listed {
         Some(listed) => {
@@ -83,9 +104,9 @@ async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
         }
         None => (None, Vec::new()),
     };
-    if options != create.options {
+    if options != given {
         let options = options.map(|any| any.encode());
-        let message = replace_bytes(request.payload, CREATE_OPTIONS, options.as_deref())?;
+        let message = replace_bytes(request.payload, number::CREATE_OPTIONS, options.as_deref())?;
         frame.payload = request.with_payload(&message)?;
     }
     let id = create.id.clone();
@@ -103,7 +124,7 @@ async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
     drop(prepared);
     match succeeded(&answer) {
         Some(message) => {
-            let pid = messages::uint_at(message, 1)?;
+            let pid = CreateTaskResponse::parse_from_bytes(message)?.pid;
             // Held here and now, before anything is waited for. A guard that gave up
             // meanwhile does not wait for it.
             let _ = named.send(Candidate::hold(pid));
@@ -118,12 +139,13 @@ async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
 
 async fn start(connection: &Connection, frame: RequestFrame) -> Outcome {
     let proxy = &connection.proxy;
-    let process = ProcessId::decode(Request::decode(&frame.payload)?.payload)?;
+    let process = read::<StartRequest>(&frame)?.process();
     proxy.containers.prepared(&process.id).await;
     let permit = proxy.guard.start(&process).await?;
     let answer = forward_start(connection, &frame, &process, permit).await?;
     if let Some(message) = succeeded(&answer) {
-        proxy.guard.started(&process, messages::uint_at(message, 1)?).await;
+        let pid = StartResponse::parse_from_bytes(message)?.pid;
+        proxy.guard.started(&process, pid).await;
         if process.is_init() {
             proxy.rest.after_this();
         }
@@ -146,14 +168,14 @@ async fn forward_start(
 }
 
 async fn exec(connection: &Connection, frame: RequestFrame) -> Outcome {
-    let request = ExecRequest::decode(Request::decode(&frame.payload)?.payload)?;
+    let request = read::<ExecProcessRequest>(&frame)?;
     connection.proxy.guard.exec(&request).await?;
     ask(connection, Method::Exec, &frame).await.map(Some)
 }
 
 async fn delete(connection: &Connection, frame: RequestFrame) -> Outcome {
     let proxy = &connection.proxy;
-    let process = ProcessId::decode(Request::decode(&frame.payload)?.payload)?;
+    let process = read::<DeleteRequest>(&frame)?.process();
     // Before the inner shim is asked: after that, the id may be another's.
     let generation = proxy.containers.generation(&process.id);
     let answer = ask(connection, Method::Delete, &frame).await?;
@@ -168,13 +190,16 @@ async fn delete(connection: &Connection, frame: RequestFrame) -> Outcome {
 }
 
 async fn state(connection: &Connection, frame: RequestFrame) -> Outcome {
-    let process = ProcessId::decode(Request::decode(&frame.payload)?.payload)?;
+    let process = read::<StateRequest>(&frame)?.process();
     let mut answer = ask(connection, Method::State, &frame).await?;
     let Some(message) = succeeded(&answer) else { return Ok(Some(answer)) };
-    let status = State::decode(message)?.status;
+    // One that came after this was built is handed on.
+    let Ok(status) = StateResponse::parse_from_bytes(message)?.status.enum_value() else {
+        return Ok(Some(answer));
+    };
     let told = connection.proxy.guard.status(&process, status);
     if told != status {
-        let message = replace_uint(message, STATE_STATUS, u64::from(u32::from(told)))?;
+        let message = replace_uint(message, number::STATE_STATUS, told as u64)?;
         answer.payload = response::with_payload(&answer.payload, &message)?;
     }
     Ok(Some(answer))
@@ -183,12 +208,12 @@ async fn state(connection: &Connection, frame: RequestFrame) -> Outcome {
 /// Clients of 1.x send options that no shim of today reads.
 async fn checkpoint(connection: &Connection, mut frame: RequestFrame) -> Outcome {
     let request = Request::decode(&frame.payload)?;
-    if let Some(options) = messages::checkpoint_options(request.payload)? {
+    if let Some(options) = Any::embedded(request.payload, number::CHECKPOINT_OPTIONS)? {
         let translated = legacy::translated(&options)?;
         if translated != options {
             let options = translated.encode();
             let message =
-                replace_bytes(request.payload, messages::CHECKPOINT_OPTIONS, Some(&options))?;
+                replace_bytes(request.payload, number::CHECKPOINT_OPTIONS, Some(&options))?;
             frame.payload = request.with_payload(&message)?;
         }
     }
@@ -197,11 +222,10 @@ async fn checkpoint(connection: &Connection, mut frame: RequestFrame) -> Outcome
 
 async fn steer(connection: &Connection, method: Method, frame: RequestFrame) -> Outcome {
     let guard = &connection.proxy.guard;
-    let payload = Request::decode(&frame.payload)?.payload;
     let handling = match method {
-        Method::Pause => guard.pause(&ProcessId::decode(payload)?.id).await,
-        Method::Resume => guard.resume(&ProcessId::decode(payload)?.id).await,
-        _ => guard.kill(&KillRequest::decode(payload)?).await,
+        Method::Pause => guard.pause(&read::<PauseRequest>(&frame)?.id).await,
+        Method::Resume => guard.resume(&read::<ResumeRequest>(&frame)?.id).await,
+        _ => guard.kill(&read::<KillRequest>(&frame)?).await,
     };
     match handling {
         Handling::Forward => ask(connection, method, &frame).await.map(Some),

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use tokio::net::UnixStream;
 
-use self::rig::{Peer, Rig, TASK, Told, call, calling, create_in, pid};
+use self::rig::{Peer, Rig, TASK, Told, call, calling, create_in, of_init, pid};
 use crate::bootstrap::options;
 use crate::container::bundle;
 use crate::guard::Guard;
-use crate::messages::{Any, CreateRequest, ProcessId, STATE_STATUS, State, Status};
+use crate::messages::{
+    Any, CreateTaskRequest, ExecProcessRequest, Message as _, ProcessId, StateResponse, Status,
+    number,
+};
 use crate::ttrpc::{self, Call, Code, FRAME_MAX, Header, Kind, Request, response};
 use crate::wire::{put_bytes, put_text, put_uint};
 
@@ -61,7 +64,7 @@ async fn start_waits_for_the_guard_and_other_calls_do_not() {
     created.await.unwrap().unwrap();
     assert_eq!(rig.noted(), ["web"]);
 
-    let process = ProcessId::init("web").encode();
+    let process = of_init("web");
     let started = calling(&client, "Start", process.clone());
     let mut kill = process.clone();
     put_uint(&mut kill, 3, 9);
@@ -89,7 +92,7 @@ async fn numbers_of_streams_only_grow_also_when_a_call_is_held_back() {
     let guard = Told::new(false);
     let rig = Rig::new(Arc::clone(&guard) as Arc<dyn Guard>);
     let mut client = Peer::new(UnixStream::connect(rig.socket()).await.unwrap());
-    let process = ProcessId::init("web").encode();
+    let process = of_init("web");
     let order = [("Create", 1), ("Start", 3), ("Wait", 5), ("State", 7), ("Stats", 9)];
     for (method, stream) in order {
         let payload = if method == "Create" { rig.create("web", None) } else { process.clone() };
@@ -117,10 +120,11 @@ async fn a_refused_start_never_reaches_the_inner_shim() {
     guard.prepare.notify_one();
     let rig = Rig::new(guard);
     let client = rig.client().await;
-    let refused = call(&client, "Start", &ProcessId::init("web").encode()).await.unwrap_err();
+    let refused = call(&client, "Start", &of_init("web")).await.unwrap_err();
     assert_eq!(refused.code, Code::FailedPrecondition as u32);
     assert_eq!(refused.message, "lacre: no baseline; generate one");
-    let mut exec = ProcessId { id: "web".into(), exec_id: "e".into() }.encode();
+    let process = ProcessId { id: "web".into(), exec_id: "e".into() };
+    let mut exec = ExecProcessRequest::from(&process).write_to_bytes().unwrap();
     let spec = Any { type_url: "t".into(), value: b"{}".to_vec() };
     put_bytes(&mut exec, 7, &spec.encode());
     let refused = call(&client, "Exec", &exec).await.unwrap_err();
@@ -135,19 +139,19 @@ async fn a_refused_start_never_reaches_the_inner_shim() {
 async fn the_guard_may_answer_and_colour_the_state() {
     let rig = Rig::new(Told::new(false));
     let client = rig.client().await;
-    let process = ProcessId::init("web").encode();
+    let process = of_init("web");
     assert_eq!(call(&client, "Pause", &process).await, Ok(Vec::new()));
     let refused = call(&client, "Resume", &process).await.unwrap_err();
     assert_eq!(refused.code, Code::PermissionDenied as u32);
     let mut running = Vec::new();
     put_text(&mut running, 2, "/bundle");
-    put_uint(&mut running, STATE_STATUS, 2);
+    put_uint(&mut running, number::STATE_STATUS, 2);
     put_text(&mut running, 99, "kept");
     let told = calling(&client, "State", process);
     let (_passing, mut inner) = rig.accept_both().await;
     inner.answer("State", &running).await;
     let told = told.await.unwrap().unwrap();
-    assert_eq!(State::decode(&told).unwrap().status, Status::Paused);
+    assert_eq!(StateResponse::parse_from_bytes(&told).unwrap().status, Status::PAUSED.into());
     assert!(told.ends_with(b"kept"));
 }
 
@@ -204,7 +208,7 @@ async fn preparing_outlives_the_connection() {
 
     let client = rig.client().await;
     let _passing = rig.accept().await;
-    let started = calling(&client, "Start", ProcessId::init("web").encode());
+    let started = calling(&client, "Start", of_init("web"));
     guard.prepare.notify_one();
     rig.accept().await.answer("Start", &pid(42)).await;
     started.await.unwrap().unwrap();
@@ -272,7 +276,7 @@ async fn a_create_is_noted_down_before_the_inner_shim_hears_of_it() {
     let (_passing, mut inner) = rig.accept_both().await;
     let (header, payload) = inner.take().await;
     let request = Request::decode(&payload).unwrap();
-    assert_eq!(CreateRequest::decode(request.payload).unwrap().bundle, rig.bundle());
+    assert_eq!(CreateTaskRequest::parse_from_bytes(request.payload).unwrap().bundle, rig.bundle());
     assert!(!bundle::never_created(rig.dir.path()));
     let status = ttrpc::Status::new(Code::Internal, "half-way");
     inner.send(Header { kind: Kind::Response, ..header }, &response::failure(&status)).await;
@@ -290,11 +294,10 @@ async fn too_many_calls_at_once_are_refused_and_a_kill_is_not() {
     inner.answer("Create", &pid(1)).await;
     created.await.unwrap().unwrap();
     // The guard prepares for ever: each Start waits.
-    let mut starts: Vec<_> =
-        (0..65).map(|_| calling(&client, "Start", ProcessId::init("web").encode())).collect();
+    let mut starts: Vec<_> = (0..65).map(|_| calling(&client, "Start", of_init("web"))).collect();
     let refused = starts.pop().unwrap().await.unwrap().unwrap_err();
     assert_eq!(refused.code, Code::ResourceExhausted as u32);
-    let killed = calling(&client, "Kill", ProcessId::init("web").encode());
+    let killed = calling(&client, "Kill", of_init("web"));
     inner.answer("Kill", b"").await;
     killed.await.unwrap().unwrap();
 }

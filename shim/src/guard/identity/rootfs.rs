@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use crate::container::spec::Spec;
 use crate::guard::layers::Layers;
 use crate::guard::lazy_content;
-use crate::messages::{CreateRequest, Mount};
+use crate::messages::{CreateTaskRequest, Mount};
 
 /// The root file system of a container that is being created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) struct RootFs {
 impl RootFs {
     /// From the request, or, when whoever asks has mounted the root already (Docker), from
     /// the mount that is there.
-    pub(crate) fn of(request: &CreateRequest) -> Self {
+    pub(crate) fn of(request: &CreateTaskRequest) -> Self {
         let bundle = Path::new(&request.bundle);
         if let Some(mount) = request.rootfs.last() {
             let lazy = lazy_content::by_mounts(&request.rootfs);
@@ -41,7 +41,7 @@ impl RootFs {
 /// The layers of an overlay: by its own name, or by one of those that containerd mounts by a
 /// helper (nydus's `fuse.nydus-overlayfs`) or after it has filled in what the mounts before it
 /// gave (`format/mkdir/overlay`). What is still to be filled in is no path.
-fn overlaid(Mount { kind, options, .. }: &Mount) -> Option<Layers> {
+fn overlaid(Mount { type_: kind, options, .. }: &Mount) -> Option<Layers> {
     let is_overlay = kind.rsplit('/').next() == Some("overlay")
         || kind.strip_prefix("fuse.").is_some_and(|kind| kind.starts_with("nydus-overlayfs"));
     let is_whole = !options.iter().any(|option| option.contains("{{"));
@@ -58,9 +58,9 @@ mod tests {
         let bundle = tempfile::tempdir().unwrap();
         let spec = r#"{"root": {"path": "/somewhere/merged"}}"#;
         fs::write(bundle.path().join("config.json"), spec).unwrap();
-        let request = CreateRequest {
+        let request = CreateTaskRequest {
             bundle: bundle.path().display().to_string(),
-            ..CreateRequest::default()
+            ..CreateTaskRequest::default()
         };
         let root = RootFs::of(&request);
         assert_eq!((root.path, root.layers), ("/somewhere/merged".into(), None));
@@ -70,9 +70,9 @@ mod tests {
     fn an_overlay_has_many_names() {
         let root = |kind: &str, lower: &str| {
             let options = vec![format!("lowerdir={lower}"), "upperdir=/u".to_owned()];
-            let mount = Mount { kind: kind.to_owned(), options, ..Mount::default() };
+            let mount = Mount { type_: kind.to_owned(), options, ..Mount::default() };
             let rootfs = vec![mount];
-            RootFs::of(&CreateRequest { rootfs, ..CreateRequest::default() })
+            RootFs::of(&CreateTaskRequest { rootfs, ..CreateTaskRequest::default() })
         };
         let lower = |root: RootFs| root.layers.map(|layers| layers.lower.len());
         for kind in ["overlay", "format/mkdir/overlay", "fuse.nydus-overlayfs"] {

@@ -12,7 +12,10 @@ use crate::config::{self, RuncValue};
 use crate::container::generation::Generation;
 use crate::guard::{Created, Guard, Handling, NoGuard, Permit, Refusal};
 use crate::inner::client::Inner;
-use crate::messages::{Any, CreateRequest, ExecRequest, KillRequest, ProcessId, Status};
+use crate::messages::{
+    Any, CreateTaskRequest, ExecProcessRequest, KillRequest, Message as _, OfProcess as _,
+    ProcessId, StartRequest, Status,
+};
 use crate::node::guard_state;
 use crate::node::memory::Rest;
 use crate::node::process::Process;
@@ -54,7 +57,7 @@ impl Told {
 
 #[async_trait]
 impl Guard for Told {
-    async fn create(&self, request: CreateRequest, mut created: Created) {
+    async fn create(&self, request: CreateTaskRequest, mut created: Created) {
         self.note(format!("create {} {}", request.id, request.bundle));
         *self.generation.lock().unwrap() = Some(created.charter.head.generation.clone());
         // The process that has the number 42 on this machine may be none.
@@ -75,8 +78,9 @@ impl Guard for Told {
         self.note(format!("started {process} {pid}"));
     }
 
-    async fn exec(&self, request: &ExecRequest) -> Result<(), Refusal> {
-        self.note(format!("exec {} {}", request.process, String::from_utf8_lossy(&request.spec)));
+    async fn exec(&self, request: &ExecProcessRequest) -> Result<(), Refusal> {
+        let spec = String::from_utf8_lossy(&request.spec.value);
+        self.note(format!("exec {} {spec}", request.process()));
         if self.refuse { Err(Refusal::denied("it is frozen")) } else { Ok(()) }
     }
 
@@ -94,17 +98,22 @@ impl Guard for Told {
     }
 
     async fn kill(&self, request: &KillRequest) -> Handling {
-        self.note(format!("kill {} {}", request.process, request.signal));
+        self.note(format!("kill {} {}", request.process(), request.signal));
         Handling::Forward
     }
 
     fn status(&self, _: &ProcessId, _: Status) -> Status {
-        Status::Paused
+        Status::PAUSED
     }
 
     async fn inner_gone(&self) {}
 
     async fn shutdown(&self) {}
+}
+
+/// A request that is about a container's init.
+pub(super) fn of_init(id: &str) -> Vec<u8> {
+    StartRequest::from(&ProcessId::init(id)).write_to_bytes().unwrap()
 }
 
 /// The proxy between a socket and an inner shim that the test plays.
