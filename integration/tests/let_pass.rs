@@ -96,7 +96,8 @@ fn what_a_rule_names_lives_and_what_none_names_does_not() -> Result<()> {
             assert_eq!(said.contains(&format!("{name} 0")), audit, "{mode}{name}: {said:?}");
         }
         assert_eq!(said.last().map(String::as_str), Some("end"), "the container goes on");
-        for record in &records {
+        // A shell reads what it could not execute, to say why.
+        for record in records.iter().filter(|record| record["notificate"] != "REPORT") {
             let path = record["path"].as_str().unwrap_or_default();
             if !audit && path.starts_with("/tmp/other/") {
                 assert_ne!(record["outcome"], "ran", "{record}");
