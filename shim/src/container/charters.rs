@@ -180,6 +180,11 @@ impl Charters {
     /// Removes one, with its name. There may be none.
     pub fn remove(&self, generation: &Generation, guard: &Place) {
         json_file::remove(&self.path(generation));
+        self.remove_name(generation, guard);
+    }
+
+    /// Removes the name of one that is accounted for. There may be none.
+    pub(crate) fn remove_name(&self, generation: &Generation, guard: &Place) {
         // Absent is as it should be, and of the rest nobody could do more.
         let _ = fs::remove_file(self.link(generation, guard));
     }

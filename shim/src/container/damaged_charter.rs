@@ -87,8 +87,17 @@ fn stand_in(
         head.pid_namespace = PidNamespace::of(init.pid);
     }
     if gone && Processes::of(&head, Mode::Enforce).left().is_ok_and(|left| left.is_empty()) {
-        Charters::of(place).remove(&head.generation, place);
-        return None;
+        let charters = Charters::of(place);
+        // Another who stands in for the guard writes one before anybody is killed, and tells of the
+        // end by it.
+        match charters.read(&head.generation) {
+            Ok(Some(charter)) => return Some(charter),
+            Ok(None) => {
+                charters.remove_name(&head.generation, place);
+                return None;
+            }
+            Err(_) => {}
+        }
     }
     let config = config();
     let layers = root.layers.unwrap_or_default();
@@ -111,4 +120,31 @@ fn stand_in(
         let _ = Charters::of(place).write(&charter);
     }
     Some(charter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::generation::Generation;
+
+    /// Who stands in for the guard too has written a charter, and then killed: it tells of the end
+    /// by that charter.
+    #[test]
+    fn a_charter_that_another_has_written_meanwhile_is_not_taken_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().join("s/0a"));
+        let charters = Charters::of(&place);
+        std::fs::create_dir_all(charters.folder()).unwrap();
+        let generation = Generation::draw().unwrap();
+        let bundle = dir.path().join("bundle");
+        let head = Head::new(generation.clone(), "n", "c", &bundle, place.socket());
+        let charter = Charter { head, body: None };
+        charters.write(&charter).unwrap();
+        // As it was found a moment ago.
+        let named = Named { generation: generation.clone(), bundle, gone: true };
+        assert_eq!(stand_in(&place, named.clone(), None, &Config::default), Some(charter.clone()));
+        assert_eq!(charters.read(&generation).unwrap(), Some(charter));
+        charters.remove(&generation, &place);
+        assert_eq!(stand_in(&place, named, None, &Config::default), None);
+    }
 }
