@@ -74,7 +74,7 @@ fn a_verdict_survives_an_upgrade_and_a_rollback() {
     server.policyd.kill();
     let newer = change(&server, |kept| kept["version"] = json!(3));
     server.policyd.start_again();
-    let log = server.policyd.wait_for("ending");
+    let log = server.policyd.wait_for("can't be used");
     assert!(log.contains("version 3") && log.contains("a later one"), "{log}");
     assert!(!server.policyd.wait().success());
     assert_eq!(fs::read(file(&server)).unwrap(), newer);
