@@ -60,7 +60,7 @@ fn each_kind_has_its_own_rules() {
 fn kinds_that_figure_3_does_not_have_have_the_built_in_rule() {
     for kind in ["FILELESS", "CODE_MODIFIED", "LOG_TAMPERED", "SOURCE_LOST", "REPORT"] {
         let (action, fallback) = match kind {
-            "LOG_TAMPERED" => (Action::Pause, Some(Action::Kill)),
+            "LOG_TAMPERED" => (Action::Pause, None),
             "REPORT" => (Action::Skip, None),
             _ => (Action::Deny, Some(Action::Kill)),
         };
