@@ -147,5 +147,5 @@ pub(super) const WORKLOADS: &[Workload] = &[
         "compiles its configuration into a library, and loads that",
         include_str!("../../workloads/scripts/varnish.sh"),
     )
-    .foreign(&[Foreign::new("/scratch/work/**", Always, "the libraries")]),
+    .foreign(&[Foreign::new("/scratch/vcl/**", Always, "the libraries")]),
 ];
