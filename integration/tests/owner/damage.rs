@@ -63,14 +63,6 @@ fn swap(one: &Path, other: &Path) -> Result<()> {
     Ok(fs::write(other, first)?)
 }
 
-fn has_ended(field: &Field) -> Result<()> {
-    wait_for("the container's end", SOON, || {
-        field.tries_more(0)?;
-        Ok((!alive(field.init)).then_some(()))
-    })?;
-    field.never_ran()
-}
-
 /// The guard dies over damaged files, with containerd there, whose `delete` comes first, and
 /// without.
 fn dies_over(kind: &str, damage: impl Fn(&Files) -> Result<()>) -> Result<()> {
@@ -85,7 +77,7 @@ fn dies_over(kind: &str, damage: impl Fn(&Files) -> Result<()>) -> Result<()> {
                     field.dies(Who::Containerd, &id)?;
                 }
                 field.dies(Who::Lacre, &id)?;
-                has_ended(field)?;
+                field.has_ended()?;
                 field.is_taken_out()?;
                 field.is_told(&id, "died")?;
                 if away {
@@ -153,7 +145,7 @@ fn what_is_written_down_is_another_containers() -> Result<()> {
             }
             field.dies(Who::Lacre, "dies")?;
             let case = format!("states {states}, charters {charters}, away {away}");
-            has_ended(&field).with_context(|| case.clone())?;
+            field.has_ended().with_context(|| case.clone())?;
             field.is_told("dies", "died").with_context(|| case.clone())?;
             wait_for("what the dead one left", SOON, || {
                 let left = [&all["dies"].state, &all["dies"].charter].map(|file| file.exists());
@@ -184,7 +176,7 @@ fn a_living_guards_notes_are_damaged() -> Result<()> {
             field.start(id)?;
             damage(&files(&field)?[id])?;
             field.dies(Who::Inner, id)?;
-            has_ended(&field).with_context(|| id)?;
+            field.has_ended().with_context(|| id)?;
             field.is_taken_out().with_context(|| id)?;
             field.ends(id).with_context(|| id)?;
             ensure!(!field.daemon.log().contains("failed to delete"), "{id}: {version:?}");
@@ -208,7 +200,7 @@ fn a_delete_beside_a_living_guard_whose_notes_are_torn_does_its_work() -> Result
     delete.arg("delete").current_dir(&bundle).stdin(std::process::Stdio::null());
     delete.env("LACRE_CONFIG", daemon.node().folder().join("lacre/config.yaml"));
     Output::of(&mut delete)?.ok()?;
-    has_ended(&field)?;
+    field.has_ended()?;
     field.is_taken_out()?;
     field.ends("beside")
 }

@@ -168,6 +168,15 @@ impl Field {
         all.find(|process| process.arguments.iter().any(|word| word == "--watchdog"))
     }
 
+    /// Waits until the container's first process has ended; nothing foreign has run in it.
+    pub(crate) fn has_ended(&self) -> Result<()> {
+        wait_for("the container's end", SOON, || {
+            self.tries_more(0)?;
+            Ok((!alive(self.init)).then_some(()))
+        })?;
+        self.never_ran()
+    }
+
     /// That a container's guard has died, or hung, is on record once.
     pub(crate) fn is_told(&self, id: &str, how: &str) -> Result<()> {
         let told = || -> Result<usize> {

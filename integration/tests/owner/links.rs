@@ -17,14 +17,6 @@ use crate::field::{Field, SOON, Tries, Who};
 /// Nothing is pinned: when the guard is dead, nothing in the kernel holds back.
 const NOTHING_PINNED: &str = "mode: enforce\nsources: [fanotify]\nblock: all\n";
 
-fn has_ended(field: &Field) -> Result<()> {
-    wait_for("the container's end", SOON, || {
-        field.tries_more(0)?;
-        Ok((!alive(field.init)).then_some(()))
-    })?;
-    field.never_ran()
-}
-
 /// The one connection of whole messages that a process has: that to its watchdog.
 fn link(process: &Process) -> Result<OwnedFd> {
     let table = fs::read_to_string(format!("/proc/{}/net/unix", process.pid))?;
@@ -64,7 +56,7 @@ fn a_guard_that_loses_its_connection_and_dies_later_is_stood_in_for() -> Result<
     sleep(Duration::from_secs(4));
     ensure!(alive(field.init) && alive(guard.pid));
     guard.signal(Signal::SIGKILL);
-    has_ended(&field)?;
+    field.has_ended()?;
     field.is_taken_out()?;
     field.is_told("later", "died")?;
     field.ends("later")
@@ -87,7 +79,7 @@ fn a_guard_that_loses_its_connection_makes_another() -> Result<()> {
     }
     field.dies(Who::Containerd, "again")?;
     field.dies(Who::Lacre, "again")?;
-    has_ended(&field)?;
+    field.has_ended()?;
     field.is_taken_out()?;
     field.ends("again")
 }
@@ -104,7 +96,7 @@ fn a_guard_that_hung_before_its_watchdog_died_keeps_nobody_waiting() -> Result<(
     guard.signal(Signal::SIGSTOP);
     watchdog.signal(Signal::SIGKILL);
     // The other's guard starts the next one.
-    has_ended(&field)?;
+    field.has_ended()?;
     wait_for("the guard's end", SOON, || Ok((!alive(guard.pid)).then_some(())))?;
     field.is_told("stuck", "hung")?;
     field.ends("stuck")?;
@@ -126,7 +118,7 @@ fn a_watchdog_whose_socket_is_removed_is_found_again() -> Result<()> {
     ensure!(now.pid == watchdog.pid, "another one holds nothing of the first one's");
     field.dies(Who::Containerd, "second")?;
     field.dies(Who::Lacre, "second")?;
-    has_ended(&field)?;
+    field.has_ended()?;
     Tries(first).more(5)?;
     ensure!(alive(first), "an innocent container was ended");
     field.ends("second")?;

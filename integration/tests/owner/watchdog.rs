@@ -24,14 +24,6 @@ fn guard(field: &Field, id: &str) -> Result<Process> {
     find(&field.daemon, Victim::Lacre, id).context("a guard")
 }
 
-fn has_ended(field: &Field) -> Result<()> {
-    wait_for("the container's end", SOON, || {
-        field.tries_more(0)?;
-        Ok((!alive(field.init)).then_some(()))
-    })?;
-    field.never_ran()
-}
-
 /// Nobody comes to run a `delete`: the wall, the charter and the place go all the same.
 #[test]
 fn a_dead_guards_container_is_ended_and_taken_out_though_containerd_stays_away() -> Result<()> {
@@ -40,7 +32,7 @@ fn a_dead_guards_container_is_ended_and_taken_out_though_containerd_stays_away()
         field.start("away")?;
         field.dies(Who::Containerd, "away")?;
         field.dies(Who::Lacre, "away")?;
-        has_ended(&field)?;
+        field.has_ended()?;
         field.is_taken_out()?;
         field.is_told("away", "died")?;
         assert!(find(&field.daemon, Victim::Inner, "away").is_none(), "{lacre}");
@@ -68,7 +60,7 @@ fn who_waits_for_an_answer_when_lacre_dies_does_not_pass() -> Result<()> {
             Ok((still > 10).then_some(()))
         })?;
         guard.signal(Signal::SIGKILL);
-        has_ended(&field)?;
+        field.has_ended()?;
         field.ends(&id)?;
     }
     Ok(())
@@ -85,7 +77,7 @@ fn what_is_written_down_of_a_container_is_damaged() -> Result<()> {
             // With containerd there, its `delete` comes first.
             field.dies(containerd, "torn")?;
             field.dies(Who::Lacre, "torn")?;
-            has_ended(&field).with_context(|| kind)?;
+            field.has_ended().with_context(|| kind)?;
             field.is_taken_out().with_context(|| kind)?;
             field.is_told("torn", "died").with_context(|| kind)?;
             field.ends("torn")?;
@@ -101,7 +93,7 @@ fn a_stopped_guard_keeps_nobody_waiting() -> Result<()> {
         field.start("stopped")?;
         let guard = guard(&field, "stopped")?;
         guard.signal(Signal::SIGSTOP);
-        has_ended(&field)?;
+        field.has_ended()?;
         wait_for("the guard's end", SOON, || Ok((!alive(guard.pid)).then_some(())))?;
         field.is_told("stopped", "hung")?;
         field.ends("stopped")?;
@@ -119,7 +111,7 @@ fn a_responder_that_hangs_keeps_nobody_waiting() -> Result<()> {
     // Held for as long as this thread lives, or that one.
     ptrace::seize(thread, ptrace::Options::empty())?;
     ptrace::interrupt(thread)?;
-    has_ended(&field)?;
+    field.has_ended()?;
     wait_for("the guard's end", SOON, || {
         // Who is traced ends once its tracer has heard of it.
         let _ = waitpid(thread, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
@@ -173,7 +165,7 @@ fn another_watchdog_comes_when_one_dies() -> Result<()> {
     }
     field.dies(Who::Containerd, "another")?;
     field.dies(Who::Lacre, "another")?;
-    has_ended(&field)?;
+    field.has_ended()?;
     field.is_taken_out()?;
     field.ends("another")
 }
@@ -195,7 +187,7 @@ fn who_died_together_with_the_watchdog_is_found_by_the_next() -> Result<()> {
     field.tries_more(20)?;
     let mut command = field.daemon.command("containerd-shim-lacre-v1");
     Output::of(command.args(["--watchdog", "/run/lacre"]).stdin(Stdio::null()))?.ok()?;
-    has_ended(&field)?;
+    field.has_ended()?;
     field.is_taken_out()?;
     field.is_told("both", "died")?;
     field.ends("both")
