@@ -184,7 +184,8 @@ impl Field {
             let its = all.filter(|record| record.to_string().contains(&format!("\"{id}\"")));
             Ok(its.filter(|record| record.to_string().contains(how)).count())
         };
-        wait_for(format!("a record that lacre {how}"), SOON, || Ok((told()? > 0).then_some(())))?;
+        wait_for(format!("a record that lacre {how}"), SOON, || Ok((told()? > 0).then_some(())))
+            .with_context(|| format!("{:?}", self.daemon.records()))?;
         match told()? {
             1 => Ok(()),
             times => bail!("{id}: told {times} times that lacre {how}"),

@@ -44,6 +44,9 @@ use crate::node::run_dir::Place;
 /// five seconds in all.
 const GOING: Duration = Duration::from_secs(1);
 
+/// How long the kernel may take, on a busy machine, to end a process that was killed already.
+const DYING: Duration = Duration::from_millis(500);
+
 /// For the reports that the guard had not delivered; the next shim does it otherwise.
 const DELIVERY: Duration = Duration::from_millis(500);
 
@@ -253,8 +256,7 @@ fn guarded(
         if control::keep(&place.control(), ACCOUNTING) {
             noted = place.noted();
         } else if DeadGuard::is_left(place) {
-            place.note_hang();
-            let _ = guard.kill(GOING);
+            kill_hung(place, guard);
         }
     }
     match noted {
@@ -293,17 +295,21 @@ fn beside_guard(
         .cloned()
         .collect();
     if !accounted(place, &ending) {
-        if state.guard.is_alive() {
-            place.note_hang();
-        }
-        // It hangs, or is dying.
-        let _ = state.guard.kill(GOING);
+        kill_hung(place, state.guard);
         return orphaned(args, program, bundle, place, &Noted::State(state));
     }
     if state.containers.iter().all(|container| container.id == args.id) || !shim_lives {
         end(args, place, &state);
     }
     Ok(output)
+}
+
+/// Kills a guard that does not answer. One that is dying answers nobody either: it did not hang.
+fn kill_hung(place: &Place, guard: Process) {
+    if !guard.wait(DYING) {
+        place.note_hang();
+        let _ = guard.kill(GOING);
+    }
 }
 
 /// Has the guard end these containers, and waits for its word that nothing of them is left.
@@ -406,5 +412,24 @@ mod tests {
         end(&Args::default(), &place, &state);
         guard.wait().unwrap();
         assert!(place.noted().state().is_none());
+    }
+
+    #[test]
+    fn who_is_dying_did_not_hang() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::at(dir.path().join("0a"));
+        for hangs in [false, true] {
+            let mut guard = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            let process = Process::by_pid(guard.id()).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| kill_hung(&place, process));
+                if !hangs {
+                    guard.kill().unwrap();
+                }
+            });
+            assert!(!process.is_alive());
+            assert_eq!(place.hung(), hangs);
+            guard.wait().unwrap();
+        }
     }
 }
