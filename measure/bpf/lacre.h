@@ -130,6 +130,8 @@ enum event_flag {
 #define NAME_MAX 256
 #define FILENAME_AT (NAMES_AT + NAMES_MAX + NAME_MAX)
 #define FILENAME_MAX 512
+/* More than most command lines: 60 of them fit the ring. */
+#define WHOLE_MAX 4096
 
 struct event {
 	u32 kind;
@@ -145,7 +147,10 @@ struct event {
 	u32 filename_len; /* a script's, as execve had it */
 	u32 argc;
 	u64 exec; /* as in `struct tag` */
+	u32 whole_len; /* of a command line that is longer than ARGV_MAX */
+	u32 pad;
 	u8 data[FILENAME_AT + FILENAME_MAX];
+	u8 whole[WHOLE_MAX];
 };
 
 #endif

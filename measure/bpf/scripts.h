@@ -10,8 +10,16 @@ static __always_inline void tell_argv(struct task_struct *task, struct event *e)
 	u64 start = task->mm->arg_start;
 	u64 length = task->mm->arg_end - start;
 
-	if (length > ARGV_MAX)
+	/* Who runs for a moment has ended before anybody else could read them. */
+	if (length > ARGV_MAX) {
+		u64 whole = length;
+
+		if (whole > WHOLE_MAX)
+			whole = WHOLE_MAX;
+		if (!bpf_probe_read_user(e->whole, whole, (void *)start))
+			e->whole_len = whole;
 		length = ARGV_MAX;
+	}
 	if (!bpf_probe_read_user(e->data, length, (void *)start))
 		e->argv_len = length;
 }

@@ -103,13 +103,15 @@ static __always_inline struct event *begin(struct task_struct *task, u32 kind)
 static __always_inline void tell(u64 slot, struct slot *s, struct event *e)
 {
 	void *ring = bpf_map_lookup_elem(&rings, &slot);
-	u64 size = __builtin_offsetof(struct event, data);
+	u64 size = __builtin_offsetof(struct event, data), whole = e->whole_len;
 
 	if (!ring)
 		return;
 	if (!(s->flags & SLOT_ENFORCE) && !(e->flags & TOLD_KILLED))
 		e->flags |= TOLD_WATCHED;
-	if (e->filename_len)
+	if (whole && whole <= WHOLE_MAX)
+		size = __builtin_offsetof(struct event, whole) + whole;
+	else if (e->filename_len)
 		size += FILENAME_AT + FILENAME_MAX;
 	else if (e->names_len)
 		size += FILENAME_AT;

@@ -115,6 +115,25 @@ fn however_a_script_is_named_it_is_found_and_killed() {
     }
 }
 
+/// Where nobody but the kernel could read what it was given.
+#[test]
+fn who_ends_at_once_is_told_apart_by_all_of_a_long_command_line() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    for length in [100, 1000, 3000] {
+        let command = format!("/bin/sh -ec {}", ":;".repeat(length / 2));
+        for _ in 0..100 {
+            assert_eq!(it.container.each(&command), 0, "{length}");
+        }
+    }
+    it.container.start("/bin/sh /opt/bad");
+    it.judge.wait(|found| found.path == CanonicalPath::new("/opt/bad").ok());
+    let unread = |found: &Measurement| matches!(found.content, Content::Unread(_));
+    let all = it.judge.all();
+    let all: Vec<_> = all.iter().filter(|(found, _)| unread(found)).collect();
+    assert!(all.is_empty(), "{all:?}");
+}
+
 /// Whatever runs the words of a command line, and has not ended.
 fn runs(line: &str) -> bool {
     let line = line.replace(' ', "\0") + "\0";

@@ -3,7 +3,7 @@
 use lacre_types::base_name;
 
 use super::abi::{Counters, Entry};
-use super::told::Told;
+use super::told::{Told, WHOLE_MAX};
 use crate::interpreter::{self, Family};
 
 /// An event of the ring, and what the maps hold.
@@ -13,7 +13,7 @@ pub fn fuzz_event(data: &[u8]) {
     }
     let _ = Counters::parse(data);
     let Some(told) = Told::parse(data) else { return };
-    assert!(told.argv.iter().map(|argument| argument.len() + 1).sum::<usize>() <= 512);
+    assert!(told.argv.iter().map(|argument| argument.len() + 1).sum::<usize>() <= WHOLE_MAX);
     if let Some(path) = &told.path {
         assert!(path.is_empty() || path.starts_with(b"/"));
         assert!(path.len() <= data.len());

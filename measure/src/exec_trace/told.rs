@@ -8,7 +8,9 @@ const ARGV_MAX: usize = 512;
 const NAMES_AT: usize = ARGV_MAX;
 const FILENAME_AT: usize = NAMES_AT + 1024 + 256;
 const FILENAME_MAX: usize = 512;
-const DATA_AT: usize = 88;
+pub(super) const WHOLE_MAX: usize = 4096;
+const WHOLE_AT: usize = FILENAME_AT + FILENAME_MAX;
+const DATA_AT: usize = 96;
 /// `TOLD_ELSEWHERE`.
 pub(super) const ELSEWHERE: u32 = 1 << 10;
 
@@ -39,7 +41,8 @@ pub(super) struct Told {
     pub(super) size: u64,
     pub(super) key: FileId,
     pub(super) argv: Vec<Vec<u8>>,
-    argv_len: usize,
+    /// There are more arguments, or the last is longer.
+    argv_cut: bool,
     /// The path that the names make, when they reach the root.
     pub(super) path: Option<Vec<u8>>,
     /// A script, as `execve` had it.
@@ -91,7 +94,7 @@ impl Told {
 
     /// Whether there are more arguments, or the last is longer.
     pub(super) const fn argv_cut(&self) -> bool {
-        self.argv_len >= ARGV_MAX
+        self.argv_cut
     }
 
     /// Whether the script's name may be longer.
@@ -118,7 +121,7 @@ impl Told {
             size: 0,
             key,
             argv: Vec::new(),
-            argv_len: 0,
+            argv_cut: false,
             path: None,
             filename: None,
         }
@@ -151,7 +154,12 @@ impl Told {
         let argv_len = length(64)?.min(ARGV_MAX);
         let names_len = length(68)?.min(FILENAME_AT - NAMES_AT);
         let filename_len = length(72)?;
-        let argv = if argv_len == 0 { &[] } else { part(0, argv_len)? };
+        let whole_len = length(88)?.min(WHOLE_MAX);
+        let (argv, argv_cut) = match (argv_len, whole_len) {
+            (0, 0) => (&[][..], false),
+            (_, 0) => (part(0, argv_len)?, argv_len == ARGV_MAX),
+            _ => (part(WHOLE_AT, whole_len)?, whole_len == WHOLE_MAX),
+        };
         let path = if names_len == 0 {
             (flags & CUT == 0).then(|| b"/".to_vec())
         } else {
@@ -175,7 +183,7 @@ impl Told {
             size: u64_at(raw, 32)?,
             key,
             argv: split_argv(argv),
-            argv_len,
+            argv_cut,
             path,
             filename,
         })
@@ -205,7 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn event(kind: u32, argv: &[u8], names: &[u8]) -> Vec<u8> {
-        let mut raw = vec![0; DATA_AT + FILENAME_AT];
+        let mut raw = vec![0; DATA_AT + WHOLE_AT + WHOLE_MAX];
         raw[..4].copy_from_slice(&kind.to_ne_bytes());
         raw[64..68].copy_from_slice(&(argv.len() as u32).to_ne_bytes());
         raw[68..72].copy_from_slice(&(names.len() as u32).to_ne_bytes());
@@ -220,6 +228,22 @@ mod tests {
         assert_eq!(told.kind, Kind::Arguments);
         assert_eq!(told.path.as_deref(), Some(&b"/usr/bin/sh"[..]));
         assert_eq!(told.argv, [&b"sh"[..], b"/x"]);
+    }
+
+    #[test]
+    fn a_long_command_line_is_whole() {
+        let line = b"sed\0-n\0".iter().chain([b'p'; 1000].iter()).chain(b"\0-f\0x\0");
+        let line: Vec<u8> = line.copied().collect();
+        let mut raw = event(3, &line[..ARGV_MAX], b"");
+        assert!(Told::parse(&raw).unwrap().argv_cut());
+        raw[88..92].copy_from_slice(&(line.len() as u32).to_ne_bytes());
+        raw[DATA_AT + WHOLE_AT..][..line.len()].copy_from_slice(&line);
+        let told = Told::parse(&raw).unwrap();
+        assert!(!told.argv_cut());
+        assert_eq!(told.argv.len(), 5);
+        assert_eq!(told.argv.last().map(Vec::as_slice), Some(&b"x"[..]));
+        raw[88..92].copy_from_slice(&(WHOLE_MAX as u32).to_ne_bytes());
+        assert!(Told::parse(&raw).unwrap().argv_cut());
     }
 
     #[test]
