@@ -103,14 +103,18 @@ static __always_inline struct event *begin(struct task_struct *task, u32 kind)
 static __always_inline void tell(u64 slot, struct slot *s, struct event *e)
 {
 	void *ring = bpf_map_lookup_elem(&rings, &slot);
-	u64 size = __builtin_offsetof(struct event, data), whole = e->whole_len;
+	u64 size = __builtin_offsetof(struct event, data);
+	u32 whole = e->whole_len;
 
 	if (!ring)
 		return;
 	if (!(s->flags & SLOT_ENFORCE) && !(e->flags & TOLD_KILLED))
 		e->flags |= TOLD_WATCHED;
-	if (whole && whole <= WHOLE_MAX)
-		size = __builtin_offsetof(struct event, whole) + whole;
+	/* Constants: the verifier of 6.12 loses the bound of a length that it has read. */
+	if (whole > WHOLE_MAX / 4)
+		size = __builtin_offsetof(struct event, whole) + WHOLE_MAX;
+	else if (whole)
+		size = __builtin_offsetof(struct event, whole) + WHOLE_MAX / 4;
 	else if (e->filename_len)
 		size += FILENAME_AT + FILENAME_MAX;
 	else if (e->names_len)
