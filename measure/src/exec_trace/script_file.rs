@@ -22,6 +22,10 @@ use crate::files;
 use crate::held_process::Held;
 use crate::interpreter::{self, Code, Family, Named};
 
+/// How many ticks the clock that dates files may be behind: another processor advances it
+/// where the one that does has not for five (`MAX_STALLED_JIFFIES` of kernel/time/tick-sched.c).
+const TICKS: i128 = 6;
+
 /// What an interpreter was started on.
 pub(super) enum Script {
     /// Nothing: its code is among its arguments, or it reads its standard input.
@@ -331,10 +335,11 @@ impl Place<'_> {
             clock(rustix::time::ClockId::Realtime) - clock(rustix::time::ClockId::Boottime);
         let changed =
             i128::from(folder.st_ctime) * 1_000_000_000 + i128::from(folder.st_ctime_nsec);
-        // The clock that dates files ticks: what has the date of a moment may be so much later.
+        // The clock that dates files ticks, and may be late: what has the date of a moment may
+        // be so much later.
         let tick = nanoseconds(rustix::time::clock_getres(rustix::time::ClockId::RealtimeCoarse));
         let began = if told.exec == 0 { told.start } else { told.exec };
-        changed - started + tick >= i128::from(began)
+        changed - started + TICKS * tick >= i128::from(began)
     }
 
     /// A file without a name that the process still reads: shells and perl keep their script
