@@ -20,6 +20,7 @@ use lacre_types::Source;
 use libbpf_rs::{ErrorKind, MapCore, MapHandle, ObjectBuilder, Program};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use super::registry::Name;
 use crate::SourceError;
 
 /// Built by build.rs.
@@ -28,8 +29,13 @@ const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/exec_trace.bpf.o
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FS: u64 = 0xcafe_4a11;
 const BPF_FS_HOME: &str = "/sys/fs/bpf";
-const MAPS: [&str; 8] =
-    ["containers", "slots", "verdicts", "rings", "tags", "strays", NAMES, CONDEMNED];
+const MAPS: [&str; 8] = [CONTAINERS, SLOTS, VERDICTS, RINGS, TAGS, STRAYS, NAMES, CONDEMNED];
+pub(super) const CONTAINERS: &str = "containers";
+pub(super) const SLOTS: &str = "slots";
+pub(super) const VERDICTS: &str = "verdicts";
+pub(super) const RINGS: &str = "rings";
+pub(super) const TAGS: &str = "tags";
+pub(super) const STRAYS: &str = "strays";
 const NAMES: &str = "names";
 const CONDEMNED: &str = "condemned";
 /// A link is pinned by its program's name, the program by that and [`PROGRAM`].
@@ -158,8 +164,8 @@ impl Programs {
         if dir.exists() {
             match Self::open(dir.clone()) {
                 Ok(programs) if programs.are_pinned() => return Ok(programs),
-                // Somebody else removed some of it. What is attached guards somebody yet.
-                Err(why) if is_any_attached(&dir) => return Err(why),
+                // Somebody else removed some of it. Whom it guards it guards yet.
+                Err(why) if is_needed(&dir) => return Err(why),
                 _ => unpin_dir(&dir),
             }
         }
@@ -170,45 +176,15 @@ impl Programs {
         Self::open(dir)
     }
 
-    /// Every version that is pinned there.
-    ///
-    /// # Errors
-    /// When one is there and can't be opened: who stands in its maps nobody knows then.
-    pub(super) fn pinned(folder: &Path) -> Result<Vec<Self>, SourceError> {
-        let reading = |why| failed(format!("reading the folder {}", folder.display()), why);
-        let entries = match std::fs::read_dir(folder) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(reading)?,
-        };
-        let mut all = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(reading)?;
-            if is_half(&entry.file_name()) {
-                continue;
-            }
-            match Self::open(entry.path()) {
-                Ok(one) => all.push(one),
-                // Another process takes it away: it guards nobody.
-                Err(_) if !entry.path().join(NAMES).exists() => {}
-                Err(why) => return Err(why),
-            }
-        }
-        Ok(all)
-    }
-
     fn open(dir: PathBuf) -> Result<Self, SourceError> {
-        let map = |name: &str| {
-            MapHandle::from_pinned_path(dir.join(name)).map_err(|why| {
-                bpf_failed(format!("opening the map {name} in {}", dir.display()), why)
-            })
-        };
+        let map = |name: &str| open_map(&dir, name);
         Ok(Self {
-            containers: map("containers")?,
-            slots: map("slots")?,
-            verdicts: map("verdicts")?,
-            rings: map("rings")?,
-            tags: map("tags")?,
-            strays: map("strays")?,
+            containers: map(CONTAINERS)?,
+            slots: map(SLOTS)?,
+            verdicts: map(VERDICTS)?,
+            rings: map(RINGS)?,
+            tags: map(TAGS)?,
+            strays: map(STRAYS)?,
             names: map(NAMES)?,
             condemned: map(CONDEMNED).ok(),
             dir,
@@ -280,6 +256,68 @@ impl Programs {
     }
 }
 
+/// A pinned set, of which no more need be there than the names of whom it guards: an earlier
+/// lacre's may lack a map, and somebody may have removed one by hand.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub(super) names: MapHandle,
+    dir: PathBuf,
+}
+
+impl Set {
+    /// Every set that is pinned there; an error for one that is there and whose names can't be
+    /// opened: whom it guards nobody knows then.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub(super) fn all(folder: &Path) -> Result<Vec<Result<Self, SourceError>>, SourceError> {
+        let reading = |why| failed(format!("reading the folder {}", folder.display()), why);
+        let entries = match std::fs::read_dir(folder) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(reading)?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(reading)?;
+            if is_half(&entry.file_name()) {
+                continue;
+            }
+            let dir = entry.path();
+            match open_map(&dir, NAMES) {
+                // By another key no container of this version's is named there.
+                Ok(names) if names.key_size() as usize != size_of::<Name>() => {}
+                Ok(names) => all.push(Ok(Self { names, dir })),
+                // Another process takes it away: it guards nobody.
+                Err(_) if !dir.join(NAMES).exists() => {}
+                Err(why) => all.push(Err(why)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// One of its maps.
+    pub(super) fn map(&self, name: &str) -> Result<MapHandle, SourceError> {
+        open_map(&self.dir, name)
+    }
+
+    /// All of it, where it is whole.
+    pub(super) fn programs(&self) -> Result<Programs, SourceError> {
+        Programs::open(self.dir.clone())
+    }
+
+    /// Takes away one that is not whole, once it guards nobody.
+    pub(super) fn unpin_unneeded(&self, _: &Locked) {
+        if self.names.keys().next().is_none() {
+            unpin_dir(&self.dir);
+        }
+    }
+}
+
+fn open_map(dir: &Path, name: &str) -> Result<MapHandle, SourceError> {
+    MapHandle::from_pinned_path(dir.join(name))
+        .map_err(|why| bpf_failed(format!("opening the map {name} in {}", dir.display()), why))
+}
+
 fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     for _ in 0..TRIES {
         match tracepoint::attach(program) {
@@ -289,6 +327,12 @@ fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         std::thread::sleep(TRY_EVERY);
     }
     tracepoint::attach(program)
+}
+
+/// Whether a set guards somebody; one of which nobody can tell does as long as it is attached.
+fn is_needed(dir: &Path) -> bool {
+    let names = open_map(dir, NAMES);
+    names.map_or_else(|_| is_any_attached(dir), |names| names.keys().next().is_some())
 }
 
 fn is_any_attached(dir: &Path) -> bool {
@@ -307,9 +351,7 @@ fn sweep(folder: &Path, _: &Locked) {
         } else if !name.as_encoded_bytes().starts_with(own.as_bytes())
             || name.as_encoded_bytes().ends_with(NO_OVERLAY.as_bytes())
         {
-            let is_needed = Programs::open(dir.clone())
-                .map_or_else(|_| is_any_attached(&dir), |other| other.is_needed());
-            if !is_needed {
+            if !is_needed(&dir) {
                 unpin_dir(&dir);
             }
         }

@@ -97,6 +97,39 @@ fn what_is_attached_and_not_whole_goes_on_guarding_and_takes_no_other() {
     assert_eq!(container.each("/opt/evil"), KILLED);
 }
 
+/// Who stands in a set of which a part is missing is nobody else's trouble, and can be ended.
+#[test]
+fn a_set_that_is_not_whole_keeps_nobody_of_another_and_goes_with_its_last() {
+    let image = Image::new();
+    for missing in ["rings", "slots", "verdicts", "containers", "strays", "tags"] {
+        let node = Node::new();
+        let (mut old, mut new) = (Container::new(&image), Container::new(&image));
+        Box::new(armed(&node, &old, &image)).leave();
+        old.start("/bin/t each");
+        let other = as_anothers(&node, true);
+        let guard = armed(&node, &new, &image);
+        new.start("/bin/t each");
+        assert_eq!(new.each("/opt/evil"), KILLED);
+        unlink(&other, &[missing]);
+
+        let [old, mine] = [&old, &new].map(|container| format!("test/{}", container.init_pid));
+        let members = |name: &str| exec_trace::members(&node.folder(), name);
+        assert!(members(&mine).unwrap().contains(&new.init_pid), "{missing}");
+        let its = members(&old);
+        assert_eq!(its.is_err(), ["tags", "strays"].contains(&missing), "{missing}: {its:?}");
+        exec_trace::disarm_container(&node.folder(), &mine).unwrap();
+        assert_eq!(new.each("/opt/evil"), 0, "{missing}");
+        drop(guard);
+        assert!(members(&mine).unwrap().is_empty(), "{missing}");
+
+        let removed = exec_trace::remove_container(&node.folder(), &old);
+        assert_eq!(removed.is_err(), ["slots", "containers"].contains(&missing), "{removed:?}");
+        assert!(!other.exists(), "{missing}");
+        assert!(members(&old).unwrap().is_empty(), "{missing}");
+        assert!(is_left_clean(&node), "{missing}");
+    }
+}
+
 /// What another version of lacre has pinned: this one's set under another's name.
 fn as_anothers(node: &Node, pins_programs: bool) -> PathBuf {
     let (set, other) = (only_set(node), node.folder().join("0123456789abcdef"));
