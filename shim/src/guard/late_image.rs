@@ -30,9 +30,10 @@ impl LateImage {
         self.files.get().map(|image| &*image.baseline)
     }
 
-    /// The manifest whose content tells what may run.
-    pub(super) fn manifest(&self) -> Option<Digest> {
-        self.manifest.get().copied()
+    /// The manifest whose content tells what may run; none where directories do. As long as nobody
+    /// knows, it is the one that the container is of.
+    pub(super) fn judges_by(&self, its: Option<Digest>) -> Option<Digest> {
+        if self.is_there() { self.manifest.get().copied() } else { its }
     }
 }
 
@@ -66,5 +67,31 @@ impl Known for LateImage {
 
     fn named(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, FileId)> {
         self.files.get().map(|image| image.named(wanted)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lacre_baseline::{Image, NoProgress, Options, from_lower};
+    use std::sync::Arc;
+
+    #[test]
+    fn what_was_made_from_directories_is_by_no_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = || {
+            let lower = [dir.path().to_owned()];
+            let baseline = from_lower(&lower, &Options::default(), &NoProgress).unwrap();
+            ImageFiles::from(Image::of_baseline(Arc::new(baseline)).unwrap())
+        };
+        let [its, made] = [[1; 32], [2; 32]].map(Digest::sha256);
+        let late = LateImage::default();
+        assert_eq!(late.judges_by(Some(its)), Some(its), "nobody knows yet");
+        late.came(image(), None);
+        assert_eq!(late.judges_by(Some(its)), None);
+        let late = LateImage::default();
+        late.came(image(), Some(made));
+        assert_eq!(late.judges_by(Some(its)), Some(made));
+        assert_eq!(late.judges_by(None), Some(made));
     }
 }

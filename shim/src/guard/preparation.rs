@@ -219,7 +219,7 @@ impl Guarded {
         charter.head.init = Some(init.process());
         charter.head.cgroups = init.cgroups().to_owned();
         charter.head.pid_namespace = init.pid_namespace();
-        let manifest = image.manifest().or(who.beneath().manifest);
+        let manifest = image.judges_by(who.beneath().manifest);
         charter.fill(mode, About::of(&who, &policy, &target, manifest));
         // Before they are armed: what changes from here on is followed.
         let armed_by = *rules.changes().borrow();
