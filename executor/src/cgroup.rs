@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use lacre_types::mountinfo;
 use rustix::fs::{Mode, OFlags};
 
+use crate::cgroup_tree::CgroupTree;
+
 /// The cgroup that holds a container's processes, in the hierarchy whose freezer reaches
 /// them. Held open: a later container of the same name is another cgroup.
 #[derive(Debug)]
@@ -120,67 +122,10 @@ impl Cgroup {
         named.is_ok() && named == rustix::fs::fstat(&self.folder).map(inode)
     }
 
-    /// The processes in it and beneath it.
-    pub(crate) fn processes(&self) -> io::Result<Vec<u32>> {
-        let mut all = Vec::new();
-        collect(&self.folder, 0, &mut all)?;
-        Ok(all)
+    /// It, and those beneath it.
+    pub(crate) fn tree(&self) -> io::Result<CgroupTree> {
+        CgroupTree::at(&self.folder)
     }
-}
-
-/// A cgroup and those beneath it, each before its own.
-#[must_use]
-pub fn cgroups_beneath(cgroup: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(cgroup) else { return Vec::new() };
-    let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut tree = vec![cgroup.to_owned()];
-    tree.extend(folders.flat_map(|folder| cgroups_beneath(&folder.path())));
-    tree
-}
-
-/// How deep cgroups are followed. A container that nests its own deeper gains nothing: the
-/// freezer is hierarchical, and its pid namespace ends with its init.
-const DEPTH_MAX: usize = 32;
-
-fn collect(folder: &OwnedFd, depth: usize, into: &mut Vec<u32>) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let procs = rustix::fs::openat(folder, "cgroup.procs", flags, Mode::empty())?;
-    let mut text = String::new();
-    match io::Read::read_to_string(&mut fs::File::from(procs), &mut text) {
-        // A threaded cgroup names no process: they are those of the domain above it (cgroups(7)).
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => {
-        }
-        read => drop(read?),
-    }
-    // 0: a process of another pid namespace that this one can't name.
-    into.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|&pid| pid != 0));
-    if depth == DEPTH_MAX {
-        return Ok(());
-    }
-    for entry in rustix::fs::Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type().is_dir() && name != c"." && name != c".." {
-            let flags = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-                Ok(child) => match collect(&child, depth + 1, into) {
-                    Err(error) if gone(&error) => {}
-                    other => other?,
-                },
-                Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether a cgroup was removed under our hands.
-pub(crate) fn gone(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [rustix::io::Errno::NODEV, rustix::io::Errno::NOENT]
-        .iter()
-        .any(|gone| code == Some(gone.raw_os_error()))
 }
 
 /// Opens the folder if it is a freezable cgroup and the process is in it: a mount may hide

@@ -46,7 +46,8 @@ impl FreezeArbiter {
     pub(crate) fn ask(&self) {
         let Ok(freezer) = self.freezer() else { return };
         let few = |cgroup: &Arc<_>| {
-            Cgroup::processes(cgroup).is_ok_and(|pids| pids.len() <= LOOKED_AT_ONCE)
+            let within = Cgroup::tree(cgroup).and_then(|tree| tree.processes().all());
+            within.is_ok_and(|pids| pids.len() <= LOOKED_AT_ONCE)
         };
         if self.target.cgroup().is_ok_and(few) && self.target.look().is_alone() {
             let _ = self.ask_by(&freezer);

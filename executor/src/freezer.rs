@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use crate::cgroup::{Cgroup, Version, gone};
+use crate::cgroup::{Cgroup, Version};
+use crate::cgroup_tree::gone;
 
 /// How long the kernel gets to stop every task. It takes microseconds, but a task in
 /// uninterruptible sleep (a dead NFS server) stops only when it wakes.

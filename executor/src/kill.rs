@@ -110,9 +110,21 @@ fn kill_all(target: &Target, arbiter: Option<&FreezeArbiter>) -> Killed {
         {
             melt(cgroup);
         }
-        killed.left = wait_for(target, doomed, deadline.min(Instant::now() + MOMENT));
+        let until = deadline.min(Instant::now() + MOMENT);
+        let left = wait_for(doomed, until);
+        killed.left = left.iter().map(|member| member.pid).collect();
+        let moment = until.saturating_duration_since(Instant::now());
+        let init_lives = !init.wait(moment).unwrap_or(false);
+        if init_lives && !killed.left.contains(&init.pid()) {
+            killed.left.push(init.pid());
+        }
         if !killed.left.is_empty() {
-            release_killed(killed.left.iter().copied().chain(target.who_ends_with_init()));
+            if init_lives {
+                release_killed(init.pid(), init.fd());
+            }
+            for Member { pid, fd } in left.iter().chain(&target.who_ends_with_init()) {
+                release_killed(*pid, fd);
+            }
             if Instant::now() >= deadline {
                 return killed;
             }
@@ -148,15 +160,9 @@ fn who(target: &Target) -> Look {
     look
 }
 
-/// Waits for the end of all of them and of the init; gives those that are left.
-fn wait_for(target: &Target, doomed: Vec<Member>, deadline: Instant) -> Vec<u32> {
+/// Waits for the end of all of them; gives those that are left.
+fn wait_for(mut doomed: Vec<Member>, deadline: Instant) -> Vec<Member> {
     let left = || deadline.saturating_duration_since(Instant::now());
-    let ended = |member: &Member| wait(&member.fd, PollFlags::IN, left()).unwrap_or(false);
-    let mut alive: Vec<_> =
-        doomed.into_iter().filter(|one| !ended(one)).map(|one| one.pid).collect();
-    let init = target.init();
-    if !init.wait(left()).unwrap_or(false) && !alive.contains(&init.pid()) {
-        alive.push(init.pid());
-    }
-    alive
+    doomed.retain(|member| !wait(&member.fd, PollFlags::IN, left()).unwrap_or(false));
+    doomed
 }

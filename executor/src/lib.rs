@@ -9,6 +9,7 @@ mod actions;
 mod actor;
 mod backoff;
 mod cgroup;
+mod cgroup_tree;
 mod container;
 mod executor;
 mod freeze_arbiter;
@@ -31,7 +32,8 @@ mod thaw;
 pub mod fuzz;
 
 pub use backoff::{Backoff, Next};
-pub use cgroup::{Cgroup, CgroupError, cgroups_beneath};
+pub use cgroup::{Cgroup, CgroupError};
+pub use cgroup_tree::{CgroupTree, Within};
 pub use container::Container;
 pub use executor::Executor;
 pub use freezer::{FreezeError, Freezer};

@@ -152,8 +152,9 @@ impl Target {
     }
 
     fn in_cgroup(&self) -> Vec<u32> {
-        // One that can't be read is gone, or nobody in it can be told of.
-        self.cgroup.as_ref().ok().and_then(|cgroup| cgroup.processes().ok()).unwrap_or_default()
+        // Of what can't be read nobody can be told of.
+        let tree = self.cgroup.as_ref().ok().and_then(|cgroup| cgroup.tree().ok());
+        tree.map(|tree| tree.processes().pids).unwrap_or_default()
     }
 
     fn sort(&self, inside: Vec<u32>, outside: &[u32]) -> Look {
@@ -225,11 +226,12 @@ impl Target {
 
     /// Who ends with the init, as the kernel has it: its pid namespace, and those beneath it.
     /// All of `/proc` is read.
-    pub(crate) fn who_ends_with_init(&self) -> Vec<u32> {
+    pub(crate) fn who_ends_with_init(&self) -> Vec<Member> {
         if !self.init.first {
             return Vec::new();
         }
-        all().into_iter().filter(|&pid| self.ends_with_init(pid).unwrap_or(false)).collect()
+        let held = all().into_iter().filter_map(|pid| Some(Member { pid, fd: hold(pid).ok()? }));
+        held.filter(|member| self.ends_with_init(member.pid).unwrap_or(false)).collect()
     }
 
     fn ends_with_init(&self, pid: u32) -> Option<bool> {

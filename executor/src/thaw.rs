@@ -4,57 +4,49 @@
 //! as long as its freezer says so, be there nobody in it, and refuses to delete it.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::cgroup::{Cgroup, Mount, Version, cgroups_beneath, memberships, mounts};
+use rustix::event::PollFlags;
 
-const STATE: &str = "freezer.state";
+use crate::cgroup::{Cgroup, Mount, Version, memberships, mounts};
+use crate::cgroup_tree::{CgroupTree, is_held};
+use crate::freezer::wait;
 
-/// Takes killed processes out of the v1 freezers that hold them, wherever those are, by moving
-/// them to the top of that hierarchy: they run no more code, and nobody else is thawed.
-pub fn release_killed(pids: impl IntoIterator<Item = u32>) {
+/// Takes a killed process out of the v1 freezer that holds it, wherever that is, by moving it to
+/// the top of that hierarchy: it runs no more code, and nobody else is thawed. `pidfd` stands for
+/// it: who has its number after it is left where he is.
+pub fn release_killed(pid: u32, pidfd: impl AsFd) {
     let Some(top) = top() else { return };
-    for pid in pids {
-        let Ok(text) = fs::read(format!("/proc/{pid}/cgroup")) else { continue };
-        let groups = memberships(&text).into_iter();
-        let held = groups.filter(|group| group.version == Version::One).any(|group| {
-            let path = group.path.strip_prefix("/").unwrap_or(&group.path);
-            is_held(&top.join(path))
-        });
-        if held {
-            // It has ended meanwhile, or is seen to have not.
-            let _ = fs::write(top.join("cgroup.procs"), pid.to_string());
-        }
+    let Ok(text) = fs::read(format!("/proc/{pid}/cgroup")) else { return };
+    let groups = memberships(&text).into_iter();
+    let held = groups.filter(|group| group.version == Version::One).any(|group| {
+        let path = group.path.strip_prefix("/").unwrap_or(&group.path);
+        CgroupTree::open(&top.join(path)).is_ok_and(|it| it.is_some_and(|it| it.is_its_top_held()))
+    });
+    // Last of all: one that a freezer holds does not end of itself.
+    if held && !wait(pidfd, PollFlags::IN, Duration::ZERO).unwrap_or(true) {
+        // It has ended meanwhile, or is seen to have not.
+        let _ = fs::write(top.join("cgroup.procs"), pid.to_string());
     }
 }
 
 /// Thaws a container's cgroup and those beneath it; removes them where one above holds them
 /// and nobody is in them.
 pub(crate) fn melt(cgroup: &Cgroup) {
-    let tree = cgroups_beneath(&cgroup.path);
-    if !cgroup.is_still_there() {
-        return;
-    }
+    let Ok(tree) = cgroup.tree() else { return };
     match cgroup.version {
-        Version::Two => {
-            for cgroup in &tree {
-                let _ = fs::write(cgroup.join("cgroup.freeze"), "0");
-            }
-        }
+        Version::Two => tree.write_to_each("cgroup.freeze", "0"),
         Version::One => {
-            for cgroup in &tree {
-                let _ = fs::write(cgroup.join(STATE), "THAWED");
-            }
-            if is_held(&cgroup.path) {
+            tree.thaw();
+            if is_held(&cgroup.folder) && cgroup.is_still_there() {
+                tree.remove_beneath();
                 // The kernel removes none that anybody is in.
-                tree.iter().rev().for_each(|cgroup| drop(fs::remove_dir(cgroup)));
+                let _ = fs::remove_dir(&cgroup.path);
             }
         }
     }
-}
-
-fn is_held(cgroup: &Path) -> bool {
-    fs::read_to_string(cgroup.join(STATE)).is_ok_and(|state| state.trim() != "THAWED")
 }
 
 /// Where the top of the v1 freezer's hierarchy is mounted.

@@ -117,7 +117,11 @@ impl Processes {
                 Some(first) => {
                     if !first.wait(LOOK) && self.killing.load(Ordering::Relaxed) {
                         // A freezer may hold it that is not the container's.
-                        lacre_executor::release_killed(known.iter().map(|process| process.pid));
+                        for process in known {
+                            if let Ok(Some(pidfd)) = process.open() {
+                                lacre_executor::release_killed(process.pid, pidfd);
+                            }
+                        }
                     }
                     std::thread::sleep(MOMENT);
                 }

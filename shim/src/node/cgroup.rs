@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lacre_executor::cgroups_beneath;
+use lacre_executor::{CgroupTree, Within};
 use lacre_types::mountinfo;
 
 use crate::container::bundle;
@@ -24,8 +24,6 @@ use crate::node::process::Process;
 const GOING: Duration = Duration::from_secs(3);
 /// How long to wait where nobody is to be seen: the kernel may have yet to let go of them.
 const MOMENT: Duration = Duration::from_millis(5);
-/// THAWED, FREEZING or FROZEN (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst).
-const FREEZER: &str = "freezer.state";
 
 /// Removes those of the container in `bundle` that nobody is in, or that are being left. A
 /// cgroup with a process in it can't be removed, so that nothing which runs is touched.
@@ -38,8 +36,10 @@ pub fn remove_empty(bundle: &Path) {
         if left.is_empty() || Instant::now() >= until {
             return;
         }
-        for process in left.iter().flat_map(|cgroup| processes(&cgroups_beneath(cgroup))) {
-            let _ = process.wait(until.saturating_duration_since(Instant::now()));
+        for tree in left.iter().filter_map(|cgroup| CgroupTree::open(cgroup).ok().flatten()) {
+            for process in looked_up(&tree.processes().pids).filter_map(Result::ok) {
+                let _ = process.wait(until.saturating_duration_since(Instant::now()));
+            }
         }
         std::thread::sleep(MOMENT);
     }
@@ -57,26 +57,16 @@ pub fn end_frozen(bundle: &Path) {
         let _ = target.kill();
     }
     let Some(CgroupsPath::Plain(path) | CgroupsPath::Scope(path)) = path_of(bundle) else { return };
-    for cgroup in everywhere(&path) {
-        let tree = cgroups_beneath(&cgroup);
-        if !tree.iter().any(|cgroup| is_held(cgroup)) {
-            continue;
-        }
+    let trees =
+        everywhere(&path).into_iter().filter_map(|cgroup| CgroupTree::open(&cgroup).ok()?);
+    for tree in trees.filter(CgroupTree::is_held) {
         // A `runc create` that died has kept no init: its processes are runc's own, or have the
         // container's root.
         let is_its = |process: &Process| {
             place(&proc_root(process.pid)) == Some(root) || is_runc(process.pid)
         };
-        let (its, others): (Vec<_>, Vec<_>) = processes(&tree).into_iter().partition(is_its);
-        for process in its {
-            let _ = process.kill(Duration::ZERO);
-        }
-        if !others.is_empty() {
-            continue; // Not the container's alone: they may be frozen for a reason.
-        }
-        for cgroup in &tree {
-            // One that has gone meanwhile needs no thawing.
-            let _ = fs::write(cgroup.join(FREEZER), "THAWED");
+        if kill_within(tree.processes(), is_its) {
+            tree.thaw();
         }
     }
 }
@@ -129,20 +119,17 @@ impl Members {
         !self.0.is_empty()
     }
 
-    /// In each hierarchy, with who is in it.
-    fn trees(&self) -> io::Result<Vec<(Vec<PathBuf>, Vec<Process>)>> {
+    /// In each hierarchy, with who is in it. One that `lacre` is in is not the container's alone,
+    /// and not among them.
+    fn trees(&self) -> Vec<io::Result<(CgroupTree, Within)>> {
         let mut trees = Vec::new();
         for path in &self.0 {
-            for cgroup in places(path)? {
-                let tree = beneath(&cgroup)?;
-                let within = all_of(&tree)?;
-                // A cgroup that one of us is in is not the container's alone.
-                if within.iter().all(|process| process.pid != std::process::id()) {
-                    trees.push((tree, within));
-                }
+            match places(path) {
+                Ok(places) => trees.extend(places.iter().filter_map(|at| tree(at).transpose())),
+                Err(error) => trees.push(Err(error)),
             }
         }
-        Ok(trees)
+        trees
     }
 
     /// Who is in them now, those of which the kernel has yet to let go included.
@@ -150,28 +137,58 @@ impl Members {
     /// # Errors
     /// When one of them can't be read: then somebody may be in it.
     pub fn processes(&self) -> io::Result<Vec<Process>> {
-        Ok(self.trees()?.into_iter().flat_map(|(_, within)| within).collect())
+        let mut all = Vec::new();
+        for tree in self.trees() {
+            let (_, within) = tree?;
+            for process in looked_up(&within.all()?) {
+                all.push(process?);
+            }
+        }
+        Ok(all)
     }
 
     /// Kills who is in them and `is_own`, and thaws what a v1 freezer holds: a frozen process
     /// does not die of SIGKILL. Where somebody else is in them too nothing is thawed: they may be
-    /// frozen for a reason.
+    /// frozen for a reason. What can't be read keeps nobody else alive.
     pub fn kill(&self, is_own: impl Fn(&Process) -> bool) {
-        let all = self.trees().unwrap_or_default();
-        let tree: Vec<_> = all.iter().flat_map(|(tree, _)| tree).collect();
-        let within = all.iter().flat_map(|(_, within)| within.iter().copied());
-        let (own, others): (Vec<_>, Vec<_>) = within.partition(is_own);
-        for process in own {
-            let _ = process.kill(Duration::ZERO);
+        let (mut trees, mut alone) = (Vec::new(), true);
+        for found in self.trees() {
+            let Ok((tree, within)) = found else {
+                alone = false;
+                continue;
+            };
+            alone &= kill_within(within, &is_own);
+            trees.push(tree);
         }
-        if !others.is_empty() {
-            return;
-        }
-        for cgroup in tree.iter().filter(|cgroup| is_held(cgroup)) {
-            // One that has gone meanwhile needs no thawing.
-            let _ = fs::write(cgroup.join(FREEZER), "THAWED");
+        if alone {
+            trees.iter().for_each(CgroupTree::thaw);
         }
     }
+}
+
+/// A cgroup with those beneath it, if it is there and this process is not in it.
+fn tree(cgroup: &Path) -> io::Result<Option<(CgroupTree, Within)>> {
+    let Some(tree) = CgroupTree::open(cgroup)? else { return Ok(None) };
+    let within = tree.processes();
+    Ok((!within.pids.contains(&std::process::id())).then_some((tree, within)))
+}
+
+/// Kills those of whom `is_own` says so; whether there is certainly nobody else.
+fn kill_within(within: Within, is_own: impl Fn(&Process) -> bool) -> bool {
+    let mut alone = within.missed.is_none();
+    for process in looked_up(&within.pids) {
+        match process {
+            Ok(process) if is_own(&process) => drop(process.kill(Duration::ZERO)),
+            _ => alone = false,
+        }
+    }
+    alone
+}
+
+/// The processes that have these numbers. Nothing of one that has gone; an error where nobody can
+/// tell.
+fn looked_up(pids: &[u32]) -> impl Iterator<Item = io::Result<Process>> {
+    pids.iter().filter_map(|pid| Process::look_up(*pid).transpose())
 }
 
 /// Whether cgroups, as `/proc/PID/cgroup` has them, are those of the container in `bundle`:
@@ -207,54 +224,6 @@ fn paths(cgroups: &str) -> Vec<String> {
 
 fn relative(path: &str) -> PathBuf {
     Path::new(path).components().filter(|part| !matches!(part, Component::RootDir)).collect()
-}
-
-fn is_held(cgroup: &Path) -> bool {
-    fs::read_to_string(cgroup.join(FREEZER)).is_ok_and(|state| state.trim() != "THAWED")
-}
-
-fn processes(cgroups: &[PathBuf]) -> Vec<Process> {
-    all_of(cgroups).unwrap_or_default()
-}
-
-/// Who is in these cgroups; of one that has gone nobody is.
-fn all_of(cgroups: &[PathBuf]) -> io::Result<Vec<Process>> {
-    let mut all = Vec::new();
-    for cgroup in cgroups {
-        let Some(pids) = there(fs::read_to_string(cgroup.join("cgroup.procs")))? else { continue };
-        for pid in pids.lines().filter_map(|pid| pid.parse().ok()) {
-            all.extend(Process::look_up(pid)?);
-        }
-    }
-    Ok(all)
-}
-
-/// A cgroup, if it is there, and those beneath it.
-fn beneath(cgroup: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut tree = Vec::new();
-    let mut left = vec![cgroup.to_owned()];
-    while let Some(cgroup) = left.pop() {
-        let Some(entries) = there(fs::read_dir(&cgroup))? else { continue };
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                left.push(entry.path());
-            }
-        }
-        tree.push(cgroup);
-    }
-    Ok(tree)
-}
-
-/// What is there; of a cgroup that was removed meanwhile there is nothing.
-fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-        // Linux: ENODEV, of one whose last process went while it was read.
-        Err(why) if why.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => Ok(None),
-        Err(why) => Err(why),
-    }
 }
 
 /// What a container's `config.json` says of its cgroups: a path beneath the hierarchies.
@@ -328,9 +297,10 @@ fn hierarchies(table: &[u8]) -> impl Iterator<Item = PathBuf> {
 
 /// Removes a cgroup with those beneath it; whether it is gone.
 fn remove(cgroup: &Path) -> bool {
-    let tree = cgroups_beneath(cgroup);
-    let left = tree.iter().rev().filter(|cgroup| fs::remove_dir(cgroup).is_err());
-    left.count() == 0
+    if let Ok(Some(tree)) = CgroupTree::open(cgroup) {
+        tree.remove_beneath();
+    }
+    fs::remove_dir(cgroup).is_ok()
 }
 
 #[cfg(test)]

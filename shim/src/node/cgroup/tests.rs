@@ -63,6 +63,12 @@ impl InCgroup {
         Self(cgroup, pid)
     }
 
+    /// How many threads may be in it.
+    pub(crate) fn limit(&self, threads: Option<usize>) {
+        let most = threads.map_or("max".to_owned(), |threads| threads.to_string());
+        fs::write(self.0.join("pids.max"), most).unwrap();
+    }
+
     /// As `config.json` would name it.
     pub(crate) fn path(&self) -> String {
         format!("/{}", self.0.file_name().unwrap().to_str().unwrap())
@@ -128,4 +134,98 @@ fn empty_cgroups_go_and_others_stay() {
     child.wait().unwrap();
     remove_empty(dir.path());
     assert!(!cgroup.exists());
+}
+
+/// A cgroup of cgroup2 with one beneath it in which a process sleeps, which go with this.
+struct Unified {
+    bundle: tempfile::TempDir,
+    cgroup: PathBuf,
+    child: std::process::Child,
+}
+
+impl Unified {
+    fn new(name: &str, beneath: impl FnOnce(&Path) -> rustix::fd::OwnedFd) -> Self {
+        let mounts = fs::read("/proc/self/mountinfo").unwrap();
+        let is_unified = |mount: &mountinfo::Mount| mount.kind == b"cgroup2";
+        let mount = mountinfo::lines(&mounts).flatten().find(is_unified).unwrap();
+        let name = format!("lacre-shim-{name}-{}", std::process::id());
+        let cgroup = PathBuf::from(OsString::from_vec(mount.point)).join(&name);
+        fs::create_dir(&cgroup).unwrap();
+        let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(cgroup.join("cgroup.procs"), child.id().to_string()).unwrap();
+        let own = Self { bundle: bundle(&format!("/{name}")), cgroup, child };
+        let deep = beneath(&own.cgroup);
+        put(&deep, "cgroup.threads", &own.child.id().to_string());
+        own
+    }
+
+    fn members(&self) -> Members {
+        Members::of(self.bundle.path(), "")
+    }
+}
+
+impl Drop for Unified {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let until = Instant::now() + Duration::from_secs(5);
+        while !remove(&self.cgroup) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn put(cgroup: &rustix::fd::OwnedFd, file: &str, text: &str) {
+    use rustix::fs::{Mode, OFlags, openat};
+    let file = openat(cgroup, file, OFlags::WRONLY, Mode::empty()).unwrap();
+    rustix::io::write(file, text.as_bytes()).unwrap();
+}
+
+fn open(path: &Path) -> rustix::fd::OwnedFd {
+    use rustix::fs::{Mode, OFlags, open};
+    open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+}
+
+/// A threaded cgroup names no process: the kernel answers EOPNOTSUPP.
+fn threaded(cgroup: &Path) -> rustix::fd::OwnedFd {
+    let inner = cgroup.join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("cgroup.type"), "threaded").unwrap();
+    assert!(fs::read_to_string(inner.join("cgroup.procs")).is_err());
+    open(&inner)
+}
+
+/// One of a path that is longer than any that the kernel takes (`PATH_MAX`).
+fn too_deep(cgroup: &Path) -> rustix::fd::OwnedFd {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    let name = "n".repeat(200);
+    (0..40).fold(open(cgroup), |above, _| {
+        mkdirat(&above, &name, Mode::RWXU).unwrap();
+        openat(&above, &name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    })
+}
+
+#[test]
+fn what_a_container_makes_of_its_cgroups_hides_nobody() {
+    for (name, beneath) in [
+        ("threaded", threaded as fn(&Path) -> rustix::fd::OwnedFd),
+        ("deep", |cgroup| {
+            let deep = too_deep(cgroup);
+            // With its process, whose threads alone go where it is threaded.
+            let pids = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
+            put(&deep, "cgroup.procs", pids.trim());
+            deep
+        }),
+    ] {
+        let mut unified = Unified::new(name, beneath);
+        let members = unified.members();
+        let found = members.processes().unwrap();
+        assert!(found.iter().any(|process| process.pid == unified.child.id()), "{name}: {found:?}");
+        members.kill(|_| true);
+        unified.child.wait().unwrap();
+        assert_eq!(members.processes().unwrap(), [], "{name}");
+        let cgroup = unified.cgroup.clone();
+        drop(unified);
+        assert!(!cgroup.exists(), "{name}");
+    }
 }
