@@ -73,8 +73,7 @@ fn begin(run: &Path, stay: bool) -> io::Result<Option<Watching>> {
     let (listener, own) = listen_at(&path)?;
     drop(listens);
     let work = Arc::default();
-    let guards = stand_in::places(run).into_iter().filter_map(Guard::unheard).collect();
-    stand_in::for_the_dead(run, &work);
+    let guards = stand_in::places(run).into_iter().map(Guard::unheard).collect();
     let alone = (!stay).then_some(ALONE);
     Ok(Some(Watching { path, own, listener, alone, guards, work, _lock: lock }))
 }
@@ -136,7 +135,8 @@ impl Line {
 /// One guard.
 struct Guard {
     line: Line,
-    process: Process,
+    /// None: it died before this watchdog was there.
+    process: Option<Process>,
     /// Once it has said.
     place: Option<Place>,
     /// Held, so that whoever asks goes on waiting when it dies.
@@ -164,6 +164,8 @@ impl Watching {
     fn run(mut self) {
         let now = Instant::now();
         let (mut round, mut turn, mut had) = (now + ROUND, now + TURN, now);
+        // Those that died before.
+        self.hear();
         loop {
             let now = Instant::now();
             if !self.guards.is_empty() || self.work.load(Ordering::Acquire) > 0 {
@@ -232,15 +234,24 @@ impl Watching {
             let process = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
             let Some(process) = process.and_then(Process::by_pid) else { continue };
             if peer.uid == rustix::process::geteuid() {
-                let its = |guard: &Guard| guard.process == process && guard.is_lost();
-                let lost = self.guards.iter().position(its).map(|at| self.guards.swap_remove(at));
-                // What it had is held on to until it says that anew.
-                let had = lost.map(|lost| (lost.place, lost.groups));
-                let (place, groups) = had.unwrap_or_default();
-                let (line, asked, turns, killed) = (Line::Link(link), false, 0, false);
-                self.guards.push(Guard { line, process, place, groups, asked, turns, killed });
+                let connected = self.connected(process, link);
+                self.guards.push(connected);
             }
         }
+    }
+
+    /// A guard that has made a connection: in the place of the one that it had, whether or not that
+    /// one's end has been seen yet. A process has one, and the newest is the true one.
+    fn connected(&mut self, process: Process, link: OwnedFd) -> Guard {
+        let its = |guard: &Guard| guard.process == Some(process);
+        let had = self.guards.iter().position(its).map(|at| self.guards.swap_remove(at));
+        // What it had is held on to until it says that anew.
+        let (place, groups, killed) = had.map_or_else(Default::default, |mut had| {
+            had.listen();
+            (had.place, had.groups, had.killed)
+        });
+        let (line, process, asked, turns) = (Line::Link(link), Some(process), false, 0);
+        Guard { line, process, place, groups, asked, turns, killed }
     }
 
     fn hear(&mut self) {
@@ -253,46 +264,62 @@ impl Watching {
 
     /// What a guard says; `None` when it has gone.
     fn hear_one(&self, mut guard: Guard) -> Option<Guard> {
-        while let Line::Link(link) = &guard.line {
-            match link::receive(link) {
-                Ok(Some(Word::Guard(place))) => guard.place = Some(Place::at(place)),
-                Ok(Some(Word::Groups(groups))) => guard.groups = groups,
-                Ok(Some(Word::Well)) => (guard.asked, guard.turns) = (false, 0),
-                // As good as no answer.
-                Ok(Some(Word::Still | Word::Ask | Word::Other)) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(guard),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Its descriptors are closed before its end is told. One that lives makes
-                // another connection.
-                Ok(None) | Err(_) => guard.lose(),
-            }
+        guard.listen();
+        if matches!(guard.line, Line::Link(_)) {
+            return Some(guard);
         }
-        if !guard.process.wait(Duration::ZERO) {
+        if guard.process.is_some_and(|process| !process.wait(Duration::ZERO)) {
             return guard.place.is_some().then_some(guard);
         }
         let Guard { process, place, groups, .. } = guard;
-        let place = place?;
-        stand_in::begin(&self.work, move || stand_in::of(&place, Some(process), groups));
-        None
+        let work = (place?, process, groups);
+        let stood_in = stand_in::begin(&self.work, work, |(place, process, groups)| {
+            stand_in::of(&place, process, groups);
+        });
+        // Its groups are held until somebody can be had who stands in.
+        stood_in.err().map(|(place, process, groups)| Guard::dead(place, process, groups))
     }
 }
 
 impl Guard {
-    /// The guard of a place that was there before the watchdog, and has yet to be heard of.
-    fn unheard(place: Place) -> Option<Self> {
-        let process = stand_in::guard_of(&place)?;
-        let line = Line::lost(process);
+    /// The guard of a place that was there before the watchdog, and has yet to be heard of, or
+    /// stood in for.
+    fn unheard(place: Place) -> Self {
+        let Some(process) = stand_in::guard_of(&place) else {
+            return Self::dead(place, None, Vec::new());
+        };
+        let (line, process) = (Line::lost(process), Some(process));
         let (groups, asked, turns, killed) = (Vec::new(), true, 0, false);
-        Some(Self { line, process, place: Some(place), groups, asked, turns, killed })
+        Self { line, process, place: Some(place), groups, asked, turns, killed }
     }
 
-    const fn is_lost(&self) -> bool {
-        matches!(self.line, Line::Lost(_))
+    /// One that has died, and waits to be stood in for: it is looked at each turn.
+    fn dead(place: Place, process: Option<Process>, groups: Vec<OwnedFd>) -> Self {
+        let (line, asked, turns, killed) = (Line::Lost(None), true, 0, true);
+        Self { line, process, place: Some(place), groups, asked, turns, killed }
+    }
+
+    /// Takes what it has said.
+    fn listen(&mut self) {
+        while let Line::Link(link) = &self.line {
+            match link::receive(link) {
+                Ok(Some(Word::Guard(place))) => self.place = Some(Place::at(place)),
+                Ok(Some(Word::Groups(groups))) => self.groups = groups,
+                Ok(Some(Word::Well)) => (self.asked, self.turns) = (false, 0),
+                // As good as no answer.
+                Ok(Some(Word::Still | Word::Ask | Word::Other)) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Its descriptors are closed before its end is told. One that lives makes
+                // another connection.
+                Ok(None) | Err(_) => self.lose(),
+            }
+        }
     }
 
     /// Its connection has ended, and it has not: it is waited for as for an answer.
     fn lose(&mut self) {
-        self.line = Line::lost(self.process);
+        self.line = self.process.map_or(Line::Lost(None), Line::lost);
         (self.asked, self.turns) = (true, 0);
     }
 
@@ -320,21 +347,125 @@ impl Guard {
             self.put();
             return;
         }
-        let Some(place) = self.place.clone() else { return };
+        let (Some(place), Some(process)) = (self.place.clone(), self.process) else { return };
         // Where nobody is held back, nobody waits for it.
         if self.groups.is_empty() && !sweep::is_needed(&place) {
             self.asked = false;
             return;
         }
-        self.killed = true;
-        place.note_hang();
-        let process = self.process;
-        stand_in::begin(work, move || {
+        // Where no thread can be had, it is tried again the next turn.
+        self.killed = stand_in::begin(work, (place, process), |(place, process)| {
+            place.note_hang();
             // First those whom it must not let pass: where nobody else has its group, as after
             // another watchdog's death, who waits passes when it goes.
             sweep::end_held_back(&place);
             // One that waits for a disk or a network does not die of that yet.
             let _ = process.kill(Duration::ZERO);
-        });
+        })
+        .is_ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::cgroup::tests::InCgroup;
+    use rustix::net::connect;
+    use std::process::Command;
+
+    fn watching(run: &Path) -> Watching {
+        fs::create_dir_all(run.join("s")).unwrap();
+        begin(run, true).unwrap().unwrap()
+    }
+
+    fn connects(watching: &Watching, place: &Path) -> OwnedFd {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let link = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        connect(&link, &SocketAddrUnix::new(&watching.path).unwrap()).unwrap();
+        link::introduce(&link, place).unwrap();
+        link
+    }
+
+    /// The watchdog did not run between the end of the one connection and the other.
+    #[test]
+    fn a_connection_that_is_seen_before_the_old_ones_end_is_the_same_guards() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("s/0a");
+        let mut watching = watching(dir.path());
+        let group = || vec![File::open("/dev/null").unwrap().into()];
+        let first = connects(&watching, &place);
+        watching.accept();
+        watching.hear();
+        // Said, and not heard yet.
+        link::hand_over(&first, &group()).unwrap();
+        rustix::net::shutdown(&first, rustix::net::Shutdown::Both).unwrap();
+        let second = connects(&watching, &place);
+        watching.accept();
+        watching.hear();
+        let [guard] = &watching.guards[..] else { panic!("{} guards", watching.guards.len()) };
+        assert!(matches!(guard.line, Line::Link(_)));
+        assert_eq!((guard.groups.len(), guard.asked), (1, false), "what it had is held");
+        assert_eq!(guard.place, Some(Place::at(place)));
+        assert_eq!(guard.process, Process::own());
+        drop((first, second));
+    }
+
+    /// Set where this test runs itself again, with as few threads as it likes.
+    const AGAIN: &str = "LACRE_TEST_WITHOUT_THREADS";
+
+    #[test]
+    fn without_a_thread_a_dead_guards_groups_are_held_and_a_hung_one_is_tried_again() {
+        if std::env::var_os(AGAIN).is_none() {
+            let name = "watchdog::process::tests::\
+                        without_a_thread_a_dead_guards_groups_are_held_and_a_hung_one_is_tried_again";
+            let mut again = Command::new(std::env::current_exe().unwrap());
+            let again = again.args(["--exact", name, "--test-threads=1"]).env(AGAIN, "1");
+            let output = again.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let places = ["0a", "0b"].map(|name| Place::at(dir.path().join("s").join(name)));
+        let mut watching = watching(dir.path());
+        let sleeps = || Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut children = [sleeps(), sleeps()];
+        let (reads, group) = std::io::pipe().unwrap();
+        for (child, place) in children.iter().zip(&places) {
+            let process = Process::by_pid(child.id());
+            let (line, place) = (Line::Lost(None), Some(place.clone()));
+            let (groups, asked, turns, killed) = (Vec::new(), true, TURNS, false);
+            watching.guards.push(Guard { line, process, place, groups, asked, turns, killed });
+        }
+        let held = || vec![group.try_clone().unwrap().into()];
+        watching.guards.iter_mut().for_each(|guard| guard.groups = held());
+        drop(group);
+        children[0].kill().unwrap();
+        children[0].wait().unwrap();
+
+        let cgroup = InCgroup::new("threads", std::process::id());
+        let threads = fs::read_dir("/proc/self/task").unwrap().count();
+        cgroup.limit(Some(threads));
+        let work = Arc::clone(&watching.work);
+        for _ in 0..2 {
+            watching.hear();
+            watching.guards.iter_mut().for_each(|guard| guard.overdue(&work));
+        }
+        let left: Vec<_> = watching.guards.iter().map(|guard| guard.groups.len()).collect();
+        let lives = children[1].try_wait().unwrap().is_none();
+        let hung = places[1].hung();
+        cgroup.limit(None);
+        assert_eq!((left, lives, hung), (vec![1, 1], true, false));
+        assert_eq!(work.load(Ordering::Acquire), 0);
+
+        watching.hear();
+        watching.guards.iter_mut().for_each(|guard| guard.overdue(&work));
+        children[1].wait().unwrap();
+        assert!(places[1].hung());
+        watching.hear();
+        assert!(watching.guards.is_empty());
+        // Readable at its end: nobody holds a group any more.
+        let mut fds = [PollFd::new(&reads, PollFlags::IN)];
+        assert_eq!(poll(&mut fds, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })).unwrap(), 1);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,16 +21,35 @@ const DELETE: Duration = Duration::from_secs(12);
 const LOOK: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Does it on a thread of its own: one for each guard that has died, and there are no more of
-/// these than there were shims.
-pub(super) fn begin(work: &Arc<AtomicUsize>, stand_in: impl FnOnce() + Send + 'static) {
+/// Does it on a thread of its own: one for each guard that has died or hangs, and there are no
+/// more of these than there were shims.
+///
+/// # Errors
+/// What it was to be done to, where no thread can be had: it is to be tried again.
+pub(super) fn begin<T: Send + 'static>(
+    work: &Arc<AtomicUsize>,
+    to: T,
+    act: impl FnOnce(T) + Send + 'static,
+) -> Result<(), T> {
     work.fetch_add(1, Ordering::AcqRel);
     let counted = Counted(Arc::clone(work));
-    // What can't be stood in for now is found by the next watchdog, or by `delete`.
-    let _ = thread::Builder::new().spawn(move || {
-        let _counted = counted;
-        stand_in();
+    // A thread that is not begun drops what it was given.
+    let given = Arc::new(Mutex::new(Some(to)));
+    let take =
+        |given: &Mutex<Option<T>>| given.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let begun = thread::Builder::new().spawn({
+        let given = Arc::clone(&given);
+        move || {
+            let _counted = counted;
+            if let Some(to) = take(&given) {
+                act(to);
+            }
+        }
     });
+    match begun {
+        Ok(_) => Ok(()),
+        Err(_) => take(&given).map_or(Ok(()), Err),
+    }
 }
 
 struct Counted(Arc<AtomicUsize>);
@@ -38,15 +57,6 @@ struct Counted(Arc<AtomicUsize>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Stands in for every guard that died while there was no watchdog.
-pub(super) fn for_the_dead(run: &Path, work: &Arc<AtomicUsize>) {
-    for place in places(run) {
-        if guard_of(&place).is_none() {
-            begin(work, move || of(&place, None, Vec::new()));
-        }
     }
 }
 
