@@ -184,8 +184,6 @@ impl Runtime for Kills {
     }
 }
 
-/// A container in the node's own cgroup and pid namespace: of its processes the kernel can
-/// only tell the init, so its death alone is not "killed".
 /// A threaded cgroup beneath it names no process; those who are in the container are known all
 /// the same.
 #[test]
@@ -207,6 +205,8 @@ fn a_threaded_cgroup_beneath_hides_nobody() -> Result<()> {
     })
 }
 
+/// A container in the node's own cgroup and pid namespace: of its processes the kernel can
+/// only tell the init, so its death alone is not "killed".
 #[test]
 fn what_the_kernel_cannot_vouch_for_the_inner_shim_must() -> Result<()> {
     let start = |runtime: fn(u32) -> Arc<dyn Runtime>| {

@@ -17,8 +17,9 @@ use crate::field::{Field, SOON, Tries, Who};
 /// Nothing is pinned: when the guard is dead, nothing in the kernel holds back.
 const NOTHING_PINNED: &str = "mode: enforce\nsources: [fanotify]\nblock: all\n";
 
-/// The one connection of whole messages that a process has: that to its watchdog.
-fn link(process: &Process) -> Result<OwnedFd> {
+/// The sockets of whole messages that a process has: a guard has its connection to the watchdog,
+/// and a watchdog one to each guard, and what it listens on.
+fn links(process: &Process) -> Result<Vec<i32>> {
     let table = fs::read_to_string(format!("/proc/{}/net/unix", process.pid))?;
     // `Num RefCount Protocol Flags Type St Inode Path`; type 5 is SOCK_SEQPACKET (proc(5)).
     let inodes = table.lines().filter_map(|line| {
@@ -26,18 +27,25 @@ fn link(process: &Process) -> Result<OwnedFd> {
         (fields.get(4) == Some(&"0005")).then(|| format!("socket:[{}]", fields[6]))
     });
     let inodes: Vec<_> = inodes.collect();
+    let mut found = Vec::new();
     for entry in fs::read_dir(format!("/proc/{}/fd", process.pid))? {
         let entry = entry?;
-        let leads = fs::read_link(entry.path())?;
+        // It may be closed meanwhile.
+        let Ok(leads) = fs::read_link(entry.path()) else { continue };
         if inodes.iter().any(|inode| leads.as_os_str() == inode.as_str()) {
-            let pid = rustix::process::Pid::from_raw(process.pid).context("a number")?;
-            let held = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-            let number = entry.file_name().to_string_lossy().parse()?;
-            let flags = rustix::process::PidfdGetfdFlags::empty();
-            return Ok(rustix::process::pidfd_getfd(&held, number, flags)?);
+            found.push(entry.file_name().to_string_lossy().parse()?);
         }
     }
-    anyhow::bail!("no connection to a watchdog")
+    Ok(found)
+}
+
+/// A guard's connection to its watchdog.
+fn link(process: &Process) -> Result<OwnedFd> {
+    let number = *links(process)?.first().context("no connection to a watchdog")?;
+    let pid = rustix::process::Pid::from_raw(process.pid).context("a number")?;
+    let held = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    let flags = rustix::process::PidfdGetfdFlags::empty();
+    Ok(rustix::process::pidfd_getfd(&held, number, flags)?)
 }
 
 /// The connection ends first, and long after it the guard, which could make no other one.
@@ -47,14 +55,15 @@ fn a_guard_that_loses_its_connection_and_dies_later_is_stood_in_for() -> Result<
     field.start("later")?;
     field.dies(Who::Containerd, "later")?;
     let guard = find(&field.daemon, Victim::Lacre, "later").context("a guard")?;
+    let watchdog = field.watchdog().context("a watchdog")?;
     let link = link(&guard)?;
     guard.signal(Signal::SIGSTOP);
+    let before = links(&watchdog)?.len();
     rustix::net::shutdown(&link, rustix::net::Shutdown::Both)?;
     drop(link);
-    // Longer than a process takes from the end of its connections to its own, and shorter than
-    // it takes to be told hanging.
-    sleep(Duration::from_secs(4));
-    ensure!(alive(field.init) && alive(guard.pid));
+    wait_for("the watchdog to hear of the end", SOON, || {
+        Ok((links(&watchdog)?.len() < before).then_some(()))
+    })?;
     guard.signal(Signal::SIGKILL);
     field.has_ended()?;
     field.is_taken_out()?;

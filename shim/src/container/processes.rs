@@ -225,31 +225,56 @@ mod tests {
         mounts.lines().find(is_freezer)?.split(' ').nth(4).map(Into::into)
     }
 
+    /// A frozen cgroup of the v1 freezer with two processes, which go with this.
+    struct Frozen {
+        cgroup: std::path::PathBuf,
+        children: [Child; 2],
+    }
+
+    impl Frozen {
+        fn new(freezer: &Path) -> Self {
+            let cgroup = freezer.join(format!("lacre-shim-elsewhere-{}", std::process::id()));
+            std::fs::create_dir(&cgroup).unwrap();
+            let own = Self { cgroup, children: [sleeps(), sleeps()] };
+            for child in &own.children {
+                own.put("cgroup.procs", &child.id().to_string()).unwrap();
+            }
+            own.put("freezer.state", "FROZEN").unwrap();
+            own
+        }
+
+        fn put(&self, file: &str, text: &str) -> io::Result<()> {
+            std::fs::write(self.cgroup.join(file), text)
+        }
+    }
+
+    impl Drop for Frozen {
+        fn drop(&mut self) {
+            let _ = self.put("freezer.state", "THAWED");
+            for child in &mut self.children {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            let _ = std::fs::remove_dir(&self.cgroup);
+        }
+    }
+
     /// One that was moved into a freezer of somebody else's does not die of SIGKILL there.
     #[test]
     fn who_is_frozen_outside_the_containers_cgroups_goes_and_nobody_is_thawed() {
-        let Some(freezer) = freezer() else { return };
-        let elsewhere = freezer.join(format!("lacre-shim-elsewhere-{}", std::process::id()));
-        std::fs::create_dir(&elsewhere).unwrap();
-        let put = |file: &str, text: &str| std::fs::write(elsewhere.join(file), text).unwrap();
-        let (mut other, mut neighbour) = (sleeps(), sleeps());
-        put("cgroup.procs", &other.id().to_string());
-        put("cgroup.procs", &neighbour.id().to_string());
-        put("freezer.state", "FROZEN");
-        let cgroup = InCgroup::new("frozen", other.id());
+        let Some(freezer) = freezer() else {
+            let what = "a process in somebody else's freezer";
+            return lacre_integration::not_run(what, "no v1 freezer is mounted").unwrap();
+        };
+        let mut frozen = Frozen::new(&freezer);
+        let cgroup = InCgroup::new("frozen", frozen.children[0].id());
         let rig = rig(Some(&cgroup));
         let processes = Processes::of(&rig.head, Mode::Audit);
         processes.kill();
         let gone = processes.wait(Some(Duration::from_secs(10)));
-        let state = std::fs::read_to_string(elsewhere.join("freezer.state")).unwrap();
-        put("freezer.state", "THAWED");
-        let alive = neighbour.try_wait().unwrap().is_none();
-        for child in [&mut other, &mut neighbour] {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        std::fs::remove_dir(&elsewhere).unwrap();
-        assert!(gone.is_some() && alive);
+        let state = std::fs::read_to_string(frozen.cgroup.join("freezer.state")).unwrap();
+        let neighbour = &mut frozen.children[1];
+        assert!(gone.is_some() && neighbour.try_wait().unwrap().is_none());
         assert_eq!(state.trim(), "FROZEN");
     }
 
