@@ -25,7 +25,7 @@ use crate::container::bundle::{self, Bundle};
 use crate::container::charter::{Charter, Head};
 use crate::container::charters::Charters;
 use crate::container::control;
-use crate::container::damaged_charter::charter_of;
+use crate::container::damaged_charter::{self, charter_of};
 use crate::container::dead_guard::DeadGuard;
 use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
@@ -259,6 +259,9 @@ fn guarded(
             kill_hung(place, guard);
         }
     }
+    if noted.living().is_none() {
+        damaged_charter::note_down(place);
+    }
     match noted {
         Noted::State(state) if state.guard.is_alive() => {
             beside_guard(args, program, bundle, place, state)
@@ -348,7 +351,13 @@ fn orphaned(
     let containers = lock.as_ref().map_or(&[][..], |_| &dead.containers);
     let left = left(args, place, containers);
     let own = InnerDelete::begin(program, bundle)?;
-    let others = delete_others(args, program, containers);
+    // In the bundle of one whose id has come again there is nothing of it.
+    let is_its = |one: &&Container| {
+        one.generation
+            .as_ref()
+            .is_none_or(|generation| !bundle::is_anothers(&one.bundle, generation, place.socket()))
+    };
+    let others = delete_others(args, program, containers.iter().filter(is_its));
     let mut output = own.ended(bundle).map_err(DeleteError::from);
     others_ended(others);
     settled(left, place, &mut output);

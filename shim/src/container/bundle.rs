@@ -105,6 +105,25 @@ pub fn spec_doubt(bundle: &Path, then: Option<[u8; 32]>) -> Option<String> {
     }
 }
 
+/// Whether a bundle is another container's by now than that of this generation, which the guard at
+/// `guard` had: an id comes again, and with it the bundle's path. One of which nobody can tell
+/// is not.
+#[must_use]
+pub fn is_anothers(bundle: &Path, its: &Generation, guard: &Path) -> bool {
+    if let Some(found) = generation(bundle) {
+        return found != *its;
+    }
+    // Every Create that goes through lacre is noted down first: this one has yet to be, and comes
+    // from another guard, or does not go through lacre.
+    let is_of_none = bundle.is_dir() && is_absent(&bundle.join(CREATED));
+    is_of_none
+        && match Bundle::read(bundle) {
+            Ok(Some(note)) => note.socket.is_some_and(|socket| socket != guard),
+            Ok(None) => true,
+            Err(_) => false,
+        }
+}
+
 /// The container's first process, as runc's own shim has noted it down (containerd,
 /// `process.InitPidFile`).
 #[must_use]
@@ -194,6 +213,30 @@ mod tests {
         let file = dir.path().join(CREATED);
         assert!(!never_created(&file), "no directory, so no telling what is in it");
         assert!(note_create(&file, &Generation::draw().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_bundle_of_the_same_path_may_be_another_containers() {
+        let dir = tempfile::tempdir().unwrap();
+        let [first, second] = [Generation::draw().unwrap(), Generation::draw().unwrap()];
+        let [guard, other] = ["/run/s/0a", "/run/s/0b"].map(Path::new);
+        let is_anothers = || is_anothers(dir.path(), &first, guard);
+        assert!(is_anothers(), "it is not lacre's");
+        let note = |socket: &Path| {
+            let socket = Some(socket.to_owned());
+            Bundle { inner: "/bin/x".into(), socket }.write(dir.path()).unwrap();
+        };
+        note(other);
+        assert!(is_anothers());
+        note(guard);
+        assert!(!is_anothers(), "nobody can tell");
+        note_create(dir.path(), &second).unwrap();
+        assert!(is_anothers());
+        note_create(dir.path(), &first).unwrap();
+        assert!(!is_anothers());
+        fs::write(dir.path().join(CREATED), "torn").unwrap();
+        assert!(!is_anothers(), "nobody can tell");
+        assert!(!super::is_anothers(&dir.path().join("none"), &first, guard), "there is none");
     }
 
     #[test]

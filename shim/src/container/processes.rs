@@ -9,6 +9,7 @@ use lacre_executor::Target;
 use lacre_measure::exec_trace;
 use lacre_types::Mode;
 
+use super::bundle;
 use super::charter::Head;
 use crate::node::cgroup::Members;
 use crate::node::pid_namespace::PidNamespace;
@@ -48,9 +49,11 @@ pub(crate) struct Processes {
 impl Processes {
     /// By what is written down of it.
     pub(crate) fn of(head: &Head, mode: Mode) -> Self {
+        let is_anothers = bundle::is_anothers(&head.bundle, &head.generation, &head.guard);
+        let bundle = (!is_anothers).then_some(&*head.bundle);
         Self {
             init: head.init,
-            members: Members::of(&head.bundle, &head.cgroups),
+            members: Members::of(bundle, &head.cgroups),
             pid_namespace: head.pid_namespace,
             trace: (mode == Mode::Enforce).then(|| head.generation.to_string()),
             killing: Arc::default(),
@@ -156,6 +159,7 @@ mod tests {
             std::fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
         }
         let generation = Generation::draw().unwrap();
+        bundle::note_create(bundle.path(), &generation).unwrap();
         let head = Head::new(generation, "n", "c", bundle.path(), Path::new("/run/s/0a"));
         Rig { _bundle: bundle, head }
     }
@@ -183,6 +187,21 @@ mod tests {
         processes.kill();
         other.wait().unwrap();
         assert!(waits.join().unwrap());
+    }
+
+    /// Its id came again, and its bundle's path with it.
+    #[test]
+    fn who_is_in_the_cgroups_of_another_generation_is_let_alone() {
+        let mut neighbour = sleeps();
+        let cgroup = InCgroup::new("again", neighbour.id());
+        let rig = rig(Some(&cgroup));
+        bundle::note_create(&rig.head.bundle, &Generation::draw().unwrap()).unwrap();
+        let processes = Processes::of(&rig.head, Mode::Audit);
+        assert_eq!(processes.left().unwrap(), []);
+        processes.kill();
+        assert!(neighbour.try_wait().unwrap().is_none());
+        neighbour.kill().unwrap();
+        neighbour.wait().unwrap();
     }
 
     /// Set where this test runs itself again, with as few descriptors as it likes.

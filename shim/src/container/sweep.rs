@@ -6,6 +6,7 @@ use lacre_types::{Mode, Source};
 
 use super::charter::Charter;
 use super::charters::Charters;
+use super::damaged_charter;
 use super::dead_guard::DeadGuard;
 use super::end::{self, Stands};
 use super::processes::{NoProcess, Processes};
@@ -62,6 +63,7 @@ pub(crate) fn is_needed(place: &Place) -> bool {
 /// Kills the containers of a dead guard that must not run unguarded, and waits until they are
 /// gone.
 pub(crate) fn end_held_back(place: &Place) {
+    damaged_charter::note_down(place);
     let all: Vec<_> = held_back(place).iter().map(processes).collect();
     // All at once: one that takes long to go must not leave others running.
     all.iter().for_each(Processes::kill);
@@ -80,6 +82,7 @@ pub(crate) fn take_out(place: &Place) -> Swept {
     if noted.living().is_some() {
         return Swept::Done;
     }
+    damaged_charter::note_down(place);
     let dead = DeadGuard::of(place, &noted);
     if dead.charters.iter().any(|charter| nobody(charter).is_none()) {
         return Swept::NotYet;

@@ -97,17 +97,17 @@ fn is_runc(pid: u32) -> bool {
 pub struct Members(Vec<PathBuf>);
 
 impl Members {
-    /// `cgroups` are those of its first process, as `/proc/PID/cgroup` has them; empty where
-    /// they are not known.
+    /// `bundle` is its own, if it is there; `cgroups` are those of its first process, as
+    /// `/proc/PID/cgroup` has them; empty where they are not known.
     #[must_use]
-    pub fn of(bundle: &Path, cgroups: &str) -> Self {
+    pub fn of(bundle: Option<&Path>, cgroups: &str) -> Self {
         let own = paths(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
         let mut all: Vec<PathBuf> = paths(cgroups)
             .into_iter()
             .filter(|path| !own.contains(path))
             .filter_map(|path| self::own(relative(&path)))
             .collect();
-        all.extend(path_of(bundle).map(CgroupsPath::into_path));
+        all.extend(bundle.and_then(path_of).map(CgroupsPath::into_path));
         all.sort();
         all.dedup();
         Self(all)

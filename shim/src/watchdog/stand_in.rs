@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::container::charters::Charters;
+use crate::container::damaged_charter;
 use crate::container::dead_guard::DeadGuard;
 use crate::container::sweep::{self, Swept};
 use crate::node::guard_state::Noted;
@@ -87,8 +88,12 @@ pub(super) fn of(place: &Place, dead: Option<Process>, groups: Vec<OwnedFd>) {
         (Some(state), Some(dead)) => dead != state.guard,
         _ => guard_of(place).is_some(),
     };
-    // It has left in good order, or another has the place by now.
-    if is_anothers || !DeadGuard::is_left(place) {
+    if is_anothers {
+        return;
+    }
+    damaged_charter::note_down(place);
+    // It has left in good order.
+    if !DeadGuard::is_left(place) {
         return;
     }
     // What it has noted down can't be read, or is gone: its containers are there all the same.
