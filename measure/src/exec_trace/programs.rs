@@ -348,12 +348,11 @@ fn sweep(folder: &Path, _: &Locked) {
         let (name, dir) = (entry.file_name(), entry.path());
         if is_half(&name) {
             clear(&dir);
-        } else if !name.as_encoded_bytes().starts_with(own.as_bytes())
-            || name.as_encoded_bytes().ends_with(NO_OVERLAY.as_bytes())
+        } else if (!name.as_encoded_bytes().starts_with(own.as_bytes())
+            || name.as_encoded_bytes().ends_with(NO_OVERLAY.as_bytes()))
+            && !is_needed(&dir)
         {
-            if !is_needed(&dir) {
-                unpin_dir(&dir);
-            }
+            unpin_dir(&dir);
         }
     }
 }
