@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::budget::Budget;
 use super::equal::Equal;
-use super::{Due, Number, Told, Worst};
+use super::told::{Due, Number, Told, Worst};
 use crate::record::Record;
 
 /// How many different ones of a container are counted at a time: some 150 KiB. A new one takes

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::mem::discriminant;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use lacre_types::{
@@ -10,6 +11,7 @@ use proptest::prelude::*;
 
 use super::ledger::{KEYS, UPDATE};
 use super::*;
+use crate::record::Became;
 use crate::{Origin, Verdict};
 
 pub(crate) fn record(container: &str, path: &str, became: Became) -> Record {
