@@ -33,18 +33,18 @@ pub(crate) fn merge_as(stacking: Stacking, layers: impl IntoIterator<Item = Laye
         let mut followed = Followed::default();
         // Sorted: what a directory hides is hidden before its own content comes.
         for (path, node) in layer.nodes {
-            let path = followed.place(path);
-            if stacking == Stacking::Unpacked
-                && layer.implied.binary_search(&path).is_ok()
-                && followed.follow(&seen, &path)
-            {
-                continue;
-            }
+            // By the layer's own name for it: its place is another below a link that was followed.
+            let is_implied = layer.implied.binary_search(&path).is_ok();
+            let place = followed.place(&path);
+            let path = match stacking {
+                Stacking::Unpacked if is_implied => followed.follow(&seen, path, place),
+                _ => place,
+            };
             match node {
                 Node::Dir { opaque } => {
                     seen.remove(&path);
-                    // overlayfs does not ask the root of a layer.
-                    if opaque && !path.is_empty() {
+                    // overlayfs does not ask the root of a layer; who unpacks does.
+                    if opaque && (stacking == Stacking::Unpacked || !path.is_empty()) {
                         remove_beneath(&mut seen, &path);
                     }
                 }
@@ -74,43 +74,42 @@ pub(crate) fn merge_as(stacking: Stacking, layers: impl IntoIterator<Item = Laye
 }
 
 /// The directories of one layer that no member of it names, and that are links in what it is
-/// unpacked over: what is in them comes to where the link leads.
+/// unpacked over: by their names in the layer, where they lead. What is in them comes there.
 #[derive(Default)]
-struct Followed(BTreeMap<Path, Vec<u8>>);
+struct Followed(BTreeMap<Path, Path>);
 
 impl Followed {
-    fn place(&self, path: Path) -> Path {
-        if self.0.is_empty() {
-            return path;
-        }
+    /// Where what the layer has at that path comes to.
+    fn place(&self, path: &[u8]) -> Path {
         let slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
         let mut parents = slashes.map(|(at, _)| path.split_at(at));
         let to = parents.find_map(|(parent, rest)| Some([self.0.get(parent)?, rest].concat()));
-        to.map_or(path, Vec::into_boxed_slice)
+        to.map_or_else(|| path.into(), Vec::into_boxed_slice)
     }
 
-    /// Whether it is a link that leads somewhere.
-    fn follow(&mut self, seen: &BTreeMap<Path, Seen>, path: &Path) -> bool {
-        let mut linked = LinkedPath::new(path);
-        loop {
-            match linked.step() {
-                Err(_) => return false,
-                Ok(None) => break,
-                Ok(Some(place)) => {
-                    if let Some(Seen::Link(target)) = seen.get(place)
-                        && linked.follow(target.to_vec().into()).is_err()
-                    {
-                        return false;
-                    }
-                }
+    /// Where the directory comes to that the layer has at `path`: to where the link at its
+    /// `place` leads, if there is one that leads somewhere.
+    fn follow(&mut self, seen: &BTreeMap<Path, Seen>, path: Path, place: Path) -> Path {
+        match lead(seen, &place) {
+            Some(to) => {
+                self.0.insert(path, to.clone());
+                to
             }
+            None => place,
         }
-        if !linked.went_through_links() {
-            return false;
-        }
-        self.0.insert(path.clone(), linked.into_place());
-        true
     }
+}
+
+/// Where the links lead to that a path goes through; `None` where there is none, or it leads
+/// nowhere.
+fn lead(seen: &BTreeMap<Path, Seen>, path: &[u8]) -> Option<Path> {
+    let mut linked = LinkedPath::new(path);
+    while let Some(place) = linked.step().ok()? {
+        if let Some(Seen::Link(target)) = seen.get(place) {
+            linked.follow(target.to_vec().into()).ok()?;
+        }
+    }
+    linked.went_through_links().then(|| linked.into_place().into())
 }
 
 #[cfg(test)]
@@ -205,6 +204,54 @@ mod tests {
         for stacking in [Stacking::Overlaid, Stacking::Unpacked] {
             assert_eq!(show(&top, stacking), "/bin/x /lib/a/y /usr/bin/sh /usr/lib@");
         }
+    }
+
+    fn unpacked(bottom: &Layer, top: &Layer) -> String {
+        let merged = merge_as(Stacking::Unpacked, [bottom.clone(), top.clone()]);
+        let names = merged.files.iter().map(|(path, _, layer)| (path, format!("@{layer}")));
+        let links = merged.links.iter().map(|(path, _)| (path, "@".to_owned()));
+        let name = |path: &[u8]| String::from_utf8(path.to_vec()).unwrap();
+        let all: Vec<_> = names.chain(links).map(|(path, at)| name(path) + &at).collect();
+        all.join(" ")
+    }
+
+    #[test]
+    fn a_link_below_a_link_is_followed_too() {
+        let link = |target: &str| Node::Symlink(target.as_bytes().into());
+        let bottom = layer(&[
+            ("/lib", link("usr/lib")),
+            ("/usr", dir()),
+            ("/usr/lib", dir()),
+            ("/usr/lib/a", link("b")),
+            ("/usr/lib/b", dir()),
+            ("/usr/lib/b/old", file()),
+        ]);
+        let nodes =
+            [("/lib", dir()), ("/lib/a", dir()), ("/lib/a/c", dir()), ("/lib/a/c/x", file())];
+        let mut top = layer(&nodes);
+        top.implied = [&b"/lib"[..], b"/lib/a", b"/lib/a/c"].map(Path::from).to_vec();
+        let there = "/usr/lib/b/c/x@1 /usr/lib/b/old@0 /lib@ /usr/lib/a@";
+        assert_eq!(unpacked(&bottom, &top), there);
+        // A member that names the inner one replaces the link where it stands.
+        top.implied.remove(1);
+        let replaced = "/usr/lib/a/c/x@1 /usr/lib/b/old@0 /lib@";
+        assert_eq!(unpacked(&bottom, &top), replaced);
+    }
+
+    #[test]
+    fn what_an_opaque_directory_hides_is_hidden_where_a_link_leads() {
+        let bottom = layer(&[
+            ("/bin", Node::Symlink((*b"usr/bin").into())),
+            ("/usr", dir()),
+            ("/usr/bin", dir()),
+            ("/usr/bin/old", file()),
+            ("/usr/other", file()),
+        ]);
+        let mut top = layer(&[("/bin", Node::Dir { opaque: true }), ("/bin/new", file())]);
+        top.implied = vec![(*b"/bin").into()];
+        assert_eq!(unpacked(&bottom, &top), "/usr/bin/new@1 /usr/other@0 /bin@");
+        let top = layer(&[("", Node::Dir { opaque: true }), ("/new", file())]);
+        assert_eq!(unpacked(&bottom, &top), "/new@1");
     }
 
     #[test]

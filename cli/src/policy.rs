@@ -102,8 +102,12 @@ pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<Exit> {
     };
     // Whoever closed our standard error does not want it.
     let _ = io::stderr().write_all(&err);
-    io::stdout().write_all(&out)?;
-    told
+    let written = io::stdout().write_all(&out);
+    // Whoever asks by the exit status alone may have closed our standard output.
+    match told {
+        Ok(Exit::Good) => written.map(|()| Exit::Good).map_err(Into::into),
+        told => told,
+    }
 }
 
 type Parsed = Result<(Policy, Vec<Diagnostic>), lacre_policy::Errors>;

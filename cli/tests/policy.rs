@@ -38,3 +38,18 @@ fn an_answer_that_could_not_be_written_is_none() {
     let schema = schema.args(["policy", "schema"]).stdout(full).output().unwrap();
     assert_eq!(schema.status.code(), Some(2), "{schema:?}");
 }
+
+/// As `lacre policy check FILE | true`.
+#[test]
+fn a_refusal_is_one_for_who_does_not_read_it_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, status) in [("Actions: {}\n", 0), ("Actions: {FILELESS: {Default: STOPP}}\n", 1)] {
+        let file = dir.path().join("policy.yaml");
+        std::fs::write(&file, text).unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut check = Command::new(env!("CARGO_BIN_EXE_lacre"));
+        let check = check.args(["policy", "check", "--json"]).arg(&file).stdout(writer);
+        assert_eq!(check.output().unwrap().status.code(), Some(status), "{text}");
+    }
+}

@@ -6,6 +6,7 @@ mod tell;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,7 +17,7 @@ use lacre_types::{Digest, escape};
 use tokio::time::sleep;
 
 use crate::exit::Exit;
-use image::{Warmer, What};
+use image::{Looked, Warmer};
 use tell::Teller;
 
 /// An event that was missed costs that much at most.
@@ -54,7 +55,7 @@ pub(crate) struct Warm {
 }
 
 /// What is known of an image, by the namespace and what its name stands for.
-type Known = HashMap<(String, Digest), What>;
+type Known = HashMap<(String, Digest), Looked>;
 
 impl Warm {
     pub(crate) fn run(&self) -> anyhow::Result<Exit> {
@@ -88,13 +89,30 @@ impl Warm {
         events: &mut ImageEvents,
     ) -> anyhow::Result<()> {
         loop {
-            self.round(client, warmer, known).await?;
-            tokio::select! {
-                event = events.next() => {
-                    event?.context("containerd ends")?;
+            // Waited for from before it looks: nothing is subscribed to until then.
+            let mut next = pin!(events.next());
+            let mut came = None;
+            {
+                let mut round = pin!(self.round(client, warmer, known));
+                loop {
+                    tokio::select! {
+                        biased;
+                        event = &mut next, if came.is_none() => came = Some(event),
+                        looked = &mut round => {
+                            looked?;
+                            break;
+                        }
+                    }
                 }
-                () = sleep(ROUND) => {}
             }
+            let event = match came {
+                Some(event) => event,
+                None => tokio::select! {
+                    event = next => event,
+                    () = sleep(ROUND) => continue,
+                },
+            };
+            event?.context("containerd ends")?;
         }
     }
 
@@ -124,20 +142,26 @@ impl Warm {
                 let key = (namespace.clone(), target);
                 seen.push(key.clone());
                 let before = known.get(&key);
-                if before.is_some_and(What::is_all) {
+                if before.is_some_and(Looked::is_done) {
                     continue;
                 }
-                match warmer.warm(&client, &content, &name, before).await {
-                    Ok(what) => {
-                        known.insert(key, what);
+                let looked = match warmer.warm(&client, &content, &name, before).await {
+                    Ok((looked, Exit::Good)) => looked,
+                    Ok((looked, _)) => {
+                        exit = Exit::Failed;
+                        looked
                     }
                     Err(error) => {
                         exit = Exit::Failed;
-                        // It is told once.
-                        known.insert(key, What::failed());
-                        warmer.teller.failed(namespace, &name, &error);
+                        let looked = Looked::failed(&error);
+                        // What is as it was is not told again.
+                        if !looked.is_told_by(before) {
+                            warmer.teller.failed(namespace, &name, &error);
+                        }
+                        looked
                     }
-                }
+                };
+                known.insert(key, looked);
             }
         }
         // One that is gone may come again, unpacked anew.

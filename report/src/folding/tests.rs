@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::mem::discriminant;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use lacre_types::{
@@ -7,7 +9,9 @@ use lacre_types::{
 };
 use proptest::prelude::*;
 
+use super::ledger::{KEYS, UPDATE};
 use super::*;
+use crate::record::Became;
 use crate::{Origin, Verdict};
 
 pub(crate) fn record(container: &str, path: &str, became: Became) -> Record {
@@ -75,6 +79,67 @@ fn what_is_read_takes_no_room_from_violations() {
         (0..20_000).filter(each).count()
     };
     assert_eq!(used(&mut folds), used(&mut Folds::new()));
+}
+
+/// As an interpreter that sources more files than are counted at a time, each changed and
+/// sourced again: all have news, for minutes.
+#[test]
+fn what_is_read_again_and_again_takes_no_place_and_no_line_from_violations() {
+    let (mut folds, mut alone) = (Folds::new(), Folds::new());
+    let read_all = |folds: &mut Folds, now| {
+        for n in 0..2000 {
+            folds.see(&read(&format!("/d/{n}"), 1), second(now));
+        }
+    };
+    read_all(&mut folds, 0);
+    for now in 1..60 {
+        read_all(&mut folds, now);
+        let mut told = [Vec::new(), Vec::new()];
+        for (folds, told) in [&mut folds, &mut alone].into_iter().zip(&mut told) {
+            for n in 0..40 {
+                // Ten new ones each second, and thirty that go on.
+                let path = format!("/x/{}", if n < 10 { now * 100 + n } else { n });
+                let violation = record("c", &path, Became::Ran);
+                told.push(format!("{:?}", discriminant(&folds.see(&violation, second(now)))));
+            }
+        }
+        assert_eq!(told[0], told[1], "{now}");
+        let [lines, expected] = [&mut folds, &mut alone].map(|folds| {
+            let due = folds.due(second(now), false);
+            let of_violations = |due: &&Due| matches!(due, Due::Update { worst, .. } if worst.action == Action::Deny);
+            due.iter().filter(of_violations).count()
+        });
+        assert_eq!(lines, expected, "{now}");
+    }
+}
+
+/// One more beyond the bytes that there are drives nobody out: who is forgotten is told anew.
+#[test]
+fn what_has_no_room_for_a_record_drives_nobody_out() {
+    let known = |folds: &mut Folds, of: &dyn Fn(u64) -> Record, now| {
+        (0..KEYS as u64)
+            .filter(|n| matches!(folds.see(&of(*n), second(now)), Told::Counted(_)))
+            .count()
+    };
+    let files = |n: u64| read(&format!("/d/{n}"), 1);
+    let violations = |n: u64| record("c", &format!("/x/{n}"), Became::Ran);
+    for of in [&files as &dyn Fn(u64) -> Record, &violations] {
+        let mut folds = Folds::new();
+        let mut last = 0;
+        while matches!(folds.see(&of(last), second(0)), Told::Anew(_)) {
+            last += 1;
+        }
+        let kept = |n: u64| of(last - 1 - n);
+        let before = known(&mut folds, &kept, 0);
+        for n in 0..5000 {
+            folds.see(&of(last + 1 + n), second(0));
+        }
+        folds.due(second(0), true);
+        for n in 0..5000 {
+            folds.see(&of(last + 1 + n), second(0));
+        }
+        assert_eq!((before, known(&mut folds, &kept, 0)), (KEYS, KEYS));
+    }
 }
 
 #[test]
@@ -212,7 +277,7 @@ fn an_hour_of_ten_thousand_a_second_under_ever_new_names_stays_small_and_is_coun
     lines.take(due, &numbers);
     assert_eq!(lines.sum(), 3600 * 10_000);
     assert!(lines.bytes < 20 << 20, "{}", lines.bytes);
-    assert!(folds.keys.len() <= KEYS);
+    assert!(folds.violations.len() <= KEYS);
 }
 
 proptest! {

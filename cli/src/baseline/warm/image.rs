@@ -9,6 +9,7 @@ use lacre_types::{Digest, rfc3339};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::tell::{Made, Teller};
+use crate::exit::Exit;
 
 /// How long the lease stands if nobody is left to drop it.
 const LEASE: Duration = Duration::from_secs(3600);
@@ -25,13 +26,48 @@ pub(super) struct What {
 }
 
 impl What {
-    /// Nothing more can be made of it: it can't be read.
-    pub(super) const fn failed() -> Self {
-        Self { content: true, directories: true }
-    }
-
     pub(super) const fn is_all(&self) -> bool {
         self.content && self.directories
+    }
+}
+
+/// What is known of an image after a look at it.
+#[derive(Debug)]
+pub(super) enum Looked {
+    Warmed {
+        what: What,
+        /// Why there is nothing of its content yet, as it was told.
+        remark: Option<String>,
+    },
+    /// Nothing could be made of it, for that reason as it was told.
+    Failed { why: String, is_final: bool },
+}
+
+impl Looked {
+    /// Of one that is not what its digest says nothing will ever be made; all else may pass, as
+    /// a disk that is full.
+    pub(super) fn failed(error: &anyhow::Error) -> Self {
+        let is_final = error.downcast_ref::<Error>().is_some_and(is_altered);
+        Self::Failed { why: format!("{error:#}"), is_final }
+    }
+
+    /// Whether there is nothing more to be done.
+    pub(super) const fn is_done(&self) -> bool {
+        match self {
+            Self::Warmed { what, .. } => what.is_all(),
+            Self::Failed { is_final, .. } => *is_final,
+        }
+    }
+
+    /// Whether it is what was told before.
+    pub(super) fn is_told_by(&self, before: Option<&Self>) -> bool {
+        match (self, before) {
+            (Self::Warmed { what, remark }, Some(Self::Warmed { what: was, remark: told })) => {
+                what == was && remark == told
+            }
+            (Self::Failed { why, .. }, Some(Self::Failed { why: told, .. })) => why == told,
+            _ => false,
+        }
     }
 }
 
@@ -49,8 +85,8 @@ impl Warmer {
         client: &Client,
         content: &Path,
         name: &str,
-        before: Option<&What>,
-    ) -> anyhow::Result<What> {
+        before: Option<&Looked>,
+    ) -> anyhow::Result<(Looked, Exit)> {
         let started = Instant::now();
         let namespace = client.namespace();
         let image = client.image_manifest(name, &Machine::here()).await?;
@@ -62,19 +98,20 @@ impl Warmer {
         let kept = self.store.kept_content(&manifest, &platform, &options);
         let was_there = kept.is_some();
         let made = match kept {
-            Some(kept) => Some(kept),
-            None => {
-                let made = self.store.content(content, &manifest, &platform, &options, &progress);
-                match made {
-                    Ok(made) => Some(made),
-                    // containerd does not keep what it has unpacked; or keeps what no baseline
-                    // is made of, and a container is guarded by its directories.
-                    Err(error) if !is_altered(&error) => {
-                        progress.remark(&error);
-                        None
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+            Some(kept) => Ok(kept),
+            None => self.store.content(content, &manifest, &platform, &options, &progress),
+        };
+        let (made, content, exit, remark) = match made {
+            Ok(made) => (Some(made), true, Exit::Good, None),
+            Err(error) if is_altered(&error) => return Err(error.into()),
+            // A container is guarded by its directories.
+            Err(error) => {
+                let (content, exit) = match without_content(&error) {
+                    Some(Without::Absent) => (false, Exit::Good),
+                    Some(Without::Unusable) => (true, Exit::Good),
+                    None => (false, Exit::Failed),
+                };
+                (None, content, exit, Some(lacre_types::chain(&error)))
             }
         };
         let chain = image.chain_id().filter(|_| !is_unpacked);
@@ -83,10 +120,14 @@ impl Warmer {
             // Of those each container has a copy of its own.
             None => Directories::NotOfUse,
         };
-        let what = What { content: true, directories: directories != Directories::NotUnpacked };
+        let what = What { content, directories: directories != Directories::NotUnpacked };
+        let looked = Looked::Warmed { what, remark };
         drop(progress);
         // What is as it was is not told again.
-        if before != Some(&what) {
+        if !looked.is_told_by(before) {
+            if let Looked::Warmed { remark: Some(remark), .. } = &looked {
+                self.teller.remark(namespace, name, remark);
+            }
             self.teller.made(&Made {
                 namespace,
                 image: name,
@@ -97,7 +138,7 @@ impl Warmer {
                 seconds: started.elapsed().as_secs_f64(),
             });
         }
-        Ok(what)
+        Ok((looked, exit))
     }
 
     async fn directories(
@@ -141,6 +182,26 @@ impl Directories {
             Self::NotUnpacked => "not unpacked",
             Self::NotOfUse => "not of use",
         }
+    }
+}
+
+/// Why an image has no baseline of its content, and needs none.
+enum Without {
+    /// containerd does not keep what it has unpacked; it may fetch it again.
+    Absent,
+    /// It is nothing that a baseline is made of, and stays so.
+    Unusable,
+}
+
+/// `None` where it should have one.
+fn without_content(error: &Error) -> Option<Without> {
+    let Error::Blob { source, .. } = error else { return None };
+    match **source {
+        BlobError::Missing(_) => Some(Without::Absent),
+        BlobError::Unusable(_) | BlobError::Tar { .. } | BlobError::Bomb { .. } => {
+            Some(Without::Unusable)
+        }
+        _ => None,
     }
 }
 

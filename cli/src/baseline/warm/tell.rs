@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lacre_types::{Digest, chain, escape};
+use lacre_types::{Digest, escape};
 use serde_json::json;
 
 use crate::output;
@@ -75,6 +75,16 @@ impl Teller {
         };
     }
 
+    /// Why nothing is made of its content.
+    pub(super) fn remark(&self, namespace: &str, image: &str, why: &str) {
+        let (namespace, image) = (escape(namespace.as_bytes()), escape(image.as_bytes()));
+        let _ = if self.json {
+            output::json(&json!({"namespace": namespace, "image": image, "remark": why}))
+        } else {
+            output::line(format!("{namespace} {image}: {why}"))
+        };
+    }
+
     pub(super) fn failed(&self, namespace: &str, image: &str, error: &anyhow::Error) {
         let shown = |text: &str| escape(text.as_bytes());
         let (namespace, image) = (shown(namespace), shown(image));
@@ -107,18 +117,6 @@ pub(super) struct Progress<'a> {
 }
 
 impl Progress<'_> {
-    /// Why it goes on another way.
-    pub(super) fn remark(&self, error: &lacre_baseline::Error) {
-        if self.json {
-            let (namespace, image) = (self.namespace, self.image);
-            let _ = output::json(&json!({
-                "namespace": escape(namespace.as_bytes()),
-                "image": escape(image.as_bytes()),
-                "remark": chain(error),
-            }));
-        }
-    }
-
     fn tell(&self) {
         if !self.json {
             return;
