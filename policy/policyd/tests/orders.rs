@@ -236,8 +236,143 @@ fn what_was_dismissed_is_not_done() {
     assert!(done.status.success(), "{done:?}");
     fleet.policyd.wait_for("an order is dismissed");
     assert!(!fleet.policyd.lacre(&["approve", "1", "--reason", "late"]).status.success());
-    assert!(node.reporter.flush(LONG));
+    // What waits for a container comes with its registration, before the policy does.
+    fleet.policy(&policy_text("SKIP"));
+    node.ears.wait_for(1, &policy(Action::Skip));
     assert_eq!(node.ears.count(&Heard::Overruled(Action::Stop)), 0);
+    node.stop();
+}
+
+fn times(node: &Shims, container: &str, heard: &Heard) -> usize {
+    node.ears.of(container).iter().filter(|other| *other == heard).count()
+}
+
+#[test]
+fn what_was_approved_is_for_one_life_of_a_container() {
+    let fleet = Fleet::start(&policy_text("STOP"), &["--hold-containers", "1"]);
+    let (stop, given) = (policy(Action::Stop), Heard::Overruled(Action::Stop));
+    let node = fleet.node("a", 2);
+    for n in 0..2 {
+        node.reporter.report(record(&format!("c{n}"), "/x", Action::Skip));
+    }
+    node.ears.wait_for(2, &Heard::Held(1, "STOP".to_owned()));
+    fleet.approve("1");
+    node.ears.wait_for(2, &given);
+    // One is ended by that, and is started again.
+    node.reporter.unregister("test", "c0");
+    until("forgotten", || fleet.policyd.orders()[0]["containers"] == 1);
+    let before = times(&node, "c0", &stop);
+    node.begin(0, "another");
+    until("the second life", || times(&node, "c0", &stop) > before);
+    assert_eq!(times(&node, "c0", &given), 1);
+    // The other's shim dies and says nothing, and the next one finds another life.
+    node.stop();
+    let next = Shims::start(fleet.dir.path(), "next", &fleet.to("a"));
+    next.begin(1, "another");
+    next.ears.wait_for(1, &stop);
+    assert_eq!(times(&next, "c1", &given), 0);
+    // Once the first one's connection is gone, nobody is left whom it is for.
+    let mut turns = ["SKIP", "STOP"].into_iter().cycle();
+    until("over", || {
+        let over = fleet.policyd.orders().is_empty();
+        if !over {
+            fleet.policy(&policy_text(turns.next().unwrap()));
+        }
+        over
+    });
+    assert_eq!(times(&next, "c1", &given), 0);
+    next.stop();
+}
+
+#[test]
+fn what_was_approved_can_be_taken_back_until_it_is_given() {
+    let mut fleet = Fleet::start(&policy_text("STOP"), &["--hold-containers", "1"]);
+    let node = fleet.node("a", 1);
+    node.reporter.report(record("c0", "/x", Action::Skip));
+    node.ears.wait_for(1, &Heard::Held(1, "STOP".to_owned()));
+    node.stop();
+    fleet.approve("1");
+    fleet.policyd.kill();
+    fleet.policyd.restart();
+    let done = fleet.policyd.lacre(&["dismiss", "1", "--reason", "it was built so"]);
+    assert!(done.status.success(), "{done:?}");
+    assert!(fleet.policyd.orders().is_empty());
+    let node = fleet.node("a", 1);
+    assert_eq!(node.ears.count(&Heard::Overruled(Action::Stop)), 0);
+    node.stop();
+}
+
+/// A node's word about its containers is all that there is: what it invents is weighed, and
+/// takes the fleet no more than one node may.
+#[test]
+fn a_node_that_invents_containers_holds_its_own_orders_alone() {
+    let fleet = Fleet::start(&policy_text("PAUSE"), &[]);
+    let honest = fleet.node("honest", 3);
+    let register = |n: usize| RegisterRequest {
+        container: Some(Container { id: format!("f{n}"), ..Container::default() }).into(),
+        version: "x".to_owned(),
+        ..RegisterRequest::default()
+    };
+    over(&fleet.to("bad"), async |client| {
+        let client = PolicyServiceClient::new(client);
+        for n in 0..25 {
+            let answer = client.register(within(), &register(n)).await.unwrap();
+            assert_eq!(answer.held.len(), usize::from(n >= 19), "{n}");
+        }
+        let [order] = &fleet.policyd.orders()[..] else { panic!("{:?}", fleet.policyd.orders()) };
+        assert_eq!(order["nodes"], serde_json::json!(["tls:spiffe://example.org/node/bad"]));
+        honest.reporter.report(record("c0", "/x", Action::Skip));
+        honest.ears.wait_for(1, &Heard::Overruled(Action::Pause));
+        // The same policy for others, and the next one for all: of the one node it waits.
+        let other = fleet.to("other");
+        over_thread(other, |answer| assert!(!answer.effective.is_empty(), "{answer:?}"));
+        fleet.policy(&policy_text("KILL"));
+        honest.ears.wait_for(3, &policy(Action::Kill));
+        let held = client.register(within(), &register(0)).await.unwrap().held;
+        assert_eq!(held.len(), 1, "{held:?}");
+    });
+    honest.stop();
+}
+
+/// What a container that runs by an unknown policy is answered.
+fn over_thread(to: Connector, check: fn(lacre_proto::policy::RegisterResponse)) {
+    let about = Container { id: "c".to_owned(), ..Container::default() };
+    let request = RegisterRequest {
+        container: Some(about).into(),
+        version: "y".to_owned(),
+        ..RegisterRequest::default()
+    };
+    let asked = std::thread::spawn(move || {
+        over(&to, async |client| {
+            let client = PolicyServiceClient::new(client);
+            check(client.register(within(), &request).await.unwrap());
+        });
+    });
+    asked.join().unwrap();
+}
+
+#[test]
+fn answers_that_were_gathered_outlast_another_restart_and_the_worst_is_given_once() {
+    let text =
+        "Actions:\n  ENTRY_NOT_FOUND:\n    ByPath:\n      - /mild: PAUSE\n    Default: KILL\n";
+    let mut fleet = Fleet::start(text, &["--hold-settle", "12"]);
+    let node = fleet.node("a", 1);
+    fleet.policyd.kill();
+    fleet.policyd.restart();
+    for n in 0..20 {
+        node.reporter.report(record("c0", &format!("/other/{n}"), Action::Skip));
+    }
+    node.reporter.report(record("c0", "/mild", Action::Skip));
+    until("acknowledged", || node.reporter.counters().delivered >= 21);
+    fleet.policyd.kill();
+    fleet.policyd.restart();
+    node.ears.wait_for(1, &Heard::Overruled(Action::Kill));
+    fleet.policy(&policy_text("SKIP"));
+    node.ears.wait_for(1, &policy(Action::Skip));
+    until("over", || fleet.policyd.orders().is_empty());
+    let heard = node.ears.of("c0");
+    let given = heard.iter().filter(|heard| matches!(heard, Heard::Overruled(_)));
+    assert_eq!(given.count(), 1, "{heard:?}");
     node.stop();
 }
 
