@@ -303,6 +303,9 @@ impl Gate {
     /// When the disk refuses. What was said holds in memory all the same.
     pub fn save(&self) -> io::Result<()> {
         let wanted = self.state().changes;
+        if self.written.load(Ordering::Acquire) >= wanted {
+            return Ok(());
+        }
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.written.load(Ordering::Acquire) >= wanted {
             return Ok(());
