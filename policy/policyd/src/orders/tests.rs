@@ -129,7 +129,7 @@ fn a_server_that_starts_again_weighs_an_order_whole() {
     assert_eq!(gate.may(&policy, of(4, 0..10), NODES), Leave::Held(2));
     assert_eq!(gate.may(&policy, of(1, 0..1), NODES), Leave::Held(2));
     let shown = gate.list();
-    assert_eq!((shown.len(), shown[0].containers, shown[0].node_count), (1, 30, 2));
+    assert_eq!((shown.len(), shown[0].containers, shown[0].node_count), (1, 40, 2));
     gate.withdraw("sha256:3", |_| None);
     assert_eq!(gate.list(), []);
 }
