@@ -381,7 +381,10 @@ fn answers_that_were_gathered_outlast_another_restart_and_the_worst_is_given_onc
 #[test]
 fn a_shim_that_does_not_say_what_it_has_is_known_by_its_connection() {
     let fleet = Fleet::start(&policy_text("SKIP"), &["--hold-containers", "1"]);
-    let about = || Container { id: "c".to_owned(), ..Container::default() };
+    let about = || {
+        let (id, namespace) = ("c".to_owned(), "test".to_owned());
+        Container { id, namespace, ..Container::default() }
+    };
     let request = || RegisterRequest { container: Some(about()).into(), ..Default::default() };
     over(&fleet.to("a"), async |client| {
         let client = PolicyServiceClient::new(client);
