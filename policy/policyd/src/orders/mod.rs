@@ -13,6 +13,7 @@
 mod decisions;
 mod gate;
 mod kept;
+mod known_policies;
 mod order;
 mod policies;
 mod replies;

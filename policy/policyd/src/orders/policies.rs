@@ -9,11 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lacre_policy::Policy;
-use slog::warn;
 
-use super::gate::Gate;
-use crate::policy::PolicyFile;
-use crate::reloaded_file::{self, Loaded};
+use crate::reloaded_file;
 
 /// How many are kept. Of a container with an older one it is not known how strict that is.
 const KEPT: usize = 64;
@@ -57,23 +54,6 @@ impl Policies {
             fs::remove_file(path)?;
         }
         Ok(())
-    }
-}
-
-impl Gate {
-    /// The policy that was in force under that version.
-    #[must_use]
-    pub fn policy(&self, version: &str) -> Option<Arc<Policy>> {
-        self.policies.get(version)
-    }
-
-    /// Keeps a policy that comes in force.
-    pub fn keep_policy(&self, loaded: &Loaded<PolicyFile>) {
-        let kept = self.policies.keep(&loaded.version, &loaded.policy, &loaded.text);
-        if let Err(error) = kept {
-            warn!(self.log, "the policy can't be kept: how strict it was is not known after a \
-                restart"; "version" => &loaded.version, "error" => %error);
-        }
     }
 }
 
