@@ -11,10 +11,11 @@ use clap::{Args as ClapArgs, Subcommand};
 use lacre_proto::attest::{
     AcknowledgeRequest, AttestationClient, ChallengeRequest, ForgetRequest, ListRequest,
 };
-use lacre_proto::policy::{DecideRequest, OrdersRequest};
+use lacre_proto::policy::{DecideRequest, Order, OrdersRequest};
 use lacre_proto::service::PolicyServiceClient;
 use lacre_proto::{Address, CallError, Connector};
 use lacre_types::escape;
+use ttrpc::Code;
 
 use crate::exit::Exit;
 
@@ -75,7 +76,7 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Have answers to reports not given that wait
+    /// Have answers to reports not given that wait, or that were approved and not given yet
     Dismiss {
         /// The order's number
         order: u64,
@@ -111,7 +112,9 @@ async fn ask(args: Args) -> anyhow::Result<Exit> {
     match args.command {
         Command::List { json } => list(&server, &policy, json).await,
         Command::Orders { json } => {
-            let orders = orders_of(&policy).await?;
+            let listed = orders_of(&policy).await;
+            let (orders, more) = listed.map_err(CallError::call("list its orders"))?;
+            orders::tell_of_more(more)?;
             if json {
                 orders::json(&orders)?;
             } else {
@@ -142,12 +145,23 @@ async fn ask(args: Args) -> anyhow::Result<Exit> {
     }
 }
 
-async fn orders_of(
-    policy: &PolicyServiceClient,
-) -> anyhow::Result<Vec<lacre_proto::policy::Order>> {
+/// The orders, and how many more there are.
+async fn orders_of(policy: &PolicyServiceClient) -> ttrpc::Result<(Vec<Order>, u64)> {
     let within = ttrpc::context::with_duration(LIMIT);
-    let listed = policy.orders(within, &OrdersRequest::default()).await;
-    Ok(listed.map_err(CallError::call("list its orders"))?.orders)
+    let listed = policy.orders(within, &OrdersRequest::default()).await?;
+    Ok((listed.orders, listed.more))
+}
+
+/// Others than who administers are told of none, and a server of an earlier release has none.
+fn or_none(listed: ttrpc::Result<(Vec<Order>, u64)>) -> ttrpc::Result<(Vec<Order>, u64)> {
+    match listed {
+        Err(ttrpc::Error::RpcStatus(status))
+            if [Code::PERMISSION_DENIED, Code::UNIMPLEMENTED].contains(&status.code()) =>
+        {
+            Ok((Vec::new(), 0))
+        }
+        other => other,
+    }
 }
 
 async fn decide(
@@ -170,8 +184,10 @@ async fn list(
 ) -> anyhow::Result<Exit> {
     let within = ttrpc::context::with_duration(LIMIT);
     // Told first, and where no node is attested, too; others than who administers have none.
-    let orders = orders_of(policy).await.unwrap_or_default();
+    let (orders, more) =
+        or_none(orders_of(policy).await).map_err(CallError::call("list its orders"))?;
     orders::tell(&orders)?;
+    orders::tell_of_more(more)?;
     let listed = server.list(within, &ListRequest::default()).await;
     let listed = match listed.map_err(CallError::call("list its nodes")) {
         Ok(listed) => listed,
@@ -196,4 +212,23 @@ async fn list(
         Exit::Good => show::exit(&nodes),
         other => other,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_could_not_ask_does_not_say_that_nothing_waits() {
+        let refused = |code| Err(ttrpc::Error::RpcStatus(ttrpc::get_status(code, String::new())));
+        for code in [Code::PERMISSION_DENIED, Code::UNIMPLEMENTED] {
+            assert_eq!(or_none(refused(code)).unwrap(), (Vec::new(), 0));
+        }
+        for code in [Code::RESOURCE_EXHAUSTED, Code::UNAVAILABLE, Code::DEADLINE_EXCEEDED] {
+            assert!(or_none(refused(code)).is_err(), "{code:?}");
+        }
+        assert!(or_none(Err(ttrpc::Error::Others(String::new()))).is_err());
+        let listed = (vec![Order::default()], 1);
+        assert_eq!(or_none(Ok(listed.clone())).unwrap(), listed);
+    }
 }

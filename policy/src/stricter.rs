@@ -1,8 +1,9 @@
 //! Whether one policy could do more to a container than another.
 
-use lacre_types::{Action, Mode};
+use lacre_types::{Action, Mode, ViolationKind};
 
 use crate::decision::Outcome;
+use crate::settings::Settings;
 use crate::{Effective, Fallbacks};
 
 impl Effective {
@@ -12,17 +13,27 @@ impl Effective {
     pub fn is_stricter_than(&self, before: &Self) -> bool {
         let (new, old) = (&self.settings, &before.settings);
         let further = new.mode_on(Mode::Audit) > old.mode_on(Mode::Audit) || new.jit > old.jit;
-        let fails_worse =
-            Action::ALL.iter().any(|action| new.fallbacks.of(*action) > old.fallbacks.of(*action));
+        let sooner = new.grace < old.grace
+            || new.restart.attempts.unwrap_or(u32::MAX) < old.restart.attempts.unwrap_or(u32::MAX);
+        let fails_worse = ViolationKind::ALL.iter().any(|kind| {
+            Action::ALL.iter().any(|of| instead(new, *kind, *of) > instead(old, *kind, *of))
+        });
         // What is opened there by an interpreter is refused where it was let be.
         let mut code = self.code.patterns();
         let more_code = code.any(|pattern| before.code.patterns().all(|other| other != pattern));
         let mut kinds = self.kinds.iter().zip(&before.kinds);
         further
+            || sooner
             || fails_worse
             || more_code
             || kinds.any(|(kind, was)| stricter(kind, was, &new.fallbacks))
     }
+}
+
+/// What is done where an action can't be; SKIP where nothing is.
+fn instead(settings: &Settings, kind: ViolationKind, action: Action) -> Option<Action> {
+    let of = settings.fallbacks.of(action);
+    of.map(|_| settings.fallbacks.of_kind(kind, action).unwrap_or(Action::Skip))
 }
 
 /// Whether `new` is worse for a container than `old`. DENY counts as what is done where it can't
@@ -116,6 +127,12 @@ mod tests {
             assert!(tighter.is_stricter_than(&plain) && !plain.is_stricter_than(&tighter));
         }
         assert!(!policy("Mode: audit\nActions: {}").is_stricter_than(&plain));
+        // Said newly, it ends a container where nothing did: LOG_TAMPERED's PAUSE that fails.
+        for tighter in ["Fallback: {PAUSE: KILL}", "GracePeriod: 1s", "Restart: {Attempts: 1}"] {
+            let tighter = policy(&format!("{tighter}\nActions: {{}}"));
+            assert!(tighter.is_stricter_than(&plain), "{tighter:?}");
+            assert!(!plain.is_stricter_than(&tighter), "{tighter:?}");
+        }
         let milder = policy("Fallback: {PAUSE: SKIP}\nActions: {}");
         assert!(!milder.is_stricter_than(&plain) && plain.is_stricter_than(&milder));
     }

@@ -8,7 +8,8 @@ pub struct Container {
     /// containerd's namespace.
     pub namespace: String,
     /// What names this life of it on its node, where another containerd may have the same
-    /// namespace and id, and an id comes again: what is stored goes by it. It is not sent.
+    /// namespace and id, and an id comes again: what is stored goes by it, and what the server
+    /// has for it.
     pub generation: String,
     /// The digests by which its image is known, each `sha256:…`: of the configuration, of
     /// the manifest, of the index.

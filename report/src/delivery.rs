@@ -32,6 +32,7 @@ pub(crate) async fn deliver(
         oldest: batch.oldest,
         reports: reports.collect(),
         node: shared.config.node.clone(),
+        adopted: !own,
         ..ReportRequest::default()
     };
     let answer =

@@ -133,6 +133,7 @@ fn register_request(node: &str, registered: &Registered) -> RegisterRequest {
         pod: container.pod.clone().unwrap_or_default(),
         version: version.clone(),
         own,
+        generation: container.generation.clone(),
         ..RegisterRequest::default()
     }
 }

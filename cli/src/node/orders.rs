@@ -58,6 +58,14 @@ pub(super) fn tell(orders: &[Order]) -> io::Result<()> {
     Ok(())
 }
 
+/// Those beyond what a message carries.
+pub(super) fn tell_of_more(more: u64) -> io::Result<()> {
+    match more {
+        0 => Ok(()),
+        more => writeln!(io::stderr(), "lacre: {more} orders more, beyond what is shown"),
+    }
+}
+
 fn says(order: &Order) -> String {
     format!(
         "order {0} is HELD since {1}: {2} ({3} containers of {4} nodes); to have it done: \

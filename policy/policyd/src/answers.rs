@@ -35,16 +35,34 @@ const fn acts(action: Action) -> bool {
     !matches!(action, Action::Skip | Action::Deny)
 }
 
+/// What a policy does about altered logs.
+struct OfTampered {
+    action: Action,
+    rule: String,
+}
+
+fn of_tampered(policy: &Policy, known: &Known) -> OfTampered {
+    let kind = ViolationKind::LogTampered;
+    let decision = known.with_subject(|subject| policy.decide(subject, kind, None));
+    let action = resolve(&decision, false, Mode::Enforce).action;
+    OfTampered { action, rule: decision.rule.to_string() }
+}
+
+/// Whether a node would do something about it that it does not do by itself.
+fn overrules(action: Action) -> bool {
+    action != Action::Skip
+}
+
 impl Answers<'_> {
     /// The version that this node is told: another when what is thought of it changes, or an
     /// order about it is held or approved, so that it asks again what is to be done.
     pub(crate) fn version(&self, policy: &str) -> String {
         let mut version = policy.to_owned();
         if let Some(since) = self.tampered() {
-            let untold = self
-                .server
-                .registry
-                .those(|principal, known| principal == self.principal && known.told != Some(since));
+            let now = self.server.policy.get();
+            let untold = self.server.registry.those(Some(self.principal), |known| {
+                known.told != Some(since) && overrules(of_tampered(&now.policy, known).action)
+            });
             if self.may_tell(since, untold) {
                 version += &format!("+{TAMPERED}{since}");
             }
@@ -65,7 +83,7 @@ impl Answers<'_> {
     fn choose(&self, known: &Known) -> Chosen {
         let (now, gate) = (self.server.policy.get(), &self.server.gate);
         if known.is_tightened_by(&now.policy, &now.version, |version| gate.policy(version)) {
-            let what = What::Policy { version: now.version.clone() };
+            let what = What::policy(now.version.clone());
             let targets = BTreeSet::from([known.target(self.principal)]);
             if gate.may(&what, targets, self.server.node_count()) != Leave::Go {
                 let had = known.holds.as_deref().and_then(|version| gate.policy(version));
@@ -89,9 +107,11 @@ impl Answers<'_> {
         };
         let mut told = known.holds.clone().unwrap_or_default();
         let tampered = self.tampered().and_then(|since| {
+            let answer = self.to_tampered(&chosen, known, since);
+            // What nothing is done about touches nobody.
             let untold = (known.told != Some(since)).then(|| known.target(self.principal));
-            let may = self.may_tell(since, untold.into_iter().collect());
-            may.then(|| self.of_tampered(known, since))
+            let may = !answer.overrules || self.may_tell(since, untold.into_iter().collect());
+            may.then_some(answer)
         });
         if let Some(answer) = &tampered {
             known.told = Some(answer.tampered_since);
@@ -99,7 +119,7 @@ impl Answers<'_> {
         }
         let target = known.target(self.principal);
         let mut answer = tampered;
-        if let Some((order, reply)) = self.server.gate.reply(&target, version) {
+        if let Some((order, reply)) = self.server.gate.reply(&target, &known.life, version) {
             told += &answered_mark(order);
             let answer = answer.get_or_insert_with(Answer::default);
             answer.container_id.clone_from(&known.container.id);
@@ -108,7 +128,7 @@ impl Answers<'_> {
         }
         let mut held = self.server.gate.held(&target);
         for order in held.iter_mut().filter(|order| order.why.starts_with("LOG_TAMPERED")) {
-            order.action = self.of_tampered(known, 0).action;
+            order.action = self.to_tampered(&chosen, known, 0).action;
         }
         RegisterResponse {
             effective,
@@ -121,16 +141,17 @@ impl Answers<'_> {
     }
 
     /// What is to be done with a container because its node's log was tampered with.
-    fn of_tampered(&self, known: &Known, tampered_since: u64) -> Answer {
-        let kind = ViolationKind::LogTampered;
-        let now = self.server.policy.get();
-        let decision = known.with_subject(|subject| now.policy.decide(subject, kind, None));
-        let action = resolve(&decision, false, Mode::Enforce).action;
+    fn to_tampered(self, chosen: &Chosen, known: &Known, tampered_since: u64) -> Answer {
+        let of = match chosen {
+            Chosen::Now(now) => of_tampered(&now.policy, known),
+            Chosen::Before(Some(had)) => of_tampered(had, known),
+            Chosen::Before(None) => of_tampered(&self.server.policy.get().policy, known),
+        };
         Answer {
             container_id: known.container.id.clone(),
-            action: action.to_string(),
-            overrules: action != Action::Skip,
-            rule: decision.rule.to_string(),
+            action: of.action.to_string(),
+            overrules: overrules(of.action),
+            rule: of.rule,
             tampered_since,
             ..Answer::default()
         }
@@ -167,7 +188,7 @@ impl Answers<'_> {
         answer.rule.clone_from(&rule);
         if overrules && acts(decision.action) {
             let (target, action) = (known.target(self.principal), decision.action);
-            let reply = Reply { target, action, number, rule };
+            let reply = Reply { target, life: known.life.clone(), action, number, rule };
             match self.server.gate.may_reply(reply, self.server.node_count()) {
                 Leave::Go => {}
                 Leave::Held(order) => (answer.overrules, answer.held) = (false, order),

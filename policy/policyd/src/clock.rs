@@ -23,12 +23,6 @@ impl Moment {
     pub fn now() -> Self {
         Self { boot: boot().to_owned(), seconds: seconds() }
     }
-
-    /// How many seconds ago it was; `None` when that was before the machine was started.
-    #[must_use]
-    pub fn age(&self) -> Option<u64> {
-        (self.boot == boot()).then(|| seconds().saturating_sub(self.seconds))
-    }
 }
 
 /// Seconds since the machine was started.

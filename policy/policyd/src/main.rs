@@ -10,7 +10,7 @@ use lacre_policyd::attest::{config::Config, nodes::Book};
 use lacre_policyd::connections::Connections;
 use lacre_policyd::ledger::Ledger;
 use lacre_policyd::logging::logger;
-use lacre_policyd::orders::Gate;
+use lacre_policyd::orders::{self, Gate};
 use lacre_policyd::policy::PolicyFile;
 use lacre_policyd::reload;
 use lacre_policyd::reloaded_file::Followed;
@@ -56,6 +56,11 @@ fn run(args: &Args, log: &Logger) -> Result<(), Error> {
     if args.check {
         info!(log, "the configuration is good"; "version" => &loaded.version);
         return Ok(());
+    }
+    // Before anything is touched: a later release may have written a file of it.
+    orders::check(&args.state)?;
+    if attest.is_some() {
+        lacre_policyd::attest::check(&args.state.join("nodes"))?;
     }
     let segment = args.segment.max(1).saturating_mul(1 << 20);
     let (ledger, writer, opened) = Ledger::open(&args.state, segment)?;

@@ -1,8 +1,8 @@
 //! What all connections share.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lacre_proto::Peer;
 use lacre_proto::policy::StatusResponse;
@@ -15,7 +15,7 @@ use crate::attest::nodes::Book;
 use crate::ledger::Ledger;
 use crate::logging::Limit;
 use crate::nodes::Nodes;
-use crate::orders::{Gate, What};
+use crate::orders::{Gate, Target, What};
 use crate::policy::PolicyFile;
 use crate::registered::Registry;
 use crate::reload;
@@ -40,6 +40,9 @@ pub struct Server {
     /// What all orders go through.
     pub gate: Gate,
     pub(crate) registry: Registry,
+    /// Held while a policy is weighed and put in force: until it is, an order about it has no
+    /// cause that anybody else could see.
+    reloading: Mutex<()>,
     /// Turns true when the server is to end.
     pub stop: watch::Receiver<bool>,
     pub(crate) log: Logger,
@@ -66,9 +69,21 @@ impl Server {
             let _ = write!(instance, "{byte:02x}");
         }
         let (nodes, limit) = (Nodes::default(), Limit::new(LINES));
-        let registry = Registry::default();
+        let (registry, reloading) = (Registry::default(), Mutex::default());
         gate.keep_policy(&policy.get());
-        Ok(Self { instance, policy, ledger, nodes, attest, gate, registry, stop, log, limit })
+        Ok(Self {
+            instance,
+            policy,
+            ledger,
+            nodes,
+            attest,
+            gate,
+            registry,
+            reloading,
+            stop,
+            log,
+            limit,
+        })
     }
 
     /// What `Status` tells to root.
@@ -110,8 +125,11 @@ impl Server {
                 warn!(self.log, "the policy"; "warning" => warning);
             }
             self.gate.keep_policy(&loaded);
-            self.weigh(&loaded);
-            self.policy.put(loaded);
+            {
+                let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+                self.weigh(&loaded);
+                self.policy.put(loaded);
+            }
             self.withdraw();
         }
         if let Some(book) = &self.attest
@@ -127,17 +145,31 @@ impl Server {
         let had = |version: &str| self.gate.policy(version);
         let tightened = self
             .registry
-            .those(|_, known| known.is_tightened_by(&fresh.policy, &fresh.version, had));
+            .those(None, |known| known.is_tightened_by(&fresh.policy, &fresh.version, had));
         if !tightened.is_empty() {
-            let what = What::Policy { version: fresh.version.clone() };
+            let what = What::policy(fresh.version.clone());
             self.gate.may(&what, tightened, self.node_count());
+            self.gate.save_or_say();
         }
     }
 
     /// Ends the orders that have lost their cause.
     pub(crate) fn withdraw(&self) {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let tampered = |principal: &str| self.attest.as_ref()?.tampered(principal);
         self.gate.withdraw(&self.policy.get().version, tampered);
+    }
+
+    /// A life of a container begins to be known: what waits for an earlier one that nobody runs any
+    /// more is over. `is_new`: it has nothing from a server, nor from its node.
+    pub(crate) fn begins(&self, target: &Target, life: &str, is_new: bool) {
+        for other in self.gate.lives(target) {
+            let another = other != life || (life.is_empty() && is_new);
+            // Until nodes have come back, nobody knows what they run.
+            if another && self.gate.settles().is_none() && !self.registry.has(target, &other) {
+                self.gate.ended(target, &other);
+            }
+        }
     }
 
     /// How many nodes there are: those that were seen, or those that are enrolled.

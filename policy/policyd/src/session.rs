@@ -1,6 +1,7 @@
 //! One connection: the containers registered on it, and what its peer may do.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lacre_proto::policy::{
@@ -12,8 +13,9 @@ use lacre_proto::policy::{
 use lacre_proto::service::PolicyService;
 use lacre_proto::{MAX_BATCH, MAX_BATCH_BYTES, MAX_RECORD, Peer, WATCH};
 use lacre_report::{Entry, Record};
+use lacre_types::chain;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
@@ -26,6 +28,9 @@ use crate::server::Server;
 
 /// The most calls of one connection at a time. A reporter has two: one watches, one works.
 const CALLS: usize = 16;
+
+/// How long a node waits for what else is told of orders, before it looks.
+const TOGETHER: Duration = Duration::from_millis(50);
 
 /// One connection. Its registrations end with it.
 #[derive(Debug)]
@@ -75,6 +80,20 @@ impl Session {
         administers(&self.peer)
     }
 
+    /// What was decided about orders is on disk before anybody acts by it. Whoever only asks is
+    /// answered all the same; it is said in the log.
+    async fn saved(&self) -> ttrpc::Result<()> {
+        if self.server.gate.is_saved() {
+            return Ok(());
+        }
+        let server = Arc::clone(&self.server);
+        let saved = tokio::task::spawn_blocking(move || server.gate.save_or_say());
+        match saved.await {
+            Ok(true) => Ok(()),
+            _ => Err(status(Code::UNAVAILABLE, "what was decided can't be written down")),
+        }
+    }
+
     /// Answers to the violations up to a number, by the policy as it is now.
     fn answer_all(&self, violations: &[(u64, Box<Record>)], acknowledged: u64) -> Vec<Answer> {
         let containers = self.containers();
@@ -106,15 +125,21 @@ impl PolicyService for Session {
         let (node, version) = (request.node.clone(), request.version.clone());
         let mut known =
             Known::new(request).map_err(|error| status(Code::INVALID_ARGUMENT, error))?;
-        let key = (known.container.namespace.clone(), known.container.id.clone());
-        if let Some(before) = self.containers().known.get(&key) {
-            known.after(before);
+        {
+            let containers = self.containers();
+            if let Some(before) = containers.known.get(&known.key()) {
+                known.after(before);
+            }
+            // What is refused is weighed nowhere.
+            containers.room(&known).map_err(|why| status(Code::RESOURCE_EXHAUSTED, why))?;
         }
+        self.server.begins(&known.target(&self.principal), &known.life, known.is_new());
         let response = self.answers().to_registration(&mut known, &version);
         let more =
             self.containers().put(known).map_err(|why| status(Code::RESOURCE_EXHAUSTED, why))?;
         self.server.nodes.containers(&self.principal, usize::from(more), 0);
         self.server.nodes.seen(&self.principal, &node);
+        let _ = self.saved().await;
         Ok(response)
     }
 
@@ -124,8 +149,11 @@ impl PolicyService for Session {
         request: UnregisterRequest,
     ) -> ttrpc::Result<UnregisterResponse> {
         let _call = self.call()?;
-        if self.containers().remove(&(request.namespace, request.id)) {
+        let gone = self.containers().remove(&(request.namespace, request.id));
+        if let Some(gone) = gone {
             self.server.nodes.containers(&self.principal, 0, 1);
+            self.server.gate.ended(&gone.target(&self.principal), &gone.life);
+            let _ = self.saved().await;
         }
         Ok(UnregisterResponse::new())
     }
@@ -177,17 +205,19 @@ impl PolicyService for Session {
                 }
             }
         }
+        let adopted = request.adopted;
         drop(request);
         let acknowledged =
             self.server.ledger.report(Report { batch, lines }).await.map_err(refused)?;
         self.server.nodes.seen(&self.principal, &node);
         self.server.unreadable(&self.peer, &unreadable);
-        Ok(ReportResponse {
-            acknowledged,
-            answers: self.answer_all(&violations, acknowledged),
-            unreadable,
-            ..ReportResponse::default()
-        })
+        let answers = match adopted {
+            true => Vec::new(),
+            false => self.answer_all(&violations, acknowledged),
+        };
+        // Once it is acknowledged, it does not come again.
+        self.saved().await?;
+        Ok(ReportResponse { acknowledged, answers, unreadable, ..ReportResponse::default() })
     }
 
     async fn close_stream(
@@ -225,7 +255,12 @@ impl PolicyService for Session {
                 let told = tokio::select! {
                     told = policy.changed() => told,
                     told = thought => told,
-                    told = orders.changed() => told,
+                    told = async {
+                        let told = orders.changed().await;
+                        // Of many orders at once each node looks once.
+                        sleep(TOGETHER).await;
+                        told
+                    } => told,
                 };
                 if told.is_err() {
                     return;
@@ -236,8 +271,10 @@ impl PolicyService for Session {
             _ = timeout(WATCH, news) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
+        let version = self.answers().version(&self.server.policy.get().version);
+        let _ = self.saved().await;
         Ok(WatchResponse {
-            version: self.answers().version(&self.server.policy.get().version),
+            version,
             instance: self.server.instance.clone(),
             ..WatchResponse::default()
         })
@@ -256,9 +293,12 @@ impl PolicyService for Session {
     async fn orders(&self, _: &TtrpcContext, _: OrdersRequest) -> ttrpc::Result<OrdersResponse> {
         let _call = self.call()?;
         self.local()?;
-        self.server.withdraw();
-        let orders = self.server.gate.list();
-        Ok(OrdersResponse { orders, ..OrdersResponse::default() })
+        let server = Arc::clone(&self.server);
+        let listed = tokio::task::spawn_blocking(move || {
+            server.withdraw();
+            server.gate.response()
+        });
+        listed.await.map_err(|_| status(Code::UNAVAILABLE, "the server is ending"))
     }
 
     async fn decide(
@@ -280,8 +320,9 @@ impl PolicyService for Session {
                     DecideError::Unknown(_) => Code::NOT_FOUND,
                     DecideError::HasCause(_) => Code::FAILED_PRECONDITION,
                     DecideError::NoReason => Code::INVALID_ARGUMENT,
+                    DecideError::Disk(_) => Code::UNAVAILABLE,
                 };
-                Err(status(code, why))
+                Err(status(code, chain(&why)))
             }
             Err(_) => Err(status(Code::UNAVAILABLE, "the server is ending")),
         }

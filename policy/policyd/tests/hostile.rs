@@ -332,6 +332,27 @@ async fn what_is_too_much_or_unreadable_is_refused_or_kept_as_it_came() {
     assert!(register(&container("", &good_digest, 10)).await.is_err());
     assert!(register(&container("d", &good_digest, 3_000_000)).await.is_ok());
     assert!(register(&container("e", &good_digest, 3_000_000)).await.is_err());
+    // All that is kept of one is bounded, and counts.
+    let mut odd: Vec<RegisterRequest> = (0..4).map(|_| container("o", &good_digest, 1)).collect();
+    odd[0].version = "x".repeat(2000);
+    odd[1].generation = "x".repeat(2000);
+    odd[2].container.as_mut().unwrap().namespace = "x".repeat(2000);
+    odd[3].container.as_mut().unwrap().id = "x".repeat(2000);
+    for odd in &odd {
+        assert!(register(odd).await.is_err());
+    }
+    // What is refused is weighed nowhere: the fleet's window is as it was.
+    let mut refused = container("f", &good_digest, 3_000_000);
+    refused.version = "x".to_owned();
+    for n in 0..40 {
+        refused.container.as_mut().unwrap().id = format!("f{n}");
+        assert!(register(&refused).await.is_err());
+    }
+    // Nor is a policy of its own that nobody can read known to be any milder.
+    let mut own = container("own", &good_digest, 1);
+    own.own = b"{}".to_vec();
+    let answer = register(&own).await.unwrap();
+    assert!(answer.held.is_empty() && !answer.effective.is_empty());
 
     let second = running.client(&node).await;
     let third = running.client(&node).await;

@@ -12,7 +12,7 @@ use lacre_proto::Connector;
 use lacre_proto::policy::{Container, RegisterRequest, ReportRequest};
 use lacre_proto::service::PolicyServiceClient;
 use lacre_types::Action;
-use support::{Ca, Heard, LONG, Policyd, Shims, over, policy_text, record, tls, until, within};
+use support::{Ca, Heard, Policyd, Shims, over, policy_text, record, tls, until, within};
 
 /// A server with a unix socket for who administers, and TLS for nodes.
 struct Fleet {
@@ -109,9 +109,10 @@ fn small_changes_are_done_until_they_sum_up_and_later_again() {
     // The same ones once more are no more of them.
     fleet.policy(&policy_text("STOP"));
     node.ears.wait_for(12, &policy(Action::Stop));
-    let other = fleet.node("b", 8);
+    // Of the first one's twelve, ten count among others.
+    let other = fleet.node("b", 10);
     fleet.policy(&policy_text("KILL"));
-    until("held", || node.ears.held(1) == 12 && other.ears.held(1) == 8);
+    until("held", || node.ears.held(1) == 12 && other.ears.held(1) == 10);
     assert_eq!(node.ears.count(&policy(Action::Kill)), 0);
     // Once that is long ago, few are few again; what is held stays held.
     std::thread::sleep(std::time::Duration::from_secs(7));
@@ -236,8 +237,143 @@ fn what_was_dismissed_is_not_done() {
     assert!(done.status.success(), "{done:?}");
     fleet.policyd.wait_for("an order is dismissed");
     assert!(!fleet.policyd.lacre(&["approve", "1", "--reason", "late"]).status.success());
-    assert!(node.reporter.flush(LONG));
+    // What waits for a container comes with its registration, before the policy does.
+    fleet.policy(&policy_text("SKIP"));
+    node.ears.wait_for(1, &policy(Action::Skip));
     assert_eq!(node.ears.count(&Heard::Overruled(Action::Stop)), 0);
+    node.stop();
+}
+
+fn times(node: &Shims, container: &str, heard: &Heard) -> usize {
+    node.ears.of(container).iter().filter(|other| *other == heard).count()
+}
+
+#[test]
+fn what_was_approved_is_for_one_life_of_a_container() {
+    let fleet = Fleet::start(&policy_text("STOP"), &["--hold-containers", "1"]);
+    let (stop, given) = (policy(Action::Stop), Heard::Overruled(Action::Stop));
+    let node = fleet.node("a", 2);
+    for n in 0..2 {
+        node.reporter.report(record(&format!("c{n}"), "/x", Action::Skip));
+    }
+    node.ears.wait_for(2, &Heard::Held(1, "STOP".to_owned()));
+    fleet.approve("1");
+    node.ears.wait_for(2, &given);
+    // One is ended by that, and is started again.
+    node.reporter.unregister("test", "c0");
+    until("forgotten", || fleet.policyd.orders()[0]["containers"] == 1);
+    let before = times(&node, "c0", &stop);
+    node.begin(0, "another");
+    until("the second life", || times(&node, "c0", &stop) > before);
+    assert_eq!(times(&node, "c0", &given), 1);
+    // The other's shim dies and says nothing, and the next one finds another life.
+    node.stop();
+    let next = Shims::start(fleet.dir.path(), "next", &fleet.to("a"));
+    next.begin(1, "another");
+    next.ears.wait_for(1, &stop);
+    assert_eq!(times(&next, "c1", &given), 0);
+    // Once the first one's connection is gone, nobody is left whom it is for.
+    let mut turns = ["SKIP", "STOP"].into_iter().cycle();
+    until("over", || {
+        let over = fleet.policyd.orders().is_empty();
+        if !over {
+            fleet.policy(&policy_text(turns.next().unwrap()));
+        }
+        over
+    });
+    assert_eq!(times(&next, "c1", &given), 0);
+    next.stop();
+}
+
+#[test]
+fn what_was_approved_can_be_taken_back_until_it_is_given() {
+    let mut fleet = Fleet::start(&policy_text("STOP"), &["--hold-containers", "1"]);
+    let node = fleet.node("a", 1);
+    node.reporter.report(record("c0", "/x", Action::Skip));
+    node.ears.wait_for(1, &Heard::Held(1, "STOP".to_owned()));
+    node.stop();
+    fleet.approve("1");
+    fleet.policyd.kill();
+    fleet.policyd.restart();
+    let done = fleet.policyd.lacre(&["dismiss", "1", "--reason", "it was built so"]);
+    assert!(done.status.success(), "{done:?}");
+    assert!(fleet.policyd.orders().is_empty());
+    let node = fleet.node("a", 1);
+    assert_eq!(node.ears.count(&Heard::Overruled(Action::Stop)), 0);
+    node.stop();
+}
+
+/// A node's word about its containers is all that there is: what it invents is weighed, and
+/// takes the fleet no more than one node may.
+#[test]
+fn a_node_that_invents_containers_holds_its_own_orders_alone() {
+    let fleet = Fleet::start(&policy_text("PAUSE"), &[]);
+    let honest = fleet.node("honest", 3);
+    let register = |n: usize| RegisterRequest {
+        container: Some(Container { id: format!("f{n}"), ..Container::default() }).into(),
+        version: "x".to_owned(),
+        ..RegisterRequest::default()
+    };
+    over(&fleet.to("bad"), async |client| {
+        let client = PolicyServiceClient::new(client);
+        for n in 0..25 {
+            let answer = client.register(within(), &register(n)).await.unwrap();
+            assert_eq!(answer.held.len(), usize::from(n >= 19), "{n}");
+        }
+        let [order] = &fleet.policyd.orders()[..] else { panic!("{:?}", fleet.policyd.orders()) };
+        assert_eq!(order["nodes"], serde_json::json!(["tls:spiffe://example.org/node/bad"]));
+        honest.reporter.report(record("c0", "/x", Action::Skip));
+        honest.ears.wait_for(1, &Heard::Overruled(Action::Pause));
+        // The same policy for others, and the next one for all: of the one node it waits.
+        let other = fleet.to("other");
+        over_thread(other, |answer| assert!(!answer.effective.is_empty(), "{answer:?}"));
+        fleet.policy(&policy_text("KILL"));
+        honest.ears.wait_for(3, &policy(Action::Kill));
+        let held = client.register(within(), &register(0)).await.unwrap().held;
+        assert_eq!(held.len(), 1, "{held:?}");
+    });
+    honest.stop();
+}
+
+/// What a container that runs by an unknown policy is answered.
+fn over_thread(to: Connector, check: fn(lacre_proto::policy::RegisterResponse)) {
+    let about = Container { id: "c".to_owned(), ..Container::default() };
+    let request = RegisterRequest {
+        container: Some(about).into(),
+        version: "y".to_owned(),
+        ..RegisterRequest::default()
+    };
+    let asked = std::thread::spawn(move || {
+        over(&to, async |client| {
+            let client = PolicyServiceClient::new(client);
+            check(client.register(within(), &request).await.unwrap());
+        });
+    });
+    asked.join().unwrap();
+}
+
+#[test]
+fn answers_that_were_gathered_outlast_another_restart_and_the_worst_is_given_once() {
+    let text =
+        "Actions:\n  ENTRY_NOT_FOUND:\n    ByPath:\n      - /mild: PAUSE\n    Default: KILL\n";
+    let mut fleet = Fleet::start(text, &["--hold-settle", "12"]);
+    let node = fleet.node("a", 1);
+    fleet.policyd.kill();
+    fleet.policyd.restart();
+    for n in 0..20 {
+        node.reporter.report(record("c0", &format!("/other/{n}"), Action::Skip));
+    }
+    node.reporter.report(record("c0", "/mild", Action::Skip));
+    until("acknowledged", || node.reporter.counters().delivered >= 21);
+    fleet.policyd.kill();
+    fleet.policyd.restart();
+    node.ears.wait_for(1, &Heard::Overruled(Action::Kill));
+    fleet.policy(&policy_text("SKIP"));
+    node.ears.wait_for(1, &policy(Action::Skip));
+    until("over", || fleet.policyd.orders().is_empty());
+    let heard = node.ears.of("c0");
+    let given = heard.iter().filter(|heard| matches!(heard, Heard::Overruled(_)));
+    assert_eq!(given.count(), 1, "{heard:?}");
     node.stop();
 }
 
@@ -245,7 +381,10 @@ fn what_was_dismissed_is_not_done() {
 #[test]
 fn a_shim_that_does_not_say_what_it_has_is_known_by_its_connection() {
     let fleet = Fleet::start(&policy_text("SKIP"), &["--hold-containers", "1"]);
-    let about = || Container { id: "c".to_owned(), ..Container::default() };
+    let about = || {
+        let (id, namespace) = ("c".to_owned(), "test".to_owned());
+        Container { id, namespace, ..Container::default() }
+    };
     let request = || RegisterRequest { container: Some(about()).into(), ..Default::default() };
     over(&fleet.to("a"), async |client| {
         let client = PolicyServiceClient::new(client);
@@ -265,7 +404,30 @@ fn a_shim_that_does_not_say_what_it_has_is_known_by_its_connection() {
             reports: vec![report],
             ..ReportRequest::default()
         };
-        let answered = client.report(within(), &report).await.unwrap();
-        assert!(answered.answers.iter().all(|answer| !answer.overrules), "{answered:?}");
+        let answered = client.report(within(), &report).await.unwrap().answers;
+        assert!(answered.len() == 1 && !answered[0].overrules, "{answered:?}");
+        // What an earlier process left behind is of an earlier life, if of any.
+        let adopted = ReportRequest { adopted: true, ..report };
+        let answered = client.report(within(), &adopted).await.unwrap();
+        assert_eq!((answered.acknowledged, answered.answers.len()), (1, 0), "{answered:?}");
     });
+}
+
+#[test]
+fn what_a_later_release_wrote_is_found_before_anything_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let later = r#"{"version":2,"verdict":"worse"}"#;
+    std::fs::write(state.join("orders.json"), later).unwrap();
+    std::fs::write(dir.path().join("policy.yaml"), policy_text("SKIP")).unwrap();
+    let socket = format!("unix://{}", dir.path().join("policyd.sock").display());
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lacre-policyd"));
+    command.arg("--policy").arg(dir.path().join("policy.yaml")).arg("--state").arg(&state);
+    let ended = command.args(["--listen", &socket]).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("orders.json"), "{ended:?}");
+    let there = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(there.collect::<Vec<_>>(), ["orders.json"]);
+    assert_eq!(std::fs::read_to_string(state.join("orders.json")).unwrap(), later);
 }

@@ -32,13 +32,24 @@ pub struct Written {
     reports: Reports,
     makers: Vec<PathBuf>,
     endorsement_keys: BTreeSet<Hex>,
-    inventory: BTreeMap<String, Tpms>,
+    /// An empty one is one: nobody stands there.
+    #[serde(deserialize_with = "said")]
+    inventory: Option<BTreeMap<String, Tpms>>,
     expect: Expectations,
     nodes: BTreeMap<String, Expectations>,
 }
 
 /// Which TPMs each node may have, by the names of their endorsement keys.
 type Inventory = BTreeMap<String, BTreeSet<Vec<u8>>>;
+
+/// A key without a value is one that is there: `None` is only who leaves it out.
+fn said<'de, D, T>(value: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(value).map(Some)
+}
 
 /// The names of the endorsement keys that a node may have: one, or some while it is replaced.
 #[derive(Debug, Deserialize)]
@@ -56,7 +67,7 @@ impl Default for Written {
             reports: Reports::default(),
             makers: Vec::new(),
             endorsement_keys: BTreeSet::new(),
-            inventory: BTreeMap::new(),
+            inventory: None,
             expect: Expectations::default(),
             nodes: BTreeMap::new(),
         }
@@ -160,7 +171,10 @@ impl Content for Config {
         });
         let named = named.collect();
         let keys = written.endorsement_keys.into_iter().map(|name| name.0).collect();
-        let inventory = inventory(written.inventory)
+        let inventory = written
+            .inventory
+            .map(inventory)
+            .transpose()
             .map_err(|(one, other)| ConfigError::Twice(path.to_owned(), one, other))?;
         let makers = makers(&written.makers, folder).map_err(file)?;
         let open = |expect| Expected::open(expect, folder).map_err(file);
@@ -205,7 +219,7 @@ impl Config {
 }
 
 /// Whose TPMs are whose; the two nodes of one that is there twice.
-fn inventory(written: BTreeMap<String, Tpms>) -> Result<Option<Inventory>, (String, String)> {
+fn inventory(written: BTreeMap<String, Tpms>) -> Result<Inventory, (String, String)> {
     let mut owners: BTreeMap<Vec<u8>, String> = BTreeMap::new();
     let mut inventory = BTreeMap::new();
     for (principal, tpms) in written {
@@ -220,7 +234,7 @@ fn inventory(written: BTreeMap<String, Tpms>) -> Result<Option<Inventory>, (Stri
         }
         inventory.insert(principal, tpms.into_iter().collect());
     }
-    Ok((!inventory.is_empty()).then_some(inventory))
+    Ok(inventory)
 }
 
 impl Written {
@@ -274,6 +288,10 @@ mod tests {
         {
             assert_eq!(config.may_have(principal, &[0, 11, tpm]), may, "{principal} {tpm}");
         }
+        let empty = load(&format!("{keys}inventory: {{}}\n")).unwrap();
+        assert!(!empty.may_have("tls:a", &[0, 11, 1]), "nobody stands there");
+        let empty = load(&format!("{keys}inventory:\n")).unwrap();
+        assert!(!empty.may_have("tls:a", &[0, 11, 1]), "nor where nothing is said of whom");
         let twice = load(&both.replace("000b03", "000b01"));
         assert!(matches!(twice, Err(ConfigError::Twice(..))), "{twice:?}");
     }

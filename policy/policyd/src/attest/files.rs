@@ -34,6 +34,28 @@ pub(super) struct Opened {
     pub(super) damaged: Vec<Damaged>,
 }
 
+/// Whether this release may have all nodes of that folder. Nothing is touched.
+///
+/// # Errors
+/// When a later release wrote one, or it can't be read.
+pub fn check(dir: &Path) -> Result<(), OpenError> {
+    let failed = |error| OpenError::Read(dir.to_owned(), error);
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "json")
+            && let Err(newer @ StateError::Newer { .. }) =
+                Record::parse(&read(&path).map_err(failed)?)
+        {
+            return Err(OpenError::Newer(path, newer));
+        }
+    }
+    Ok(())
+}
+
 impl Files {
     /// Reads all nodes. A damaged file is put aside: its node must enrol again.
     /// One that a later release wrote stays as it is, and nothing is opened.
@@ -68,10 +90,19 @@ impl Files {
         self.0.join(name + ".json")
     }
 
-    /// Whether what was known of it was damaged and was put aside; told once.
+    /// Whether what was known of it was damaged and was put aside, and is not
+    /// [told](Self::damage_is_told) yet.
     pub(super) fn was_damaged(&self, principal: &str) -> bool {
+        self.path(principal).with_extension("damaged").exists()
+    }
+
+    /// What was damaged is told by a record that is on disk.
+    pub(super) fn damage_is_told(&self, principal: &str) -> io::Result<()> {
         let path = self.path(principal).with_extension("damaged");
-        path.exists() && fs::rename(&path, path.with_extension("damaged-and-told")).is_ok()
+        match fs::rename(&path, path.with_extension("damaged-and-told")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.and_then(|()| File::open(&self.0)?.sync_all()),
+        }
     }
 
     pub(super) fn write(&self, record: &Record) -> io::Result<()> {
@@ -123,7 +154,10 @@ mod tests {
         fs::remove_file(newer).unwrap();
         let Opened { files, nodes, damaged } = Files::open(dir.path()).unwrap();
         assert_eq!((nodes.len(), damaged.len()), (0, 1));
-        assert!(files.was_damaged("uid:2") && !files.was_damaged("uid:2"));
+        assert!(files.was_damaged("uid:2") && files.was_damaged("uid:2"), "until it is told");
+        files.damage_is_told("uid:2").unwrap();
+        assert!(!files.was_damaged("uid:2"));
+        files.damage_is_told("uid:2").unwrap();
         assert!(!files.was_damaged("uid:1"));
     }
 

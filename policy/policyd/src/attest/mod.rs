@@ -14,3 +14,5 @@ pub mod record;
 pub mod service;
 mod tpm;
 mod upload;
+
+pub use files::check;

@@ -186,9 +186,7 @@ impl Book {
             return Wanted::Enrol;
         }
         let within = config.within.as_secs();
-        // Later than ever is set: the clock was set back.
-        let longest = within.max(config.interval.as_secs());
-        if first || record.due <= now || record.due - now > longest {
+        if first || record.due <= now {
             record.due = now + within;
             let selection = config.selection(principal);
             let judged_by = config.expected(principal).judged_by();
@@ -224,7 +222,13 @@ impl Book {
                 "node" => &record.known.node);
             nodes.insert(principal.to_owned(), record);
         }
-        self.save(principal)
+        self.save(principal)?;
+        // What it has lost is on disk with it.
+        self.files.damage_is_told(principal).map_err(|error| {
+            warn!(self.log, "a damaged file can't be put away: it is told again";
+                "principal" => principal, "error" => %error);
+            Refused::Disk
+        })
     }
 
     /// Whether evidence of that node is wanted.

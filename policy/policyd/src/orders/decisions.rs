@@ -7,7 +7,7 @@ use super::order::{Approved, Order, What};
 use crate::clock::wall;
 
 /// Why nothing was decided.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum DecideError {
     /// There is no such order.
     #[error("no order {0} waits: `lacre node orders` has those that do")]
@@ -18,13 +18,16 @@ pub enum DecideError {
          node showed (`lacre node acknowledge`)"
     )]
     HasCause(u64),
+    /// It would not outlast the next start of the server.
+    #[error("what was decided holds until the server ends: it can't be written down")]
+    Disk(#[from] std::io::Error),
     /// It has no reason.
     #[error("a reason says why, in at most 1024 characters")]
     NoReason,
 }
 
 impl Gate {
-    /// Somebody decides.
+    /// Somebody decides. What was approved and is not given yet can be taken back.
     ///
     /// # Errors
     /// When there is nothing to be decided, or no reason.
@@ -42,15 +45,18 @@ impl Gate {
         let approved = Approved { at: wall(), by: by.to_owned(), reason: reason.to_owned() };
         {
             let mut state = self.state();
-            let waits = |order: &&mut Order| order.id == id && order.approved.is_none();
-            let order = state.kept.orders.iter_mut().find(waits).ok_or(DecideError::Unknown(id))?;
+            let open = |order: &&mut Order| {
+                let answers = matches!(order.what, What::Answers { .. });
+                order.id == id && (order.approved.is_none() || (answers && !approve))
+            };
+            let order = state.kept.orders.iter_mut().find(open).ok_or(DecideError::Unknown(id))?;
             if !approve && !matches!(order.what, What::Answers { .. }) {
                 return Err(DecideError::HasCause(id));
             }
             let what = order.what.to_string();
-            order.approved = Some(approved);
             let shown = lacre_types::escape(reason.as_bytes());
             if approve {
+                order.approved = Some(approved);
                 info!(self.log, "an order is approved"; "order" => id, "what" => what,
                     "reason" => shown, "by" => by);
             } else {
@@ -58,8 +64,9 @@ impl Gate {
                     "reason" => shown, "by" => by);
                 state.kept.orders.retain(|order| order.id != id);
             }
-            self.save(&mut state);
+            state.changes += 1;
         }
+        self.save()?;
         self.tell();
         Ok(())
     }
@@ -68,20 +75,20 @@ impl Gate {
     /// at.
     pub fn withdraw(&self, policy: &str, tampered: impl Fn(&str) -> Option<u64>) {
         let is_over = |order: &Order| match &order.what {
-            What::Policy { version } => version != policy,
+            What::Policy { version, .. } => version != policy,
             What::Tampered { principal, since } => tampered(principal) != Some(*since),
             What::Answers { .. } => false,
         };
         let over = {
             let mut state = self.state();
-            let over = self.bury(&mut state, is_over);
-            if state.unsaved {
-                self.save(&mut state);
-            }
-            over
+            let gathered = state.kept.gathered.len();
+            state.kept.gathered.retain(|order| !is_over(order));
+            state.changes += u64::from(state.kept.gathered.len() < gathered);
+            self.bury(&mut state, is_over)
         };
         if over > 0 {
             self.tell();
         }
+        self.save_or_say();
     }
 }

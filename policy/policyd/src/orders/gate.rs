@@ -1,7 +1,9 @@
 //! The gate that all orders go through.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -9,10 +11,10 @@ use slog::{Logger, error, info, warn};
 use tokio::sync::watch;
 
 use super::kept::{Kept, KeptFile, Opened, Touched};
-use super::order::{Approved, Order, Reply, What};
+use super::order::{Order, Reply, What};
 use super::policies::Policies;
-use super::window::{Limits, Target, Window};
-use crate::clock::{Moment, seconds, wall};
+use super::window::{Excess, Limits, Target, Window};
+use crate::clock::{Moment, seconds};
 use crate::state_file::OpenError;
 
 /// Whether an order is to be done.
@@ -26,13 +28,18 @@ pub enum Leave {
     Wait,
 }
 
-/// What all orders go through.
+/// What all orders go through. What it says holds at once, and over a restart once it is
+/// [saved](Self::save).
 #[derive(Debug)]
 pub struct Gate {
-    limits: Limits,
+    pub(super) limits: Limits,
     file: KeptFile,
     pub(super) policies: Policies,
     state: Mutex<State>,
+    /// Held while the file is written, so that the last to be written is the newest.
+    writing: Mutex<()>,
+    /// How many of the changes are on disk.
+    written: AtomicU64,
     /// Changes when an order is held, approved, or over.
     pub(crate) changed: watch::Sender<u64>,
     pub(super) log: Logger,
@@ -41,35 +48,53 @@ pub struct Gate {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) kept: Kept,
-    window: Window,
+    pub(super) window: Window,
     /// Until when orders are gathered.
-    settles: Option<Instant>,
-    gathered: BTreeMap<What, (BTreeSet<Target>, Vec<Reply>)>,
+    pub(super) settles: Option<Instant>,
     /// Whose orders waited for that, and were few enough.
     pub(super) settled: BTreeSet<String>,
-    /// Until when nothing passes, in seconds since the machine was started: what was done before
-    /// is not known.
-    shut: u64,
-    pub(super) unsaved: bool,
+    /// How often what is kept has changed.
+    pub(super) changes: u64,
     pub(super) said: Option<Instant>,
 }
 
 impl State {
-    /// What was answered is approved as it was seen, and not what comes after it.
-    fn order(&mut self, what: &What) -> Option<&mut Order> {
-        let is_closed =
-            |order: &Order| matches!(what, What::Answers { .. }) && order.approved.is_some();
-        self.kept.orders.iter_mut().find(|order| order.what == *what && !is_closed(order))
+    /// The order about that of one node. What was answered is approved as it was seen, and not
+    /// what comes after it.
+    fn about(&mut self, what: &What, principal: &str) -> Option<&mut Order> {
+        let alone = what.of(principal);
+        let is_it = |order: &Order| {
+            let closed = matches!(what, What::Answers { .. }) && order.approved.is_some();
+            (order.what == *what || order.what == alone) && !closed
+        };
+        let orders = &mut self.kept.orders;
+        let approved = orders.iter().position(|order| is_it(order) && order.approved.is_some());
+        let at = approved.or_else(|| orders.iter().position(is_it))?;
+        orders.get_mut(at)
     }
 
-    fn exceeds(&self, targets: &BTreeSet<Target>, nodes: usize, limits: &Limits) -> bool {
-        seconds() < self.shut || self.window.exceeds(targets, nodes, limits)
-    }
-
-    fn take_over(&mut self, is_over: impl Fn(&Order) -> bool) -> Vec<Order> {
+    pub(super) fn take_over(&mut self, is_over: impl Fn(&Order) -> bool) -> Vec<Order> {
         let (over, orders) = std::mem::take(&mut self.kept.orders).into_iter().partition(is_over);
         self.kept.orders = orders;
         over
+    }
+
+    fn excess(&self, targets: &BTreeSet<Target>, nodes: usize, limits: &Limits) -> Excess {
+        match self.kept.shut {
+            Some(_) => Excess::Whole,
+            None => self.window.excess(targets, nodes, limits),
+        }
+    }
+
+    /// Forgets what is longer ago than counts.
+    pub(super) fn pass(&mut self, limits: &Limits) {
+        let now = seconds();
+        self.window.forget(now, limits);
+        let over = |at: &Moment| now.saturating_sub(at.seconds) >= limits.window.as_secs();
+        if self.kept.shut.as_ref().is_some_and(over) {
+            self.kept.shut = None;
+            self.changes += 1;
+        }
     }
 }
 
@@ -80,32 +105,36 @@ impl Gate {
     /// When it can't be read, or a later release wrote it.
     pub fn open(dir: &Path, limits: Limits, log: Logger) -> Result<Self, OpenError> {
         let read = |error| OpenError::Read(dir.to_owned(), error);
-        let policies = Policies::open(dir.join("policies")).map_err(read)?;
         let Opened { file, kept, damaged } = KeptFile::open(dir)?;
-        let mut state = State::default();
+        let policies = Policies::open(dir.join("policies")).map_err(read)?;
+        let (mut state, now) = (State::default(), Moment::now());
+        // Whoever was here before the last end comes back within that.
+        state.settles = kept.as_ref().map(|_| Instant::now() + limits.settle);
+        let mut kept = kept.unwrap_or_default();
         if let Some((aside, why)) = damaged {
             error!(log, "what is known of orders is damaged and was put aside: for a while, every \
                 order waits for an operator"; "file" => %aside.display(),
                 "error" => lacre_types::chain(&why));
-            state.shut = seconds().saturating_add(limits.window.as_secs());
+            kept.shut = Some(now.clone());
         }
-        // Whoever was here before the last end comes back within that.
-        state.settles = kept.as_ref().map(|_| Instant::now() + limits.settle);
-        let mut kept = kept.unwrap_or_default();
+        // What was before the machine was last started was nobody knows how long ago.
+        kept.shut = kept.shut.map(|at| if at.boot == now.boot { at } else { now.clone() });
         let touched = std::mem::take(&mut kept.touched).into_iter();
-        let now = Moment::now();
         let at = |at: Moment| (at.boot == now.boot).then_some(at.seconds);
         state.window = Window::of(touched.map(|kept| (kept.target, at(kept.at))), now.seconds);
         state.kept = kept;
+        state.changes = 1;
         let gate = Self {
             limits,
             file,
             policies,
             state: Mutex::new(state),
+            writing: Mutex::default(),
+            written: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             log,
         };
-        gate.save(&mut gate.state());
+        gate.save_or_say();
         Ok(gate)
     }
 
@@ -117,85 +146,126 @@ impl Gate {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Whether that may be done to these containers, of so many nodes.
+    /// Whether that may be done to these containers, of so many nodes. Of several nodes: whether
+    /// all of it may.
     pub fn may(&self, what: &What, targets: BTreeSet<Target>, nodes: usize) -> Leave {
-        self.ask(what, targets, Vec::new(), nodes)
+        self.ask(what, targets, None, nodes)
     }
 
     /// Whether a report may be answered so. What is held comes later, if somebody approves it.
     pub fn may_reply(&self, reply: Reply, nodes: usize) -> Leave {
         let what = What::Answers { principal: reply.target.principal.clone() };
-        self.ask(&what, BTreeSet::from([reply.target.clone()]), vec![reply], nodes)
+        self.ask(&what, BTreeSet::from([reply.target.clone()]), Some(reply), nodes)
     }
 
     fn ask(
         &self,
         what: &What,
-        mut targets: BTreeSet<Target>,
-        replies: Vec<Reply>,
+        targets: BTreeSet<Target>,
+        reply: Option<Reply>,
         nodes: usize,
     ) -> Leave {
         let mut state = self.state();
-        state.window.forget(seconds(), &self.limits);
-        if let Some(order) = state.order(what) {
-            if order.approved.is_some() {
-                return Leave::Go;
-            }
-            let id = order.id;
-            let more = order.add(targets);
-            let taken = replies.into_iter().all(|reply| order.reply(reply));
-            // Who asks comes again after a restart: a disk need not follow each.
-            state.unsaved |= more;
-            if !taken {
-                warn!(self.log, "too many answers wait for an operator; one is not given";
-                    "order" => id);
-            }
-            return Leave::Held(id);
+        state.pass(&self.limits);
+        let (mut leave, mut fresh) = (Leave::Go, Order::new(0, what.clone()));
+        if targets.is_empty()
+            && let Some(order) = state.about(what, what.principal().unwrap_or_default())
+            && order.approved.is_none()
+        {
+            leave = Leave::Held(order.id);
         }
-        targets.retain(|target| !state.window.has(target));
-        if targets.is_empty() {
-            return Leave::Go;
+        for target in targets {
+            match state.about(what, &target.principal) {
+                Some(order) if order.approved.is_some() => {}
+                Some(order) => {
+                    let was_full = order.is_full;
+                    let mut changed = order.add(target);
+                    if let Some(reply) = reply.clone() {
+                        changed |= order.reply(reply);
+                    }
+                    if order.is_full && !was_full {
+                        warn!(self.log, "an order is about more than is remembered: the answers \
+                            beyond it are not given"; "order" => order.id);
+                    }
+                    leave = Leave::Held(order.id);
+                    state.changes += u64::from(changed);
+                }
+                None => {
+                    fresh.add(target);
+                    if let Some(reply) = reply.clone() {
+                        fresh.reply(reply);
+                    }
+                }
+            }
+        }
+        if fresh.targets.is_empty() {
+            return leave;
         }
         if state.settles.is_some() {
-            let gathered = state.gathered.entry(what.clone()).or_default();
-            gathered.0.extend(targets);
-            gathered.1.extend(replies);
+            state.gather(fresh);
             return Leave::Wait;
         }
-        let leave = self.weigh(&mut state, what, targets, replies, nodes);
-        self.save(&mut state);
-        leave
+        match self.weigh(&mut state, fresh, nodes) {
+            (_, Leave::Go) => leave,
+            (_, other) => other,
+        }
     }
 
-    /// Decides about an order that nothing is known of yet.
-    fn weigh(
-        &self,
-        state: &mut State,
-        what: &What,
-        targets: BTreeSet<Target>,
-        replies: Vec<Reply>,
-        nodes: usize,
-    ) -> Leave {
-        if !state.exceeds(&targets, nodes, &self.limits) {
-            state.window.touch(targets, seconds());
-            return Leave::Go;
+    /// Decides about what there is no order for yet, and gives what of it is to be done: of several
+    /// nodes, what one alone has too much of waits.
+    pub(super) fn weigh(&self, state: &mut State, order: Order, nodes: usize) -> (Order, Leave) {
+        let excess = match order.is_full {
+            // Who has more than is remembered has too much.
+            true => Excess::Whole,
+            false => state.excess(&order.targets, nodes, &self.limits),
+        };
+        let mut done = Order::new(0, order.what.clone());
+        let alone = match excess {
+            Excess::Whole => return (done, self.hold(state, order)),
+            Excess::Of(alone) => alone,
+        };
+        let mut held: BTreeMap<String, Order> = BTreeMap::new();
+        for target in order.targets {
+            if alone.contains(&target.principal) {
+                let of_one = held.entry(target.principal.clone());
+                of_one.or_insert_with_key(|node| Order::new(0, done.what.of(node))).add(target);
+            } else {
+                done.add(target);
+            }
+        }
+        for reply in order.replies {
+            held.get_mut(&reply.target.principal).unwrap_or(&mut done).reply(reply);
+        }
+        let touched = state.window.touch(done.targets.clone(), seconds());
+        state.changes += u64::from(touched);
+        let mut leave = Leave::Go;
+        for order in held.into_values() {
+            leave = self.hold(state, order);
+        }
+        (done, leave)
+    }
+
+    /// From now on it waits for an operator.
+    fn hold(&self, state: &mut State, mut order: Order) -> Leave {
+        // What waited of single nodes is a part of it.
+        if matches!(order.what, What::Policy { principal: None, .. }) {
+            let is_part = |part: &Order| {
+                let of = part.what.principal().map(|principal| order.what.of(principal));
+                part.approved.is_none() && of.is_some_and(|of| of == part.what)
+            };
+            for part in state.take_over(is_part) {
+                info!(self.log, "an order is a part of another now"; "order" => part.id);
+                for target in part.targets {
+                    order.add(target);
+                }
+            }
         }
         state.kept.last += 1;
-        let (id, approved) = (state.kept.last, None);
-        let mut order = Order {
-            id,
-            what: what.clone(),
-            since: wall(),
-            targets: BTreeSet::new(),
-            replies: Vec::new(),
-            approved,
-        };
-        order.add(targets);
-        for reply in replies {
-            order.reply(reply);
-        }
+        order.id = state.kept.last;
+        let id = order.id;
         self.say(&order, "an order is HELD until an operator approves it");
         state.kept.orders.push(order);
+        state.changes += 1;
         self.tell();
         Leave::Held(id)
     }
@@ -205,44 +275,6 @@ impl Gate {
         error!(self.log, "{}", what; "order" => order.id, "what" => &shown.what,
             "nodes" => shown.node_count, "containers" => shown.containers, "since" => &shown.since,
             "do" => format!("lacre node approve {} --reason TEXT", order.id));
-    }
-
-    /// Nodes have come back: what was gathered is weighed, each order whole.
-    pub fn settle(&self, nodes: impl Fn() -> usize) {
-        {
-            let mut state = self.state();
-            if state.settles.is_none_or(|at| at > Instant::now()) {
-                return;
-            }
-            state.settles = None;
-            state.window.forget(seconds(), &self.limits);
-            for (what, (targets, replies)) in std::mem::take(&mut state.gathered) {
-                let principals: Vec<_> =
-                    targets.iter().map(|target| target.principal.clone()).collect();
-                let leave =
-                    self.weigh(&mut state, &what, targets.clone(), replies.clone(), nodes());
-                if leave != Leave::Go {
-                    continue;
-                }
-                state.settled.extend(principals);
-                if !replies.is_empty() {
-                    state.kept.last += 1;
-                    let reason = "few enough".to_owned();
-                    let approved = Approved { at: wall(), by: "the server".to_owned(), reason };
-                    let (id, since) = (state.kept.last, wall());
-                    let approved = Some(approved);
-                    state.kept.orders.push(Order { id, what, since, targets, replies, approved });
-                }
-            }
-            self.save(&mut state);
-        }
-        self.tell();
-    }
-
-    /// When [`Self::settle`] is to be called, if it is.
-    #[must_use]
-    pub fn settles(&self) -> Option<Instant> {
-        self.state().settles
     }
 
     pub(super) fn bury(&self, state: &mut State, is_over: impl Fn(&Order) -> bool) -> usize {
@@ -255,24 +287,50 @@ impl Gate {
             }
             state.kept.bury(order);
         }
-        if count > 0 {
-            self.save(state);
-        }
+        state.changes += count as u64;
         count
     }
 
-    /// What can't be written down holds in memory.
-    pub(super) fn save(&self, state: &mut State) {
-        let boot = Moment::now().boot;
-        let touched = state.window.iter().map(|(target, seconds)| Touched {
-            target: target.clone(),
-            at: Moment { boot: boot.clone(), seconds },
-        });
-        state.kept.touched = touched.collect();
-        let saved = self.file.write(&state.kept);
-        state.unsaved = saved.is_err();
-        if let Err(error) = saved {
+    /// Whether all that it said outlasts a restart.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        self.written.load(Ordering::Acquire) >= self.state().changes
+    }
+
+    /// Writes down what is not yet. Who comes while another writes has its share of the next.
+    ///
+    /// # Errors
+    /// When the disk refuses. What was said holds in memory all the same.
+    pub fn save(&self) -> io::Result<()> {
+        let wanted = self.state().changes;
+        if self.written.load(Ordering::Acquire) >= wanted {
+            return Ok(());
+        }
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.written.load(Ordering::Acquire) >= wanted {
+            return Ok(());
+        }
+        let (text, changes) = {
+            let mut state = self.state();
+            let boot = Moment::now().boot;
+            let touched = state.window.iter().map(|(target, seconds)| Touched {
+                target: target.clone(),
+                at: Moment { boot: boot.clone(), seconds },
+            });
+            state.kept.touched = touched.collect();
+            (serde_json::to_vec(&state.kept)?, state.changes)
+        };
+        self.file.write(&text)?;
+        self.written.store(changes, Ordering::Release);
+        Ok(())
+    }
+
+    /// The same, for who is not to tell of it. Whether it is written down.
+    pub fn save_or_say(&self) -> bool {
+        let saved = self.save();
+        if let Err(error) = &saved {
             error!(self.log, "what is known of orders can't be written down"; "error" => %error);
         }
+        saved.is_ok()
     }
 }

@@ -25,6 +25,12 @@ pub(super) struct Kept {
     /// The number of the last order.
     pub(super) last: u64,
     pub(super) orders: Vec<Order>,
+    /// What is to be weighed once nodes have come back; it has no number yet.
+    #[serde(default)]
+    pub(super) gathered: Vec<Order>,
+    /// When a file of these was found damaged: what was done before is not known.
+    #[serde(default)]
+    pub(super) shut: Option<Moment>,
     #[serde(default)]
     pub(super) touched: Vec<Touched>,
     /// Those that are over, the newest last.
@@ -48,8 +54,8 @@ struct Past {
 
 impl Default for Kept {
     fn default() -> Self {
-        let (orders, touched, past) = Default::default();
-        Self { version: VERSION, last: 0, orders, touched, past }
+        let (orders, gathered, shut, touched, past) = Default::default();
+        Self { version: VERSION, last: 0, orders, gathered, shut, touched, past }
     }
 }
 
@@ -76,6 +82,22 @@ pub(super) struct Opened {
 /// Where it is.
 #[derive(Debug)]
 pub(super) struct KeptFile(PathBuf);
+
+/// Whether this release may have what is kept in that folder. Nothing is touched.
+///
+/// # Errors
+/// When a later release wrote it, or it can't be read.
+pub fn check(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join("orders.json");
+    match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::Read(path, error)),
+        Ok(text) => match version(&text, VERSION) {
+            Err(newer @ StateError::Newer { .. }) => Err(OpenError::Newer(path, newer)),
+            _ => Ok(()),
+        },
+    }
+}
 
 impl KeptFile {
     /// What was kept. A damaged file is put aside.
@@ -105,11 +127,10 @@ impl KeptFile {
     }
 
     /// Whole or not at all.
-    pub(super) fn write(&self, kept: &Kept) -> io::Result<()> {
+    pub(super) fn write(&self, text: &[u8]) -> io::Result<()> {
         let Self(path) = self;
-        let text = serde_json::to_vec(kept)?;
         whole_file::put(path, 0o600, |file| {
-            file.write_all(&text)?;
+            file.write_all(text)?;
             file.sync_data()
         })?;
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()

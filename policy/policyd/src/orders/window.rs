@@ -12,7 +12,9 @@ pub struct Limits {
     pub percent: u64,
     /// if it is at least so many nodes.
     pub least: usize,
-    /// So many containers, wherever they are.
+    /// So many containers, of one node or of several, of which each counts for half of that at
+    /// most: a node's word about its containers is all that there is, and one that invents them
+    /// takes from the others no more.
     pub containers: usize,
     /// Within so long, all orders together.
     pub window: Duration,
@@ -31,6 +33,22 @@ impl Default for Limits {
             settle: Duration::from_secs(30), // the longest that a shim waits to connect again
         }
     }
+}
+
+impl Limits {
+    /// For how many of its containers one node counts among the others.
+    const fn share(&self) -> usize {
+        self.containers.div_ceil(2)
+    }
+}
+
+/// What is too much of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// All of it.
+    Whole,
+    /// What is about these nodes; none: nothing is.
+    Of(BTreeSet<String>),
 }
 
 /// A container that an order is about.
@@ -60,25 +78,35 @@ impl Window {
         self.0.iter().map(|(target, at)| (target, *at))
     }
 
-    pub(super) fn has(&self, target: &Target) -> bool {
-        self.0.contains_key(target)
-    }
-
     /// Forgets what is longer ago than counts.
     pub(super) fn forget(&mut self, now: u64, limits: &Limits) {
         self.0.retain(|_, at| now.saturating_sub(*at) < limits.window.as_secs());
     }
 
-    /// Whether with these there would be too many, of so many nodes.
-    pub(super) fn exceeds(&self, more: &BTreeSet<Target>, nodes: usize, limits: &Limits) -> bool {
+    /// What would be too much with these, of so many nodes.
+    pub(super) fn excess(&self, more: &BTreeSet<Target>, nodes: usize, limits: &Limits) -> Excess {
         let all: BTreeSet<&Target> = self.0.keys().chain(more).collect();
-        let on: BTreeSet<&str> = all.iter().map(|target| &*target.principal).collect();
+        let mut on: BTreeMap<&str, usize> = BTreeMap::new();
+        for target in all {
+            *on.entry(&target.principal).or_default() += 1;
+        }
         let many = on.len() as u64 * 100 > limits.percent.saturating_mul(nodes as u64);
-        all.len() >= limits.containers || (on.len() >= limits.least && many)
+        let together: usize = on.values().map(|count| (*count).min(limits.share())).sum();
+        if together >= limits.containers || (on.len() >= limits.least && many) {
+            return Excess::Whole;
+        }
+        let asked = more.iter().map(|target| &*target.principal);
+        let alone = |principal: &&str| on.get(principal).is_some_and(|n| *n >= limits.containers);
+        Excess::Of(asked.filter(alone).map(str::to_owned).collect())
     }
 
-    pub(super) fn touch(&mut self, targets: BTreeSet<Target>, now: u64) {
-        self.0.extend(targets.into_iter().map(|target| (target, now)));
+    /// They are touched now, also those that were before. Whether anything is other than it was.
+    pub(super) fn touch(&mut self, targets: BTreeSet<Target>, now: u64) -> bool {
+        let mut changed = false;
+        for target in targets {
+            changed |= self.0.insert(target, now) != Some(now);
+        }
+        changed
     }
 }
 
@@ -100,24 +128,45 @@ mod tests {
     fn containers_and_nodes_are_counted_each_once_and_together() {
         let limits = Limits::default();
         let mut window = Window::default();
-        for (nodes, each, of, exceeds) in [
-            (1, 19, 1, false),
-            (1, 20, 1, true),
-            (4, 4, 4, false),
-            (5, 1, 5, true),
-            (5, 1, 249, true),
-            (5, 1, 250, false),
-            (19, 1, 1000, false),
+        let none = Excess::Of(BTreeSet::new());
+        let first = Excess::Of(["tls:0".to_owned()].into());
+        for (nodes, each, of, excess) in [
+            (1, 19, 1, &none),
+            (1, 20, 1, &first),
+            (2, 9, 2, &none),
+            (2, 10, 2, &Excess::Whole),
+            (4, 4, 4, &none),
+            (5, 1, 5, &Excess::Whole),
+            (5, 1, 249, &Excess::Whole),
+            (5, 1, 250, &none),
+            (19, 1, 1000, &none),
+            (20, 1, 9000, &Excess::Whole),
         ] {
-            let is = window.exceeds(&targets(nodes, each), of, &limits);
-            assert_eq!(is, exceeds, "{each} on each of {nodes} of {of}");
+            let is = window.excess(&targets(nodes, each), of, &limits);
+            assert_eq!(is, *excess, "{each} on each of {nodes} of {of}");
         }
         window.touch(targets(2, 8), 100);
-        assert!(!window.exceeds(&targets(2, 8), 5, &limits), "the same once more");
-        assert!(window.exceeds(&targets(5, 1), 5, &limits));
+        assert_eq!(window.excess(&targets(2, 8), 5, &limits), none, "the same once more");
+        assert_eq!(window.excess(&targets(5, 1), 5, &limits), Excess::Whole);
         window.forget(699, &limits);
-        assert!(window.exceeds(&targets(2, 10), 5, &limits));
+        assert_eq!(window.excess(&targets(2, 10), 5, &limits), Excess::Whole);
+        // What is touched again counts from then on.
+        assert!(window.touch(targets(1, 8), 650) && !window.touch(targets(1, 8), 650));
         window.forget(700, &limits);
+        assert_eq!(window.iter().count(), 8);
+        window.forget(1250, &limits);
         assert_eq!(window.iter().count(), 0);
+    }
+
+    #[test]
+    fn one_node_takes_from_the_others_half_at_most() {
+        let (limits, mut window) = (Limits::default(), Window::default());
+        window.touch((0..500).map(|id| target(0, id)).collect(), 100);
+        let honest = |count| (0..count).map(|id| target(1, id)).collect::<BTreeSet<_>>();
+        assert_eq!(window.excess(&honest(9), 2, &limits), Excess::Of(BTreeSet::new()));
+        assert_eq!(window.excess(&honest(10), 2, &limits), Excess::Whole);
+        let mut both = honest(3);
+        both.insert(target(0, 0));
+        assert_eq!(window.excess(&both, 2, &limits), Excess::Of(["tls:0".to_owned()].into()));
     }
 }

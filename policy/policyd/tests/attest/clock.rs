@@ -49,6 +49,8 @@ fn who_falls_silent_while_the_server_is_away_is_stale_within_its_deadline() {
     let mut server = Server::under(&node, "interval: 4\n", &clock.environment());
     let agent = node.agent(&server.args(), &[]);
     assert_eq!(agent.state(), "trusted", "{:?}", server.node());
+    // From evidence that is as young as can be.
+    assert_eq!(server.attest(&agent), "trusted", "{:?}", server.node());
     drop(agent);
     let silent = Instant::now();
     server.policyd.kill();

@@ -108,3 +108,24 @@ fn what_is_held_ends_with_what_it_came_from() {
     assert_eq!(shims.ears.count(&Heard::Tampered), 0);
     shims.stop();
 }
+
+/// What nothing is done about touches nobody.
+#[test]
+fn altered_logs_are_told_at_once_where_the_policy_lets_them_be() {
+    let mut node = Node::new();
+    let server = Server::start(&node, "interval: 3600\n", true);
+    let skips = "Actions:\n  LOG_TAMPERED:\n    Default: \"SKIP\"\n";
+    fs::write(server.at("policy.yaml"), skips).unwrap();
+    server.policyd.wait_for("the policy changed");
+    let agent = server.trusted(&node);
+    let (address, files) = server.tls.clone().unwrap();
+    let to = Connector::new(address, Some(files)).unwrap();
+    let shims = Shims::start(&server.at("."), "node-1", &to);
+    shims.run(0, 20);
+    until("registered", || (0..20).all(|n| !shims.ears.of(&format!("c{n}")).is_empty()));
+    cut(&mut node);
+    assert_eq!(server.attest(&agent), "untrusted");
+    shims.ears.wait_for(20, &Heard::Tampered);
+    assert!(server.policyd.orders().is_empty());
+    shims.stop();
+}

@@ -92,14 +92,19 @@ impl Shims {
     /// Makes so many containers known, with names from there on.
     pub(crate) fn run(&self, from: usize, count: usize) {
         for number in from..from + count {
-            let container = Container {
-                id: format!("c{number}"),
-                namespace: "test".to_owned(),
-                generation: format!("{number:032x}"),
-                ..Container::default()
-            };
-            assert!(self.reporter.register(container));
+            self.begin(number, &format!("{number:032x}"));
         }
+    }
+
+    /// One life of a container begins.
+    pub(crate) fn begin(&self, number: usize, generation: &str) {
+        let container = Container {
+            id: format!("c{number}"),
+            namespace: "test".to_owned(),
+            generation: generation.to_owned(),
+            ..Container::default()
+        };
+        assert!(self.reporter.register(container));
     }
 
     pub(crate) fn stop(self) {

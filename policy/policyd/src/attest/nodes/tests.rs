@@ -40,16 +40,6 @@ fn enrolled_and_asked(book: &Book) {
 }
 
 #[test]
-fn evidence_is_wanted_although_the_clock_was_set_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let book = book(dir.path());
-    let wanted = || wanted(&book);
-    enrolled_and_asked(&book);
-    book.nodes().get_mut("tls:a").unwrap().due += 300;
-    assert!(matches!(wanted(), Wanted::Evidence(_)), "a time that was never set");
-}
-
-#[test]
 fn a_challenge_is_answered_once() {
     let dir = tempfile::tempdir().unwrap();
     let book = book(dir.path());
