@@ -34,10 +34,32 @@ impl ListPcr {
         if index < 16 { Some(Self(index)) } else { None }
     }
 
+    /// One that shims' lists may be anchored in: nobody's secrets are sealed to it, and what
+    /// extends it beside them does so before they begin ([`owner`]).
+    #[must_use]
+    pub const fn for_shims(index: u32) -> Option<Self> {
+        if index < 12 { None } else { Self::new(index) }
+    }
+
     /// Its number.
     #[must_use]
     pub const fn index(self) -> u32 {
         self.0
+    }
+}
+
+/// Whose a PCR is that no shim's list may be extended to: what is sealed to it would stay closed,
+/// or what is compared with it would differ (TCG PC Client Platform Firmware Profile, 3.3.4; the
+/// Linux TPM PCR Registry, where systemd's are). `None`: lists may be there.
+#[must_use]
+pub const fn owner(index: u32) -> Option<&'static str> {
+    match index {
+        0..=7 => Some("the firmware's"),
+        8 | 9 => Some("the boot loader's, and part of boot_aggregate"),
+        10 => Some("IMA's"),
+        11 => Some("systemd's, which unlocks disks by it"),
+        12..=15 => None,
+        _ => Some("set back at will, or by a dynamic launch"),
     }
 }
 
@@ -101,6 +123,7 @@ mod tests {
             let lists = ListPcr::new(index);
             assert!(lists.is_none() || !is_resettable(index), "{index}");
             assert_eq!(lists.map(ListPcr::index), (index < 16).then_some(index));
+            assert_eq!(ListPcr::for_shims(index).is_some(), owner(index).is_none(), "{index}");
         }
     }
 

@@ -13,7 +13,9 @@ use crate::{Backoff, CodeDirectories, Fallbacks, PathTable, Rule, Selector};
 /// registered, and whenever it changes. It answers as the whole policy would, and knows no
 /// other container.
 ///
-/// As bytes it is JSON with a version. A node that cannot read what it gets keeps what it has.
+/// As bytes it is JSON with a version. A node that cannot read what it gets keeps what it has. A
+/// field that it does not know is such a thing: it may forbid what the rest allows, so that to pass
+/// over it would loosen the policy.
 #[derive(Debug, Clone)]
 pub struct Effective {
     pub(crate) settings: Settings,

@@ -3,6 +3,7 @@
 pub mod as_user;
 pub mod attributes;
 pub mod bound_child;
+pub mod environment;
 pub mod fanotify;
 pub mod fork;
 pub mod inherited;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use lacre_attest::expect::Hex;
+use lacre_attest::pcr::{self, ListPcr};
 use lacre_proto::{Address, TlsFiles};
 use lacre_types::Algorithm;
 
@@ -46,6 +47,11 @@ pub struct NodeArgs {
     #[arg(long, value_name = "DIR", env = "LACRE_IMA", default_value = "/sys/kernel/security/ima")]
     pub ima: PathBuf,
 
+    /// Files in which others keep what they export of the host's list and have the kernel delete,
+    /// in the order of its lines (repeatable)
+    #[arg(long, value_name = "FILE", env = "LACRE_IMA_EXPORTED", value_delimiter = ',')]
+    pub ima_exported: Vec<PathBuf>,
+
     /// The firmware's event log
     #[arg(
         long,
@@ -70,6 +76,12 @@ pub struct NodeArgs {
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub evidence: PathBuf,
 
+    /// The PCR that those lists are anchored in, 12 to 15: one that nothing extends beside them
+    /// once the node's programs run. The server must expect them there (`anchors`)
+    #[arg(long, value_name = "PCR", env = "LACRE_SHIM_PCR", default_value = "15",
+          value_parser = shim_pcr)]
+    pub shim_pcr: ListPcr,
+
     /// Certificates between the TPM's and its maker's root, PEM or DER (repeatable)
     #[arg(long, value_name = "FILE", env = "LACRE_EK_CHAIN", value_delimiter = ',')]
     pub ek_chain: Vec<PathBuf>,
@@ -77,6 +89,17 @@ pub struct NodeArgs {
     /// The node's name; by default its host's
     #[arg(long, env = "LACRE_NODE")]
     pub name: Option<String>,
+}
+
+/// A PCR that shims' lists may be in.
+fn shim_pcr(text: &str) -> Result<ListPcr, String> {
+    let index = text.parse().map_err(|_| "expected a number".to_owned())?;
+    ListPcr::for_shims(index).ok_or_else(|| match pcr::owner(index) {
+        Some(owner) if index < pcr::COUNT => {
+            format!("PCR {index} is {owner}; choose one of 12 to 15")
+        }
+        _ => format!("there is no PCR {index}; choose one of 12 to 15"),
+    })
 }
 
 impl NodeArgs {
@@ -97,9 +120,8 @@ pub enum Command {
         /// What the quote is to be over
         #[arg(long, value_name = "HEX")]
         nonce: Hex,
-        /// The PCRs of it
+        /// The PCRs of it; by default 0 to 10, 12, and that of shims' lists
         #[arg(long, value_name = "PCR", value_delimiter = ',',
-              default_values_t = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15],
               value_parser = clap::value_parser!(u32).range(0..24))]
         pcrs: Vec<u32>,
         /// Their bank
@@ -156,10 +178,16 @@ mod tests {
         let Command::Quote { nonce, pcrs, bank, with_secrets } = args.command else {
             panic!("{args:?}")
         };
-        assert_eq!((nonce.0, pcrs.len()), (vec![0, 255], 13));
+        assert_eq!((nonce.0, pcrs.len()), (vec![0, 255], 0));
         assert_eq!((bank, with_secrets), (Algorithm::Sha256, false));
         let none = Args::try_parse_from(["lacre-attestd", "--evidence", "", "keys"]).unwrap();
         assert_eq!(none.node.evidence, PathBuf::new(), "shims keep none");
+        let other = Args::try_parse_from(["lacre-attestd", "--shim-pcr", "14", "keys"]).unwrap();
+        assert_eq!(other.node.shim_pcr.index(), 14);
+        for index in ["0", "10", "11", "16", "20", "23", "24", "x"] {
+            let args = ["lacre-attestd", "--shim-pcr", index, "keys"];
+            assert!(Args::try_parse_from(args).is_err(), "{index}");
+        }
         for wrong in [&["serve", "--cert", "a"][..], &["quote", "--nonce", "0"], &["quote"], &[]] {
             let args = ["lacre-attestd"].iter().chain(wrong);
             assert!(Args::try_parse_from(args).is_err(), "{wrong:?}");

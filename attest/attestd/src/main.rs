@@ -15,7 +15,7 @@ use lacre_attestd::args::{Args, Command, Server};
 use lacre_attestd::node::Node;
 use lacre_proto::Connector;
 use lacre_types::chain;
-use slog::{Drain as _, Logger, info, o};
+use slog::{Drain as _, Logger, info, o, warn};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A command line that cannot be followed (sysexits.h, `EX_USAGE`).
@@ -23,7 +23,13 @@ const USAGE: u8 = 64;
 
 type Error = Box<dyn std::error::Error>;
 
+/// What libtss2 says of each step that a TPM refuses, also of one that is not needed: to stderr,
+/// unless this says otherwise. What fails is told by this program.
+const TSS_LOG: (&str, &str) = ("TSS2_LOG", "all+NONE");
+
 fn main() -> ExitCode {
+    // Where that can't be, libtss2 says more than it should, and nothing else is different.
+    let _ = lacre_sys::environment::set_default(TSS_LOG.0, TSS_LOG.1);
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -46,6 +52,7 @@ fn run(args: Args) -> Result<(), Error> {
     match args.command {
         Command::Serve(server) => answer(node, &server)?,
         Command::Quote { nonce, pcrs, bank, with_secrets } => {
+            let pcrs = if pcrs.is_empty() { node.usual_pcrs() } else { pcrs };
             let selection = Selection::of(bank, pcrs);
             let challenge = Challenge { nonce: nonce.0.into(), selection, known: None };
             let shown = node.show(&challenge, true)?;
@@ -71,6 +78,10 @@ fn answer(node: Node, server: &Server) -> Result<(), Error> {
     let connector = Connector::new(server.server.clone(), server.tls())?;
     let node = Arc::new(node);
     if let Some(shims) = node.hear_shims()? {
+        if let Some(pcr) = node.stays_in() {
+            warn!(log, "what shims keep stays in the PCR that it was begun in, until the next boot";
+                "pcr" => pcr);
+        }
         follow(shims, Arc::clone(&node), log.clone())?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

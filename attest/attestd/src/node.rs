@@ -4,6 +4,7 @@
 //! the machine, or serve others in between. A lock keeps this agent's processes from
 //! asking at the same time.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
@@ -15,10 +16,12 @@ use lacre_attest::container::{Keeper, Secret, final_list};
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
 use lacre_attest::evidence::{EkPart, Evidence};
 use lacre_attest::expect::{ExpectError, certificates, secret};
+use lacre_attest::pcr::ListPcr;
 use lacre_attest::tpm::{
     AttestationKey, CollectError, KeyKind, Places, Tpm, TpmError, collect, seq,
 };
 use lacre_attest::tpm2::Public;
+use serde::{Deserialize, Serialize};
 
 use crate::args::NodeArgs;
 use crate::shim_lists::{ShimListsError, Shims};
@@ -66,6 +69,7 @@ impl NodeError {
                     TpmError::TimedOut { .. } | TpmError::Busy { .. } => "TPM_SLOW",
                     TpmError::Tcti(_)
                     | TpmError::Thread(_)
+                    | TpmError::Absent { .. }
                     | TpmError::Open { .. }
                     | TpmError::Gone { .. }
                     | TpmError::Ended { .. } => "TPM_GONE",
@@ -86,6 +90,43 @@ pub struct Shown {
     pub evidence: Evidence,
     /// The secrets: the container's id, the number of its creation, the secret.
     pub secrets: Vec<(String, u64, Secret)>,
+}
+
+/// The version of `key.json` that this code writes.
+const KEY_VERSION: u32 = 1;
+
+/// What `key.json` holds. Fields that are not known are ignored.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredKey<'a> {
+    /// Files of before there were versions have none.
+    #[serde(default = "first_version")]
+    version: u32,
+    #[serde(flatten)]
+    key: Cow<'a, AttestationKey>,
+}
+
+const fn first_version() -> u32 {
+    1
+}
+
+impl StoredKey<'static> {
+    /// Reads it, unless a later release wrote it: what that means by it is not known here, and a
+    /// key that is made anew would be another node's to the server.
+    fn parse(text: &[u8]) -> io::Result<Self> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            #[serde(default = "first_version")]
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_slice(text)?;
+        if version > KEY_VERSION {
+            return Err(io::Error::other(format!(
+                "it is of version {version}, which a later release of lacre wrote; this one reads \
+                 {KEY_VERSION}"
+            )));
+        }
+        Ok(serde_json::from_slice(text)?)
+    }
 }
 
 /// This node.
@@ -147,8 +188,8 @@ impl Node {
         let mut text = Vec::new();
         // A key has a kilobyte.
         file.take(64 << 10).read_to_end(&mut text).map_err(self.io("read", "key.json"))?;
-        let key = serde_json::from_slice(&text).map_err(io::Error::from);
-        key.map(Some).map_err(self.io("read", "key.json"))
+        let stored = StoredKey::parse(&text).map_err(self.io("read", "key.json"))?;
+        Ok(Some(stored.key.into_owned()))
     }
 
     fn keep(&self, key: &AttestationKey) -> Result<(), NodeError> {
@@ -156,7 +197,8 @@ impl Node {
         let write = || -> io::Result<()> {
             let mut file =
                 File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-            file.write_all(&serde_json::to_vec(key)?)?;
+            let stored = StoredKey { version: KEY_VERSION, key: Cow::Borrowed(key) };
+            file.write_all(&serde_json::to_vec(&stored)?)?;
             file.sync_data()?;
             fs::rename(&part, &path)
         };
@@ -272,8 +314,29 @@ impl Node {
         if let Some(shims) = self.shims.get() {
             return Ok(Arc::clone(shims));
         }
-        let opened = Arc::new(Shims::open(folder)?);
+        let pcr = self.args.shim_pcr;
+        if kernel_pcr(&self.args.ima) == Some(pcr.index()) {
+            return Err(ShimListsError::KernelPcr(pcr.index()));
+        }
+        let opened = Arc::new(Shims::open(folder, pcr)?);
         Ok(Arc::clone(self.shims.get_or_init(|| opened)))
+    }
+
+    /// The PCRs that a quote is over where nobody says which: the boot's, the host's list's, and
+    /// those of containers' lists.
+    #[must_use]
+    pub fn usual_pcrs(&self) -> Vec<u32> {
+        let mut pcrs: Vec<u32> = (0..=ListPcr::HOST.index()).collect();
+        pcrs.extend([ListPcr::KERNEL.index(), self.args.shim_pcr.index()]);
+        pcrs
+    }
+
+    /// Whether shims' lists stay in another PCR than the configured one until the next boot, and
+    /// in which.
+    #[must_use]
+    pub fn stays_in(&self) -> Option<u32> {
+        let pcr = self.shims.get()?.pcr();
+        (pcr != self.args.shim_pcr).then_some(pcr.index())
     }
 
     /// Answers a challenge; with the endorsement key for who does not know it.
@@ -287,8 +350,13 @@ impl Node {
         let shims = self.shims()?;
         // Before the quote, which then is over all that they say is anchored; and what broke
         // off when this was last running is ended.
-        if let Some(shims) = &shims {
-            shims.anchor(&mut tpm).map_err(failed)?;
+        // What can't be anchored any more in this boot is shown as far as it is: who verifies
+        // tells what of it the TPM vouches for.
+        if let Some(shims) = &shims
+            && let Err(error) = shims.anchor(&mut tpm)
+            && !error.is_for_good()
+        {
+            return Err(failed(error));
         }
         let shown = shims.as_deref().map(Shims::shown).transpose();
         let shown = shown.map_err(failed)?.unwrap_or_default();
@@ -301,9 +369,12 @@ impl Node {
             .unzip();
         let ek = endorsed.then(|| self.ek(&tpm, &key)).transpose()?;
         let (ima, boot_log) = (self.args.ima.clone(), self.args.boot_log.clone());
+        let exported = self.args.ima_exported.clone();
+        let copy = self.evidence().filter(|folder| folder.is_dir());
+        let copy = copy.map(|folder| folder.join("host"));
         let journal = shims.map(|shims| shims.journal().clone());
         let ended = self.ended();
-        let places = Places { ima, boot_log, journal, ended: ended.clone() };
+        let places = Places { ima, exported, copy, boot_log, journal, ended: ended.clone() };
         let evidence = collect(&tpm, &self.name, &key, ek, challenge, &places, &lists)
             .map_err(NodeError::Collect)?;
         // Removed meanwhile, and so not to be missed.
@@ -332,6 +403,12 @@ impl Node {
     }
 }
 
+/// The PCR of the lists that the kernel keeps of containers, where it does.
+fn kernel_pcr(ima: &Path) -> Option<u32> {
+    let status = fs::read_to_string(ima.join("containers/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("pcr ")?.trim().parse().ok())
+}
+
 /// The kind of endorsement key that the maker certified.
 fn parent(tpm: &Tpm) -> Result<KeyKind, TpmError> {
     for kind in [KeyKind::EccP256, KeyKind::Rsa2048] {
@@ -343,4 +420,39 @@ fn parent(tpm: &Tpm) -> Result<KeyKind, TpmError> {
         }
     }
     Ok(KeyKind::EccP256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_kept_over_upgrades_and_not_misread_after_one() {
+        let key = AttestationKey {
+            kind: KeyKind::EccP256,
+            parent: KeyKind::Rsa2048,
+            public: vec![1].into(),
+            private: vec![2].into(),
+        };
+        let stored = StoredKey { version: KEY_VERSION, key: Cow::Borrowed(&key) };
+        let text = serde_json::to_string(&stored).unwrap();
+        let old = serde_json::to_string(&key).unwrap();
+        let more = text.replacen('{', "{\"from\":\"later\",", 1);
+        for text in [&text, &old, &more] {
+            assert_eq!(*StoredKey::parse(text.as_bytes()).unwrap().key, key, "{text}");
+        }
+        let newer = text.replacen("\"version\":1", "\"version\":2", 1);
+        let error = StoredKey::parse(newer.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("version 2"), "{error}");
+    }
+
+    #[test]
+    fn the_kernel_s_own_pcr_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(kernel_pcr(dir.path()), None);
+        fs::create_dir(dir.path().join("containers")).unwrap();
+        let status = "version 1\nmode deferred\npcr 13\ntpm yes\n";
+        fs::write(dir.path().join("containers/status"), status).unwrap();
+        assert_eq!(kernel_pcr(dir.path()), Some(13));
+    }
 }

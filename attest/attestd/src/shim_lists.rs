@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lacre_attest::container::shim_list::{self, About, PCR};
+use lacre_attest::container::shim_list::{self, About};
 use lacre_attest::container::{Secret, Tagged, final_list, parse_line};
+use lacre_attest::pcr::ListPcr;
 use lacre_attest::tpm::{Journal, JournalError, ShimContainer, Tpm};
 
 /// How long the list of a container that is gone stays to be shown.
@@ -25,6 +26,23 @@ pub enum ShimListsError {
     /// The journal.
     #[error("what shims keep is not anchored")]
     Journal(#[source] JournalError),
+    /// The journal was begun in a PCR that no list of shims is in.
+    #[error("what shims keep is said to be in PCR {0}, where no list of theirs can be")]
+    Pcr(u32),
+    /// The kernel's own lists are in the PCR that was chosen.
+    #[error(
+        "this kernel anchors its lists of containers in PCR {0}: choose another one for those of \
+         shims (`--shim-pcr`), or for the kernel (`ima.container_pcr`)"
+    )]
+    KernelPcr(u32),
+}
+
+impl ShimListsError {
+    /// Whether trying again is in vain until the next boot.
+    #[must_use]
+    pub const fn is_for_good(&self) -> bool {
+        matches!(self, Self::Journal(JournalError::Diverged { .. } | JournalError::Altered(_)))
+    }
 }
 
 /// What is not anchored yet.
@@ -40,6 +58,7 @@ struct News {
 pub struct Shims {
     folder: PathBuf,
     journal: Journal,
+    pcr: ListPcr,
     anchored: Mutex<BTreeMap<u64, u64>>,
     /// How many bytes of `aggregate` that takes account of.
     known: AtomicU64,
@@ -47,19 +66,30 @@ pub struct Shims {
 
 impl Shims {
     /// Makes the folder, which tells shims that they are heard, and finds out what of it is
-    /// anchored already.
+    /// anchored already: in `pcr`, or where they were begun in this boot.
     ///
     /// # Errors
     /// When the folder can't be made or read.
-    pub fn open(folder: &Path) -> Result<Self, ShimListsError> {
+    pub fn open(folder: &Path, pcr: ListPcr) -> Result<Self, ShimListsError> {
         let io = |error| ShimListsError::Folder(folder.to_owned(), error);
         let made =
             DirBuilder::new().recursive(true).mode(0o700).create(folder.join(final_list::FOLDER));
         made.map_err(io)?;
-        let journal = Journal::open(folder, PCR, &[]).map_err(ShimListsError::Journal)?;
+        let open =
+            |pcr: ListPcr| Journal::open(folder, pcr.index(), &[]).map_err(ShimListsError::Journal);
+        let mut journal = open(pcr)?;
+        let pcr = match journal.begun().map_err(ShimListsError::Journal)? {
+            Some(begun) => ListPcr::for_shims(begun).ok_or(ShimListsError::Pcr(begun))?,
+            None => pcr,
+        };
+        if pcr.index() != journal.pcr() {
+            journal = open(pcr)?;
+        }
+        shim_list::tell_pcr(folder, pcr).map_err(io)?;
         let shims = Self {
             folder: folder.to_owned(),
             journal,
+            pcr,
             anchored: Mutex::default(),
             known: AtomicU64::new(u64::MAX),
         };
@@ -100,6 +130,13 @@ impl Shims {
     #[must_use]
     pub const fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// The PCR that these lists are anchored in: until the next boot, the one that they were
+    /// begun in.
+    #[must_use]
+    pub const fn pcr(&self) -> ListPcr {
+        self.pcr
     }
 
     /// The lists that have an anchored event, and their secrets: all that a quote that is
@@ -214,7 +251,7 @@ mod tests {
     #[test]
     fn a_list_is_not_removed_before_it_is_anchored() {
         let folder = tempfile::tempdir().unwrap();
-        let shims = Shims::open(folder.path()).unwrap();
+        let shims = Shims::open(folder.path(), ListPcr::SHIM).unwrap();
         list(folder.path());
         let events = fs::File::options().append(true).open(folder.path().join("1.events")).unwrap();
         events.set_modified(SystemTime::now() - 2 * STAYS).unwrap();
@@ -226,10 +263,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_begun_in_a_pcr_goes_on_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = ListPcr::for_shims(13).unwrap();
+        assert_eq!(Shims::open(folder.path(), other).unwrap().pcr(), other);
+        assert_eq!(shim_list::pcr(folder.path()).unwrap(), other, "shims are told");
+        let line = |pcr: u32| {
+            let (_, batch) = lacre_attest::container::Recorder::begin(pcr, [0; 32]);
+            fs::write(folder.path().join("aggregate"), batch.text).unwrap();
+        };
+        line(14);
+        let shims = Shims::open(folder.path(), other).unwrap();
+        assert_eq!((shims.pcr().index(), shims.journal().pcr()), (14, 14));
+        assert_eq!(shim_list::pcr(folder.path()).unwrap().index(), 14);
+        line(23);
+        assert!(matches!(Shims::open(folder.path(), other), Err(ShimListsError::Pcr(23))));
+        fs::write(folder.path().join("pcr"), "23\n").unwrap();
+        let about = About { id: "web".to_owned(), image: None, secret: Secret::new([7; 32]) };
+        assert!(Kept::create(folder.path(), 1, &about).is_err(), "no list is kept there");
+    }
+
+    #[test]
     fn a_list_that_can_t_be_read_is_not_left_out() {
         let folder = tempfile::tempdir().unwrap();
         list(folder.path());
-        let shims = Shims::open(folder.path()).unwrap();
+        let shims = Shims::open(folder.path(), ListPcr::SHIM).unwrap();
         shims.anchored().insert(1, 3);
         assert_eq!(shims.shown().unwrap().len(), 1);
         let events = folder.path().join("1.events");

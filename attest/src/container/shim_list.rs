@@ -5,6 +5,7 @@
 //! SEQ.json     whose list it is, and its secret
 //! SEQ.list     the list, as the kernel would have it
 //! SEQ.events   64 bytes for each event: its tag, its value
+//! pcr          the PCR that they are anchored in, which the agent is configured for
 //! ```
 //!
 //! The agent makes the folder, on a file system that a reboot empties; where there is none,
@@ -19,10 +20,7 @@ use lacre_types::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{Key, Recorded, Secret, Tagged};
-
-/// The PCR that these lists are anchored in: of those that can't be reset, the one that
-/// neither firmware nor boot loaders extend (14 has the machine owner's keys).
-pub const PCR: u32 = 15;
+use crate::pcr::ListPcr;
 
 /// The bytes of an event.
 const EVENT: usize = 64;
@@ -76,6 +74,34 @@ pub(super) fn tell(folder: &Path, seq: u64, about: &About) -> io::Result<()> {
     fs::rename(path(folder, seq, "part"), path(folder, seq, "json"))
 }
 
+/// Tells shims which PCR their lists are anchored in.
+///
+/// # Errors
+/// When its file can't be written.
+pub fn tell_pcr(folder: &Path, pcr: ListPcr) -> io::Result<()> {
+    let part = folder.join("pcr.part");
+    fs::write(&part, format!("{}\n", pcr.index()))?;
+    fs::rename(part, folder.join("pcr"))
+}
+
+/// The PCR that the folder's lists are anchored in. An agent of before it could be chosen has
+/// told of none.
+///
+/// # Errors
+/// When its file can't be read, or holds something else.
+pub fn pcr(folder: &Path) -> io::Result<ListPcr> {
+    let path = folder.join("pcr");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ListPcr::SHIM),
+        Err(error) => return Err(error),
+    };
+    text.trim().parse().ok().and_then(ListPcr::for_shims).ok_or_else(|| {
+        let none = format!("{} names no PCR that shims' lists can be in", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, none)
+    })
+}
+
 impl Kept {
     /// Begins a container's list. `seq` is a number that grows from one list to the next,
     /// such as the time since boot.
@@ -83,6 +109,7 @@ impl Kept {
     /// # Errors
     /// When its files can't be made.
     pub fn create(folder: &Path, seq: u64, about: &About) -> io::Result<Self> {
+        let pcr = pcr(folder)?.index();
         let mut tries = (seq..seq.saturating_add(TRIES)).map(|seq| {
             let list = create(&path(folder, seq, "list"))?;
             Ok::<_, io::Error>((seq, list))
@@ -94,7 +121,7 @@ impl Kept {
         let events = create(&path(folder, seq, "events"))?;
         // Whoever can lock it knows that nobody writes any more.
         events.lock()?;
-        let (recorded, event) = Recorded::create(Key::new(&about.secret, seq, &about.id), PCR);
+        let (recorded, event) = Recorded::create(Key::new(&about.secret, seq, &about.id), pcr);
         let mut kept = Self { recorded, list, events, left: Some(LIMIT) };
         kept.hand(event)?;
         // Last: what it tells of is there.

@@ -37,6 +37,14 @@ pub enum ExpectError {
         "PCR {0} can be set back while the node runs, so that nothing that it holds is proof: choose one of 0 to 15"
     )]
     Resettable(u32),
+    /// A PCR that is another's.
+    #[error("in `anchors`: PCR {pcr} is {owner}; shims' lists are in one of 12 to 15")]
+    Owned {
+        /// Which PCR.
+        pcr: u32,
+        /// Whose it is.
+        owner: &'static str,
+    },
     /// Two kinds of lists in one PCR.
     #[error("in `anchors`: PCR {0} is another list's already, and each list needs one of its own")]
     SharedPcr(u32),

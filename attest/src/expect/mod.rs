@@ -20,7 +20,7 @@ use lacre_types::{Algorithm, CanonicalPath, Digest, Whitelist, escape};
 use serde::Serialize;
 
 use crate::container::{Keeper, Secret};
-use crate::pcr::{ListPcr, is_resettable};
+use crate::pcr::{ListPcr, is_resettable, owner};
 use crate::tpm2::{EkRoots, Selection};
 use crate::verify::{
     Expectations, ExpectedAnchor, ExpectedContainer, HostPolicy, ImageBaselines, Nonce,
@@ -70,6 +70,9 @@ fn anchors(
             return Err(ExpectError::Pcr(index));
         }
         let pcr = ListPcr::new(index).ok_or(ExpectError::Resettable(index))?;
+        if let (Keeper::Shim, Some(owner)) = (keeper, owner(index)) {
+            return Err(ExpectError::Owned { pcr: index, owner });
+        }
         if !taken.insert(pcr) {
             return Err(ExpectError::SharedPcr(index));
         }

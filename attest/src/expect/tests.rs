@@ -137,3 +137,19 @@ fn a_layer_is_told_by_the_container_or_else_by_its_image() {
         assert_eq!(layer(id, image, path).is_some(), told, "{id} {image} {path}");
     }
 }
+
+#[test]
+fn shims_lists_are_in_no_pcr_that_is_another_s() {
+    let dir = tempfile::tempdir().unwrap();
+    for (pcr, says) in
+        [(0, "firmware"), (9, "boot loader"), (10, "IMA"), (11, "systemd"), (16, "set back")]
+    {
+        let error = expected(&dir, &format!("anchors: {{shim: {pcr}}}")).unwrap_err();
+        let error = lacre_types::chain(&error);
+        assert!(error.contains(says), "{error}");
+    }
+    for pcr in 12..=15 {
+        let text = format!("anchors: {{shim: {pcr}}}");
+        assert_eq!(expected(&dir, &text).unwrap().anchors()[&Keeper::Shim].pcr.index(), pcr);
+    }
+}

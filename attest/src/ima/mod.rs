@@ -6,6 +6,7 @@
 mod ascii;
 mod binary;
 mod entry;
+mod open;
 mod stream;
 mod template;
 pub mod write;
@@ -13,4 +14,5 @@ pub mod write;
 pub use ascii::Ascii;
 pub use binary::{Endian, next as next_binary};
 pub use entry::{Container, Entry, EntryError, MAX_DATA, MAX_NAME};
+pub use open::open;
 pub use stream::{Form, LogError, Stream};

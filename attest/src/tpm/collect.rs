@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use lacre_types::Algorithm;
@@ -11,37 +11,16 @@ use lacre_types::Algorithm;
 use super::collect_error::CollectError;
 use super::commands::AttestationKey;
 use super::connection::Tpm;
+use super::host_list::host_list;
 use super::journal::Journal;
 use super::kernel::Kernel;
 use super::list_file::{count, known_lines, list, read, unknown_part, whole};
+use super::places::Places;
 use crate::Blob;
 use crate::container::Keeper;
 use crate::enrol::{Challenge, Known};
 use crate::evidence::{AnchorPart, ContainerPart, EkPart, Evidence, QuotePart, VERSION};
-
-/// Where a node's lists are.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// IMA's folder in securityfs.
-    pub ima: PathBuf,
-    /// The firmware's event log.
-    pub boot_log: PathBuf,
-    /// The journal of the lists that shims keep.
-    pub journal: Option<Journal>,
-    /// The folder of the kernel's lists that have ended ([`crate::container::final_list`]).
-    pub ended: Option<PathBuf>,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self {
-            ima: "/sys/kernel/security/ima".into(),
-            boot_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
-            journal: None,
-            ended: None,
-        }
-    }
-}
+use crate::pcr::ListPcr;
 
 /// A container whose list the shim keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,9 +61,10 @@ pub fn collect(
     let clock = crate::tpm2::Attest::parse(&quote.attest).map(|attest| attest.clock);
     let same_boot = |known: &&Known| clock.is_ok_and(|c| c.reset_count == known.reset_count);
     let known = challenge.known.as_ref().filter(same_boot);
-    let path = places.ima.join("binary_runtime_measurements");
     let first = known.map_or(0, |known| known.host);
-    let host = list(&path, Algorithm::Sha1, first, count)?;
+    let index = ListPcr::HOST.index();
+    let held = quote.pcrs.values().find_map(|values| values.get(&index)).copied();
+    let host = host_list(places, first, count, held)?;
     let mut anchors = Vec::new();
     anchors.extend(kernel.map(|kernel| kernel.show(known)).transpose()?);
     if let Some(journal) = &places.journal {
@@ -100,7 +80,7 @@ pub fn collect(
         ek,
         pcrs: quote.pcrs,
         boot_log: boot_log(&places.boot_log)?,
-        host: Some(host),
+        host,
         anchors,
     })
 }

@@ -33,6 +33,9 @@ pub enum CollectError {
     /// The journal could not be read.
     #[error("cannot read the journal of the shims' lists")]
     Journal(#[source] JournalError),
+    /// Others stage and delete lines of the host's list, and never pause.
+    #[error("{} changes whenever it is read: others export it all the time", .0.display())]
+    Restless(PathBuf),
     /// A list is larger than evidence may be, or a boot log than any is.
     #[error("{} is larger than it may be in evidence", .0.display())]
     TooLarge(PathBuf),

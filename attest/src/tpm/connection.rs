@@ -5,6 +5,8 @@
 //! so. While an answer is owed that was waited for that long, further questions are refused at
 //! once; one that was waiting behind it by then is never put.
 
+use std::fs::OpenOptions;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -45,6 +47,19 @@ impl Drop for Tpm {
     }
 }
 
+/// Why there is no way to it, where the system says so: libtss2 has one number for all.
+fn absent(tcti: &str) -> Option<std::io::Error> {
+    match tcti.split_once(':')? {
+        ("device", path) => OpenOptions::new().read(true).write(true).open(path).err(),
+        (_, place) => {
+            let mut words = place.split(',').filter_map(|word| word.split_once('='));
+            let mut word = |of: &str| Some(words.find(|(name, _)| *name == of)?.1);
+            let (host, port) = (word("host")?, word("port")?);
+            TcpStream::connect((host, port.parse().ok()?)).err()
+        }
+    }
+}
+
 impl Tpm {
     /// Connects to a TPM by its TCTI: `device:/dev/tpmrm0`, or `swtpm:host=H,port=P`.
     ///
@@ -75,7 +90,13 @@ impl Tpm {
             .map_err(TpmError::Thread)?;
         match answer.recv_timeout(deadline) {
             Ok(Ok(())) => Ok(Self { jobs: Some(jobs), ended, late: Arc::default(), deadline }),
-            Ok(Err(source)) => Err(TpmError::Open { tcti: tcti.to_owned(), source }),
+            Ok(Err(source)) => {
+                let tcti = tcti.to_owned();
+                Err(match absent(&tcti) {
+                    Some(source) => TpmError::Absent { tcti, source },
+                    None => TpmError::Open { tcti, source },
+                })
+            }
             Err(_) => Err(TpmError::TimedOut { doing: "connect to it", after: deadline }),
         }
     }

@@ -9,6 +9,15 @@ pub enum TpmError {
     /// No thread could be started.
     #[error("cannot start the thread that talks to the TPM")]
     Thread(#[source] std::io::Error),
+    /// There is none to be reached.
+    #[error("there is no TPM at {tcti} that this user can use")]
+    Absent {
+        /// Where it should be.
+        tcti: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// It can't be reached.
     #[error("cannot open the TPM at {tcti}; is it there, and is this user allowed to use it?")]
     Open {

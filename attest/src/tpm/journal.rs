@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use lacre_types::{Algorithm, Digest};
 
 use super::error::TpmError;
-use crate::container::{Aggregate, AggregateError, Batch, Recorder, Tagged, parse_line};
+use crate::container::{Aggregate, AggregateError, Batch, Event, Recorder, Tagged, parse_line};
 
 /// What a PCR can do.
 pub trait Extend: Send {
@@ -54,7 +54,8 @@ pub enum JournalError {
     /// The PCR holds neither what it held before the intended batch nor after it.
     #[error(
         "PCR {index} holds {value}, which the journal's aggregate does not lead to: \
-             something else extends it, or the journal was altered"
+             something else extends it, or the journal was altered; from the next boot on, \
+             another PCR can be chosen (`lacre-attestd --shim-pcr`)"
     )]
     Diverged {
         /// Which PCR.
@@ -92,6 +93,15 @@ impl Journal {
     #[must_use]
     pub const fn pcr(&self) -> u32 {
         self.pcr
+    }
+
+    /// The PCR that `aggregate`'s lines name: lists that began in one can't go on in another
+    /// before the next boot. `None`: nothing is anchored yet.
+    ///
+    /// # Errors
+    /// When `aggregate` can't be read.
+    pub fn begun(&self) -> Result<Option<u32>, JournalError> {
+        Ok(self.last()?.map(|event| event.pcr))
     }
 
     /// `aggregate`.
@@ -157,8 +167,8 @@ impl Journal {
         if events.is_empty() {
             return Ok(());
         }
-        let mut recorder = match self.last_batch()? {
-            Some(batch) => Recorder::after(self.pcr, batch),
+        let mut recorder = match self.last()? {
+            Some(event) => Recorder::after(self.pcr, event.batch),
             None => {
                 let start = tpm.value(self.pcr).map_err(JournalError::Tpm)?;
                 let bytes = *start.as_bytes().first_chunk().unwrap_or(&[0; 32]);
@@ -254,8 +264,8 @@ impl Journal {
         })
     }
 
-    /// The number of the last batch; `None` before the first.
-    fn last_batch(&self) -> Result<Option<u64>, JournalError> {
+    /// The last event; `None` before the first.
+    fn last(&self) -> Result<Option<Event>, JournalError> {
         /// A line is at most this long.
         const LINE: u64 = 160;
         let path = self.aggregate();
@@ -272,7 +282,7 @@ impl Journal {
                 let last = tail.split_inclusive(|byte| *byte == b'\n').next_back();
                 let event = last.and_then(parse_line);
                 let event = event.ok_or(JournalError::Altered(AggregateError::Line(u64::MAX)))?;
-                Ok(Some(event.batch))
+                Ok(Some(event))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(JournalError::Io { doing: "read", path, source }),

@@ -10,7 +10,7 @@ use super::collect_error::CollectError;
 use crate::container::Keeper;
 use crate::enrol::Known;
 use crate::evidence::{ListPart, MAX_BYTES};
-use crate::ima::{EntryError, Form, LogError, Stream};
+use crate::ima::{self, EntryError, Form, LogError, Stream};
 
 /// Reads a file that ends where it ends: securityfs tells no length.
 pub(super) fn read(
@@ -27,8 +27,8 @@ pub(super) fn read(
     Ok(bytes)
 }
 
-fn open(path: &Path) -> Result<File, CollectError> {
-    File::open(path).map_err(|source| CollectError::Read { path: path.to_owned(), source })
+pub(super) fn open(path: &Path) -> Result<File, CollectError> {
+    ima::open(path).map_err(|source| CollectError::Read { path: path.to_owned(), source })
 }
 
 /// The number that a file of securityfs holds.
@@ -43,9 +43,13 @@ pub(super) fn list(
     first: u64,
     count: Option<u64>,
 ) -> Result<ListPart, CollectError> {
-    let data = read(path, open(path)?, MAX_BYTES)?;
-    let (first, skip) = skip(&data, digests, first);
-    Ok(ListPart { form: Form::Binary, digests, first, count, data: data[skip..].to_vec().into() })
+    Ok(part(&read(path, open(path)?, MAX_BYTES)?, digests, first, count))
+}
+
+/// The same of a list that is read already.
+pub(super) fn part(data: &[u8], digests: Algorithm, first: u64, count: Option<u64>) -> ListPart {
+    let (first, skip) = skip(data, digests, first);
+    ListPart { form: Form::Binary, digests, first, count, data: data[skip..].to_vec().into() }
 }
 
 /// How many bytes the first lines are.
@@ -66,18 +70,24 @@ pub(super) fn whole(data: &[u8]) -> usize {
 
 /// How many of at most so many lines there are, and their bytes.
 fn walk(data: &[u8], digests: Algorithm, most: u64) -> (u64, usize) {
-    let mut offset = 0;
-    let mut lines = 0;
-    let mut stream = Stream::new(Form::Binary, digests);
-    let _ = stream.feed(data, |line, entry| {
-        if line < most {
-            let old = usize::from(entry.template != b"ima");
-            let data = entry.data.map_or(0, <[u8]>::len);
-            offset += 8 + digests.len() + entry.template.len() + 4 * old + data;
-            lines = line + 1;
-        }
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let (mut lines, mut bytes) = (0, 0);
+    for size in sizes(data, digests).into_iter().take(most) {
+        lines += 1;
+        bytes += size;
+    }
+    (lines, bytes)
+}
+
+/// How many bytes each line has, up to what is none.
+pub(super) fn sizes(data: &[u8], digests: Algorithm) -> Vec<usize> {
+    let mut sizes = Vec::new();
+    let _ = Stream::new(Form::Binary, digests).feed(data, |_, entry| {
+        let old = usize::from(entry.template != b"ima");
+        let data = entry.data.map_or(0, <[u8]>::len);
+        sizes.push(8 + digests.len() + entry.template.len() + 4 * old + data);
     });
-    (lines, offset)
+    sizes
 }
 
 /// How many lines of a container's list are known.

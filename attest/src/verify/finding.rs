@@ -193,6 +193,11 @@ pub enum Finding {
     /// The list is empty.
     #[error("{0} has no measurements: nothing was measured")]
     NothingMeasured(Log),
+    /// The host has no list, and could have none: nothing was extended.
+    #[error(
+        "the evidence brings no list of the host, and PCR {0} was never extended: its kernel has no IMA"
+    )]
+    NoHostList(u32),
     /// There is no such list.
     #[error("the evidence does not bring {0}")]
     LogMissing(Log),

@@ -40,6 +40,7 @@ impl Finding {
             Self::LogOverflowed(_) => "LOG_OVERFLOWED",
             Self::LogUnfinished(_) => "LOG_UNFINISHED",
             Self::NothingMeasured(_) => "NOTHING_MEASURED",
+            Self::NoHostList(_) => "NO_HOST_LIST",
             Self::LogMissing(_) => "LOG_MISSING",
             Self::Unanchored { .. } => "UNANCHORED",
             Self::PaddedSha1 => "PADDED_SHA1",

@@ -44,9 +44,11 @@ impl Case<'_> {
         let quoted = self.evidence.pcr(bank, index).filter(|_| attest.selection.has(bank, index));
         let untouched = quoted == Some(pcr::initial(bank, index));
         let Some(part) = &self.evidence.host else {
-            // A kernel without IMA has neither.
-            let finding = match untouched {
-                true => Finding::NothingMeasured(Log::Host),
+            // A kernel without IMA has neither; one that had a list goes on having it.
+            let known =
+                self.seen.filter(|_| !self.rebooted).is_some_and(|seen| seen.host.is_some());
+            let finding = match untouched && !known {
+                true => Finding::NoHostList(index),
                 false => Finding::LogMissing(Log::Host),
             };
             self.verdict.find(&question, finding);

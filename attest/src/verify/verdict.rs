@@ -189,9 +189,9 @@ impl Verdict {
             }
             Weight::Gap => {
                 let why = match finding {
-                    Finding::NotFromZero(_) | Finding::NeverExtended { .. } => {
-                        finding.to_string().into()
-                    }
+                    Finding::NotFromZero(_)
+                    | Finding::NeverExtended { .. }
+                    | Finding::LogGap { .. } => finding.to_string().into(),
                     _ => "lines are missing from the list".into(),
                 };
                 self.answer(question.clone(), Answer::NotChecked(why));

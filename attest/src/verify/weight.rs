@@ -31,6 +31,7 @@ impl Finding {
             // Its events say so themselves.
             | Self::NothingMeasured(Log::Container(_)) => Weight::Note,
             Self::ClockWentBack(_)
+            | Self::NoHostList(_)
             | Self::LinesElsewhere(_)
             | Self::KeeperOther(_)
             | Self::AnchorOther { .. }
@@ -42,6 +43,8 @@ impl Finding {
             Self::LogOverflowed(_)
             | Self::LogUnfinished(_)
             | Self::NotFromZero(_)
+            // Others may have exported the lines before, and had the kernel delete them.
+            | Self::LogGap { log: Log::Host, .. }
             | Self::NeverExtended { .. } => Weight::Gap,
             Self::NonceStale { .. }
             | Self::PaddedSha1

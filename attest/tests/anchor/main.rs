@@ -65,7 +65,7 @@ impl Node {
             ima: self.folder.path().join("ima"),
             boot_log: self.folder.path().join("none"),
             journal: Some(self.journal()),
-            ended: None,
+            ..Places::default()
         }
     }
 

@@ -166,8 +166,8 @@ fn a_list_that_no_tpm_ever_saw_proves_nothing_and_accuses_nobody() {
     let mut none = node.evidence(b"fresh");
     none.host = None;
     let verified = check(&none, &expect, None);
-    assert_eq!(names(&verified), BTreeSet::from(["NOTHING_MEASURED"]));
-    assert!(!verified.verdict.findings().iter().any(Finding::is_tampering));
+    assert_eq!(names(&verified), BTreeSet::from(["NO_HOST_LIST"]));
+    assert!(!verified.verdict.findings().iter().any(Finding::is_fault));
 }
 
 /// A TPM that was cleared counts anew.

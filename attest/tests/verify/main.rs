@@ -3,6 +3,7 @@
 
 mod again;
 mod boots;
+mod cut;
 mod firmware;
 mod forged;
 mod images;

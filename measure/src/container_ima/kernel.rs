@@ -15,6 +15,10 @@ use crate::{SourceError, ima};
 
 /// What the kernel takes for a name, in bytes (`kernel/INTERFACE.md`, create).
 const NAME_MAX: usize = 200;
+/// The most that a list may take, in MiB: some 17,000 lines of 480 bytes, of the 4,194,304 that the
+/// kernel anchors until it is booted again (`ima.container_events_max`). With its own bound of 64
+/// thirty lists would take them all, and no container's would be anchored any more.
+const LIST_MIB: u32 = 8;
 /// For an earlier container of the same name to be freed: its tasks have been killed, and
 /// the kernel waits for the last of them and for RCU.
 const PREDECESSOR: Duration = Duration::from_secs(5);
@@ -98,8 +102,15 @@ impl Containers {
             Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
         let mut line = format!("id={id} pidfd={} secret=", init.as_fd().as_raw_fd());
         line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
-        self.create_after_predecessor(id, &line, earlier)
-            .map_err(|why| failed(format!("making the list of {id}"), why))?;
+        let limited = format!("{line} limit={LIST_MIB}");
+        let made = match self.create_after_predecessor(id, &limited, earlier) {
+            // The node's own limit of a list is a lower one (`ima.container_list_mib`).
+            Err(why) if why.kind() == io::ErrorKind::InvalidInput => {
+                self.create_after_predecessor(id, &line, earlier)
+            }
+            made => made,
+        };
+        made.map_err(|why| failed(format!("making the list of {id}"), why))?;
         self.list(id).map_err(|why| {
             self.release(id);
             failed(format!("opening the list of {id}"), why)
@@ -286,6 +297,19 @@ mod tests {
         for cut in [&b"seq 3\nstate running\nlines 7\n"[..], b"lines x\nlost 0\n", b"\xff", b""] {
             assert_eq!(Info::parse(cut), None);
         }
+    }
+
+    #[test]
+    fn a_list_is_asked_for_with_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("create"), "").unwrap();
+        let containers = Containers::at(dir.path()).unwrap();
+        let secret = super::super::SecretFile::make(&dir.path().join("secrets"), "web").unwrap();
+        let earlier = secret.earlier();
+        let made = containers.create("web", std::process::id(), secret.secret(), &earlier);
+        assert!(made.is_err(), "nobody made a list here");
+        let line = std::fs::read_to_string(dir.path().join("create")).unwrap();
+        assert!(line.starts_with("id=web pidfd=") && line.ends_with(" limit=8"), "{line}");
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn open(folder: &Path) -> Result<Self, SourceError> {
-        let open = |name: &str| File::open(folder.join(name));
+        // One that another program is about to cut is free again in a moment.
+        let open = |name: &str| lacre_attest::ima::open(&folder.join(name));
         let opened = open("binary_runtime_measurements")
             .and_then(|file| Ok(Self { file, count: open("runtime_measurements_count")? }));
         opened.map_err(|why| SourceError::Unavailable {

@@ -27,6 +27,7 @@ fn a_node_verifies_itself() {
     let good = lacre(&expect);
     assert_eq!(good.status.code(), Some(0), "{good:?}");
     assert!(good.stdout.starts_with(b"node node-1: TRUSTED\n"), "{good:?}");
+    assert_eq!(String::from_utf8_lossy(&good.stderr), "", "nothing is wrong, and nothing is said");
     // A process leaves nothing behind in the TPM, which has room for three keys.
     for _ in 0..3 {
         assert_eq!(lacre(&expect).status.code(), Some(0));
@@ -62,4 +63,25 @@ fn a_node_verifies_itself() {
     let bad = lacre(&expect);
     assert_eq!(bad.status.code(), Some(1), "{bad:?}");
     assert!(String::from_utf8_lossy(&bad.stdout).contains("LOG_TRUNCATED"), "{bad:?}");
+}
+
+#[test]
+fn why_there_is_no_tpm_is_said_in_words() {
+    let node = Node::new();
+    for (tcti, says) in [
+        ("device:/nonexistent/tpm", "No such file or directory"),
+        ("swtpm:host=127.0.0.1,port=1", "Connection refused"),
+    ] {
+        let mut command = Command::new(program("lacre-attestd"));
+        command.args(["--tcti", tcti, "keys"]).envs(node.environment()).env_remove("LACRE_TCTI");
+        let none = command.output().unwrap();
+        let error = String::from_utf8(none.stderr).unwrap();
+        assert_eq!((none.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+        assert!(error.contains(says) && error.contains(tcti), "{error}");
+    }
+    // Who wants to know more of libtss2 is told.
+    let mut command = Command::new(program("lacre-attestd"));
+    command.args(["--tcti", "device:/nonexistent/tpm", "keys"]).envs(node.environment());
+    let told = command.env("TSS2_LOG", "all+ERROR").output().unwrap();
+    assert!(String::from_utf8_lossy(&told.stderr).contains("ERROR:tcti"), "{told:?}");
 }

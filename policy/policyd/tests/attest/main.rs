@@ -7,6 +7,8 @@
 mod attesting;
 #[path = "../../../../attest/tests/common/mod.rs"]
 mod common;
+#[path = "../support/held_list.rs"]
+mod held_list;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/set_clock.rs"]
@@ -20,7 +22,9 @@ mod evidence;
 mod expected;
 mod figures;
 mod held;
+mod host_list;
 mod identity;
+mod registers;
 mod shims;
 mod state;
 mod tpm;

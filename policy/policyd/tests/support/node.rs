@@ -47,6 +47,12 @@ impl Node {
         node
     }
 
+    /// One whose kernel has no IMA: there is no list, and nothing is extended.
+    pub(crate) fn without_ima() -> Self {
+        let (dir, swtpm) = (tempfile::tempdir().unwrap(), Swtpm::new());
+        Self { dir, swtpm, host: 0, recorder: None, containers: BTreeMap::new() }
+    }
+
     pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
@@ -151,7 +157,16 @@ impl Node {
     }
 
     pub(crate) fn agent(&self, args: &[String], more: &[(&'static str, String)]) -> Agent {
-        let mut command = Command::new(program("lacre-attestd"));
+        self.agent_by(Command::new(program("lacre-attestd")), args, more)
+    }
+
+    /// The same by a command to which the agent's arguments are added.
+    pub(crate) fn agent_by(
+        &self,
+        mut command: Command,
+        args: &[String],
+        more: &[(&'static str, String)],
+    ) -> Agent {
         command.arg("serve").args(args).envs(self.environment()).envs(more.iter().cloned());
         Agent(Daemon::spawn(command))
     }
