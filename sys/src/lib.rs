@@ -5,6 +5,7 @@ pub mod attributes;
 pub mod bound_child;
 pub mod fanotify;
 pub mod fork;
+pub mod ima_container;
 pub mod inherited;
 pub mod lease;
 pub mod mmap;

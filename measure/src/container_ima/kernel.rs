@@ -1,10 +1,11 @@
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lacre_attest::container::Secret;
+use lacre_sys::ima_container;
 use lacre_types::Source;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
@@ -68,12 +69,12 @@ pub(super) struct Containers {
 
 impl Containers {
     pub(super) fn at(folder: &Path) -> Result<Self, SourceError> {
-        match folder.join("create").metadata() {
+        match folder.join("control").metadata() {
             Ok(_) => Ok(Self { folder: folder.to_owned() }),
             Err(why) => Err(SourceError::Unavailable {
                 source_name: Source::ContainerIma,
-                needs: "a kernel with container-IMA, booted with ima_container=on \
-                        (docs/kernel.md), and securityfs mounted"
+                needs: "a kernel with container-IMA of interface 2, booted with \
+                        ima_container=on (docs/kernel.md), and securityfs mounted"
                     .to_owned(),
                 source: Some(why),
             }),
@@ -96,9 +97,7 @@ impl Containers {
     ) -> Result<List, SourceError> {
         let init =
             Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
-        let mut line = format!("id={id} pidfd={} secret=", init.as_fd().as_raw_fd());
-        line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
-        self.create_after_predecessor(id, &line, earlier)
+        self.create_after_predecessor(id, init.as_fd(), secret, earlier)
             .map_err(|why| failed(format!("making the list of {id}"), why))?;
         self.list(id).map_err(|why| {
             self.release(id);
@@ -119,13 +118,19 @@ impl Containers {
 
     /// A container of that name may have ended a moment ago, or have been left by a shim
     /// that died: its list must be gone before there can be another.
-    fn create_after_predecessor(&self, id: &str, line: &str, earlier: &Earlier) -> io::Result<()> {
+    fn create_after_predecessor(
+        &self,
+        id: &str,
+        init: BorrowedFd<'_>,
+        secret: &Secret,
+        earlier: &Earlier,
+    ) -> io::Result<()> {
         let begun = Instant::now();
         loop {
             if !self.folder.join(id).exists() {
                 earlier.remove();
             }
-            match self.write("create", line) {
+            match ima_container::create(self.control()?.as_fd(), id, init, secret.as_bytes()) {
                 Err(why)
                     if why.kind() == io::ErrorKind::AlreadyExists
                         && begun.elapsed() < PREDECESSOR =>
@@ -148,14 +153,11 @@ impl Containers {
     /// The kernel keeps the list while the container has tasks.
     pub(super) fn release(&self, id: &str) {
         // There may be none; then there is nothing to let go of.
-        let _ = self.write("release", id);
+        let _ = self.control().and_then(|file| ima_container::release(file.as_fd(), id));
     }
 
-    fn write(&self, name: &str, line: &str) -> io::Result<()> {
-        // One write(2) is one request.
-        let mut file = OpenOptions::new().write(true).open(self.folder.join(name))?;
-        let written = file.write(line.as_bytes())?;
-        if written == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    fn control(&self) -> io::Result<File> {
+        File::open(self.folder.join("control"))
     }
 }
 
