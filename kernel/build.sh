@@ -1,6 +1,8 @@
 #!/bin/bash
-# Builds the kernel with container-IMA: build.sh [base|debug|bpf|uml|debian] [image|deb|path].
-# Prints the path of the image, or of the folder of the packages. With path nothing is
+# Builds the kernel with container-IMA:
+# build.sh [base|debug|bpf|uml|debian] [image|deb|kselftest|path].
+# Prints the path of the image, or of the folder of the packages, or of the folder of the
+# series' own kselftest, linked to need nothing of where it runs. With path nothing is
 # built, and apt is not asked: it prints where the image of the source that was fetched last
 # is, or would be, and fails if it is not there.
 #
@@ -45,7 +47,7 @@ modules() {
         { gsub(/-/, "_", $1); print $1 }' "$LSMOD" | sort -u
 }
 
-patches() { sed "s|^|$here/patches/|" "$here/patches/series"; }
+series_files() { sed "s|^|$patches/|" "$patches/series"; }
 
 if [ "$what" = path ]; then
     # What was built last, though apt may know a newer source by now.
@@ -55,7 +57,7 @@ else
     version=$(source_version)
 fi
 read -ra fragments < <(fragments)
-mapfile -t patches < <(patches)
+mapfile -t files < <(series_files)
 modules=
 if [ -n "${LSMOD:-}" ]; then
     [ "$flavour" = debian ] || die "LSMOD is for FLAVOUR=debian; $flavour has no modules"
@@ -63,7 +65,7 @@ if [ -n "${LSMOD:-}" ]; then
     modules=$(modules) || die "LSMOD: not what lsmod prints: $LSMOD"
     [ -n "$modules" ] || die "LSMOD: names no module: $LSMOD"
 fi
-hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${patches[@]}"
+hash=$({ echo "$version" "$flavour"; cat "${fragments[@]}" "${files[@]}"
     [ -z "$modules" ] || echo "$modules"; } | sha256sum | cut -c1-16)
 result=$cache/$hash
 
@@ -73,7 +75,8 @@ arch=x86_64 image=bzImage built=arch/x86/boot/bzImage
 case $what in
 image | path) done_mark=$result/$image ;;
 deb) done_mark=$result/debs ;;
-*) die "image, deb or path, not $what" ;;
+kselftest) done_mark=$result/kselftest ;;
+*) die "image, deb, kselftest or path, not $what" ;;
 esac
 if [ -e "$done_mark" ]; then
     echo "$done_mark"
@@ -94,18 +97,34 @@ need bc bison ccache cpio flex gcc kmod libelf-dev libssl-dev make patch rsync x
 [ "$flavour" != debian ] || need dwarves python3
 
 tree=$cache/tree
-tree_hash=$({ echo "$version"; cat "${patches[@]}"; } | sha256sum | cut -c1-16)
+tree_hash=$({ echo "$version"; cat "${files[@]}"; } | sha256sum | cut -c1-16)
 if [ "$(cat "$tree/.lacre-hash" 2>/dev/null)" != "$tree_hash" ]; then
     say "unpacking and patching"
     # tar brings back a file's old time, so make would not see that it is unpatched again.
     before=$(sed -n 's|^+++ b/||p' "$tree"/.lacre-patches 2>/dev/null || true)
     source_unpack "$version" "$tree"
-    for p in "${patches[@]}"; do
+    for p in "${files[@]}"; do
         patch -d "$tree" -p1 -s --fuzz=0 <"$p" || die "does not apply: $p"
     done
     for p in $before; do [ ! -e "$tree/$p" ] || touch "$tree/$p"; done
-    cat "${patches[@]}" >"$tree/.lacre-patches"
+    cat "${files[@]}" >"$tree/.lacre-patches"
     echo "$tree_hash" >"$tree/.lacre-hash"
+fi
+
+# === kselftest: of the tree alone, whatever the configuration ===
+
+if [ "$what" = kselftest ]; then
+    new=$cache/$hash.new
+    rm -rf "$new"
+    mkdir -p "$new/kselftest" "$new/include/linux" "$result"
+    # In place of headers_install, which takes the whole tree.
+    cp "$tree/include/uapi/linux/ima_container.h" "$new/include/linux/"
+    make -s -C "$tree/tools/testing/selftests/ima" OUTPUT="$new/kselftest" CC=gcc \
+        LDFLAGS=-static KHDR_INCLUDES="-isystem $new/include" >&2
+    mv "$new/kselftest" "$result/"
+    rm -rf "$new"
+    echo "$done_mark"
+    exit 0
 fi
 
 # === configuration ===

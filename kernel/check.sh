@@ -1,19 +1,26 @@
 #!/bin/bash
-# Checks the series as reviewers do: each patch by checkpatch.pl --strict; and after each,
-# that what it touches builds without a warning, with CONFIG_IMA_CONTAINER and without.
+# Checks a series as reviewers do: each patch by checkpatch.pl --strict; and after each, that
+# what it touches builds without a warning, with CONFIG_IMA_CONTAINER and without:
+# check.sh [6.12|7.3]. KEEP=1 leaves the tree that it built in, and says where.
 set -euo pipefail
 umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${LACRE_CACHE:-$(dirname "$here")/.cache}/kernel
+series=${1:-6.12}
+[ -d "$here/patches-$series" ] || [ "$series" = 6.12 ] || {
+    echo "check.sh: no series for $series" >&2
+    exit 2
+}
 mkdir -p "$cache"
 . "$here/source.sh"
 
 need bc bison ccache flex gcc libelf-dev libssl-dev make patch perl xz-utils
 exec 9>"$cache/lock-check"
 flock 9
-tree=$cache/check/tree out=$cache/check/out
-rm -rf "$cache/check"
+work=$cache/check-$series
+tree=$work/tree out=$work/out
+rm -rf "$work"
 source_unpack "$(source_version)" "$tree"
 export CCACHE_DIR=$cache/ccache
 
@@ -28,8 +35,8 @@ configure() {
 
 status=0
 while read -r name; do
-    patch -d "$tree" -p1 -s --fuzz=0 <"$here/patches/$name"
-    said=$(cd "$tree" && perl scripts/checkpatch.pl --strict --quiet "$here/patches/$name" 2>&1) ||
+    patch -d "$tree" -p1 -s --fuzz=0 <"$patches/$name"
+    said=$(cd "$tree" && perl scripts/checkpatch.pl --strict --quiet "$patches/$name" 2>&1) ||
         true
     for with in y n; do
         configure $with
@@ -41,6 +48,11 @@ while read -r name; do
     else
         echo "$name: ok"
     fi
-done <"$here/patches/series"
-rm -rf "$cache/check"
+done <"$patches/series"
+# What the guest's self-test is built with is what the series has.
+if ! cmp "$tree/include/uapi/linux/ima_container.h" "$here/selftest/ima_container.h"; then
+    echo "selftest/ima_container.h: not the header of the series"
+    status=1
+fi
+if [ -n "${KEEP:-}" ]; then echo "kept: $work"; else rm -rf "$work"; fi
 exit $status

@@ -1,5 +1,13 @@
-# Linux as Debian has it, through apt, for the scripts beside this one. Needs $cache.
-series=6.12
+# Linux as Debian has it, through apt, for the scripts beside this one. Needs $cache, and $here.
+# $series is 6.12, from the machine's own sources, unless it is set: any other comes from the
+# archive of Debian's backports, with lists that apt keeps apart from the machine's.
+series=${series:-6.12}
+patches=$here/patches
+version_file=$cache/version
+if [ "$series" != 6.12 ]; then
+    patches=$here/patches-$series
+    version_file=$cache/version-$series
+fi
 
 say() { printf 'kernel: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -16,19 +24,41 @@ need() {
         install -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# What apt is told of where the source comes from: nothing, where the machine's sources do.
+backports() {
+    local apt=$cache/apt
+    [ "$series" != 6.12 ] || return 0
+    mkdir -p "$apt"/{lists/partial,archives/partial}
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+        "${DEBIAN_ARCHIVE:-http://deb.debian.org/debian} trixie-backports main" >"$apt/sources.list"
+    printf '%s\n' -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+        -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt" -o Acquire::Languages=none \
+        -o "APT::Sandbox::User=$(id -un)"
+}
+apt_source() {
+    local options
+    mapfile -t options < <(backports)
+    "$@" "${options[@]}"
+}
+
 apt_version() {
-    apt-cache show --no-all-versions "linux-source-$series" 2>/dev/null | sed -n 's/^Version: //p'
+    apt_source apt-cache show --no-all-versions "linux-source-$series" 2>/dev/null |
+        sed -n 's/^Version: //p'
 }
 
 # The newest that apt knows; offline, what was fetched last will do.
 source_version() {
     local v
     v=$(apt_version)
-    [ -n "$v" ] || v=$(cat "$cache/version" 2>/dev/null) || {
-        as_root apt-get -qq -o DPkg::Lock::Timeout=300 update >&2
+    [ -n "$v" ] || v=$(cat "$version_file" 2>/dev/null) || {
+        if [ "$series" = 6.12 ]; then
+            as_root apt-get -qq -o DPkg::Lock::Timeout=300 update >&2
+        else
+            apt_source apt-get -qq update >&2
+        fi
         v=$(apt_version)
     }
-    [ -n "$v" ] || die "apt knows no linux-source-$series (Debian 12 has it in its security suite)"
+    [ -n "$v" ] || die "apt knows no linux-source-$series (Debian 12 has 6.12 in its security suite)"
     echo "$v"
 }
 
@@ -40,13 +70,13 @@ source_deb() {
         say "fetching linux-source-$series $version"
         rm -rf "$new"
         mkdir "$new"
-        (cd "$new" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download \
+        (cd "$new" && apt_source apt-get -qq -o APT::Sandbox::User="$(id -un)" download \
             "linux-source-$series=$version") >&2
         mv "$new"/*.deb "$cache/"
         rmdir "$new"
         deb=$(echo "$cache/linux-source-${series}_${version/:/%3a}"_*.deb)
     fi
-    echo "$version" >"$cache/version"
+    echo "$version" >"$version_file"
     echo "$deb"
 }
 

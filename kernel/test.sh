@@ -29,6 +29,9 @@ debug | uml)
 esac
 export TIMEOUT=${TIMEOUT:-$timeout}
 "$here/selftest/run.sh" "$image" "$lines" "$rounds"
+KSELFTEST=$("$here/build.sh" "$flavour" kselftest)
+export KSELFTEST
+TEST=kselftest "$here/selftest/run.sh" "$image"
 # Those that take a TPM, a second processor, or a boot of their own.
 if [ "$flavour" != uml ]; then
     SMP=2 "$here/selftest/run.sh" "$image" $((lines / 5)) "$rounds"

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -63,23 +64,28 @@ char *slurp(const char *path, size_t *len)
 
 /* Containers */
 
-int box_create(struct box *b, const char *more)
+int control(unsigned long request, const void *argument)
 {
-	char text[512];
-	int i, n, fd, rc;
+	int fd = open(CONTAINERS "control", O_RDWR | O_CLOEXEC);
+	int rc;
 
-	n = sprintf(text, "id=%s pidfd=%d secret=", b->id, b->pidfd);
-	for (i = 0; i < DIGEST; i++)
-		n += sprintf(text + n, "%02x", b->secret[i]);
-	n += sprintf(text + n, "%s\n", more);
-	fd = open(CONTAINERS "create", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	rc = write(fd, text, n) == n ? 0 : -errno;
+	rc = ioctl(fd, request, argument) ? -errno : 0;
 	close(fd);
-	if (!rc) {
-		char path[256];
+	return rc;
+}
 
+int box_create(struct box *b, unsigned int limit_mib)
+{
+	struct ima_container_create args = { .pidfd = b->pidfd, .limit_mib = limit_mib };
+	char path[256];
+	int rc;
+
+	snprintf(args.id, sizeof(args.id), "%s", b->id);
+	memcpy(args.secret, b->secret, DIGEST);
+	rc = control(IMA_CONTAINER_CREATE, &args);
+	if (!rc) {
 		sprintf(path, CONTAINERS "%s/info", b->id);
 		b->seq = key_value(path, "seq");
 	}
@@ -108,7 +114,7 @@ int box_start(struct box *b, const char *id, int clone_flags,
 	close(pipe_fds[0]);
 	b->go = pipe_fds[1];
 	b->pidfd = syscall(SYS_pidfd_open, b->pid, 0);
-	return box_create(b, "");
+	return box_create(b, 0);
 }
 
 void box_go(struct box *b)
@@ -133,7 +139,10 @@ int box_wait(struct box *b)
 
 int box_release(struct box *b)
 {
-	return write_file(CONTAINERS "release", b->id, strlen(b->id));
+	struct ima_container_release args = {};
+
+	snprintf(args.id, sizeof(args.id), "%s", b->id);
+	return control(IMA_CONTAINER_RELEASE, &args);
 }
 
 bool box_gone(struct box *b)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "ima_container.h"
 #include "sha256.h"
 
 /* From the command line: what another kernel left in PCR 12. */
@@ -26,10 +27,12 @@ struct box {
 	int go;
 };
 
-/* 0, or the negative errno of the write to create. */
+/* 0, or the negative errno of a request to the control file. */
+int control(unsigned long request, const void *argument);
+/* 0, or the negative errno of IMA_CONTAINER_CREATE. */
 int box_start(struct box *b, const char *id, int clone_flags,
 	      int (*fn)(void *), void *arg);
-int box_create(struct box *b, const char *more);
+int box_create(struct box *b, unsigned int limit_mib);
 void box_go(struct box *b);
 int box_wait(struct box *b);
 int box_release(struct box *b);

@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 		bench();
 		return 0;
 	}
-	if (access(CONTAINERS "create", F_OK)) {
+	if (access(CONTAINERS "control", F_OK)) {
 		puts("Bail out! no containers: boot with ima_container=on");
 		return 1;
 	}

@@ -2,8 +2,10 @@
 # Boots a kernel under QEMU with a software TPM, runs the self-test in it, and says what
 # came of it: run.sh BZIMAGE [LINES [ROUNDS]]. The console goes to standard output.
 # A kernel that is named linux is user-mode Linux: no QEMU, no TPM, tmpfs only.
-#   TEST=whole|full|kexec      everything but what the others need a boot of their own for: an
-#                              aggregate that is full, a second kernel (default whole)
+#   TEST=whole|full|kexec|kselftest
+#                              everything but what the others need a boot of their own for: an
+#                              aggregate that is full, a second kernel, the series' own
+#                              kselftest from the folder KSELFTEST (default whole)
 #   SMP=PROCESSORS             (default 1)
 #   LAYER=ext4|overlay|tmpfs   where the measured files are (default overlay)
 #   CONTAINER=on|sync|off      the boot parameter (default on)
@@ -36,6 +38,11 @@ pack() { (cd "$root" && find . | cpio --quiet -o -H newc | gzip -1); }
 pack >"$work/initrd.gz"
 case $test in
 whole) what=$lines,$rounds ;;
+kselftest)
+    what=kselftest
+    cp -r "${KSELFTEST:?is the folder that build.sh kselftest prints}" "$root/kselftest"
+    pack >"$work/initrd.gz"
+    ;;
 full) what=full APPEND="${APPEND:-} ima.container_events_max=40" ;;
 kexec)
     what=kexec
@@ -93,4 +100,9 @@ if [ -n "$tpm" ] && grep -q '^# no TPM' "$work/console"; then
     exit 1
 fi
 ! grep -q '^not ok' "$work/console" || exit 1
+# What a kselftest lacks it skips. User-mode Linux lacks a memory controller.
+if [ "$test" = kselftest ] && grep '# SKIP' "$work/console" | grep -vq 'no memory controller'; then
+    echo "selftest: not all was tried" >&2
+    exit 1
+fi
 [ "$lines" = 0 ] || grep -q '^selftest exit 0' "$work/console" || exit 1

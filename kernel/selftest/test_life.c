@@ -97,7 +97,7 @@ void test_overflow(void)
 	if (box_start(&b, ".refused", CLONE_NEWPID | CLONE_NEWNS, flood, &f) >= 0)
 		return;
 	strcpy(b.id, "overflow");
-	ok(!box_create(&b, " limit=1"), "a list of one MiB");
+	ok(!box_create(&b, 1), "a list of one MiB");
 	box_go(&b);
 	ok(!box_wait(&b), "the flood runs");
 	l = box_list(&b);

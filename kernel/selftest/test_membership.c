@@ -227,15 +227,15 @@ static void test_enter(void)
 /* A privileged container: all capabilities, securityfs in its sight. */
 static int meddle(void *arg)
 {
-	static const char text[] =
-		"id=mine pidfd=7 secret=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+	struct ima_container_create mine = { .id = "mine", .pidfd = 7, .secret = { 7 } };
+	struct ima_container_release own = { .id = "meddle" };
 	int rc = 0;
 
 	dup2(syscall(SYS_pidfd_open, getpid(), 0), 7);
 	unshare(CLONE_NEWNS);
-	if (write_file(CONTAINERS "create", text, strlen(text)) != -EPERM)
+	if (control(IMA_CONTAINER_CREATE, &mine) != -EPERM)
 		rc |= 1;
-	if (write_file(CONTAINERS "release", "meddle", 6) != -EPERM)
+	if (control(IMA_CONTAINER_RELEASE, &own) != -EPERM)
 		rc |= 2;
 	if (open(CONTAINERS "aggregate", O_RDONLY) >= 0 ||
 	    open(CONTAINERS "status", O_RDONLY) >= 0)

@@ -6,6 +6,7 @@ pub mod bound_child;
 pub mod environment;
 pub mod fanotify;
 pub mod fork;
+pub mod ima_container;
 pub mod inherited;
 pub mod lease;
 pub mod mmap;

@@ -7,6 +7,7 @@ fn main() -> anyhow::Result<()> {
     match (arguments.next().as_deref(), arguments.next()) {
         (Some(follow_latency::RUN), Some(count)) => follow_latency::run_programs(&count),
         (Some(follow_latency::MAKE), Some(count)) => follow_latency::put_programs(&count),
+        (Some(agent::LET_GO), Some(list)) => agent::let_go(&list),
         _ => agent::serve(),
     }
 }

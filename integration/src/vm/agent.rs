@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufReader, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,6 +30,19 @@ const OBJECT: &str = "/lacre/lsm.bpf.o";
 const CONFIG: &str = "/etc/lacre/config.yaml";
 const OWN_CONFIG: &str = "mode: enforce\n";
 const RECORDS: &str = "/var/log/lacre/violations.jsonl";
+
+/// What makes the agent let go of a container-IMA list instead of serving requests.
+pub const LET_GO: &str = "let-go";
+
+/// Lets go of a list, as somebody may who has nothing to do with its container.
+///
+/// # Errors
+/// When the kernel has no such list.
+pub fn let_go(list: &str) -> Result<()> {
+    let control = File::open("/sys/kernel/security/ima/containers/control")?;
+    lacre_sys::ima_container::release(control.as_fd(), list)
+        .with_context(|| format!("letting go of {list}"))
+}
 
 /// Serves requests until the test has gone.
 ///

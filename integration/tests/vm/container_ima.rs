@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lacre_attest::container::{Aggregate, Audited, Key, Secret, audit, parse_line};
 use lacre_attest::ima::Entry;
 use lacre_integration::Version;
+use lacre_integration::vm::agent::LET_GO;
 use lacre_integration::vm::follow_latency::Following;
 use lacre_integration::vm::{Guest, Kernel, Request, shared};
 use lacre_types::{Algorithm, Digest};
@@ -233,7 +234,7 @@ mod patched {
         let mut guest = shared(Kernel::Patched)?;
         let script = format!(
             "{}
-            echo lacre--let-go >{IMA}/containers/release
+            /lacre/bin/lacre-vm-agent {LET_GO} lacre--let-go
             ctr tasks kill --signal KILL let-go",
             run("let-go", "", "lacre.test/busybox:1", "exec sleep 1000", "/bin/busybox"),
         );

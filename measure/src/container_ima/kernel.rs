@@ -1,10 +1,11 @@
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lacre_attest::container::Secret;
+use lacre_sys::ima_container;
 use lacre_types::Source;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
@@ -15,10 +16,10 @@ use crate::{SourceError, ima};
 
 /// What the kernel takes for a name, in bytes (`kernel/INTERFACE.md`, create).
 const NAME_MAX: usize = 200;
-/// The most that a list may take, in MiB: some 17,000 lines of 480 bytes, of the 4,194,304 that the
+/// The most that a list may take, in MiB: some 18,700 lines of 224 bytes, of the 4,194,304 that the
 /// kernel anchors until it is booted again (`ima.container_events_max`). With its own bound of 64
-/// thirty lists would take them all, and no container's would be anchored any more.
-const LIST_MIB: u32 = 8;
+/// fourteen lists would take them all, and no container's would be anchored any more.
+const LIST_MIB: u32 = 4;
 /// For an earlier container of the same name to be freed: its tasks have been killed, and
 /// the kernel waits for the last of them and for RCU.
 const PREDECESSOR: Duration = Duration::from_secs(5);
@@ -72,12 +73,12 @@ pub(super) struct Containers {
 
 impl Containers {
     pub(super) fn at(folder: &Path) -> Result<Self, SourceError> {
-        match folder.join("create").metadata() {
+        match folder.join("control").metadata() {
             Ok(_) => Ok(Self { folder: folder.to_owned() }),
             Err(why) => Err(SourceError::Unavailable {
                 source_name: Source::ContainerIma,
-                needs: "a kernel with container-IMA, booted with ima_container=on \
-                        (docs/kernel.md), and securityfs mounted"
+                needs: "a kernel with container-IMA of interface 2, booted with \
+                        ima_container=on (docs/kernel.md), and securityfs mounted"
                     .to_owned(),
                 source: Some(why),
             }),
@@ -100,13 +101,11 @@ impl Containers {
     ) -> Result<List, SourceError> {
         let init =
             Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
-        let mut line = format!("id={id} pidfd={} secret=", init.as_fd().as_raw_fd());
-        line.extend(secret.as_bytes().iter().map(|byte| format!("{byte:02x}")));
-        let limited = format!("{line} limit={LIST_MIB}");
-        let made = match self.create_after_predecessor(id, &limited, earlier) {
+        let made = match self.create_after_predecessor(id, init.as_fd(), (secret, LIST_MIB), earlier)
+        {
             // The node's own limit of a list is a lower one (`ima.container_list_mib`).
             Err(why) if why.kind() == io::ErrorKind::InvalidInput => {
-                self.create_after_predecessor(id, &line, earlier)
+                self.create_after_predecessor(id, init.as_fd(), (secret, 0), earlier)
             }
             made => made,
         };
@@ -130,13 +129,20 @@ impl Containers {
 
     /// A container of that name may have ended a moment ago, or have been left by a shim
     /// that died: its list must be gone before there can be another.
-    fn create_after_predecessor(&self, id: &str, line: &str, earlier: &Earlier) -> io::Result<()> {
+    fn create_after_predecessor(
+        &self,
+        id: &str,
+        init: BorrowedFd<'_>,
+        (secret, limit_mib): (&Secret, u32),
+        earlier: &Earlier,
+    ) -> io::Result<()> {
         let begun = Instant::now();
         loop {
             if !self.folder.join(id).exists() {
                 earlier.remove();
             }
-            match self.write("create", line) {
+            let control = self.control()?;
+            match ima_container::create(control.as_fd(), id, init, (secret.as_bytes(), limit_mib)) {
                 Err(why)
                     if why.kind() == io::ErrorKind::AlreadyExists
                         && begun.elapsed() < PREDECESSOR =>
@@ -159,14 +165,11 @@ impl Containers {
     /// The kernel keeps the list while the container has tasks.
     pub(super) fn release(&self, id: &str) {
         // There may be none; then there is nothing to let go of.
-        let _ = self.write("release", id);
+        let _ = self.control().and_then(|file| ima_container::release(file.as_fd(), id));
     }
 
-    fn write(&self, name: &str, line: &str) -> io::Result<()> {
-        // One write(2) is one request.
-        let mut file = OpenOptions::new().write(true).open(self.folder.join(name))?;
-        let written = file.write(line.as_bytes())?;
-        if written == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    fn control(&self) -> io::Result<File> {
+        File::open(self.folder.join("control"))
     }
 }
 
@@ -297,19 +300,6 @@ mod tests {
         for cut in [&b"seq 3\nstate running\nlines 7\n"[..], b"lines x\nlost 0\n", b"\xff", b""] {
             assert_eq!(Info::parse(cut), None);
         }
-    }
-
-    #[test]
-    fn a_list_is_asked_for_with_a_bound() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("create"), "").unwrap();
-        let containers = Containers::at(dir.path()).unwrap();
-        let secret = super::super::SecretFile::make(&dir.path().join("secrets"), "web").unwrap();
-        let earlier = secret.earlier();
-        let made = containers.create("web", std::process::id(), secret.secret(), &earlier);
-        assert!(made.is_err(), "nobody made a list here");
-        let line = std::fs::read_to_string(dir.path().join("create")).unwrap();
-        assert!(line.starts_with("id=web pidfd=") && line.ends_with(" limit=8"), "{line}");
     }
 
     #[test]

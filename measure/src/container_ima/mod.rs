@@ -210,7 +210,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("containers");
         std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("create"), "").unwrap();
+        std::fs::write(folder.join("control"), "").unwrap();
         let containers = Containers::at(&folder).unwrap();
         let measures = |count: &str| {
             std::fs::write(dir.path().join("runtime_measurements_count"), count).unwrap();
