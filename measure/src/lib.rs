@@ -17,6 +17,7 @@ mod reader_thread;
 mod source;
 #[cfg(test)]
 mod testing;
+mod thread_pool;
 mod unlinked;
 mod verified;
 mod verifiers;

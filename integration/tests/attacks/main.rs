@@ -7,6 +7,7 @@ mod perl;
 mod corpus;
 mod field;
 mod matrix;
+mod scripts;
 
 use corpus::attacks;
 use field::{Field, Seen};

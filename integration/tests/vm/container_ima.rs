@@ -75,6 +75,7 @@ fn vouched(guest: &mut Guest, id: &str, aggregate: &[u8]) -> Result<Audited> {
     let secret = guest.text(&format!("/var/lib/lacre/secrets/lacre--{id}"))?;
     let secret: Secret = serde_json::from_value(serde_json::Value::String(secret))?;
     let info = guest.text(&format!("{}/info", folder(id)))?;
+    ensure!(info.lines().any(|line| line == "limit 4194304"), "the shim's bound: {info}");
     let seq = info.lines().find_map(|line| line.strip_prefix("seq ")).context("no seq")?;
     let key = Key::new(&secret, seq.parse()?, &format!("lacre--{id}"));
     let mut values = Vec::new();

@@ -26,6 +26,7 @@ mod abi;
 mod allower;
 mod descendants;
 mod events;
+mod failure;
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
@@ -57,7 +58,7 @@ use crate::container_root::ContainerRoot;
 use crate::fanotify::Groups;
 use crate::held_process::Held;
 use crate::{Judge, SourceError, Target};
-use programs::failed;
+use failure::failed;
 use slot::Slot;
 
 /// How `exec-trace` works on this node.

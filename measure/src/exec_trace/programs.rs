@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lacre_sys::tracepoint;
-use lacre_types::Source;
 use libbpf_rs::{ErrorKind, MapCore, MapHandle, ObjectBuilder, Program};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use super::failure::{bpf_failed, failed, unavailable};
 use super::registry::Name;
 use crate::SourceError;
 
@@ -71,18 +71,6 @@ pub(super) struct Programs {
 /// One shim at a time changes what is pinned.
 #[derive(Debug)]
 pub(super) struct Locked(#[expect(dead_code, reason = "closing it is the unlocking")] File);
-
-pub(super) fn failed(doing: String, source: impl Into<io::Error>) -> SourceError {
-    SourceError::Failed { source_name: Source::ExecTrace, doing, source: source.into() }
-}
-
-pub(super) fn bpf_failed(doing: String, why: libbpf_rs::Error) -> SourceError {
-    failed(doing, io::Error::other(why))
-}
-
-fn unavailable(needs: String, source: Option<io::Error>) -> SourceError {
-    SourceError::Unavailable { source_name: Source::ExecTrace, needs, source }
-}
 
 /// The version of what is shared: the object's hash, which build.rs has taken, and how it is
 /// pinned.

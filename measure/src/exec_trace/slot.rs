@@ -17,7 +17,8 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::abi::{self, Counters, Entry, Secret, Terms};
-use super::programs::{self, Programs, bpf_failed, failed};
+use super::failure::{bpf_failed, failed};
+use super::programs::{self, Programs};
 use super::registry::{disarm, entry, forget, name, retire, sweep, take_out};
 use super::verdicts::{Verdicts, create};
 use crate::held_process::began;

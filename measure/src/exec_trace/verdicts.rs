@@ -8,8 +8,8 @@ use lacre_types::{Digest, FileId, Known};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use super::abi;
+use super::failure::{bpf_failed, failed};
 use super::interpreters::Interpreters;
-use super::programs::{bpf_failed, failed};
 use crate::{SourceError, Verified};
 
 /// A batch of map updates: 24 kB of keys.

@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lacre_types::{CanonicalPath, Known};
@@ -21,9 +22,9 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
 use super::event_file::Facts;
 use super::groups::Asking;
 use super::ignore_marks::ignore_data;
-use super::limits::STACK;
 use super::root::Root;
 use super::seat::Seat;
+use crate::thread_pool::{Terms, ThreadPool};
 
 /// How many questions in a row begin it. 16: a program's start asks about fewer.
 const ROW: usize = 16;
@@ -38,35 +39,19 @@ const FILES: usize = 1 << 16;
 /// Sees the questions, and has what follows them looked at. Dropping it ends the thread at its
 /// next file.
 pub(super) struct LookAhead {
-    shared: Arc<Shared>,
+    pool: ThreadPool<Vec<u8>>,
     row: usize,
     last: Instant,
     recent: VecDeque<Vec<u8>>,
-    idle: Duration,
 }
 
-struct Shared {
-    queue: Mutex<Queue>,
-    work: Condvar,
+struct Look {
     asking: Arc<Asking>,
     seat: Arc<Seat>,
     known: Arc<dyn Known>,
     root: Arc<Root>,
     /// The container's root directory.
     at: OwnedFd,
-}
-
-#[derive(Default)]
-struct Queue {
-    directories: VecDeque<Vec<u8>>,
-    works: bool,
-    closed: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl LookAhead {
@@ -76,9 +61,20 @@ impl LookAhead {
         (root, at): (Arc<Root>, OwnedFd),
         idle: Duration,
     ) -> Self {
-        let (queue, work) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { queue, work, asking, seat, known, root, at });
-        Self { shared, row: 0, last: Instant::now(), recent: VecDeque::new(), idle }
+        let terms = Terms {
+            name: "fanotify-ahead",
+            threads: 1,
+            nice: None,
+            idle,
+            waiting: DIRECTORIES,
+            deferred: 0,
+        };
+        let look = Look { asking, seat, known, root, at };
+        let pool = ThreadPool::new(terms, move |directory: Vec<u8>, ended: &AtomicBool| {
+            // What can't be looked at now is asked about.
+            let _ = look.look_through(&directory, ended);
+        });
+        Self { pool, row: 0, last: Instant::now(), recent: VecDeque::new() }
     }
 
     /// A file of that name was asked about, and was the image's data.
@@ -100,58 +96,14 @@ impl LookAhead {
             self.recent.pop_front();
         }
         self.recent.push_back(directory.to_vec());
-        self.submit(directory.to_vec());
-    }
-
-    fn submit(&self, directory: Vec<u8>) {
-        let mut queue = self.shared.lock();
-        if queue.directories.len() >= DIRECTORIES {
-            // Who asks has gone on from there.
-            queue.directories.pop_front();
-        }
-        queue.directories.push_back(directory);
-        if !queue.works {
-            let (shared, idle) = (Arc::clone(&self.shared), self.idle);
-            let started = std::thread::Builder::new()
-                .name("fanotify-ahead".to_owned())
-                .stack_size(STACK)
-                .spawn(move || run(&shared, idle));
-            queue.works = started.is_ok();
-        }
-        drop(queue);
-        self.shared.work.notify_one();
+        // Where too many wait, who asks has gone on from the oldest. What nobody looks at is asked
+        // about.
+        let _ = self.pool.submit_last(directory.to_vec());
     }
 }
 
-impl Drop for LookAhead {
-    fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.work.notify_all();
-    }
-}
-
-fn run(shared: &Shared, idle: Duration) {
-    let mut queue = shared.lock();
-    while !queue.closed {
-        let Some(directory) = queue.directories.pop_front() else {
-            let (woken, timed) =
-                shared.work.wait_timeout(queue, idle).unwrap_or_else(PoisonError::into_inner);
-            queue = woken;
-            if timed.timed_out() && queue.directories.is_empty() {
-                break;
-            }
-            continue;
-        };
-        drop(queue);
-        // What can't be looked at now is asked about.
-        let _ = shared.look_through(&directory);
-        queue = shared.lock();
-    }
-    queue.works = false;
-}
-
-impl Shared {
-    fn look_through(&self, directory: &[u8]) -> rustix::io::Result<()> {
+impl Look {
+    fn look_through(&self, directory: &[u8], ended: &AtomicBool) -> rustix::io::Result<()> {
         let path = Path::new(std::ffi::OsStr::from_bytes(directory));
         // No other mount: nothing of it is the image's.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
@@ -159,7 +111,7 @@ impl Shared {
         let opened = openat2(&self.at, path, flags, Mode::empty(), resolve)?;
         for entry in Dir::read_from(&opened)?.take(FILES) {
             let entry = entry?;
-            if self.lock().closed {
+            if ended.load(Ordering::Relaxed) {
                 break;
             }
             if entry.file_type() != FileType::RegularFile {

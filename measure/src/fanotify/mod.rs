@@ -23,6 +23,7 @@
 //! up, which `exec-trace` sees). And when the process that holds the group dies, the
 //! kernel lets all that wait pass. `exec-trace` stands behind it.
 
+mod answer;
 mod code;
 mod decision;
 mod declared;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use lacre_types::{CanonicalPath, Digest};
 use sha2::{Digest as _, Sha256};
@@ -11,9 +11,11 @@ use sha2::{Digest as _, Sha256};
 use super::code::{self, Opened, Told};
 use super::event_file::State;
 use super::failure::Failure;
-use super::limits::{Limits, STACK};
+use super::limits::Limits;
 use super::programs::Programs;
+use super::seat::lock;
 use crate::files::Layers;
+use crate::thread_pool::{Terms, ThreadPool};
 use crate::verified::{self, Unverified, Verified, Why};
 
 /// One read's buffer. 128 KiB: a larger one is no faster.
@@ -87,36 +89,19 @@ pub(super) enum Found {
     Opened(Opened),
 }
 
-/// The pool. Dropping it leaves a thread that is stuck in a read to end by itself.
+/// The threads of one container. Dropping it leaves one that is stuck in a read to end by itself.
 pub(super) struct Readers {
+    pool: ThreadPool<Job>,
     shared: Arc<Shared>,
-    limits: Limits,
 }
 
 struct Shared {
-    state: Mutex<Queue>,
-    work: Condvar,
     layers: Layers,
     programs: Arc<Programs>,
     most: u64,
     wake: Arc<OwnedFd>,
-}
-
-#[derive(Default)]
-struct Queue {
-    verdicts: VecDeque<Job>,
-    reports: VecDeque<Job>,
-    done: Vec<Done>,
-    remembered: VecDeque<(State, Digest)>,
-    threads: usize,
-    idle: usize,
-    closed: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    done: Mutex<Vec<Done>>,
+    remembered: Mutex<VecDeque<(State, Digest)>>,
 }
 
 impl Readers {
@@ -126,9 +111,19 @@ impl Readers {
         wake: Arc<OwnedFd>,
         limits: Limits,
     ) -> Self {
-        let (state, most) = (Mutex::default(), limits.verify_bytes);
-        let shared = Shared { state, work: Condvar::new(), layers, programs, most, wake };
-        Self { shared: Arc::new(shared), limits }
+        let terms = Terms {
+            name: "fanotify-read",
+            threads: limits.readers,
+            nice: None,
+            idle: limits.idle,
+            waiting: limits.waiting,
+            deferred: limits.reports,
+        };
+        let (most, done, remembered) = (limits.verify_bytes, <_>::default(), <_>::default());
+        let shared = Arc::new(Shared { layers, programs, most, wake, done, remembered });
+        let its = Arc::clone(&shared);
+        let pool = ThreadPool::new(terms, move |job: Job, _: &AtomicBool| its.perform(job));
+        Self { pool, shared }
     }
 
     /// Queues a file to be read; `wake` tells when [`Readers::done`] has it.
@@ -136,89 +131,32 @@ impl Readers {
     /// # Errors
     /// [`Failure::QueueFull`].
     pub(super) fn submit(&self, job: Job) -> Result<(), Failure> {
-        let mut queue = self.shared.lock();
-        let (jobs, most) = match job.purpose {
-            Purpose::Verdict | Purpose::Look(_) => (&mut queue.verdicts, self.limits.waiting),
-            Purpose::Report => (&mut queue.reports, self.limits.reports),
+        let submitted = match job.purpose {
+            Purpose::Verdict | Purpose::Look(_) => self.pool.submit(job),
+            Purpose::Report => self.pool.defer(job),
         };
-        if jobs.len() >= most {
-            return Err(Failure::QueueFull);
-        }
-        jobs.push_back(job);
-        let waiting = queue.verdicts.len() + queue.reports.len();
-        if queue.idle < waiting && queue.threads < self.limits.readers {
-            let shared = Arc::clone(&self.shared);
-            let idle = self.limits.idle;
-            let started = std::thread::Builder::new()
-                .name("fanotify-read".to_owned())
-                .stack_size(STACK)
-                .spawn(move || run(&shared, idle));
-            if started.is_ok() {
-                queue.threads += 1;
-            } else if queue.threads == 0 {
-                queue.verdicts.clear();
-                queue.reports.clear();
-                return Err(Failure::QueueFull);
-            }
-        }
-        drop(queue);
-        self.shared.work.notify_one();
-        Ok(())
+        submitted.map_err(|_| Failure::QueueFull)
     }
 
     /// What was read since the last call.
     pub(super) fn done(&self) -> Vec<Done> {
-        std::mem::take(&mut self.shared.lock().done)
+        std::mem::take(&mut lock(&self.shared.done))
     }
 }
 
-impl Drop for Readers {
-    fn drop(&mut self) {
-        let mut queue = self.shared.lock();
-        queue.closed = true;
-        for job in queue.verdicts.drain(..) {
-            job.dropped.store(true, Ordering::Relaxed);
-        }
-        queue.reports.clear();
-        drop(queue);
-        self.shared.work.notify_all();
-    }
-}
-
-fn run(shared: &Shared, idle: std::time::Duration) {
-    let mut queue = shared.lock();
-    loop {
-        if queue.closed {
-            break;
-        }
-        let next = queue.verdicts.pop_front().or_else(|| queue.reports.pop_front());
-        let Some(job) = next else {
-            queue.idle += 1;
-            let (woken, timed) =
-                shared.work.wait_timeout(queue, idle).unwrap_or_else(PoisonError::into_inner);
-            queue = woken;
-            queue.idle -= 1;
-            if timed.timed_out() && queue.verdicts.is_empty() && queue.reports.is_empty() {
-                break;
-            }
-            continue;
-        };
-        drop(queue);
+impl Shared {
+    fn perform(&self, job: Job) {
         let found = match job.purpose {
-            Purpose::Verdict => verify(&job, shared).map(Found::Verified),
-            Purpose::Report => tell(&job, shared).map(Found::Digest).map_err(Refusal::from),
-            Purpose::Look(told) => {
-                look(&job, told, shared).map(Found::Opened).map_err(Refusal::from)
-            }
+            Purpose::Verdict => verify(&job, self).map(Found::Verified),
+            Purpose::Report => tell(&job, self).map(Found::Digest).map_err(Refusal::from),
+            Purpose::Look(told) => look(&job, told, self).map(Found::Opened).map_err(Refusal::from),
         };
         let id = job.id;
         drop(job);
-        queue = shared.lock();
-        queue.done.push(Done { id, found });
+        lock(&self.done).push(Done { id, found });
         // Best effort on a counter that cannot be full.
-        let _ = rustix::io::write(&*shared.wake, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
     }
-    queue.threads -= 1;
 }
 
 /// Reads a file by its event's own descriptor: no mount is asked for it again.
@@ -234,16 +172,16 @@ fn verify(job: &Job, shared: &Shared) -> Result<Verified, Refusal> {
 /// Reads a file that was decided on without its content.
 fn tell(job: &Job, shared: &Shared) -> Result<Digest, Failure> {
     let remembered =
-        shared.lock().remembered.iter().find(|(state, _)| *state == job.state).map(|(_, d)| *d);
+        lock(&shared.remembered).iter().find(|(state, _)| *state == job.state).map(|(_, d)| *d);
     if let Some(digest) = remembered {
         return Ok(digest);
     }
     let digest = hash(job)?;
-    let mut queue = shared.lock();
-    if queue.remembered.len() >= REMEMBERED {
-        queue.remembered.pop_front();
+    let mut remembered = lock(&shared.remembered);
+    if remembered.len() >= REMEMBERED {
+        remembered.pop_front();
     }
-    queue.remembered.push_back((job.state, digest));
+    remembered.push_back((job.state, digest));
     Ok(digest)
 }
 

@@ -11,6 +11,7 @@
 //! `responder`, which records and acts. `rules` is what holds for a container now, `tighten` how
 //! it comes to be enforce.
 
+mod actions_under_way;
 pub(crate) mod compose;
 pub(crate) mod context;
 mod evidence_list;
