@@ -74,7 +74,7 @@ pub struct Group {
     tombstone: File,
 }
 
-/// `FAN_REPORT_FD_ERROR` (linux/fanotify.h, 6.14).
+/// `FAN_REPORT_FD_ERROR` (linux/fanotify.h, 6.13, and 6.12.4, 6.6.66: fanotify_init(2)).
 const REPORT_FD_ERROR: libc::c_uint = 0x2000;
 
 /// The most events that one [`Group::read`] takes: each holds a descriptor open.
@@ -109,7 +109,7 @@ impl Group {
             | libc::O_NOATIME;
         // SAFETY: takes two integers.
         let make = |flags| unsafe { libc::fanotify_init(flags, event_flags.cast_unsigned()) };
-        // Since 6.14 an event whose file the kernel can't open is told; before, it fails the read,
+        // With it an event whose file the kernel can't open is told; without, it fails the read,
         // unless others were read with it.
         let mut fd = make(flags | REPORT_FD_ERROR);
         if fd < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
@@ -187,6 +187,24 @@ impl Group {
         }
     }
 
+    /// Takes back [`Group::ignore`], [`Group::ignore_while_cached`] and [`Group::hold`] of every
+    /// inode; marks of mounts and file systems stay.
+    ///
+    /// # Errors
+    /// What the kernel says; none is known.
+    pub fn forget_inodes(&self) -> io::Result<()> {
+        // SAFETY: a null path is never looked at with this command.
+        check(unsafe {
+            libc::fanotify_mark(
+                self.fd.as_raw_fd(),
+                libc::FAN_MARK_FLUSH,
+                0,
+                libc::AT_FDCWD,
+                std::ptr::null(),
+            )
+        })
+    }
+
     fn inode_mark(&self, change: u32, mask: Mask, file: BorrowedFd<'_>) -> io::Result<()> {
         let flags = change | libc::FAN_MARK_IGNORED_MASK;
         // SAFETY: a null path means the file that the descriptor is open on.
@@ -228,8 +246,9 @@ impl Group {
     /// `unless_told` when it is dropped without an answer. Nothing queued is no error.
     ///
     /// # Errors
-    /// When the kernel could not open the file of an event, it has denied it itself. Before
-    /// Linux 6.14 it tells the reason here, if at all; else see [`Event::Unopened`].
+    /// When the kernel could not open the file of an event, it has denied it itself. Without
+    /// `FAN_REPORT_FD_ERROR` (Linux 6.13) it tells the reason here, if at all; else see
+    /// [`Event::Unopened`].
     pub fn read(
         self: &Arc<Self>,
         unless_told: Response,

@@ -1,6 +1,7 @@
 //! Which of an image's files are interpreters.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lacre_types::{Digest, FileId, Known};
@@ -26,13 +27,20 @@ pub(super) struct Interpreters {
     files: HashMap<FileId, (Family, u32)>,
     /// By content.
     contents: HashMap<Digest, (Family, u32)>,
-    /// Those that were changed in their metadata, and verified since.
-    changed: Mutex<HashMap<FileId, Family>>,
+    /// Those that were changed in their metadata or copied, and verified since, by device and
+    /// inode: of a file that is changed again and again the last counts.
+    changed: Mutex<HashMap<(u32, u64), Family>>,
+    /// One more was changed than are remembered.
+    forgot: AtomicBool,
 }
 
-/// Changed interpreters that are remembered: more than a container changes of its own. Of more,
-/// what they are is told by their names.
-const REMEMBERED: usize = 1024;
+/// Changed interpreters that are remembered, some 24 bytes each: more than a container changes of
+/// its own. Of more, nobody knows what they are.
+const REMEMBERED: usize = 16_384;
+
+/// More interpreters were changed than are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Forgotten;
 
 impl Interpreters {
     pub(super) fn of(known: &dyn Known) -> Self {
@@ -56,25 +64,38 @@ impl Interpreters {
                 }
             }
         }
-        Self { files, contents: by_content, changed: Mutex::default() }
+        Self { files, contents: by_content, ..Self::default() }
     }
 
-    /// What a file of the image is, untouched or [`Self::changed`].
-    pub(super) fn family(&self, id: &FileId) -> Option<Family> {
-        let changed = || self.lock().get(id).copied();
-        self.files.get(id).map(|(family, _)| *family).or_else(changed)
+    /// What a file of the image is, untouched or [`Self::changed`]; `None` where it is none, and
+    /// its name tells.
+    ///
+    /// # Errors
+    /// Where it may be one that is not remembered: a name says nothing of such a file, which
+    /// somebody may have renamed.
+    pub(super) fn family(&self, id: &FileId) -> Result<Option<Family>, Forgotten> {
+        if let Some((family, _)) = self.files.get(id) {
+            return Ok(Some(*family));
+        }
+        match self.lock().get(&(id.dev, id.ino)) {
+            None if self.forgot.load(Ordering::Relaxed) => Err(Forgotten),
+            family => Ok(family.copied()),
+        }
     }
 
     /// That a file with these bytes is in this state now.
     pub(super) fn changed(&self, id: &FileId, digest: &Digest) {
         let Some((family, _)) = self.contents.get(digest) else { return };
         let mut changed = self.lock();
-        if changed.len() < REMEMBERED {
-            changed.insert(*id, *family);
+        let (key, full) = ((id.dev, id.ino), changed.len() >= REMEMBERED);
+        if full && !changed.contains_key(&key) {
+            self.forgot.store(true, Ordering::Relaxed);
+        } else {
+            changed.insert(key, *family);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, Family>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(u32, u64), Family>> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,14 +153,33 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_changed_again_and_again_is_remembered_once_and_of_too_many_none_is_guessed() {
+        let digest = Digest::sha256([7; 32]);
+        let mut interpreters = Interpreters::default();
+        interpreters.contents.insert(digest, (Family::Shell, 0));
+        let state = |ino, ctime_sec| FileId { ctime_sec, ..id(ino) };
+        for change in 0..=REMEMBERED as i64 {
+            interpreters.changed(&state(1, change), &digest);
+        }
+        assert_eq!(interpreters.family(&state(1, 0)), Ok(Some(Family::Shell)));
+        assert_eq!(interpreters.family(&state(2, 0)), Ok(None));
+        for ino in 2..=REMEMBERED as u64 + 1 {
+            interpreters.changed(&state(ino, 0), &digest);
+        }
+        // Any name could be given to it.
+        assert_eq!(interpreters.family(&state(REMEMBERED as u64 + 1, 0)), Err(Forgotten));
+        assert_eq!(interpreters.family(&state(1, 0)), Ok(Some(Family::Shell)));
+    }
+
+    #[test]
     fn all_names_of_a_file_count() {
         let known = Names(&[("ls", 1), ("busybox", 1), ("sh", 1), ("cat", 2), ("sh", 3)]);
         let found: HashMap<_, _> = Interpreters::of(&known).marked(&known).into_iter().collect();
         let both = VERDICT_INTERPRETER | VERDICT_MULTICALL;
         assert_eq!(found, HashMap::from([(id(1), both), (id(2), 0), (id(3), VERDICT_INTERPRETER)]));
         let interpreters = Interpreters::of(&known);
-        assert_eq!(interpreters.family(&id(1)), Some(Family::Multicall));
-        assert_eq!(interpreters.family(&id(3)), Some(Family::Shell));
-        assert_eq!(interpreters.family(&id(2)), None);
+        assert_eq!(interpreters.family(&id(1)), Ok(Some(Family::Multicall)));
+        assert_eq!(interpreters.family(&id(3)), Ok(Some(Family::Shell)));
+        assert_eq!(interpreters.family(&id(2)), Ok(None));
     }
 }

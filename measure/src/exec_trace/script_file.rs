@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::command_line::{command_line, read};
-use super::interpreters::Interpreters;
+use super::interpreters::{Forgotten, Interpreters};
 use super::path_walk::{self, Walk};
 use super::script_search::ways;
 use super::told::Told;
@@ -116,6 +116,7 @@ impl Place<'_> {
         let family = self
             .interpreters
             .family(&told.key)
+            .map_err(|Forgotten| "more interpreters were changed than are remembered")?
             .or_else(|| self.exe().and_then(|exe| Family::of(base_name(&exe))))
             .or_else(|| Family::of(first))
             .ok_or("which of its arguments is the script can't be told")?;

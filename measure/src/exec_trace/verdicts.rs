@@ -18,8 +18,9 @@ const BATCH: usize = 1024;
 /// quarter of what is there at first, and what a rule by path may have to name.
 const ROOM: usize = 4096;
 /// Room for the files of an image that is not known yet: more than all but the largest have. One
-/// that has more is told of as what it is, rules that the kernel's map does not take.
-const UNKNOWN: usize = 65_536;
+/// that has more is told of as what it is, rules that the kernel's map does not take. With
+/// [`ROOM`] a power of two, which the kernel rounds up to: 2 MiB.
+const UNKNOWN: usize = (1 << 17) - ROOM;
 
 /// The container's map of allowed files, as the programs read it.
 #[derive(Debug, Clone)]

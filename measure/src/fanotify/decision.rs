@@ -25,7 +25,7 @@ impl Responder {
         let Ok(facts) = Facts::of(ask.file()) else {
             let state = State { dev: 0, ino: 0, size: 0, ctime: (0, 0) };
             let event = if exec { Event::Exec } else { Event::Open };
-            let held = self.block == Block::Exec && !exec;
+            let held = self.block == Block::Exec && !exec && !self.root.declared.any();
             let subject = Subject { event, path: None, state, process, digest: None, held };
             self.refuse(&ask, subject, Failure::NoFacts);
             return;
@@ -140,11 +140,9 @@ impl Responder {
                 self.submit(ask, subject, Purpose::Verdict);
             }
             _ => {
-                // What is foreign may come to lie where it is code.
+                // What is foreign is code to whom it is so by its place later.
                 if !self.mask.has(Mask::OPEN) || known || self.root.came_with_image(facts) {
-                    let group = &self.shared.asking.group;
-                    let ignored = ignore_data(group, ask.file(), &subject.state);
-                    self.note(ignored);
+                    self.ask_no_more(&ask, &subject.state);
                 }
                 self.allow(&ask);
             }
@@ -220,15 +218,22 @@ impl Responder {
         code::head(ask.file()).map_or(First::Look, |head| code::first(&head, path, may_interpret))
     }
 
-    /// The image's own, whoever opens it; asked about again once it was written to. Nothing is held for it: no lease, for which a writer with
-    /// `O_NONBLOCK` would fail, and no descriptor.
+    /// The image's own, whoever opens it; asked about again once it was written to. Nothing is
+    /// held for it: no lease, for which a writer with `O_NONBLOCK` would fail, and no descriptor.
     fn data(&mut self, ask: &Permission, subject: &Subject) {
         // Before the answer, after which it is somebody's.
-        let ignored = ignore_data(&self.shared.asking.group, ask.file(), &subject.state);
-        self.note(ignored);
+        self.ask_no_more(ask, &subject.state);
         self.allow(ask);
         if let (Some(path), Some(ahead)) = (&subject.path, &mut self.ahead) {
             ahead.asked(path);
+        }
+    }
+
+    /// Of data, until it is written to. Where directories are declared, its mark could outlive what
+    /// it is: a store to a shared mapping takes none away, nor does a rename to such a place.
+    fn ask_no_more(&self, ask: &Permission, state: &State) {
+        if !self.root.declared.any() {
+            self.note(ignore_data(&self.shared.asking.group, ask.file(), state));
         }
     }
 

@@ -6,18 +6,18 @@
 //! what the link leads to.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use lacre_types::{CanonicalPath, mountinfo};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::event_file::{Facts, names};
-use super::limits::MOUNTINFO;
-use crate::Judge;
+use super::limits::{FOLLOWING, MOUNTINFO, STACK};
+use crate::{CodeDirectories, Judge};
 
 /// By so many mounts of one file system a file is named, those of the container's specification
 /// among the first: more than a pod has volumes.
@@ -57,28 +57,43 @@ impl Declared {
     }
 
     /// Asks the policy anew, and follows links from the container's root: as the host reaches it,
-    /// that is at `rootfs`.
-    pub(super) fn refresh(&self, root: BorrowedFd<'_>, rootfs: &Path) {
-        let directories = self.judge.code_directories();
-        let leads = |path: &CanonicalPath| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            let at = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
-            let opened = openat2(root, at, flags, Mode::empty(), resolve).ok()?;
-            let facts = Facts::of(&opened).ok()?;
-            let led = names(opened.as_fd(), &facts, Some(rootfs)).into_iter().next()?;
-            (led != *path).then_some(led)
-        };
-        let led = directories.paths.iter().filter_map(leads).collect();
-        *self.now() = Now { any: directories.any, led };
+    /// that is at `rootfs`. On a thread of its own, which a file system that never answers may
+    /// hold; what the names led to before holds until it is done.
+    ///
+    /// # Errors
+    /// When that takes longer than [`FOLLOWING`], or there is no thread.
+    pub(super) fn refresh(&self, root: BorrowedFd<'_>, rootfs: &Path) -> io::Result<()> {
+        let CodeDirectories { any, paths } = self.judge.code_directories();
+        self.now().any = any;
+        if paths.is_empty() {
+            self.now().led.clear();
+            return Ok(());
+        }
+        let (root, rootfs) = (root.try_clone_to_owned()?, rootfs.to_owned());
+        let (done, is_done) = mpsc::sync_channel(1);
+        std::thread::Builder::new().name("fanotify-links".to_owned()).stack_size(STACK).spawn(
+            move || {
+                let led = paths.iter().filter_map(|path| leads(root.as_fd(), &rootfs, path));
+                // Who does not wait any more has called it a failure.
+                let _ = done.try_send(led.collect());
+            },
+        )?;
+        self.now().led = is_done.recv_timeout(FOLLOWING).map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                "a file system that it leads to does not answer",
+            )
+        })?;
+        Ok(())
     }
 
     /// Whether a file lies in one of them: by the name that it was opened by, or one of those that
-    /// other mounts give it. One with a name that nobody can tell does.
+    /// other mounts give it. One with a name that nobody can tell (`others` gives `None` where
+    /// there may be such) does.
     pub(super) fn hold(
         &self,
         name: Option<&CanonicalPath>,
-        others: impl FnOnce(&CanonicalPath) -> Vec<CanonicalPath>,
+        others: impl FnOnce(&CanonicalPath) -> Option<Vec<CanonicalPath>>,
     ) -> bool {
         let now = self.now();
         if !now.any {
@@ -91,8 +106,19 @@ impl Declared {
                     below(name.as_bytes(), led.as_bytes()).is_some_and(|rest| !rest.is_empty())
                 })
         };
-        lies(name) || others(name).iter().any(lies)
+        lies(name) || others(name).is_none_or(|others| others.iter().any(lies))
     }
+}
+
+/// Where the name of a directory leads, if elsewhere.
+fn leads(root: BorrowedFd<'_>, rootfs: &Path, path: &CanonicalPath) -> Option<CanonicalPath> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let at = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+    let opened = openat2(root, at, flags, Mode::empty(), resolve).ok()?;
+    let facts = Facts::of(&opened).ok()?;
+    let led = names(opened.as_fd(), &facts, Some(rootfs)).into_iter().next()?;
+    (led != *path).then_some(led)
 }
 
 /// What of a file system is mounted where.
@@ -152,7 +178,7 @@ fn join(directory: &[u8], rest: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Answer, CodeDirectories, Loss, Outcome};
+    use crate::{Answer, Loss, Outcome};
     use lacre_types::{Measurement, Source};
     use proptest::prelude::*;
 
@@ -185,7 +211,7 @@ mod tests {
 
     fn declared(directory: &'static str, root: &Path) -> Declared {
         let declared = Declared::new(Arc::new(Declares(directory)));
-        declared.refresh(File::open(root).unwrap().as_fd(), root);
+        declared.refresh(File::open(root).unwrap().as_fd(), root).unwrap();
         declared
     }
 
@@ -218,7 +244,7 @@ mod tests {
         std::fs::create_dir_all(root.path().join("srv/app")).unwrap();
         std::os::unix::fs::symlink("/srv/app", root.path().join("app")).unwrap();
         let of = |directory| declared(directory, root.path());
-        let none = |_: &CanonicalPath| Vec::new();
+        let none = |_: &CanonicalPath| Some(Vec::new());
         assert!(of("/app").hold(Some(&path("/srv/app/x")), none));
         assert!(of("/app").hold(Some(&path("/app/x")), none));
         assert!(!of("/app").hold(Some(&path("/srv/x")), none));
@@ -228,6 +254,7 @@ mod tests {
         assert!(of("/out").hold(Some(&path("/srv/x")), none));
         // Whose name nobody can tell lies anywhere.
         assert!(of("/app").hold(None, none));
+        assert!(of("/app").hold(Some(&path("/srv/x")), |_| None));
     }
 
     #[test]

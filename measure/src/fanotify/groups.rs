@@ -12,6 +12,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use lacre_sys::as_user::as_user;
@@ -109,7 +110,8 @@ impl Groups {
         }
         let group = Arc::new(make(Group::new, draw)?);
         let (seats, changed) = (Mutex::new(Some(Vec::new())), Arc::clone(&self.changed));
-        let group = Arc::new(Asking { group, seats, changed });
+        let to_forget = AtomicBool::new(false);
+        let group = Arc::new(Asking { group, seats, to_forget, changed });
         groups.push(Arc::downgrade(&group));
         Ok(group)
     }
@@ -192,6 +194,8 @@ pub(super) struct Asking {
     pub(super) group: Arc<Group>,
     /// `None` once the last has left: a group that nobody reads would hold whom it asks about.
     seats: Mutex<Option<Vec<Arc<Seat>>>>,
+    /// What is data to one of its containers, is so no more.
+    to_forget: AtomicBool,
     changed: Arc<OnceLock<Changed>>,
 }
 
@@ -233,6 +237,28 @@ impl Asking {
         }
         let left = lock(&seat.questions).take();
         drop(left);
+    }
+
+    /// Has every inode's mark taken back, as soon as each container asks about opens by its
+    /// mounts' marks: the inodes' are one group's, and some ask.
+    pub(super) fn forget_inodes(&self) {
+        self.to_forget.store(true, Ordering::Release);
+        for seat in self.seats() {
+            if !seat.asks_opens.load(Ordering::Acquire) {
+                seat.to_widen.store(true, Ordering::Release);
+                seat.wake();
+            }
+        }
+    }
+
+    /// Takes them back if that is due, and may be done: whether it could be.
+    pub(super) fn forget_if_due(&self) -> Result<(), Failure> {
+        let ask = |seat: &Arc<Seat>| seat.asks_opens.load(Ordering::Acquire);
+        if !self.to_forget.load(Ordering::Acquire) || !self.seats().iter().all(ask) {
+            return Ok(());
+        }
+        self.to_forget.store(false, Ordering::Release);
+        self.group.forget_inodes().map_err(|_| Failure::Unheeded)
     }
 
     fn changed(&self) {

@@ -58,5 +58,13 @@ pub(super) const MOUNTINFO: u64 = 4 << 20;
 /// nobody waits for an answer any more.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long a new policy waits until opens are asked about: longer than a responder may be busy
+/// before the watchdog ends it (6 s).
+pub(super) const WIDENING: Duration = Duration::from_secs(10);
+
+/// How long a new policy waits for what a declared directory's name leads to. A container may
+/// have mounted there what never answers.
+pub(super) const FOLLOWING: Duration = Duration::from_secs(5);
+
 /// The stack of each thread: they call nothing deep.
 pub(super) const STACK: usize = 256 << 10;

@@ -67,7 +67,7 @@ pub(crate) use notification_group::{Listener, Telling};
 
 use crate::{Armed, Block, Judge, Loss, SourceError, Target};
 use event_file::Facts;
-use limits::{FAREWELL, STACK};
+use limits::{FAREWELL, STACK, WIDENING};
 use marks::Marks;
 use opener::Member;
 use responder::{Responder, Shared};
@@ -84,8 +84,6 @@ pub struct FanotifyArmed {
     holder: Holder,
     root: Arc<Root>,
     rootfs: PathBuf,
-    /// Opens are asked about whatever the policy declares.
-    asks_all: bool,
 }
 
 impl std::fmt::Debug for FanotifyArmed {
@@ -107,17 +105,18 @@ impl Armed for FanotifyArmed {
 
     /// Where the policy comes to declare code directories, opens are asked about from here on.
     fn rules_changed(&self) -> Result<(), SourceError> {
-        self.root.declared.refresh(self.holder.root.as_fd(), &self.rootfs);
-        if self.asks_all || !self.root.declared.any() {
-            return Ok(());
+        let had_any = self.root.declared.any();
+        let followed = self.root.declared.refresh(self.holder.root.as_fd(), &self.rootfs);
+        if self.root.declared.any() && !had_any {
+            let (done, is_done) = mpsc::sync_channel(1);
+            seat::lock(&self.shared.widening).push(done);
+            self.shared.seat.wake();
+            let widened = is_done.recv_timeout(WIDENING);
+            widened
+                .unwrap_or_else(|_| Err(io::Error::other("the responder does not answer")))
+                .map_err(|error| failed("asking about what is opened", error))?;
         }
-        let (done, is_done) = mpsc::sync_channel(1);
-        seat::lock(&self.shared.widening).push(done);
-        let _ = rustix::io::write(&*self.shared.seat.wake, &1_u64.to_ne_bytes());
-        let widened = is_done.recv_timeout(FAREWELL);
-        widened
-            .unwrap_or_else(|_| Err(io::Error::other("the responder does not answer")))
-            .map_err(|error| failed("asking about what is opened", error))
+        followed.map_err(|error| failed("following the declared code directories", error))
     }
 }
 
@@ -137,7 +136,7 @@ impl FanotifyArmed {
 impl Drop for FanotifyArmed {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        let _ = rustix::io::write(&*self.shared.seat.wake, &1_u64.to_ne_bytes());
+        self.shared.seat.wake();
         let ended = self.ended.recv_timeout(FAREWELL);
         if matches!(ended, Err(mpsc::RecvTimeoutError::Timeout)) {
             // A thread that a dead server's file system holds is left to itself.
@@ -259,9 +258,8 @@ fn start(
             }
         })
         .map_err(|error| failed("starting the responder", error))?;
-    let (rootfs, asks_all) = (target.rootfs.clone(), target.block == Block::All);
-    let thread = Some(thread);
-    let armed = FanotifyArmed { shared, thread, ended, holder, root, rootfs, asks_all };
+    let (rootfs, thread) = (target.rootfs.clone(), Some(thread));
+    let armed = FanotifyArmed { shared, thread, ended, holder, root, rootfs };
     match is_started.recv() {
         Ok(Ok(())) => Ok(armed),
         Ok(Err(error)) => Err(failed("starting the responder", error)),

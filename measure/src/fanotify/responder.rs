@@ -91,6 +91,7 @@ impl Responder {
         })?;
         let (group, judge) = (Arc::clone(&shared.asking.group), Arc::clone(&shared.seat.judge));
         let settled = Settled::new(Leases::here()?, group, judge, &limits);
+        shared.seat.asks_opens.store(mask.has(Mask::OPEN), Ordering::Release);
         Ok(Self {
             known: Arc::clone(&target.known),
             block: target.block,
@@ -238,23 +239,35 @@ impl Responder {
     }
 
     /// Asks about opens too, for those who wait for that: the policy has come to declare code
-    /// directories. It stays so: who asks no more about what is opened can't tell what was.
+    /// directories, and what was data may come to lie in one. It stays so: who asks no more about
+    /// what is opened can't tell what was.
     fn widen(&mut self) {
         let waiting = std::mem::take(&mut *lock(&self.shared.widening));
+        if !waiting.is_empty() {
+            self.shared.asking.forget_inodes();
+        }
         for waits in waiting {
-            let widened = match &mut self.marks {
-                Some((marks, _)) if !self.mask.has(Mask::OPEN) => {
-                    marks.widen(Mask::OPEN);
-                    marks.apply(&self.shared.asking, &self.shared.seat, true)
-                }
-                _ => Ok(()),
-            };
-            if widened.is_ok() {
-                self.mask = self.mask.and(Mask::OPEN);
-            }
+            let widened = self.ask_about_opens();
             // Who does not wait any more has called it a failure.
             let _ = waits.try_send(widened);
         }
+        if self.shared.seat.to_widen.swap(false, Ordering::AcqRel)
+            && self.ask_about_opens().is_err()
+        {
+            self.shared.seat.note(Failure::Unmarked);
+        }
+        let forgotten = self.shared.asking.forget_if_due();
+        self.note(forgotten);
+    }
+
+    fn ask_about_opens(&mut self) -> std::io::Result<()> {
+        if let Some((marks, _)) = self.marks.as_mut().filter(|_| !self.mask.has(Mask::OPEN)) {
+            marks.widen(Mask::OPEN);
+            marks.apply(&self.shared.asking, &self.shared.seat, true)?;
+        }
+        self.mask = self.mask.and(Mask::OPEN);
+        self.shared.seat.asks_opens.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn mark(&mut self) {

@@ -57,7 +57,7 @@ impl Root {
         judge: &Arc<dyn Judge>,
     ) -> io::Result<Self> {
         let declared = Declared::new(Arc::clone(judge));
-        declared.refresh(root.as_fd(), &target.rootfs);
+        declared.refresh(root.as_fd(), &target.rootfs)?;
         let facts = Facts::of(&root)?;
         let overlay = target.upper.is_some() || !target.lower.is_empty();
         let timely = !TIMELESS.contains(&magic(&root)?);
@@ -164,11 +164,11 @@ impl Root {
         self.declared.hold(name, |name| {
             let mounts = self.mounts();
             let is_own = |place: &&Place| place.id == facts.mount;
-            match mounts.places.iter().find(is_own) {
-                Some(own) => other_names(name, own, &mounts.places),
-                None => of_process(opener, facts.mount)
-                    .map(|own| other_names(name, &own, &mounts.places))
-                    .unwrap_or_default(),
+            let known = mounts.places.iter().find(is_own).cloned();
+            match known.or_else(|| of_process(opener, facts.mount)) {
+                Some(own) => Some(other_names(name, &own, &mounts.places)),
+                // A kernel that tells no mounts (before 5.8) gives it the one name.
+                None => (facts.mount == 0).then(Vec::new),
             }
         })
     }
@@ -185,8 +185,8 @@ impl Root {
             && self.came_with_image(facts)
             && self.of_image(known, facts).is_none()
             && known.listed(name) == Listing::No
-            // Of what is code, a store to a shared mapping must not go unseen.
-            && !self.is_declared(Some(name), facts, 0)
+            // What is data may come to lie where it is code.
+            && !self.declared.any()
     }
 
     /// Whether a file of the image in its first state can be deleted to free its space: the

@@ -34,6 +34,10 @@ pub(super) struct Seat {
     pub(super) judge: Arc<dyn Judge>,
     /// It holds back: a policy may come to be for enforce while the container runs.
     pub(super) enforce: AtomicBool,
+    /// Its opens are asked about by marks of mounts, and not of inodes alone.
+    pub(super) asks_opens: AtomicBool,
+    /// It is to ask about opens, too: another container's sake.
+    pub(super) to_widen: AtomicBool,
     turns: Turns,
 }
 
@@ -70,8 +74,15 @@ impl Seat {
             counters: Counters::default(),
             judge,
             enforce: AtomicBool::new(mode == Mode::Enforce),
+            asks_opens: AtomicBool::new(false),
+            to_widen: AtomicBool::new(false),
             turns: Turns::default(),
         }
+    }
+
+    /// Has its responder look at what there is.
+    pub(super) fn wake(&self) {
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
     }
 
     /// Its responder has something to do.
