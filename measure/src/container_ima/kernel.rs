@@ -101,14 +101,14 @@ impl Containers {
     ) -> Result<List, SourceError> {
         let init =
             Held::open(init).map_err(|why| failed(format!("opening process {init}"), why))?;
-        let made = match self.create_after_predecessor(id, init.as_fd(), (secret, LIST_MIB), earlier)
-        {
-            // The node's own limit of a list is a lower one (`ima.container_list_mib`).
-            Err(why) if why.kind() == io::ErrorKind::InvalidInput => {
-                self.create_after_predecessor(id, init.as_fd(), (secret, 0), earlier)
-            }
-            made => made,
-        };
+        let made =
+            match self.create_after_predecessor(id, init.as_fd(), (secret, LIST_MIB), earlier) {
+                // The node's own limit of a list is a lower one (`ima.container_list_mib`).
+                Err(why) if why.kind() == io::ErrorKind::InvalidInput => {
+                    self.create_after_predecessor(id, init.as_fd(), (secret, 0), earlier)
+                }
+                made => made,
+            };
         made.map_err(|why| failed(format!("making the list of {id}"), why))?;
         self.list(id).map_err(|why| {
             self.release(id);

@@ -9,6 +9,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use sha2::{Digest as _, Sha256};
 
 use super::abi::{self, Entry};
+use super::failure::failed;
 use super::programs::{self, CONTAINERS, Programs, RINGS, SLOTS, STRAYS, Set, TAGS, VERDICTS};
 use crate::SourceError;
 use crate::held_process::{Held, began};
@@ -137,7 +138,7 @@ fn in_each_set(
 }
 
 fn looking(why: io::Error) -> SourceError {
-    programs::failed("looking a container up by its name".to_owned(), why)
+    failed("looking a container up by its name".to_owned(), why)
 }
 
 pub(super) fn entry(programs: &Programs, name: &Name) -> Option<Entry> {
