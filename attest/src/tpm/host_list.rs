@@ -51,6 +51,8 @@ pub(super) fn host_list(
     let orders = [
         [&exported[..], &copied[..], &kernel[..]],
         [&copied[..], &exported[..], &kernel[..]],
+        [&[], &copied[..], &kernel[..]],
+        [&[], &exported[..], &kernel[..]],
         [&[], &[], &kernel[..]],
     ];
     let all = orders.iter().filter_map(|order| assemble(&order.concat(), held.as_ref()));

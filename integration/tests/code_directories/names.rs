@@ -19,6 +19,7 @@ fn image() -> Result<Image> {
         0o644,
         "echo own\n",
     );
+    let layer = layer.file("home/joe/data", 0o644, "echo own\n");
     Ok(debian_image()?.named("lacre.test/code-directories:1").layer(layer))
 }
 
@@ -114,6 +115,68 @@ fn a_file_lies_where_its_inode_is_reached_and_not_where_somebody_goes_by() -> Re
         // And one that comes from elsewhere is inside once it is there.
         let moved = bash("mv /elsewhere/x /app/moved; . /app/moved")?;
         assert!(!moved.stdout.contains("ran"), "{block}: {moved:?}");
+        field.daemon.remove(&id)?;
+    }
+    field.daemon.forget_client_fifos()
+}
+
+/// Stores through a shared mapping, of which the kernel tells nobody, as many bytes as there were.
+const STORE: &str = r#"
+open F, "+<", $ARGV[0] or die $!;
+my $at = syscall 9, 0, 4096, 3, 1, fileno F, 0;
+pipe R, W; syswrite W, "echo ran\n";
+syscall(0, fileno R, $at, 9) == 9 or die $!;
+"#;
+
+/// What was the image's data once, and is not asked about for that, may become code and move.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn what_was_data_is_code_once_it_lies_there() -> Result<()> {
+    let field = Field::new(image()?)?;
+    for block in BLOCKS {
+        let id = format!("data-{block}");
+        field.start(&id, block, POLICY, &[])?;
+        let bash = |script: &str| field.enter(&id, &["bash", "-c", script]);
+        assert_eq!(bash("cat /home/joe/data; cat /home/joe/data")?.stdout, "echo own\necho own\n");
+        let stored = field.enter(&id, &["perl", "-e", STORE, "/home/joe/data"])?;
+        assert_eq!(stored.code, 0, "{stored:?}");
+        let moved = bash("cat /home/joe/data; mv /home/joe/data /app/data; . /app/data")?;
+        assert_eq!(moved.stdout, "echo ran\n", "{block}: {moved:?}");
+        field.await_told(&id, "ENTRY_NOT_FOUND", "/srv/releases/7/data")?;
+        field.daemon.remove(&id)?;
+    }
+    field.daemon.forget_client_fifos()
+}
+
+/// Mounts the directory elsewhere, in a mount namespace of its own, and stays.
+const MOUNT: &str = r#"
+my ($none, $root, $from, $to) = ("none", "/", "/srv/releases/7", "/there");
+syscall(272, 0x20000) == 0 or die "unshare: $!";
+syscall(165, $none, $root, $none, 0x44000, 0) == 0 or die "private: $!";
+syscall(165, $from, $to, $none, 0x1000, 0) == 0 or die "bind: $!";
+open F, ">", "/elsewhere/ready"; print F $$; close F;
+exec "sleep", "1000";
+"#;
+
+/// By a mount of a namespace that is neither the container's nor of who opens it, nobody can tell
+/// which directory it is.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_mount_of_somebody_elses_hides_no_directory() -> Result<()> {
+    let field = Field::new(image()?)?;
+    for block in BLOCKS {
+        let id = format!("nested-{block}");
+        field.start(&id, block, POLICY, &["--privileged"])?;
+        let bash = |script: &str| field.enter(&id, &["bash", "-c", script]);
+        let made = bash(&format!(
+            "mkdir /elsewhere /there; echo echo ran >/app/x; mkfifo /elsewhere/ready
+             perl -e '{MOUNT}' </dev/null >/dev/null 2>/elsewhere/why &
+             timeout 30 cat /elsewhere/ready || cat /elsewhere/why",
+        ))?;
+        assert_eq!(made.code, 0, "{made:?}");
+        let said = bash(&format!(". /proc/{}/root/there/x", made.stdout.trim()))?;
+        assert!(!said.stdout.contains("ran"), "{block}: {said:?}");
+        assert!(said.stderr.contains("not permitted"), "{block}: {said:?}");
         field.daemon.remove(&id)?;
     }
     field.daemon.forget_client_fifos()

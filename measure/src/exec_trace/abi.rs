@@ -18,6 +18,9 @@ pub(super) const KEY_SIZE: usize = 24;
 pub(super) const TAG_SIZE: usize = 48;
 pub(super) const SLOT_SIZE: usize = 88;
 
+/// A container's name in the maps: the SHA-256 of what it is called.
+pub(super) type Name = [u8; 32];
+
 /// `struct file_key`.
 pub(super) fn key(id: &FileId) -> [u8; KEY_SIZE] {
     let mut bytes = [0; KEY_SIZE];

@@ -19,8 +19,8 @@ use lacre_sys::tracepoint;
 use libbpf_rs::{ErrorKind, MapCore, MapHandle, ObjectBuilder, Program};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use super::abi::Name;
 use super::failure::{bpf_failed, failed, unavailable};
-use super::registry::Name;
 use crate::SourceError;
 
 /// Built by build.rs.

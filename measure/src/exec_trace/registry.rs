@@ -8,7 +8,7 @@ use std::path::Path;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use sha2::{Digest as _, Sha256};
 
-use super::abi::{self, Entry};
+use super::abi::{self, Entry, Name};
 use super::failure::failed;
 use super::programs::{self, CONTAINERS, Programs, RINGS, SLOTS, STRAYS, Set, TAGS, VERDICTS};
 use crate::SourceError;
@@ -16,9 +16,6 @@ use crate::held_process::{Held, began};
 
 /// Containers that are looked through at a time.
 const BATCH: u32 = 1024;
-
-/// A container's name in the maps.
-pub(super) type Name = [u8; 32];
 
 pub(super) fn name(container: &str) -> Name {
     Sha256::digest(container.as_bytes()).into()
