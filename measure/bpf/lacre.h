@@ -130,7 +130,7 @@ enum event_flag {
 #define NAME_MAX 256
 #define FILENAME_AT (NAMES_AT + NAMES_MAX + NAME_MAX)
 #define FILENAME_MAX 512
-/* More than most command lines: 60 of them fit the ring. */
+/* More than most command lines: 40 events of that size fit the ring of 256 KiB. */
 #define WHOLE_MAX 4096
 
 struct event {

@@ -51,7 +51,7 @@ const DYING: Duration = Duration::from_millis(500);
 const DELIVERY: Duration = Duration::from_millis(500);
 
 /// How long the guard has to end what it guards, and to account for it, once asked. One that
-/// hangs is killed then, and two seconds are left for the rest.
+/// hangs is killed then ([`DYING`] later), and a second and a half is left for the rest.
 const ACCOUNTING: Duration = Duration::from_secs(3);
 
 /// `wait(2)`'s word for a process that exited with 1.
