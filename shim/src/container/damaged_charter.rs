@@ -15,6 +15,7 @@ use super::processes::Processes;
 use crate::config::Config;
 use crate::guard::identity::RootFs;
 use crate::guard::sources;
+use crate::node::cgroup::Members;
 use crate::node::guard_state::{Container, Noted, State};
 use crate::node::pid_namespace::PidNamespace;
 use crate::node::process::Process;
@@ -139,7 +140,7 @@ fn stand_in(
     let root = is_its.then(|| RootFs::mounted(&bundle));
     if let Some(root) = &root
         && let Some(init) = bundle::init_pid(&bundle).and_then(Process::by_pid)
-        && has_root(init.pid, &root.path)
+        && (has_root(init.pid, &root.path) || is_first_of(place, &bundle, init))
     {
         head.init = Some(init);
         // Another container may be in its cgroup.
@@ -173,6 +174,18 @@ fn stand_in(
     let body = Some(Body { lacre, containerd, inner_sockets, config, mode, about });
     let charter = Charter { head, body };
     if gone { Found::StandIn(charter) } else { Found::Charter(charter) }
+}
+
+/// Whether the process that runc has noted down is the container's first though it changed its
+/// root since: it is in the container's cgroup, the first of its pid namespace, and no other
+/// container's.
+fn is_first_of(place: &Place, bundle: &Path, init: Process) -> bool {
+    let is_anothers = |(_, entry): &(Place, Entry)| matches!(entry, Entry::Whole(it) if it.head.init == Some(init));
+    let is_within =
+        || Members::of(Some(bundle), "").processes().is_ok_and(|within| within.contains(&init));
+    matches!(PidNamespace::of(init.pid), Some(PidNamespace::Own(_)))
+        && is_within()
+        && !Charters::of(place).all().iter().any(is_anothers)
 }
 
 #[cfg(test)]

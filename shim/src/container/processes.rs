@@ -1,6 +1,7 @@
 //! The processes of a container: who of it is left, and that nobody is.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use lacre_types::Mode;
 
 use super::bundle;
 use super::charter::Head;
-use crate::node::cgroup::Members;
+use crate::node::cgroup::{self, Members, Root};
 use crate::node::pid_namespace::PidNamespace;
 use crate::node::process::Process;
 
@@ -33,6 +34,28 @@ impl NoProcess {
     }
 }
 
+/// By what those in a container's cgroups are its own: another container may be in them too.
+#[derive(Debug, Clone, Copy)]
+enum Theirs {
+    /// By their pid namespace.
+    Namespace(PidNamespace),
+    /// Nothing tells them apart.
+    All,
+    /// By the container's root, since its first process is not known: it has none yet, or none any
+    /// more. Who is in another root then is another's.
+    Root(Option<Root>),
+}
+
+impl Theirs {
+    fn of(head: &Head, bundle: Option<&Path>) -> Self {
+        match (head.pid_namespace, head.init) {
+            (Some(namespace), _) => Self::Namespace(namespace),
+            (None, Some(_)) => Self::All,
+            (None, None) => Self::Root(bundle.and_then(cgroup::root_of)),
+        }
+    }
+}
+
 /// The processes of a container: its first, all in its cgroups, and, where it is held back,
 /// all that carry its number in the kernel, wherever they went: its first process's end is not
 /// theirs where they share another's pid namespace.
@@ -40,7 +63,7 @@ impl NoProcess {
 pub(crate) struct Processes {
     init: Option<Process>,
     members: Members,
-    pid_namespace: Option<PidNamespace>,
+    theirs: Theirs,
     /// Under which name `exec-trace` knows it.
     trace: Option<String>,
     killing: Arc<AtomicBool>,
@@ -54,7 +77,7 @@ impl Processes {
         Self {
             init: head.init,
             members: Members::of(bundle, &head.cgroups),
-            pid_namespace: head.pid_namespace,
+            theirs: Theirs::of(head, bundle),
             trace: (mode == Mode::Enforce).then(|| head.generation.to_string()),
             killing: Arc::default(),
         }
@@ -79,8 +102,13 @@ impl Processes {
 
     /// Whether one in its cgroups is its own: they may be another container's too.
     fn is_own(&self, process: &Process) -> bool {
-        let lives = self.init.is_some_and(Process::is_alive);
-        self.pid_namespace.is_none_or(|namespace| namespace.has(process.pid, lives))
+        match &self.theirs {
+            Theirs::Namespace(namespace) => {
+                namespace.has(process.pid, self.init.is_some_and(Process::is_alive))
+            }
+            Theirs::All => true,
+            Theirs::Root(root) => cgroup::is_of_root(process.pid, *root),
+        }
     }
 
     /// Kills those in its cgroups now, and all for as long as somebody waits for their end.
@@ -144,7 +172,6 @@ mod tests {
     use super::*;
     use crate::container::generation::Generation;
     use crate::node::cgroup::tests::InCgroup;
-    use std::path::Path;
     use std::process::{Child, Command};
 
     struct Rig {
@@ -155,7 +182,9 @@ mod tests {
     fn rig(cgroup: Option<&InCgroup>) -> Rig {
         let bundle = tempfile::tempdir().unwrap();
         if let Some(cgroup) = cgroup {
-            let spec = serde_json::json!({"linux": {"cgroupsPath": cgroup.path()}});
+            let spec = serde_json::json!({
+                "root": {"path": "/"}, "linux": {"cgroupsPath": cgroup.path()},
+            });
             std::fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
         }
         let generation = Generation::draw().unwrap();
@@ -202,6 +231,33 @@ mod tests {
         assert!(neighbour.try_wait().unwrap().is_none());
         neighbour.kill().unwrap();
         neighbour.wait().unwrap();
+    }
+
+    /// Its charter was removed in good order, and so was its first process known last.
+    #[test]
+    fn who_is_in_the_cgroup_of_one_that_is_gone_is_its_own_by_the_root() {
+        let (mut its, mut neighbour) = (sleeps(), sleeps());
+        let cgroup = InCgroup::new("shared", its.id());
+        let rig = rig(Some(&cgroup));
+        let processes = Processes::of(&rig.head, Mode::Audit);
+        assert_eq!(processes.left().unwrap(), [Process::by_pid(its.id()).unwrap()]);
+
+        cgroup.take_in(neighbour.id());
+        let root = rig.head.bundle.join("rootfs");
+        std::fs::create_dir(&root).unwrap();
+        let spec = serde_json::json!({
+            "root": {"path": "rootfs"}, "linux": {"cgroupsPath": cgroup.path()},
+        });
+        std::fs::write(rig.head.bundle.join("config.json"), spec.to_string()).unwrap();
+        let processes = Processes::of(&rig.head, Mode::Audit);
+        assert_eq!(processes.left().unwrap(), []);
+        processes.kill();
+        assert!(processes.wait(Some(Duration::ZERO)).is_some());
+        for child in [&mut its, &mut neighbour] {
+            assert!(child.try_wait().unwrap().is_none());
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     /// Set where this test runs itself again, with as few descriptors as it likes.

@@ -60,23 +60,30 @@ pub fn end_frozen(bundle: &Path) {
     let trees =
         everywhere(&path).into_iter().filter_map(|cgroup| CgroupTree::open(&cgroup).ok()?);
     for tree in trees.filter(CgroupTree::is_held) {
-        // A `runc create` that died has kept no init: its processes are runc's own, or have the
-        // container's root.
-        let is_its = |process: &Process| {
-            place(&proc_root(process.pid)) == Some(root) || is_runc(process.pid)
-        };
+        // A `runc create` that died has kept no init.
+        let is_its = |process: &Process| is_of_root(process.pid, Some(root));
         if kill_within(tree.processes(), is_its) {
             tree.thaw();
         }
     }
 }
 
-/// The device and inode of the directory that is the container's root.
-fn root_of(bundle: &Path) -> Option<(u64, u64)> {
+/// A root directory, by device and inode.
+pub(crate) type Root = (u64, u64);
+
+/// The directory that is the container's root.
+pub(crate) fn root_of(bundle: &Path) -> Option<Root> {
     place(&Spec::read(bundle).ok()?.root(bundle))
 }
 
-fn place(path: &Path) -> Option<(u64, u64)> {
+/// Whether one in a container's cgroups is the container's by the root that it has, or is runc on
+/// its way into one.
+pub(crate) fn is_of_root(pid: u32, root: Option<Root>) -> bool {
+    let its = place(&proc_root(pid));
+    its.is_some() && its == root || is_runc(pid)
+}
+
+fn place(path: &Path) -> Option<Root> {
     fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok()
 }
 

@@ -63,6 +63,11 @@ impl InCgroup {
         Self(cgroup, pid)
     }
 
+    /// Puts another process in.
+    pub(crate) fn take_in(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
     /// How many threads may be in it.
     pub(crate) fn limit(&self, threads: Option<usize>) {
         let most = threads.map_or("max".to_owned(), |threads| threads.to_string());
