@@ -7,8 +7,8 @@ use std::process::ExitCode;
 pub(crate) const HELP: &str = "Exit status: 0 as it should be; 1 it differs, or the answer is no; \
                                2 it could not be found out; 64 wrong usage";
 
-/// What the caller's shell is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the caller's shell is told; of several, the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     /// As it should be.
     Good = 0,

@@ -25,7 +25,7 @@ pub(crate) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tell everything that is wrong with a policy file, and what it comes to
+    /// Tell everything that is wrong with policy files, and what they come to
     Check(Check),
     /// Tell which action one violation of one container gets, and by which rule
     Explain(Box<Explain>),
@@ -35,16 +35,17 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Check {
-    /// The policy file
-    file: PathBuf,
-    /// Print JSON
+    /// The policy files; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print JSON, an object for each file
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 struct Explain {
-    /// The policy file
+    /// The policy file; `-` is standard input
     file: PathBuf,
     /// The kind of violation
     #[arg(long, value_parser = kinds())]
@@ -113,22 +114,61 @@ pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<Exit> {
 type Parsed = Result<(Policy, Vec<Diagnostic>), lacre_policy::Errors>;
 
 fn read(file: &Path) -> anyhow::Result<Parsed> {
-    let mut text = Vec::new();
-    // One byte more than is taken, so that what is too large is told as such.
-    File::open(file)
-        .and_then(|open| open.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut text))
-        .with_context(|| {
-            format!("cannot read the policy {}", lacre_types::escape(file.as_os_str().as_bytes()))
-        })?;
-    Ok(Policy::parse(&file.to_string_lossy(), &text))
+    let whole = |from: &mut dyn Read| {
+        let mut text = Vec::new();
+        // One byte more than is taken, so that what is too large is told as such.
+        from.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut text).map(|_| text)
+    };
+    let text = match is_input(file) {
+        true => whole(&mut io::stdin().lock()),
+        false => File::open(file).and_then(|mut open| whole(&mut open)),
+    };
+    let text = text.with_context(|| format!("cannot read the policy {}", shown(file)))?;
+    Ok(Policy::parse(&shown(file), &text))
+}
+
+fn is_input(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// A file's name in messages.
+fn shown(file: &Path) -> String {
+    match is_input(file) {
+        true => "standard input".to_owned(),
+        false => lacre_types::escape(file.as_os_str().as_bytes()),
+    }
 }
 
 fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Result<Exit> {
-    let (policy, warnings) = match read(&args.file)? {
+    let mut exit = Exit::Good;
+    for (index, file) in args.files.iter().enumerate() {
+        if index > 0 && !args.json {
+            writeln!(out)?;
+        }
+        // The others are looked at too, whatever is wrong with one.
+        let one =
+            check_one(file, args.json, out, err).or_else(|unread| match args.files.len() {
+                1 => Err(unread),
+                _ => writeln!(err, "lacre: {unread:#}").map(|()| Exit::Failed).map_err(Into::into),
+            })?;
+        exit = exit.max(one);
+    }
+    Ok(exit)
+}
+
+fn check_one(
+    file: &Path,
+    as_json: bool,
+    out: &mut Vec<u8>,
+    err: &mut Vec<u8>,
+) -> anyhow::Result<Exit> {
+    let (policy, warnings) = match read(file)? {
         Ok(read) => read,
-        Err(errors) if args.json => {
+        Err(errors) if as_json => {
             let (diagnostics, more) = (&errors.diagnostics, errors.more);
-            let told = json!({"ok": false, "diagnostics": diagnostics, "more": more});
+            let told = json!({
+                "file": shown(file), "ok": false, "diagnostics": diagnostics, "more": more,
+            });
             writeln!(out, "{told:#}")?;
             return Ok(Exit::Differs);
         }
@@ -138,11 +178,11 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Result<E
         }
     };
     let defaults = ViolationKind::ALL.iter().map(|kind| policy.default_of(*kind));
-    if args.json {
+    if as_json {
         let defaults: serde_json::Map<_, _> =
             defaults.map(|decision| (decision.kind.to_string(), told(&decision))).collect();
         let told = json!({
-            "ok": true, "rules": policy.rules(), "mode": policy.mode(),
+            "file": shown(file), "ok": true, "rules": policy.rules(), "mode": policy.mode(),
             "jit": policy.jit(&Subject::default()),
             "report": policy.reports(),
             "codeDirectories": patterns(policy.code_directories(&Subject::default())),
@@ -155,7 +195,7 @@ fn check(args: &Check, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Result<E
         writeln!(err, "{warning}")?;
     }
     let (rules, warned) = (policy.rules(), warnings.len());
-    write!(out, "{}: good, {rules} rule{} and the defaults", args.file.display(), plural(rules))?;
+    write!(out, "{}: good, {rules} rule{} and the defaults", shown(file), plural(rules))?;
     if warned > 0 {
         write!(out, ", {warned} warning{}", plural(warned))?;
     }
@@ -185,7 +225,7 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Resu
     };
     if !warnings.is_empty() {
         let (n, s) = (warnings.len(), plural(warnings.len()));
-        let file = args.file.display();
+        let file = shown(&args.file);
         writeln!(err, "{file} has {n} warning{s}; `lacre policy check` tells them")?;
     }
     let namespaces: Vec<&str> = args.namespaces.iter().map(String::as_str).collect();
@@ -212,7 +252,7 @@ fn explain(args: &Explain, out: &mut Vec<u8>, err: &mut Vec<u8>) -> anyhow::Resu
         return Ok(Exit::Good);
     }
     let place = match decision.rule.line() {
-        Some(line) => format!("{}:{line}: {}", args.file.display(), decision.rule),
+        Some(line) => format!("{}:{line}: {}", shown(&args.file), decision.rule),
         None => decision.rule.to_string(),
     };
     let audit = resolve(&decision, true, Mode::Audit).action;

@@ -31,6 +31,44 @@ fn what_could_not_be_found_out_is_no_answer() {
     assert!(told.starts_with("lacre: cannot read the policy /"), "{told}");
 }
 
+/// Each is told of, and the worst is the answer.
+#[test]
+fn several_files_are_checked_and_standard_input_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = dir.path().join("good.yaml");
+    let bad = dir.path().join("bad.yaml");
+    std::fs::write(&good, "Actions: {}\n").unwrap();
+    std::fs::write(&bad, "Actions: {FILELESS: {Default: STOPP}}\n").unwrap();
+    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+
+    let told = lacre(&["check", bad, good]);
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+    let (out, err) =
+        (String::from_utf8(told.stdout).unwrap(), String::from_utf8(told.stderr).unwrap());
+    assert!(out.contains("good.yaml: good") && err.contains("bad.yaml:1:32"), "{out}{err}");
+
+    let told = lacre(&["check", "/nonexistent", bad, good]);
+    assert_eq!(told.status.code(), Some(2), "{told:?}");
+    assert!(String::from_utf8(told.stdout).unwrap().contains("good.yaml: good"));
+
+    let told = lacre(&["check", "--json", bad, good]);
+    let told: Vec<serde_json::Value> = serde_json::Deserializer::from_slice(&told.stdout)
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let ok: Vec<_> = told.iter().map(|one| (one["file"].as_str(), one["ok"].as_bool())).collect();
+    assert_eq!(ok, [(Some(bad), Some(false)), (Some(good), Some(true))]);
+
+    for args in [&["check", "-"][..], &["explain", "-", "--kind", "FILELESS"]] {
+        let mut lacre = Command::new(env!("CARGO_BIN_EXE_lacre"));
+        let told = lacre.arg("policy").args(args).stdin(std::fs::File::open(bad).unwrap());
+        let told = told.output().unwrap();
+        assert_eq!(told.status.code(), Some(1), "{told:?}");
+        let err = String::from_utf8(told.stderr).unwrap();
+        assert!(err.contains("standard input:1:32: error"), "{err}");
+    }
+}
+
 #[test]
 fn an_answer_that_could_not_be_written_is_none() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();

@@ -51,10 +51,13 @@ pub(crate) fn implausible_pattern(pattern: &str) -> Option<&'static str> {
 
 fn implausible(name: &str) -> Option<&'static str> {
     let name = name.split('@').next().unwrap_or_default();
-    let (repository, _) = split_tag(name);
-    let path = match repository.split_once('/') {
-        Some((first, path)) if is_registry(first) => path,
-        _ => repository,
+    if name.contains("://") {
+        return Some("the name of an image has no `https://` before it");
+    }
+    let (repository, tag) = split_tag(name);
+    let (registry, path) = match repository.split_once('/') {
+        Some((first, path)) if is_registry(first) => (first, path),
+        _ => ("", repository),
     };
     if path.len() == 64 && path.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Some("this is a digest or an id, and no image's name");
@@ -62,10 +65,22 @@ fn implausible(name: &str) -> Option<&'static str> {
     if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Some("the name of a repository has no upper-case letters");
     }
-    if repository.is_empty() || name.chars().any(char::is_whitespace) {
+    // An IPv6 address stands in brackets.
+    let ports = registry.rsplit(']').next().unwrap_or_default().matches(':').count();
+    if path.contains(':') || ports > 1 {
+        return Some("the name of an image has one tag, behind one colon");
+    }
+    let tag_good = tag.is_none_or(|tag| !tag.is_empty() && tag.bytes().all(is_of_a_name));
+    let part_good = |part: &str| !part.is_empty() && part.bytes().all(is_of_a_name);
+    if !tag_good || !path.split('/').all(part_good) {
         return Some("this is no image's name");
     }
     None
+}
+
+/// Of a part of a repository's path, or of a tag (distribution/reference, `regexp.go`).
+const fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
 /// Before the last colon after the last slash, and what comes behind it.
@@ -117,6 +132,41 @@ mod tests {
             ("nginx:1@sha256:ab", "docker.io/library/nginx@sha256:ab"),
         ] {
             assert_eq!(full(short), long);
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_image_is_told() {
+        for bad in [
+            "https://foo/bar",
+            "docker://nginx",
+            "nginx:latest:foo",
+            "a:5000:b/c",
+            "nginx:",
+            "a//b",
+            "/nginx",
+            "nginx/",
+            "a b",
+            "",
+            "team/App:1",
+            "nginx:a+b",
+            "registry.example/a:b:c",
+            "e8af7d6ad5b3e7b9fdbf07ec1d4ca0e5b2ad1f6ae5b2a4bd9dd1bd6d0ff2e4b5",
+        ] {
+            assert!(implausible_pattern(bad).is_some(), "{bad}");
+        }
+        for good in [
+            "nginx",
+            "nginx:1.25-alpine",
+            "localhost:5000/app",
+            "ghcr.io/a/b:c",
+            "a_b/c__d--e:V1",
+            "nginx@sha256:ab",
+            "Registry.example/a",
+            "[2001:db8::1]:5000/repo:1",
+            "nginx:*",
+        ] {
+            assert_eq!(implausible_pattern(good), None, "{good}");
         }
     }
 

@@ -170,6 +170,22 @@ told!(anchors_are_refused, "Actions:\n  INVALID_HASH: &a\n    Default: STOP\n  N
 told!(tags_are_refused, "Actions: !!map\n  INVALID_HASH: {}\n");
 told!(a_second_document_is_refused, "Actions: {}\n---\nActions: {}\n");
 told!(a_tab_for_indentation, "Actions:\n\tINVALID_HASH: {}\n");
+told!(
+    a_glob_without_quotes,
+    "Actions:\n  ENTRY_NOT_FOUND:\n    ByPath:\n      - **/x: SKIP\n    Default: DENY\n"
+);
+told!(a_set_without_quotes, "Actions:\n  REPORT:\n    ByPath:\n      - [a-z]*: SKIP\n");
+told!(
+    names_that_no_image_has,
+    "Actions:
+  INVALID_HASH:
+    ByContainerImageName:
+      - \"https://registry.example/app\": SKIP
+      - \"nginx:latest:1\": SKIP
+      - \"team//app\": SKIP
+    Default: STOP
+"
+);
 told!(an_open_quote, "Actions:\n  INVALID_HASH:\n    Default: \"STOP\n");
 told!(bytes_that_are_no_text, b"Actions:\n  # caf\xe9\n");
 told!(an_empty_file, "# nothing\n");

@@ -40,10 +40,10 @@ pub(super) fn load(text: &str) -> Result<Option<Node>, Refused> {
     let mut root = None;
     let mut documents = 0;
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = event.map_err(|error| Refused {
-            span: at(error.marker(), None),
-            message: format!("this is not YAML: {}", error.info()),
-            help: None,
+        let (event, span) = event.map_err(|error| {
+            let span = at(error.marker(), None);
+            let message = format!("this is not YAML: {}", error.info());
+            Refused { span, message, help: help_with(text, span) }
         })?;
         refuse_extras(&event, &span)?;
         let span = at(&span.start, Some(&span.end));
@@ -85,6 +85,21 @@ pub(super) fn load(text: &str) -> Result<Option<Node>, Refused> {
         }
     }
     Ok(root)
+}
+
+/// What people write who do not think of YAML: globs without quotes, and tabs.
+fn help_with(text: &str, span: Span) -> Option<&'static str> {
+    let line = text.lines().nth((span.line as usize).checked_sub(1)?)?;
+    let indentation = line.len() - line.trim_start().len();
+    if line[..indentation].contains('\t') {
+        return Some("indent by spaces; YAML takes no tabs there");
+    }
+    // An entry's dash and blanks, as where the parser tells of the entry and not of its text.
+    let rest: String = line.chars().skip((span.column as usize).saturating_sub(1)).collect();
+    let word = rest.trim_start_matches(['-', ' ']);
+    word.starts_with(['*', '&', '!', '%', '@', '`', '[', '{', '?', '|', '>']).then_some(
+        "put a text in quotes that begins with one of `* & ! % @ [ { ? | >` or a backquote",
+    )
 }
 
 fn refuse_extras(event: &Event<'_>, span: &granit_parser::Span) -> Result<(), Refused> {
