@@ -44,14 +44,16 @@ fn runc_survives_the_death_of_inits() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The control is no model here: a shim that is killed leaves its socket.
+/// The control is no model here: a shim that is killed leaves its socket, and on a busy machine a
+/// cgroup with nobody in it.
 #[test]
-fn runc_leaves_the_sockets_of_killed_shims_and_no_more() -> anyhow::Result<()> {
+fn runc_leaves_sockets_and_cgroups_of_killed_shims_and_no_more() -> anyhow::Result<()> {
     let _alone = HEAVY.lock().unwrap_or_else(PoisonError::into_inner);
     for version in Version::ALL {
         let (wreck, daemon) = storm(version, Runtime::Runc, 48, most_faults)?;
         assert!(wreck.errors.is_empty(), "{version:?}: {wreck}");
-        let other = wreck.leaks.iter().any(|leak| !matches!(leak, Leak::Socket(_)));
+        let known = |leak: &Leak| matches!(leak, Leak::Socket(_) | Leak::Cgroup(_));
+        let other = !wreck.leaks.iter().all(known);
         assert!(!other, "{version:?}: {wreck}");
         daemon.abandon();
     }

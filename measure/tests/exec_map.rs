@@ -172,13 +172,15 @@ fn a_full_ring_is_a_loss() {
     }
     drop(held);
     // The kernel tells of a loss with the next record that finds room: some time after
-    // the reader was let go.
+    // the reader was let go. Until those who waited are verified, who comes is killed unread.
+    let mut runs = Vec::new();
     for _ in 0..1000 {
         if !judge.losses().is_empty() {
             break;
         }
-        assert_eq!(container.each("/bin/t mark /tmp/m"), 0);
+        runs.push(container.each("/bin/t mark /tmp/m"));
     }
+    assert!(runs.iter().skip_while(|code| **code != 0).all(|code| *code == 0), "{runs:?}");
     assert!(matches!(judge.wait_loss(), Loss::Overflow(Some(count)) if count > 0));
 }
 
