@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lacre_integration::grpc::{self, CreateTask, Empty, Mounts, Process, Snapshot};
 use lacre_integration::images::busybox_image;
 use lacre_integration::output::Output;
@@ -91,6 +91,12 @@ fn another_runc_or_inner_shim_runs_nothing_in_enforce() -> Result<()> {
             let said = format!("{}{}", ran.stdout, ran.stderr);
             ensure!(ran.code != 0, "{version:?}: it ran with another {}", program.display());
             ensure!(said.contains("is not what"), "{version:?}: {said}");
+            let id = format!("listed-{}", field.count);
+            let records = field.records()?;
+            let its: Vec<&str> = records.lines().filter(|line| line.contains(&id)).collect();
+            let told = r#""action":"DENY","outcome":"denied","rule":"the node's list of programs""#;
+            let [one] = its[..] else { bail!("{version:?}: {its:?}") };
+            ensure!(one.contains("LOG_TAMPERED") && one.contains(told), "{version:?}: {one}");
             // It is the node's word that counts, and an upgrade is one more line.
             field.list()?;
             field.run()?.ok()?;

@@ -29,7 +29,10 @@ pub(crate) fn resolve(name: &str, namespace: &str, address: &str) -> anyhow::Res
                 }
             };
             let name = escape(name.as_bytes());
-            format!("cannot find the image {name} of namespace {namespace}{full}")
+            let address = escape(address.as_bytes());
+            format!(
+                "asking containerd at {address} for the image {name} of namespace {namespace}{full}"
+            )
         })?;
         Ok(Resolved { target: image.target, content: client.content_root().await? })
     })

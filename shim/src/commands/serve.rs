@@ -154,7 +154,7 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
     let containers = Arc::new(Containers::new(place, state, common)?);
     let inner_config = config.inner.clone();
     let exempt = Exempt::by_config(&config, &args.namespace, &bundle).is_some();
-    let listed = (!exempt).then(|| Listed::new(&config, charge.doubt, &log));
+    let listed = (!exempt).then(|| Listed::new(&config, &args.namespace, charge.doubt, &log));
     let watchdog = Watchdog::new(Groups::new());
     let context = guard::Context {
         config,

@@ -14,6 +14,7 @@ use lacre_sys::inherited::Inherited;
 use lacre_sys::whole_file;
 use lacre_types::{Mode, chain};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use slog::Logger;
 
 use crate::arguments::{Args, ArgsError};
 use crate::bootstrap::options::OptionsError;
@@ -23,7 +24,7 @@ use crate::commands::stdin;
 use crate::config::{Config, ConfigError};
 use crate::container::bundle::Bundle;
 use crate::container::control;
-use crate::guard::Exempt;
+use crate::guard::{Exempt, record_refusal};
 use crate::inner::program::{self, InnerError, Output};
 use crate::node::guard_state::{Noted, Terms};
 use crate::node::json_file::FileError;
@@ -186,7 +187,12 @@ fn doubt(
         return Ok(None);
     }
     match config.programs().check(program) {
-        Err(error) if config.mode == Mode::Enforce => Err(error.into()),
+        Err(error) if config.mode == Mode::Enforce => {
+            // Nobody guards it yet. What comes of that is on the log, which containerd shows.
+            let log = Logger::root(slog::Discard, slog::o!());
+            record_refusal(config, &args.namespace, &args.id, &chain(&error), &log);
+            Err(error.into())
+        }
         Err(error) => Ok(Some(chain(&error))),
         Ok(_) => Ok(None),
     }

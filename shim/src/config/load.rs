@@ -17,7 +17,7 @@ pub const ENVIRONMENT: &str = "LACRE_CONFIG";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It can't be read.
-    #[error("reading the configuration {}", .path.display())]
+    #[error("reading the configuration {}{}", .path.display(), chosen_by(.path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -31,7 +31,8 @@ pub enum ConfigError {
     /// It names a policy that is not there.
     #[error(
         "the configuration {} is for enforce and names the policy {}, which is not there; \
-         write it, or leave `policy` out for the built-in one", .path.display(), .policy.display()
+         write it, or leave `policy` out for /etc/lacre/policy.yaml and, where that is not there, \
+         the built-in one", .path.display(), .policy.display()
     )]
     Policy {
         /// The configuration.
@@ -39,6 +40,14 @@ pub enum ConfigError {
         /// The policy.
         policy: PathBuf,
     },
+}
+
+/// Where nobody named the file: what chose it.
+fn chosen_by(path: &Path) -> &'static str {
+    match named(env::args_os().next().as_deref()) {
+        Some(chosen) if chosen == path => ", which the name of this shim chooses",
+        _ => "",
+    }
 }
 
 /// The file that a shim's own name chooses: `containerd-shim-lacre-audit-v1` (the runtime

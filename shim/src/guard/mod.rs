@@ -43,6 +43,7 @@ pub(crate) mod sources;
 mod start_permit;
 pub(crate) mod task_events;
 mod tighten;
+mod unlisted;
 
 pub use compose::compose;
 pub(crate) use compose::deliver_left;
@@ -54,3 +55,4 @@ pub(crate) use identity::fuzz as fuzz_identity;
 pub use no_guard::NoGuard;
 pub(crate) use shared::Shared;
 pub use start_permit::Permit;
+pub(crate) use unlisted::record_refusal;

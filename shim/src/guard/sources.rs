@@ -197,7 +197,9 @@ impl Arming<'_> {
                 Ok(Box::new(container_ima::arm(target, asked, &options)?))
             }
             Source::Ima => Ok(Box::new(ima::arm(target, asked, &ima::Options::default())?)),
-            other @ Source::Bpf => unavailable(other, "a release of lacre that has it"),
+            other @ Source::Bpf => {
+                unavailable(other, "a later release of lacre: take it out of `sources`")
+            }
             other @ Source::Attestation => unavailable(
                 other,
                 "a policy server that attests this node, and is no source of a shim",

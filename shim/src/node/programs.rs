@@ -193,8 +193,12 @@ impl Programs {
                 continue;
             }
             let entry = entry(line);
-            let (digest, path) =
-                entry.ok_or_else(|| wrong(format!("line {} is no digest and path", at + 1)))?;
+            let (digest, path) = entry.ok_or_else(|| {
+                wrong(format!(
+                    "line {} is no digest and absolute path, as `sha256sum /PATH` writes them",
+                    at + 1
+                ))
+            })?;
             // One that is not there has no other name.
             let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
             all.entry(path).or_default().insert(digest);

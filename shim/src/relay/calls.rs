@@ -99,7 +99,7 @@ async fn create(connection: &Connection, mut frame: RequestFrame) -> Outcome {
     let (runtime, doubts) = match &proxy.listed {
         Some(listed) => {
             let runtime = listed.runtime(options.as_ref())?;
-            let doubts = listed.doubts(runtime.clone(), &proxy.log).await?;
+            let doubts = listed.doubts(&create.id, runtime.clone(), &proxy.log).await?;
             (runtime, doubts)
         }
         None => (None, Vec::new()),

@@ -1,21 +1,23 @@
+use std::sync::Arc;
+
 use lacre_types::{Mode, chain};
 use slog::{Logger, info};
 use tokio::task::spawn_blocking;
 
 use crate::bootstrap::options;
 use crate::config::Config;
-use crate::guard::Refusal;
+use crate::guard::{Refusal, record_refusal};
 use crate::inner::program::RUNC;
 use crate::messages::Any;
-use crate::node::programs::{Checked, Programs};
+use crate::node::programs::Checked;
 use crate::node::runtime::Runtime;
 use crate::ttrpc::Code;
 
 /// Whether the inner shim and the runtime that it runs are those that the node lists.
 #[derive(Debug)]
 pub struct Listed {
-    programs: Programs,
-    mode: Mode,
+    config: Arc<Config>,
+    namespace: String,
     /// Why the inner shim is not, in audit mode.
     doubt: Option<String>,
     /// Which runtime another shim runs nobody can tell.
@@ -25,13 +27,13 @@ pub struct Listed {
 impl Listed {
     /// By the node's list; `doubt` is what was found of the inner shim.
     #[must_use]
-    pub fn new(config: &Config, doubt: Option<String>, log: &Logger) -> Self {
+    pub fn new(config: &Arc<Config>, namespace: &str, doubt: Option<String>, log: &Logger) -> Self {
         let shim = &config.inner.shim;
         let runs_runc = shim == RUNC || shim.ends_with("/containerd-shim-runc-v2");
         if !runs_runc {
             info!(log, "which runtime the inner shim runs is not known, nor checked");
         }
-        Self { programs: config.programs(), mode: config.mode, doubt, runs_runc }
+        Self { config: Arc::clone(config), namespace: namespace.to_owned(), doubt, runs_runc }
     }
 
     /// The runtime that the inner shim runs for a container, by the options that it gets; none
@@ -48,15 +50,16 @@ impl Listed {
             Refusal::new(Code::InvalidArgument, &message)
         })?;
         let name = named.flatten().unwrap_or_else(|| "runc".to_owned());
-        Ok(Some(Runtime { programs: self.programs.clone(), name }))
+        Ok(Some(Runtime { programs: self.config.programs(), name }))
     }
 
     /// Why what is about to be run for a container is not what the node lists, in audit mode.
     ///
     /// # Errors
-    /// The same, in enforce mode.
+    /// The same, in enforce mode; then it is on record.
     pub(super) async fn doubts(
         &self,
+        id: &str,
         runtime: Option<Runtime>,
         log: &Logger,
     ) -> Result<Vec<String>, Refusal> {
@@ -75,9 +78,15 @@ impl Listed {
                 Err(error) => doubts.push(format!("comparing the runtime: {error}")),
             }
         }
-        match doubts.first() {
-            Some(doubt) if self.mode == Mode::Enforce => Err(Refusal::denied(doubt)),
-            _ => Ok(doubts),
-        }
+        let Some(doubt) = doubts.first().filter(|_| self.config.mode == Mode::Enforce) else {
+            return Ok(doubts);
+        };
+        let (config, namespace, id) =
+            (Arc::clone(&self.config), self.namespace.clone(), id.to_owned());
+        let (why, log) = (doubt.clone(), log.clone());
+        let record = move || record_refusal(&config, &namespace, &id, &why, &log);
+        // A fault in it is on the log, and the refusal stands.
+        let _ = spawn_blocking(record).await;
+        Err(Refusal::denied(doubt))
     }
 }
