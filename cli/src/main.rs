@@ -2,6 +2,8 @@
 
 mod attest;
 mod baseline;
+mod config;
+mod doctor;
 mod exit;
 mod log;
 mod node;
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     Attest(attest::Args),
     Baseline(baseline::Args),
+    Config(config::Args),
+    Doctor(doctor::Args),
     Log(log::Args),
     Node(node::Args),
     /// Check and explain policy files
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Attest(args) => attest::run(args),
         Command::Baseline(args) => baseline::run(args),
+        Command::Config(args) => config::run(&args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Log(args) => log::run(&args),
         Command::Node(args) => node::run(args),
         Command::Policy(args) => policy::run(&args),

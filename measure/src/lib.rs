@@ -13,6 +13,7 @@ mod files;
 mod held_process;
 pub mod ima;
 mod interpreter;
+pub mod kernel_hooks;
 mod reader_thread;
 mod source;
 #[cfg(test)]

@@ -27,13 +27,18 @@ pub(crate) const fn shell(id: &'static str, what: &'static str, script: &'static
     Attack { id, what, entry: Entry::Shell, script }
 }
 
+/// All of them.
+pub(crate) fn all() -> impl Iterator<Item = &'static Attack> {
+    ATTACKS.iter().chain(SCRIPTS)
+}
+
 /// All of them, or those that `LACRE_ATTACKS` names, with commas between.
 pub(crate) fn attacks() -> Vec<&'static Attack> {
     let wanted = std::env::var("LACRE_ATTACKS").ok();
     let is_wanted = |attack: &&Attack| {
         wanted.as_ref().is_none_or(|wanted| wanted.split(',').any(|id| id == attack.id))
     };
-    let mut all: Vec<_> = ATTACKS.iter().chain(SCRIPTS).filter(is_wanted).collect();
+    let mut all: Vec<_> = self::all().filter(is_wanted).collect();
     all.sort_by_key(|attack| attack.id);
     all
 }

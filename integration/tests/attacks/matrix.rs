@@ -3,106 +3,53 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use lacre_doctor::{Blocked, Fate, Offer, Offers, Setting, Wanted, fate, rungs};
+use lacre_types::{Mode, Source};
 
+use crate::classes::{OUTSIDE_TMP, class_of};
 use crate::corpus::attacks;
 use crate::field::{Field, Seen};
 
-/// A configuration, and what it promises.
+/// A configuration. What it promises is what is foretold of it.
 #[derive(Debug)]
 pub(crate) struct Column {
     name: &'static str,
     settings: &'static str,
     policy: &'static str,
-    /// Whether an attack may succeed.
-    enforces: bool,
-    /// Attacks that the configuration is known not to see.
-    known: &'static [(&'static str, &'static str)],
-    /// Attacks that it sees a moment after they began, and ends then: the mark may be there.
-    late: &'static [&'static str],
+    mode: Mode,
+    block: Blocked,
+    /// `None`: `auto`.
+    only: Option<Source>,
+    /// Whether the policy declares `/tmp` to hold code.
+    tmp_is_code: bool,
 }
 
-/// What nobody sees who is asked of no open.
-const UNASKED: &[(&str, &str)] = &[
-    ("A11c", "MISS"),
-    ("A11d", "MISS"),
-    ("A11e", "MISS"),
-    ("A11f", "MISS"),
-    ("A11g", "MISS"),
-    ("A14d", "MISS"),
-    ("A14w", "MISS"),
-    ("A14x", "MISS"),
-    ("A14y", "MISS"),
-    ("A14z", "MISS"),
-    ("A14za", "MISS"),
-    ("A14zc", "MISS"),
-    ("A14zd", "MISS"),
-    ("A14ze", "MISS"),
-    ("A14zf", "MISS"),
-    ("A14zg", "MISS"),
-    ("A14zh", "MISS"),
-    ("A14zi", "MISS"),
-    ("A14zj", "MISS"),
-    ("A14zk", "MISS"),
-];
-
-const AUDIT: Column = Column {
-    name: "audit, auto",
-    settings: "mode: audit\n",
-    policy: NOTHING,
-    enforces: false,
-    known: UNASKED,
-    late: &[],
-};
+const AUDIT: Column =
+    Column { name: "audit, auto", settings: "mode: audit\n", mode: Mode::Audit, ..AUTO };
 
 const AUTO: Column = Column {
     name: "enforce, auto",
     settings: "mode: enforce\n",
-    policy: NOTHING,
-    enforces: true,
-    known: UNASKED,
-    late: SCRIPTS,
+    policy: "Actions: {}\n",
+    mode: Mode::Enforce,
+    block: Blocked::Exec,
+    only: None,
+    tmp_is_code: false,
 };
 
 const ALL: Column = Column {
     name: "enforce, auto, block: all",
     settings: "mode: enforce\nblock: all\n",
-    policy: NOTHING,
-    enforces: true,
-    known: &[
-        ("A11e", "MISS"),
-        ("A11f", "MISS"),
-        ("A11g", "MISS"),
-        ("A14d", "REPORT"),
-        ("A14za", "MISS"),
-        ("A14zc", "REPORT"),
-        ("A14zd", "REPORT"),
-        ("A14ze", "REPORT"),
-    ],
-    late: UNWATCHED,
+    block: Blocked::All,
+    ..AUTO
 };
 
 const CODE: Column = Column {
     name: "enforce, auto, code directories",
-    settings: "mode: enforce\n",
     policy: "CodeDirectories: {Default: [/tmp]}\nActions: {}\n",
-    enforces: true,
-    // What A14zi writes to is not in /tmp.
-    known: &[("A11f", "MISS"), ("A11g", "MISS"), ("A14za", "MISS"), ("A14zi", "MISS")],
-    late: SCRIPTS,
+    tmp_is_code: true,
+    ..AUTO
 };
-
-const NOTHING: &str = "Actions: {}\n";
-
-/// What lies where fanotify does not watch is seen there, too.
-const UNWATCHED: &[&str] = &["A14u", "A45d", "A45e"];
-
-/// With `block: exec`, a script is seen as the argument of an interpreter that runs already
-/// (docs/sources.md).
-const SCRIPTS: &[&str] = &[
-    "A14a", "A14b", "A14c", "A14e", "A14f", "A14g", "A14h", "A14i", "A14j", "A14k", "A14l", "A14m",
-    "A14n", "A14o", "A14p", "A14q", "A14r", "A14s", "A14t", "A14u", "A14v", "A14zb", "A45d",
-    "A45e",
-];
 
 impl Column {
     /// What `make test` holds lacre to.
@@ -114,15 +61,91 @@ impl Column {
         AUTO,
         ALL,
         CODE,
-        Self::alone("fanotify", "mode: enforce\nsources: [fanotify]\n"),
-        Self::alone("fanotify, block: all", "mode: enforce\nsources: [fanotify]\nblock: all\n"),
-        Self::alone("exec-trace", "mode: enforce\nsources: [exec-trace]\n"),
-        Self::alone("exec-map", "mode: enforce\nsources: [exec-map]\n"),
+        Self {
+            name: "fanotify",
+            settings: "mode: enforce\nsources: [fanotify]\n",
+            only: Some(Source::Fanotify),
+            ..AUTO
+        },
+        Self {
+            name: "fanotify, block: all",
+            settings: "mode: enforce\nsources: [fanotify]\nblock: all\n",
+            only: Some(Source::Fanotify),
+            ..ALL
+        },
+        Self {
+            name: "exec-trace",
+            settings: "mode: enforce\nsources: [exec-trace]\n",
+            only: Some(Source::ExecTrace),
+            ..AUTO
+        },
+        Self {
+            name: "exec-map",
+            settings: "mode: enforce\nsources: [exec-map]\n",
+            only: Some(Source::ExecMap),
+            ..AUTO
+        },
     ];
 
-    const fn alone(name: &'static str, settings: &'static str) -> Self {
-        Self { name, settings, policy: NOTHING, enforces: false, known: &[], late: &[] }
+    /// What is foretold of an attack in it, where the kernel gives that.
+    fn foretold(&self, id: &str, offers: &Offers) -> Fate {
+        let wanted = Wanted { only: self.only.map(|source| vec![source]), ..Wanted::default() };
+        let in_code_directory = self.tmp_is_code && !OUTSIDE_TMP.contains(&id);
+        let setting = Setting { mode: self.mode, block: self.block, in_code_directory };
+        fate(class_of(id), rungs(offers, &wanted), setting)
     }
+}
+
+/// Where a table says something else than what is foretold of its columns.
+fn contradictions<'t>(
+    columns: &[Column],
+    rows: impl IntoIterator<Item = (&'t str, Vec<&'t str>)>,
+    offers: &Offers,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    for (id, words) in rows {
+        for (column, word) in columns.iter().zip(words) {
+            let foretold = column.foretold(id, offers);
+            if !foretold.may_be_called(word) {
+                let class = class_of(id);
+                all.push(format!(
+                    "{id} ({class:?}) under {}: {word}, and {foretold} is foretold",
+                    column.name
+                ));
+            }
+        }
+    }
+    all
+}
+
+/// Where the table of `docs/attacks.md` says something else than what is foretold of a kernel
+/// that gives what that of the table gave.
+pub(crate) fn contradictions_of_the_page(page: &str) -> (usize, Vec<String>) {
+    let head: Vec<_> = Column::ALL.iter().map(|column| column.name).collect();
+    let head = format!("| | attack | {} |", head.join(" | "));
+    let table = page.lines().skip_while(|line| *line != head).skip(2);
+    let rows: Vec<_> = table.map_while(row).collect();
+    let given = || Offer::Given;
+    let missing = || Offer::Missing("what the table's kernel lacks".to_owned());
+    let offers = Offers {
+        fanotify: given(),
+        exec_trace: given(),
+        fetch: given(),
+        exec_map: given(),
+        container_ima: missing(),
+        ima: missing(),
+        bpf_lsm: missing(),
+        trampolines: missing(),
+    };
+    (rows.len(), contradictions(Column::ALL, rows, &offers))
+}
+
+/// An attack's number, and what became of it in each column.
+fn row(line: &str) -> Option<(&str, Vec<&str>)> {
+    // Before the columns, the attack's own words, which may hold anything.
+    let cells: Vec<_> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
+    let outcomes = cells.len().checked_sub(Column::ALL.len()).filter(|words| *words > 1)?;
+    Some((cells[0], cells[outcomes..].to_vec()))
 }
 
 /// The outcome of every attack in every column.
@@ -185,31 +208,18 @@ impl Matrix {
              A14d and A14zc to A14ze are files that an interpreter reads and runs, and nothing \
              says that they are code. Where opens are asked about (`block: all`), there is a record, \
              `REPORT`; where the policy declares their directory to hold code (the column *code \
-             directories* declares `/tmp`, with `block: exec`), they are refused.\n",
+             directories* declares `/tmp`, with `block: exec`), they are refused.\n\n\
+             `lacre doctor` foretells the same by classes of attacks, from what a node gives \
+             ([doctor.md](doctor.md#the-forecast)); a test compares this table with that.\n",
             self.markdown()
         )
     }
 
-    /// Where `auto` did less than it says.
+    /// Where something else became of an attack than what is foretold of this very node.
     pub(crate) fn broken_promises(&self) -> Vec<String> {
-        let mut broken = Vec::new();
-        for (attack, row) in attacks().into_iter().zip(&self.rows) {
-            for (column, seen) in self.columns.iter().zip(row) {
-                if column.name.starts_with("fanotify") || column.name.starts_with("exec-") {
-                    continue;
-                }
-                let known = column.known.iter().find(|(id, _)| *id == attack.id);
-                let kept = match (known, seen) {
-                    (Some((_, word)), seen) => *word == seen.word(),
-                    (None, Seen::Deny(_) | Seen::Kill(_)) => column.enforces,
-                    (None, Seen::Report(_)) => !column.enforces || column.late.contains(&attack.id),
-                    (None, Seen::Miss | Seen::Nothing) => false,
-                };
-                if !kept {
-                    broken.push(format!("{} under {}: {seen:?}", attack.id, column.name));
-                }
-            }
-        }
-        broken
+        let offers = lacre_doctor::probes::offers(lacre_doctor::probes::LIMIT);
+        let ids = attacks().into_iter().map(|attack| attack.id);
+        let words = self.rows.iter().map(|row| row.iter().map(Seen::word).collect());
+        contradictions(self.columns, ids.zip(words), &offers)
     }
 }

@@ -76,6 +76,21 @@ pub struct ContainerImaArmed {
     remark: Option<String>,
 }
 
+/// Whether this node's kernel keeps lists of containers, below `folder`, and measures something.
+///
+/// # Errors
+/// What is missing, and how to have it.
+pub fn offered(folder: &Path) -> Result<(), SourceError> {
+    offering(folder).map(drop)
+}
+
+fn offering(folder: &Path) -> Result<Containers, SourceError> {
+    let containers = Containers::at(folder)?;
+    // Without a policy every container's list stays empty, as if all that it ran were allowed.
+    ima::list::measures(Source::ContainerIma, containers.host_lines())?;
+    Ok(containers)
+}
+
 /// Makes the container's list, and follows it. Its init waits to be started.
 ///
 /// # Errors
@@ -85,9 +100,7 @@ pub fn arm(
     judge: Arc<dyn Judge>,
     options: &Options,
 ) -> Result<ContainerImaArmed, SourceError> {
-    let containers = Containers::at(&options.folder)?;
-    // Without a policy every container's list stays empty, as if all that it ran were allowed.
-    ima::list::measures(Source::ContainerIma, containers.host_lines())?;
+    let containers = offering(&options.folder)?;
     let id = list_id(&target.container).map_err(|why| {
         failed(
             "naming the container's list".to_owned(),

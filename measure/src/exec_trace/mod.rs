@@ -32,6 +32,7 @@ pub mod fuzz;
 mod handle;
 mod interpreters;
 mod metadata_changes;
+mod object;
 mod path_walk;
 mod programs;
 mod reader;
@@ -179,6 +180,15 @@ pub fn probe(options: &Options) -> Result<(), SourceError> {
     let attached = programs.attach(&locked);
     programs.detach_unneeded(&locked);
     attached
+}
+
+/// Whether this node's kernel takes the programs, with the hook for fetches or without. They are
+/// loaded for the question, attached to nothing, and gone when it is answered.
+///
+/// # Errors
+/// What is missing, and how to have it.
+pub fn offered(fetch: bool) -> Result<(), SourceError> {
+    object::load(fetch).map(drop)
 }
 
 /// Nothing of a container is watched or killed from then on, whichever process put it in. What

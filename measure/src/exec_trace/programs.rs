@@ -16,15 +16,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lacre_sys::tracepoint;
-use libbpf_rs::{ErrorKind, MapCore, MapHandle, ObjectBuilder, Program};
+use libbpf_rs::{MapCore, MapHandle, Program};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::abi::Name;
 use super::failure::{bpf_failed, failed, unavailable};
+use super::object::{FETCH, load};
 use crate::SourceError;
-
-/// Built by build.rs.
-const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/exec_trace.bpf.o"));
 
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FS: u64 = 0xcafe_4a11;
@@ -40,7 +38,6 @@ const NAMES: &str = "names";
 const CONDEMNED: &str = "condemned";
 /// A link is pinned by its program's name, the program by that and [`PROGRAM`].
 const PROGRAMS: [&str; 3] = ["lacre_exec", "lacre_fork", FETCH];
-const FETCH: &str = "lacre_fetch";
 const PROGRAM: &str = "-program";
 /// Of a folder whose pins are not all there yet, or not any more.
 const NEW: &str = "-new";
@@ -348,26 +345,7 @@ fn sweep(folder: &Path, _: &Locked) {
 /// Loads everything and pins it in `dir`.
 fn pin(dir: &Path, fetch: bool) -> Result<(), SourceError> {
     std::fs::create_dir(dir).map_err(|why| failed(format!("making {}", dir.display()), why))?;
-    let loading = |why: libbpf_rs::Error| match why.kind() {
-        ErrorKind::PermissionDenied => unavailable(
-            "CAP_BPF and CAP_PERFMON in the first user namespace".to_owned(),
-            Some(io::Error::other(why)),
-        ),
-        _ => unavailable(
-            "BPF with BTF (CONFIG_DEBUG_INFO_BTF, Linux 5.17 or newer)".to_owned(),
-            Some(io::Error::other(why)),
-        ),
-    };
-    // libbpf would write to the standard error of whoever loads it.
-    libbpf_rs::set_print(None);
-    let mut builder = ObjectBuilder::default();
-    let mut open = builder.open_memory(OBJECT).map_err(loading)?;
-    for mut program in open.progs_mut() {
-        if program.name() == FETCH {
-            program.set_autoload(fetch);
-        }
-    }
-    let mut object = open.load().map_err(loading)?;
+    let mut object = load(fetch)?;
     for mut map in object.maps_mut() {
         let name = map.name().to_owned();
         if MAPS.iter().any(|known| name == *known) {

@@ -57,6 +57,7 @@ use std::thread::JoinHandle;
 use lacre_sys::fanotify::Mask;
 use lacre_types::Source;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 
 pub use failure::{Failure, Follows};
@@ -145,6 +146,18 @@ impl Drop for FanotifyArmed {
             let _ = thread.join();
         }
     }
+}
+
+/// Whether this node's kernel asks before something is executed. A group is made for the
+/// question, and asks about a file in memory that is this process's own.
+///
+/// # Errors
+/// As [`arm`].
+pub fn offered() -> Result<(), SourceError> {
+    let group = groups::one().map_err(no_group)?;
+    let file = memfd_create("lacre", MemfdFlags::CLOEXEC)
+        .map_err(|error| failed("making a file in memory", error.into()))?;
+    group.hold(Mask::EXEC, file.as_fd()).map_err(no_group)
 }
 
 /// Arms the source, between Create and Start.

@@ -122,6 +122,12 @@ impl<'t> Reader<'t> {
         &mut self.warnings[last]
     }
 
+    /// Whether anything is wrong so far.
+    #[must_use]
+    pub const fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// `untold`: nobody will see it, so its line is not looked for.
     fn diagnostic(
         &self,

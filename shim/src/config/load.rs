@@ -3,10 +3,10 @@ use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use lacre_policy::{Errors, yaml};
+use lacre_policy::{Diagnostic, Errors, yaml};
 use lacre_types::Mode;
 
-use super::{Config, read};
+use super::{Config, Named, read};
 
 /// The file that is read when nobody names one.
 pub const STANDARD_PATH: &str = "/etc/lacre/config.yaml";
@@ -127,6 +127,19 @@ impl Config {
         // One byte more than is taken, so that a file that is too long is told as such.
         file.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
         Ok(read::config(&path.to_string_lossy(), &bytes)?)
+    }
+
+    /// Reads a text, which messages call `name`. Where it is good, `look` is asked of all that it
+    /// names, with the whole of it; what `look` says, and how to mend it, is a warning there.
+    ///
+    /// # Errors
+    /// All that is wrong with it, each with its place.
+    pub fn check(
+        name: &str,
+        text: &[u8],
+        look: impl FnMut(Named, &Self) -> Option<(String, String)>,
+    ) -> Result<(Self, Vec<Diagnostic>), Errors> {
+        read::checked(name, text, look)
     }
 
     /// Reads a text, which messages call `config.yaml`.

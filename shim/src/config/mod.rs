@@ -7,4 +7,4 @@ mod values;
 
 pub use load::{ConfigError, ENVIRONMENT, STANDARD_PATH, locate, named};
 pub use settings::{Baseline, Config, Exemptions, Inner, RuncValue, Sources, Tls};
-pub use values::{Block, Server};
+pub use values::{Block, Named, Server};

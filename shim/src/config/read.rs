@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use lacre_policy::Errors;
 use lacre_policy::yaml::{self, Field, Node, Reader, Span, Value};
+use lacre_policy::{Diagnostic, Errors};
 
 use super::values::Armable;
-use super::{Baseline, Config, Exemptions, Inner, RuncValue, Server, Sources, Tls};
+use super::{Baseline, Config, Exemptions, Inner, Named, RuncValue, Server, Sources, Tls};
 use crate::bootstrap::options::{RUNC_FIELDS, RuncKind};
 
 /// `sun_path` is 108 bytes (unix(7)); a socket's name there takes 36, and a NUL.
@@ -20,13 +20,30 @@ const TOP: &[&str] = &[
 ];
 
 pub(super) fn config(name: &str, text: &[u8]) -> Result<Config, Errors> {
+    checked(name, text, |_, _| None).map(|(config, _)| config)
+}
+
+/// With a warning for all that is named there and that `look` has something to say of.
+pub(super) fn checked(
+    name: &str,
+    text: &[u8],
+    mut look: impl FnMut(Named, &Config) -> Option<(String, String)>,
+) -> Result<(Config, Vec<Diagnostic>), Errors> {
     let (mut reader, root) = Reader::open_or_empty(name, text)?;
+    let mut places = Places::new();
     let mut config = Config::default();
     let root = root.filter(|root| root.value != Value::Null);
     let fields = root.as_ref().and_then(|root| reader.fields(root, "the configuration", TOP));
     let (mut server, mut tls) = (None, None);
     for field in fields.unwrap_or_default() {
         let value = field.value;
+        let place = match field.name {
+            "policy" => Some(Named::Policy),
+            "server" => Some(Named::Server),
+            "programs" => Some(Named::Programs),
+            _ => None,
+        };
+        places.extend(place.map(|named| (named, value.span)));
         match field.name {
             "mode" => set(&mut config.mode, reader.word(value, "a mode", &[])),
             "policy" => set(&mut config.policy, path(&mut reader, field)),
@@ -36,7 +53,7 @@ pub(super) fn config(name: &str, text: &[u8]) -> Result<Config, Errors> {
             }
             "tls" => {
                 tls = Some(field.span);
-                config.tls = self::tls(&mut reader, field);
+                config.tls = self::tls(&mut reader, field, &mut places);
             }
             "sources" => set(&mut config.sources, sources(&mut reader, value)),
             "block" => set(&mut config.block, reader.word(value, "a `block`", &[])),
@@ -44,7 +61,7 @@ pub(super) fn config(name: &str, text: &[u8]) -> Result<Config, Errors> {
             "docker" => set(&mut config.docker, path(&mut reader, field)),
             "patience" => set(&mut config.patience, yaml::duration(&mut reader, value)),
             "baseline" => config.baseline = baseline(&mut reader, value),
-            "inner" => config.inner = inner(&mut reader, value),
+            "inner" => config.inner = inner(&mut reader, value, &mut places),
             "exempt" => config.exempt = exempt(&mut reader, value),
             "programs" => set(&mut config.programs, path(&mut reader, field)),
             "records" => set(&mut config.records, path(&mut reader, field)),
@@ -65,8 +82,18 @@ pub(super) fn config(name: &str, text: &[u8]) -> Result<Config, Errors> {
         }
         _ => {}
     }
-    reader.finish().map(|_| config)
+    if !reader.has_errors() {
+        for (named, span) in places {
+            if let Some((what, help)) = look(named, &config) {
+                reader.warn(span, what).help(help);
+            }
+        }
+    }
+    reader.finish().map(|warnings| (config, warnings))
 }
+
+/// Where the file names things that must be had elsewhere.
+type Places = Vec<(Named, Span)>;
 
 fn set<T>(slot: &mut T, value: Option<T>) {
     if let Some(value) = value {
@@ -107,16 +134,17 @@ fn server(reader: &mut Reader<'_>, node: &Node) -> Option<Server> {
     server
 }
 
-fn tls(reader: &mut Reader<'_>, field: Field<'_>) -> Option<Tls> {
+fn tls(reader: &mut Reader<'_>, field: Field<'_>, places: &mut Places) -> Option<Tls> {
     let (mut ca, mut cert, mut key) = (None, None, None);
     let fields = reader.fields(field.value, "`tls`", &["ca", "cert", "key"])?;
     let complete = fields.len() == 3;
     for field in fields {
-        let slot = match field.name {
-            "ca" => &mut ca,
-            "cert" => &mut cert,
-            _ => &mut key,
+        let (slot, named) = match field.name {
+            "ca" => (&mut ca, Named::Ca),
+            "cert" => (&mut cert, Named::Cert),
+            _ => (&mut key, Named::Key),
         };
+        places.push((named, field.value.span));
         *slot = path(reader, field);
     }
     if !complete {
@@ -162,18 +190,24 @@ fn baseline(reader: &mut Reader<'_>, node: &Node) -> Baseline {
     baseline
 }
 
-fn inner(reader: &mut Reader<'_>, node: &Node) -> Inner {
+fn inner(reader: &mut Reader<'_>, node: &Node, places: &mut Places) -> Inner {
     let mut inner = Inner::default();
     let mut options: Option<Span> = None;
     for field in reader.fields(node, "`inner`", &["shim", "options", "config"]).unwrap_or_default()
     {
         match field.name {
-            "shim" => set(&mut inner.shim, shim(reader, field.value)),
+            "shim" => {
+                places.push((Named::InnerShim, field.value.span));
+                set(&mut inner.shim, shim(reader, field.value));
+            }
             "options" => {
                 options = Some(field.span);
                 inner.options = runc_options(reader, field.value);
             }
-            _ => inner.config = path(reader, field),
+            _ => {
+                places.push((Named::InnerConfig, field.value.span));
+                inner.config = path(reader, field);
+            }
         }
     }
     if let (Some(span), Some(_)) = (options, &inner.config) {

@@ -87,6 +87,13 @@ pub enum Sources {
     Only(Vec<Source>),
 }
 
+impl Sources {
+    /// What `auto` tries. Not `exec-map`: the events that it inherits cost every fork and exec
+    /// some 15 %, and `exec-trace` sees all but memory made executable. Where the policy denies
+    /// that, it is tried all the same.
+    pub const AUTO: &'static [Source] = &[Source::ExecTrace, Source::Fanotify];
+}
+
 /// How baselines are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {

@@ -14,6 +14,27 @@ pub enum Block {
     All,
 }
 
+/// What a configuration may name, and that must be had elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// `policy`
+    Policy,
+    /// `server`
+    Server,
+    /// `tls.ca`
+    Ca,
+    /// `tls.cert`
+    Cert,
+    /// `tls.key`
+    Key,
+    /// `programs`
+    Programs,
+    /// `inner.shim`
+    InnerShim,
+    /// `inner.config`
+    InnerConfig,
+}
+
 /// Where the policy server is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Server {

@@ -12,11 +12,6 @@ use super::judge::Judge;
 use crate::config::{Config, Sources};
 use crate::container::generation::Generation;
 
-/// What `auto` tries. Not `exec-map`: the events that it inherits cost every fork and exec
-/// some 15 %, and `exec-trace` sees all but memory made executable. Where the policy denies
-/// that, it is tried all the same.
-const AUTO: &[Source] = &[Source::ExecTrace, Source::Fanotify];
-
 /// What names a container on this node; its id does so only within its namespace.
 pub(crate) fn name(namespace: &str, container: &str) -> String {
     format!("{namespace}/{container}")
@@ -64,7 +59,7 @@ impl Ladder {
             let needs = "one of the sources that docs/sources.md lists, each with what it needs; \
                          the log says what is missing"
                 .to_owned();
-            let source_name = AUTO[0];
+            let source_name = Sources::AUTO[0];
             let why = SourceError::Unavailable { source_name, needs, source: None };
             self.lost.push(Lost { source_name, why });
         }
@@ -82,7 +77,7 @@ pub(crate) fn named(config: &Config) -> &[Source] {
 /// The sources to try, and whether all of them must be had.
 fn wanted(config: &Config) -> (&[Source], bool) {
     match &config.sources {
-        Sources::Auto => (AUTO, false),
+        Sources::Auto => (Sources::AUTO, false),
         Sources::Only(list) => (list.as_slice(), true),
     }
 }
@@ -275,6 +270,9 @@ mod tests {
     #[test]
     fn a_node_that_has_none_of_them_is_a_loss_too() {
         let none = |source| (source, unavailable(source, "another kernel"));
-        assert_eq!(ladder(false, vec![none(ExecTrace), none(Fanotify)]), (vec![], vec![AUTO[0]]));
+        assert_eq!(
+            ladder(false, vec![none(ExecTrace), none(Fanotify)]),
+            (vec![], vec![Sources::AUTO[0]])
+        );
     }
 }
