@@ -6,19 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::fair_shares::Owner;
 use crate::json;
+use crate::outcome_result::OutcomeResult;
 use crate::place::Place;
 use crate::record::{Became, Origin, Record, cut};
 use crate::release::Release;
-
-/// How an action went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutcomeResult {
-    /// It is done: by this call, or already before it.
-    Done,
-    /// It is not done.
-    Failed,
-}
 
 /// What came of an action. It follows the violation that it answers, in the same stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

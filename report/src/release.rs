@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use lacre_types::{Action, rfc3339};
 use serde::{Deserialize, Serialize};
 
-use crate::entry::OutcomeResult;
+use crate::outcome_result::OutcomeResult;
 use crate::place::Place;
 use crate::record::{Origin, cut};
 

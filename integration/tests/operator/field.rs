@@ -29,10 +29,19 @@ pub(crate) struct Field {
 
 impl Field {
     pub(crate) fn new(version: Version) -> Result<Self> {
+        Self::of(version, "")
+    }
+
+    /// With more in the configuration.
+    pub(crate) fn with(lacre: &str) -> Result<Self> {
+        Self::of(Version::V2_1, lacre)
+    }
+
+    fn of(version: Version, lacre: &str) -> Result<Self> {
         let policy = tempfile::NamedTempFile::new()?;
         fs::write(policy.path(), POLICY)?;
         let (_, path) = policy.keep()?;
-        let settings = format!("mode: enforce\npolicy: {}\n", path.display());
+        let settings = format!("mode: enforce\npolicy: {}\n{lacre}", path.display());
         let daemon = Containerd::builder(version).lacre(&settings).start()?;
         daemon.import(&busybox_image()?)?;
         Ok(Self { daemon })

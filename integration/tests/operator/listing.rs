@@ -1,10 +1,12 @@
 //! `lacre ps`, `status` and `show`.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lacre_integration::images::busybox_image;
 use lacre_integration::output::{Output, wait_for};
+use lacre_integration::paths::binaries;
 use lacre_integration::process::Process;
 use lacre_integration::{Runtime, Version};
 use nix::sys::signal::Signal;
@@ -37,16 +39,23 @@ fn what_is_guarded_and_what_is_not_is_listed() -> Result<()> {
     ensure!(code == 0, "{all}");
     let socket = field.daemon.socket().display().to_string();
     let text = field.say(&["ps", "--address", &socket])?.ok()?;
-    eprintln!(
-        "{text}{}{}",
-        field.say(&["status", "--address", &socket])?.stdout,
-        field.say(&["show", "denies"])?.stdout
-    );
     let line = text
         .lines()
         .position(|line| line.trim_start().starts_with("NOT GUARDED"))
         .context("the others")?;
     ensure!(text.lines().skip(line).any(|line| line.contains(" plain ")), "{text}");
+
+    let full = std::fs::File::options().write(true).open("/dev/full")?;
+    for arguments in [&["ps"][..], &["ps", "--json"], &["status"], &["show", "denies"]] {
+        let mut command = field.lacre(arguments);
+        let said = command.stdout(full.try_clone()?).stderr(Stdio::piped()).spawn()?;
+        let said = said.wait_with_output()?;
+        let told = String::from_utf8_lossy(&said.stderr).into_owned();
+        ensure!(
+            said.status.code() == Some(2) && told.contains("No space"),
+            "{arguments:?}: {told}"
+        );
+    }
 
     let status = field.say(&["status", "--address", &socket])?;
     ensure!(status.code == 0, "{status:?}");
@@ -136,5 +145,41 @@ fn a_look_follows_a_look_and_each_is_one_object() -> Result<()> {
     let plain = seen.stdout.replace("\u{1b}[H", "").replace("\u{1b}[K", "").replace("\u{1b}[J", "");
     ensure!(plain.contains("NAMESPACE"), "{seen:?}");
     ensure!(plain.lines().all(|line| line.trim_end().len() <= 40), "{plain:?}");
+    field.ends_well()
+}
+
+/// The policy server, as the node's guards reach it.
+#[test]
+fn the_policy_server_is_told_and_so_is_that_it_has_gone() -> Result<()> {
+    let field = Field::with("server: unix:///run/lacre/policyd.sock\n")?;
+    let folder = field.daemon.node().folder().to_owned();
+    std::fs::create_dir_all(folder.join("run/lacre"))?;
+    std::fs::write(folder.join("server.yaml"), "Actions: {INVALID_HASH: {Default: KILL}}\n")?;
+    let mut server = field.daemon.node().command(binaries().join("lacre-policyd"));
+    server.args(["--listen", "unix:///run/lacre/policyd.sock", "--policy"]);
+    server.arg(folder.join("server.yaml")).arg("--state").arg(folder.join("policyd"));
+    let mut server =
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let told = (|| {
+        field.start("denies")?;
+        let row = wait_for("the server's policy", SOON, || {
+            Ok(Some(field.row("denies")?).filter(|row| row["policy"]["server"].is_string()))
+        })?;
+        let version = row["policy"]["server"].as_str().unwrap_or_default().to_owned();
+        ensure!(version.starts_with("sha256:") && row["policy"]["version"] != *version, "{row}");
+        let status = field.say(&["status"])?.stdout;
+        ensure!(status.contains("policyd.sock, reached since"), "{status}");
+        ensure!(status.contains(&format!("1 by server {}", &version[..19])), "{status}");
+        Ok(())
+    })();
+    server.kill()?;
+    server.wait()?;
+    told?;
+    let status = wait_for("its end being told", SOON, || {
+        let status = field.say(&["status"])?;
+        Ok(status.stdout.contains("not reached by 1 of 1 guards since").then_some(status))
+    })?;
+    ensure!(status.code != 0 && status.stdout.contains("is not reached: "), "{status:?}");
+    std::fs::remove_file(folder.join("run/lacre/policyd.sock"))?;
     field.ends_well()
 }
