@@ -78,3 +78,23 @@ impl Release {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Entry;
+
+    #[test]
+    fn the_longest_release_reads_back_and_fits() {
+        let text = "\u{1}".repeat(5000);
+        let origin =
+            Origin { container_id: text.clone(), namespace: text.clone(), ..Origin::default() };
+        let mut release = Release::new(&origin, OutcomeResult::Failed, 0, &text).with_detail(&text);
+        (release.undone, release.login) = (vec![Action::Pause, Action::Isolate], Some(1000));
+        let entry = Entry::from(release);
+        let line = entry.encode();
+        assert!(line.len() as u64 <= entry.weight() * 2, "{}", line.len());
+        assert_eq!(Entry::parse(&line).unwrap(), entry);
+        assert!(line.starts_with(b"{\"containerID\":"));
+    }
+}

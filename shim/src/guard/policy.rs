@@ -35,15 +35,19 @@ pub(super) enum PolicyError {
     Refused(Errors),
 }
 
-/// The policy file as it is now; the built-in policy where there is no file.
-fn from_file(path: &Path, mode: Mode, log: &Logger) -> Result<Policy, PolicyError> {
+/// The policy file as it is now, and its version; the built-in policy where there is no file.
+fn from_file(
+    path: &Path,
+    mode: Mode,
+    log: &Logger,
+) -> Result<(Policy, Option<String>), PolicyError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         // Only the standard one may be absent without a word.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && path == Config::default().policy =>
         {
-            return Ok(Policy::default_for(mode));
+            return Ok((Policy::default_for(mode), None));
         }
         Err(error) => return Err(PolicyError::Read(path.to_owned(), error)),
     };
@@ -52,7 +56,7 @@ fn from_file(path: &Path, mode: Mode, log: &Logger) -> Result<Policy, PolicyErro
     for warning in warnings {
         warn!(log, "policy"; "warning" => warning.to_string());
     }
-    Ok(policy)
+    Ok((policy, Some(version(&text))))
 }
 
 /// The part of the file's policy that is about this container. Nothing but the strictest
@@ -67,28 +71,24 @@ pub(super) fn file_and_origin(
     who: &Identity,
     log: &Logger,
 ) -> (Effective, PolicyOrigin) {
-    match from_file(&config.policy, config.mode, log) {
-        Ok(policy) => (who.effective(&policy), origin(config, None)),
+    let mut origin = PolicyOrigin { file: Some(config.policy.clone()), ..PolicyOrigin::default() };
+    let policy = match from_file(&config.policy, config.mode, log) {
+        Ok((policy, version)) => {
+            origin.version = version;
+            policy
+        }
         Err(error) => {
             error!(log, "the built-in policy holds"; "error" => chain(&error));
-            (who.effective(&Policy::default_for(config.mode)), origin(config, Some(&error)))
+            origin.problem = Some(chain(&error));
+            Policy::default_for(config.mode)
         }
-    }
+    };
+    (who.effective(&policy), origin)
 }
 
 /// The version of a policy file of these bytes, as the policy server numbers its own.
 pub(crate) fn version(text: &[u8]) -> String {
     Digest::sha256(Sha256::digest(text).into()).to_string()
-}
-
-/// Which file's that is, and in which version; or why it is none.
-fn origin(config: &Config, problem: Option<&PolicyError>) -> PolicyOrigin {
-    PolicyOrigin {
-        server: None,
-        version: fs::read(&config.policy).ok().map(|text| version(&text)),
-        file: Some(config.policy.clone()),
-        problem: problem.map(|error| chain(error)),
-    }
 }
 
 /// What the server says about one container.
