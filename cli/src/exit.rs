@@ -38,13 +38,17 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Tells what went wrong, with every cause, in one line.
-pub(crate) fn tell(error: &anyhow::Error) -> Exit {
+/// The reader of our output had enough (`lacre … | head`).
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     };
-    // The reader of our output had enough (`lacre … | head`).
-    if error.chain().any(broken_pipe) {
+    error.chain().any(broken_pipe)
+}
+
+/// Tells what went wrong, with every cause, in one line.
+pub(crate) fn tell(error: &anyhow::Error) -> Exit {
+    if is_broken_pipe(error) {
         return Exit::Good;
     }
     let _ = writeln!(io::stderr(), "lacre: {error:#}");

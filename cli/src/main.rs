@@ -4,12 +4,21 @@ mod attest;
 mod baseline;
 mod config;
 mod doctor;
+mod events;
 mod exit;
 mod log;
 mod node;
 mod output;
 mod policy;
 mod progress;
+mod ps;
+mod records;
+mod release;
+mod show;
+mod status;
+mod terminal;
+mod view;
+mod when;
 
 use std::process::ExitCode;
 
@@ -31,10 +40,15 @@ enum Command {
     Baseline(baseline::Args),
     Config(config::Args),
     Doctor(doctor::Args),
+    Events(events::Args),
     Log(log::Args),
     Node(node::Args),
     /// Check and explain policy files
     Policy(policy::PolicyArgs),
+    Ps(ps::Args),
+    Release(release::Args),
+    Show(show::Args),
+    Status(status::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,9 +64,14 @@ fn main() -> ExitCode {
         Command::Baseline(args) => baseline::run(args),
         Command::Config(args) => config::run(&args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Events(args) => events::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Node(args) => node::run(args),
         Command::Policy(args) => policy::run(&args),
+        Command::Ps(args) => ps::run(&args),
+        Command::Release(args) => release::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Status(args) => status::run(&args),
     };
     done.unwrap_or_else(|error| exit::tell(&error)).into()
 }

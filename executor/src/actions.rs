@@ -10,12 +10,14 @@ use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use crate::container::Held;
+use crate::freeze_arbiter::Frozen;
 use crate::freezer::FreezeError;
 use crate::helper::{self, Request};
 use crate::manager::Manager;
 use crate::network::isolate::{IsolateError, changes, isolate_except};
 use crate::network::{link_watch, state};
 use crate::outcome::{Became, Outcome};
+use crate::pause_mark;
 use crate::request::Asked;
 use crate::runtime::{RuntimeError, State};
 
@@ -95,6 +97,7 @@ fn pause(held: &Held, was: bool) -> (bool, String) {
     match held.arbiter.freeze(&freezer) {
         Ok(()) => {
             let detail = if was { "was frozen already" } else { "frozen" };
+            mark(held);
             match thaw_after_its_end(held) {
                 Ok(()) => (true, detail.into()),
                 Err(error) => {
@@ -105,6 +108,15 @@ fn pause(held: &Held, was: bool) -> (bool, String) {
         Err(error @ FreezeError::Gone(_)) => (true, error.to_string()),
         Err(error) if held.target.init().ended().unwrap_or(false) => (true, chain(&error)),
         Err(error) => (false, chain(&error)),
+    }
+}
+
+/// Notes down that it is lacre's to thaw, for who would when this process has gone.
+fn mark(held: &Held) {
+    let (run, generation) = (&held.settings.run, &held.container.generation);
+    if held.arbiter.frozen() == Frozen::ByLacre {
+        // Without it, it is let alone by then, as what another froze.
+        let _ = pause_mark::put(run, generation);
     }
 }
 
@@ -144,7 +156,11 @@ pub(crate) async fn resume(held: Arc<Held>) -> Result<bool, FreezeError> {
     let thread = std::thread::Builder::new().name("lacre-thaw".into()).stack_size(STACK);
     let path = held.arbiter.freezer().map(|freezer| freezer.path().to_owned()).unwrap_or_default();
     let failed = |source| FreezeError::Io { doing: "starting a thread to thaw", path, source };
-    let started = thread.spawn(move || drop(tell.send(held.arbiter.thaw())));
+    let started = thread.spawn(move || {
+        let thawed = held.arbiter.thaw();
+        let _ = pause_mark::remove(&held.settings.run, &held.container.generation);
+        drop(tell.send(thawed));
+    });
     match started {
         Ok(_) => match told.await {
             Ok(thawed) => thawed.map(|was| was || by_inner),

@@ -10,10 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::actions::resume;
 use crate::actor::Actor;
 use crate::container::{Container, Held};
-use crate::freeze_arbiter::FreezeArbiter;
+use crate::freeze_arbiter::{FreezeArbiter, Frozen};
 use crate::freezer::FreezeError;
 use crate::kill::strike;
+use crate::network::state::is_isolated;
 use crate::outcome::{Became, Outcome};
+use crate::release::{Release, release};
 use crate::request::{Asked, Request, Waiter};
 use crate::runtime::Runtime;
 use crate::settings::Settings;
@@ -142,6 +144,29 @@ impl Executor {
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.held.arbiter.is_paused()
+    }
+
+    /// Who has it frozen, as far as can be told.
+    #[must_use]
+    pub fn frozen(&self) -> Frozen {
+        self.held.arbiter.frozen()
+    }
+
+    /// Whether its network is cut.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        is_isolated(&self.held.settings.run, &self.held.container.generation)
+    }
+
+    /// A client's Pause that is not handed on, since lacre has frozen it already.
+    pub fn client_pauses_too(&self) {
+        self.held.arbiter.client_pauses_too();
+    }
+
+    /// Undoes PAUSE and ISOLATE, for an operator, and waits a moment to see whether the policy has
+    /// either done again. What somebody else froze stays frozen.
+    pub async fn release(&self) -> Release {
+        release(Arc::clone(&self.held)).await
     }
 
     /// What it acts on.

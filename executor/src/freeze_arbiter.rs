@@ -1,5 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::freezer::{FreezeError, Freezer};
 use crate::target::Target;
@@ -16,6 +18,35 @@ pub(crate) struct FreezeArbiter {
     wanted: Mutex<Wanted>,
     /// Held while the kernel is being waited for, by one at a time.
     freezing: Mutex<()>,
+    /// How often lacre has come to want it frozen.
+    freezes: watch::Sender<u64>,
+}
+
+/// Who has a container frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frozen {
+    /// Nobody.
+    No,
+    /// lacre.
+    ByLacre,
+    /// lacre and a client, whose Resume ends both.
+    ByBoth,
+    /// Somebody else.
+    ByOthers,
+}
+
+/// Why what lacre froze stays frozen.
+#[derive(Debug, thiserror::Error)]
+pub enum HeldError {
+    /// Not for lacre alone.
+    #[error("a client has paused it as well, and its Resume ends both: resume it there")]
+    Client,
+    /// It is not lacre's to thaw.
+    #[error("somebody else has frozen it, who is the one to thaw it")]
+    Others,
+    /// It does not run.
+    #[error(transparent)]
+    Freezer(#[from] FreezeError),
 }
 
 #[derive(Debug, Default)]
@@ -24,13 +55,20 @@ struct Wanted {
     by_lacre: bool,
     /// By a client, as far as is known: its inner shim may call the container paused.
     by_client: bool,
+    /// By a client, after lacre had frozen it: the inner shim was not asked.
+    client_too: bool,
     /// Not by anybody any more: for good.
     ending: bool,
 }
 
 impl FreezeArbiter {
     pub(crate) fn new(target: Arc<Target>) -> Self {
-        Self { target, wanted: Mutex::default(), freezing: Mutex::new(()) }
+        Self {
+            target,
+            wanted: Mutex::default(),
+            freezing: Mutex::new(()),
+            freezes: watch::Sender::new(0),
+        }
     }
 
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
@@ -64,7 +102,9 @@ impl FreezeArbiter {
             wanted.by_client |= freezer.is_asked()?;
         }
         freezer.ask()?;
-        wanted.by_lacre = true;
+        if !std::mem::replace(&mut wanted.by_lacre, true) {
+            self.freezes.send_modify(|count| *count += 1);
+        }
         Ok(())
     }
 
@@ -127,6 +167,56 @@ impl FreezeArbiter {
             && self.freezer().is_ok_and(|freezer| freezer.is_asked().unwrap_or(false))
     }
 
+    /// Who has it frozen, as far as can be told.
+    pub(crate) fn frozen(&self) -> Frozen {
+        let wanted = self.wanted();
+        let asked = self.freezer().is_ok_and(|freezer| freezer.is_asked().unwrap_or(false));
+        match (asked, wanted.by_lacre && !wanted.ending) {
+            (false, _) => Frozen::No,
+            (true, false) => Frozen::ByOthers,
+            (true, true) if wanted.by_client || wanted.client_too => Frozen::ByBoth,
+            (true, true) => Frozen::ByLacre,
+        }
+    }
+
+    /// Tells each time that lacre comes to freeze it.
+    pub(crate) fn freezes(&self) -> watch::Receiver<u64> {
+        self.freezes.subscribe()
+    }
+
+    /// A client's Pause that lacre answers itself, since it has frozen it already.
+    pub(crate) fn client_pauses_too(&self) {
+        self.wanted().client_too = true;
+    }
+
+    /// Thaws what lacre froze, and nobody else; after a freeze that is under way. Says whether it
+    /// had.
+    pub(crate) fn release(&self) -> Result<bool, HeldError> {
+        let _one = self.freezing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(freezer) = self.freezer() else { return Ok(false) };
+        let mut wanted = self.wanted();
+        if wanted.ending {
+            return Err(FreezeError::Ending.into());
+        }
+        match (freezer.is_asked()?, wanted.by_lacre) {
+            (false, _) => {
+                // Who thawed it did not tell.
+                wanted.by_lacre = false;
+                return Ok(false);
+            }
+            (true, false) => return Err(HeldError::Others),
+            (true, true) if wanted.by_client || wanted.client_too => return Err(HeldError::Client),
+            (true, true) => {}
+        }
+        freezer.thaw()?;
+        wanted.by_lacre = false;
+        if freezer.is_free()? {
+            Ok(true)
+        } else {
+            Err(FreezeError::Above(freezer.path().into()).into())
+        }
+    }
+
     /// A client's Pause goes to the inner shim.
     pub(crate) fn client_pauses(&self) {
         self.wanted().by_client = true;
@@ -147,7 +237,7 @@ impl FreezeArbiter {
         }
         let was = freezer.is_asked()?;
         freezer.thaw()?;
-        (wanted.by_lacre, wanted.by_client) = (false, false);
+        (wanted.by_lacre, wanted.by_client, wanted.client_too) = (false, false, false);
         if freezer.is_free()? { Ok(was) } else { Err(FreezeError::Above(freezer.path().into())) }
     }
 

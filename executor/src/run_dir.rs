@@ -44,6 +44,18 @@ pub(crate) fn folder(run: &Path, name: &str) -> Result<PathBuf, RunDirError> {
     Ok(path)
 }
 
+/// The file of a container in a folder of it, by its generation.
+pub(crate) fn of_generation(
+    run: &Path,
+    folder: &str,
+    generation: &str,
+) -> Result<PathBuf, RunDirError> {
+    if generation.is_empty() || !generation.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(RunDirError::Name(lacre_types::escape(generation.as_bytes())));
+    }
+    Ok(run.join(folder).join(format!("{generation}.json")))
+}
+
 /// A container's name as part of a file's. containerd's own rule for names keeps out what this
 /// refuses; nothing here relies on it.
 pub(crate) fn file_name(namespace: &str, container: &str) -> Result<String, RunDirError> {

@@ -297,3 +297,30 @@ fn a_resume_is_none_while_the_cgroup_above_is_frozen() -> Result<()> {
     })?;
     Ok(())
 }
+
+/// By what is written down alone: what lacre froze goes on, and what another froze does not.
+#[test]
+fn without_the_guard_that_froze_it_an_operator_releases_it() -> Result<()> {
+    let host = Host::start(Version::V2_1)?;
+    host.run("one", &[], COUNTS)?;
+    let (freezer, pid) = (freezer_of(&host, "one")?.join("freezer.state"), host.pid("one")?);
+    let run = host.settings().run;
+    let release = || lacre_executor::release_without_guard(&run, "a1", pid);
+    let nothing = release();
+    assert!(nothing.undone.is_empty() && nothing.failed.is_empty(), "{nothing:?}");
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        assert!(executor.act(Action::Pause, "").await.done);
+        anyhow::Ok(())
+    })?;
+    let state = || fs::read_to_string(&freezer).map(|text| text.trim().to_owned());
+    assert_eq!(state()?, "FROZEN");
+    assert_eq!(release().undone, [Action::Pause]);
+    assert_eq!(state()?, "THAWED");
+    fs::write(&freezer, "FROZEN")?;
+    let others = release();
+    assert!(others.undone.is_empty() && others.failed.len() == 1, "{others:?}");
+    assert_eq!(lacre_executor::frozen(&run, "a1", pid), Some(lacre_executor::Frozen::ByOthers));
+    fs::write(&freezer, "THAWED")?;
+    Ok(())
+}

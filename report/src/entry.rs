@@ -6,18 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::fair_shares::Owner;
 use crate::json;
+use crate::outcome_result::OutcomeResult;
 use crate::place::Place;
 use crate::record::{Became, Origin, Record, cut};
-
-/// How an action went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutcomeResult {
-    /// It is done: by this call, or already before it.
-    Done,
-    /// It is not done.
-    Failed,
-}
+use crate::release::Release;
 
 /// What came of an action. It follows the violation that it answers, in the same stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,6 +242,8 @@ pub enum Entry {
     Update(Box<Update>),
     /// Records are missing.
     Gap(Box<Gap>),
+    /// An operator has let a container go on.
+    Release(Box<Release>),
 }
 
 /// Why a line is not a record.
@@ -282,6 +276,7 @@ impl Entry {
             None => serde_json::from_slice(line).map(|r| Self::Violation(Box::new(r))),
             Some("outcome") => serde_json::from_slice(line).map(|r| Self::Outcome(Box::new(r))),
             Some("update") => serde_json::from_slice(line).map(|r| Self::Update(Box::new(r))),
+            Some("release") => serde_json::from_slice(line).map(|r| Self::Release(Box::new(r))),
             Some(_) => serde_json::from_slice(line).map(|r| Self::Gap(Box::new(r))),
         };
         entry.map_err(EntryError::Json)
@@ -300,6 +295,7 @@ impl Entry {
             Self::Outcome(outcome) => &mut outcome.place,
             Self::Update(update) => &mut update.place,
             Self::Gap(gap) => &mut gap.place,
+            Self::Release(release) => &mut release.place,
         };
         *place = Place { stream: in_stream.cloned(), seq: number };
     }
@@ -309,7 +305,7 @@ impl Entry {
         match self {
             Self::Outcome(outcome) => outcome.of = Some(number),
             Self::Update(update) => update.of = Some(number),
-            Self::Violation(_) | Self::Gap(_) => {}
+            Self::Violation(_) | Self::Gap(_) | Self::Release(_) => {}
         }
     }
 
@@ -319,6 +315,7 @@ impl Entry {
             Self::Violation(record) => (&record.namespace, &record.container_id),
             Self::Outcome(outcome) => (&outcome.namespace, &outcome.container_id),
             Self::Update(update) => (&update.namespace, &update.container_id),
+            Self::Release(release) => (&release.namespace, &release.container_id),
             Self::Gap(gap) => (gap.namespace.as_ref()?, gap.container_id.as_ref()?),
         };
         Some(format!("{namespace}/{container}").into())
@@ -328,6 +325,8 @@ impl Entry {
     pub(crate) fn weight(&self) -> u64 {
         match self {
             Self::Violation(record) => record.weight(),
+            // Reason and detail have 1 KiB each, of which a byte may become six.
+            Self::Release(_) => 14 * 1024,
             _ => 1024,
         }
     }
@@ -348,6 +347,12 @@ impl From<Record> for Entry {
 impl From<Outcome> for Entry {
     fn from(outcome: Outcome) -> Self {
         Self::Outcome(Box::new(outcome))
+    }
+}
+
+impl From<Release> for Entry {
+    fn from(release: Release) -> Self {
+        Self::Release(Box::new(release))
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use lacre_types::{Action, ViolationKind};
 
-use crate::entry::{GapReason, Outcome, OutcomeResult};
+use crate::entry::{GapReason, Outcome};
+use crate::outcome_result::OutcomeResult;
 use crate::record::Record;
 use budget::Budget;
 use ledger::{Ledger, PAUSE};

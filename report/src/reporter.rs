@@ -10,9 +10,11 @@ use crate::entry::{Entry, Gap, GapReason, Outcome};
 use crate::events::Events;
 use crate::files::Files;
 use crate::folding::{Number, Told};
+use crate::link::Link;
 use crate::note::Note;
 use crate::policies::StoredPolicy;
 use crate::record::Record;
+use crate::release::Release;
 use crate::reporter_state::{Registered, Shared, StartError};
 use crate::thread::Ending;
 use crate::{disk, session};
@@ -67,6 +69,11 @@ impl Reporter {
     /// Says that records are missing.
     pub fn gap(&self, gap: Gap) -> Number {
         self.shared.intake.line(Entry::from(gap))
+    }
+
+    /// Reports that an operator has let a container go on.
+    pub fn released(&self, release: Release) -> Number {
+        self.shared.intake.line(Entry::from(release))
     }
 
     /// So many uses of that kind have no record, because the container had more different ones
@@ -137,6 +144,20 @@ impl Reporter {
             self.shared.intake.job(Box::new(move |_| StoredPolicy::forget(&state, &generation)));
         }
         self.shared.wake.notify_one();
+    }
+
+    /// Whether the policy server is reached; `None`: there is none.
+    #[must_use]
+    pub fn link(&self) -> Option<Link> {
+        self.shared.config.server.as_ref().map(|_| self.shared.link.read())
+    }
+
+    /// The orders about a container that were held when it was told of them.
+    #[must_use]
+    pub fn held(&self, namespace: &str, container: &str) -> Vec<u64> {
+        let key = (namespace.to_owned(), container.to_owned());
+        let containers = self.shared.containers();
+        containers.get(&key).map(|known| known.held.iter().copied().collect()).unwrap_or_default()
     }
 
     /// What was done and what was lost.

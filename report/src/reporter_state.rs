@@ -14,6 +14,7 @@ use crate::counters::Counting;
 use crate::events::Events;
 use crate::files::Files;
 use crate::intake::Intake;
+use crate::link::LinkState;
 use crate::spool::draw_stream;
 
 /// The most containers of one reporter: kubelet allows 110 pods on a *node*, and a pod
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) stream: Arc<str>,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) counting: Arc<Counting>,
+    /// Whether the server is reached.
+    pub(crate) link: LinkState,
     pub(crate) intake: Intake,
     pub(crate) wake: Notify,
     /// Until when to go on, once it is to end.
@@ -78,6 +81,7 @@ impl Shared {
             config,
             events,
             counting: Arc::default(),
+            link: LinkState::default(),
             wake: Notify::new(),
             stop: watch::Sender::new(None),
             containers: Mutex::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lacre_proto::policy::{CloseStreamRequest, WatchRequest};
 use lacre_proto::service::PolicyServiceClient;
 use lacre_proto::{Backoff, CONNECT, CallError, WATCH, within};
+use lacre_types::chain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use ttrpc::context::with_duration;
@@ -106,6 +107,7 @@ impl<'a> Session<'a> {
             let error = match connector.connect(CONNECT).await {
                 Ok(client) => {
                     count(&self.shared.counting.connected, 1);
+                    self.shared.link.set(true, None);
                     self.shared.events.note(Note::Connected(connector.address().clone()));
                     told = false;
                     let began = Instant::now();
@@ -122,6 +124,7 @@ impl<'a> Session<'a> {
                 Err(error) => CallError::Connect(error).into(),
             };
             count(&self.shared.counting.disconnected, 1);
+            self.shared.link.set(false, Some(chain(&error)));
             if !std::mem::replace(&mut told, true) {
                 self.shared.events.note(Note::Disconnected(error));
             }

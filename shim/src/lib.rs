@@ -16,6 +16,7 @@ pub mod container;
 pub mod fuzz;
 pub mod guard;
 pub mod inner;
+pub mod inspect;
 pub mod messages;
 pub mod node;
 pub mod relay;

@@ -1,45 +1,15 @@
-//! Record files (docs/records.md).
+//! Record files (docs/records.md), and the reports of a policy server.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Context as _;
-use serde::Deserialize;
 
 use super::row::Row;
-
-/// A record has at most 128 KiB.
-const LINE_MAX: u64 = 256 << 10;
-/// Older files beside the one that is written: `.1` to `.5`.
-const OLDER: u32 = 5;
-
-/// A line; of what is no violation only `record` is there.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Line {
-    stream: Option<String>,
-    seq: Option<u64>,
-    of: Option<u64>,
-    count: Option<u64>,
-    record: Option<String>,
-    lost: Option<u64>,
-    #[serde(rename = "containerID")]
-    container: String,
-    notificate: String,
-    image_name: String,
-    #[serde(rename = "imageID")]
-    image_id: String,
-    namespace: String,
-    node: String,
-    source: String,
-    path: String,
-    digest: String,
-    layer: String,
-    outcome: String,
-    time: String,
-}
+use crate::records::{Line, Lines, Next, Opened, Place, Said, plain};
+use crate::view::shown;
 
 /// Where the row of each numbered violation is.
 type Places = HashMap<(String, u64), usize>;
@@ -52,20 +22,23 @@ struct Missing {
     lost: u64,
 }
 
-/// Adds the violations of a record file and of the older ones beside it, and says on
-/// standard error what is missing in them.
+/// Adds the violations of a record file and of the older ones beside it, or of a server's reports,
+/// and says on standard error what is missing in them.
 pub(super) fn read(newest: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
-    let older = (1..=OLDER).rev().map(|number| {
-        let mut name = newest.as_os_str().to_owned();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
-    });
     let mut places = Places::new();
-    for path in older.filter(|path| path.exists()).chain([newest.to_owned()]) {
-        let shown = lacre_types::escape(path.as_os_str().as_encoded_bytes());
-        let file = File::open(&path).with_context(|| format!("cannot read {shown}"))?;
-        let missing = lines(BufReader::new(file), rows, &mut places)
-            .with_context(|| format!("reading {shown}"))?;
+    let place = Place::of(newest);
+    let files = place.open(None)?;
+    let there = match &place {
+        // The older ones alone are no node's file.
+        Place::File(path) => files.last().is_some_and(|last| last.path == *path),
+        Place::Reports(_) => !files.is_empty(),
+    };
+    if !there {
+        anyhow::bail!("cannot read {}: there are no records", shown(newest));
+    }
+    for Opened { path, file } in files {
+        let shown = shown(&path);
+        let missing = lines(file, rows, &mut places).with_context(|| format!("reading {shown}"))?;
         let mut stderr = io::stderr();
         if missing.gaps > 0 {
             let Missing { gaps, lost, .. } = missing;
@@ -80,66 +53,72 @@ pub(super) fn read(newest: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lines(mut file: impl BufRead, rows: &mut Vec<Row>, places: &mut Places) -> io::Result<Missing> {
+fn lines(file: File, rows: &mut Vec<Row>, places: &mut Places) -> io::Result<Missing> {
     let mut missing = Missing::default();
-    let mut bytes = Vec::new();
+    let mut file = Lines::of(file);
     loop {
-        bytes.clear();
-        file.by_ref().take(LINE_MAX).read_until(b'\n', &mut bytes)?;
-        if bytes.is_empty() {
-            return Ok(missing);
-        }
-        if bytes.last() != Some(&b'\n') && bytes.len() as u64 == LINE_MAX {
-            file.skip_until(b'\n')?;
-        }
-        match serde_json::from_slice::<Line>(&bytes) {
-            Ok(line) if line.record.as_deref() == Some("gap") => {
+        let line = match file.next(false)? {
+            Next::End => return Ok(missing),
+            Next::NoRecord => {
+                missing.broken += 1;
+                continue;
+            }
+            Next::Whole(line) => line,
+        };
+        match Said::of(line) {
+            Said::Record(line) => take(&line, rows, places, &mut missing),
+            Said::Nothing => {}
+            Said::Missing(count) => {
                 missing.gaps += 1;
-                missing.lost += line.lost.unwrap_or(1);
+                missing.lost = missing.lost.saturating_add(count);
             }
-            Ok(line) if line.record.as_deref() == Some("update") => {
-                let place = line.stream.clone().zip(line.of).and_then(|of| places.get(&of));
-                if let Some(row) = place.and_then(|place| rows.get_mut(*place)) {
-                    row.count = line.count.unwrap_or(row.count);
-                    row.what = what(row.what.split(' ').next().unwrap_or_default(), line.outcome);
-                }
-            }
-            Ok(line) if line.record.is_some() => {}
-            Ok(line) if !line.notificate.is_empty() => {
-                places.extend(line.stream.clone().zip(line.seq).map(|place| (place, rows.len())));
-                rows.push(row(line));
-            }
-            _ => missing.broken += 1,
+            Said::Broken => missing.broken += 1,
         }
     }
 }
 
-fn what(kind: &str, outcome: String) -> String {
-    format!("{} {}", plain(kind.to_owned()), plain(outcome))
-}
-
-fn plain(text: String) -> String {
-    match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        true => text,
-        false => lacre_types::escape(text.as_bytes()),
+fn take(line: &Line<'_>, rows: &mut Vec<Row>, places: &mut Places, missing: &mut Missing) {
+    match line.record.as_deref() {
+        Some("gap") => {
+            missing.gaps += 1;
+            missing.lost = missing.lost.saturating_add(line.lost.unwrap_or(1));
+        }
+        Some("update") => {
+            let place = line.stream.as_ref().map(ToString::to_string).zip(line.of);
+            let place = place.and_then(|of| places.get(&of));
+            if let Some(row) = place.and_then(|place| rows.get_mut(*place)) {
+                row.count = line.count.unwrap_or(row.count);
+                row.what = what(row.what.split(' ').next().unwrap_or_default(), &line.outcome);
+            }
+        }
+        Some(_) => {}
+        None => {
+            let place = line.stream.as_ref().map(ToString::to_string).zip(line.seq);
+            places.extend(place.map(|place| (place, rows.len())));
+            rows.push(row(line));
+        }
     }
 }
 
-/// What the file has for texts is escaped already, or goes through here: it may be anybody's.
-fn row(line: Line) -> Row {
+fn what(kind: &str, outcome: &str) -> String {
+    format!("{} {}", plain(kind), plain(outcome))
+}
+
+fn row(line: &Line<'_>) -> Row {
+    let own = |text: &str| plain(text).into_owned();
     Row {
-        path: plain(line.path),
-        digest: plain(line.digest),
-        container: plain(line.container),
-        namespace: plain(line.namespace),
-        image_name: plain(line.image_name),
-        image_id: plain(line.image_id),
-        layer: plain(line.layer),
-        node: plain(line.node),
-        by: plain(line.source),
-        what: what(&line.notificate, line.outcome),
+        path: own(&line.path),
+        digest: own(&line.digest),
+        container: own(&line.container),
+        namespace: own(&line.namespace),
+        image_name: own(&line.image_name),
+        image_id: own(&line.image_id),
+        layer: own(&line.layer),
+        node: own(&line.node),
+        by: own(&line.source),
+        what: what(&line.notificate, &line.outcome),
         count: line.count.unwrap_or(1),
-        time: plain(line.time),
+        time: own(&line.time),
         listed: None,
     }
 }
@@ -148,16 +127,23 @@ fn row(line: Line) -> Row {
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> (Vec<Row>, Missing) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut rows = Vec::new();
+        let file = File::open(file.path()).unwrap();
+        let missing = lines(file, &mut rows, &mut Places::new()).unwrap();
+        (rows, missing)
+    }
+
     #[test]
     fn gaps_and_broken_lines_are_counted_and_the_rest_is_read() {
-        let long = "x".repeat(LINE_MAX as usize + 10);
-        let text = format!(
+        let long = "x".repeat(300 << 10);
+        let (rows, missing) = read(&format!(
             "{{\"containerID\":\"a\",\"notificate\":\"INVALID_HASH\",\"path\":\"/x\",\"new\":1}}\n\
              {{\"record\":\"gap\",\"lost\":3}}\n{{\"record\":\"outcome\"}}\n{{\"cont\n{long}\n\
-             {{\"containerID\":\"b\",\"notificate\":\"FILELESS\",\"path\":\"\\u001b[2J\"}}"
-        );
-        let mut rows = Vec::new();
-        let missing = lines(text.as_bytes(), &mut rows, &mut Places::new()).unwrap();
+             {{\"containerID\":\"b\",\"notificate\":\"FILELESS\",\"path\":\"\\u001b[2J\"}}\n"
+        ));
         assert_eq!(missing, Missing { broken: 2, gaps: 1, lost: 3 });
         assert_eq!(rows.len(), 2);
         assert!(!rows[1].path.contains('\u{1b}'), "{:?}", rows[1]);
@@ -165,11 +151,11 @@ mod tests {
 
     #[test]
     fn a_row_has_the_count_and_the_outcome_that_came_later() {
-        let text = "{\"stream\":\"s\",\"seq\":7,\"notificate\":\"INVALID_HASH\",\"outcome\":\"killed\"}\n\
+        let (rows, _) = read(
+            "{\"stream\":\"s\",\"seq\":7,\"notificate\":\"INVALID_HASH\",\"outcome\":\"killed\"}\n\
             {\"record\":\"update\",\"stream\":\"s\",\"of\":7,\"count\":9,\"outcome\":\"ran\"}\n\
-            {\"record\":\"update\",\"stream\":\"other\",\"of\":7,\"count\":99,\"outcome\":\"ran\"}\n";
-        let mut rows = Vec::new();
-        lines(text.as_bytes(), &mut rows, &mut Places::new()).unwrap();
+            {\"record\":\"update\",\"stream\":\"other\",\"of\":7,\"count\":99,\"outcome\":\"ran\"}\n",
+        );
         assert_eq!((rows[0].count, rows[0].what.as_str()), (9, "INVALID_HASH ran"));
     }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use lacre_sys::whole_file;
 
 use crate::network::isolate::{Cut, IsolateError, restore};
-use crate::run_dir::{RunDirError, failed, folder};
+use crate::pause_mark;
+use crate::run_dir::{RunDirError, failed, folder, of_generation};
 
 /// What it takes to undo an ISOLATE, kept under lacre's run directory; `generation` is the
 /// container's [`Container::generation`](crate::Container::generation).
@@ -22,12 +23,19 @@ fn read(path: &Path) -> Result<Cut, RunDirError> {
         .map_err(|source| RunDirError::Read { what: "what ISOLATE kept to be undone", source })
 }
 
-/// Forgets it: after it was undone, and when the container is gone. None is none.
+/// Whether there is an ISOLATE of it to be undone.
+#[must_use]
+pub fn is_isolated(run: &Path, generation: &str) -> bool {
+    path(run, generation).is_ok_and(|path| path.exists())
+}
+
+/// Forgets it, and that lacre froze it: after it was undone, and when the container is gone. None is none.
 ///
 /// # Errors
 /// When it can't be removed.
 pub fn forget(run: &Path, generation: &str) -> Result<(), RunDirError> {
     let path = path(run, generation)?;
+    pause_mark::remove(run, generation)?;
     whole_file::remove(&path).map_err(failed("removing", &path))
 }
 
@@ -59,6 +67,14 @@ pub fn undo(run: &Path, generation: &str, pid: u32) -> Result<(), UndoError> {
     Ok(())
 }
 
+/// How many other containers were isolated that share its network.
+pub(crate) fn shared_with(run: &Path, generation: &str) -> usize {
+    let Ok(cut) = recall(run, generation) else { return 0 };
+    let entries = fs::read_dir(run.join("isolated")).into_iter().flatten().flatten();
+    let shared = entries.filter_map(|entry| read(&entry.path()).ok());
+    shared.filter(|other| other.netns == cut.netns).count().saturating_sub(1)
+}
+
 /// Why an ISOLATE is not undone.
 #[derive(Debug, thiserror::Error)]
 pub enum UndoError {
@@ -84,8 +100,5 @@ pub(crate) fn remember(run: &Path, generation: &str, cut: Cut) -> Result<(), Run
 }
 
 fn path(run: &Path, generation: &str) -> Result<PathBuf, RunDirError> {
-    if generation.is_empty() || !generation.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(RunDirError::Name(lacre_types::escape(generation.as_bytes())));
-    }
-    Ok(run.join("isolated").join(format!("{generation}.json")))
+    of_generation(run, "isolated", generation)
 }

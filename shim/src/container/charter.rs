@@ -194,7 +194,7 @@ impl Head {
 }
 
 /// The number of this boot (random(4)); empty where the kernel does not tell.
-pub(super) fn boot() -> String {
+pub(crate) fn boot() -> String {
     let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     read.map(|text| text.trim().to_owned()).unwrap_or_default()
 }

@@ -5,6 +5,10 @@
 //! answered `ended` when no process of it is left, its sources are disarmed, and all that
 //! they saw is judged. `keep` has the guard note down anew what it is and has, and is answered
 //! `kept`.
+//!
+//! `tell`, `tell GENERATION` and `release JSON` are answered with a line of JSON
+//! ([`super::telling`]); they have places of their own, so that nobody who looks keeps one from
+//! being ended. A guard of an older build answers them as no order.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -14,18 +18,25 @@ use std::time::Duration;
 
 use slog::{Logger, warn};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::generation::Generation;
-use crate::guard::Guard;
+use super::telling::{Released, Releaser, Telling};
+use crate::guard::{Guard, Operator};
 
 /// Those who may give orders at a time: one `delete` for each container of a large pod. The
 /// next waits until one has its answer.
 const ORDERS: usize = 64;
-/// An order is shorter.
-const LINE_MAX: u64 = 128;
+/// Those who may look or release at a time; more are told that it is busy.
+const LOOKS: usize = 4;
+/// An order is shorter: the longest has a reason of 1 KiB, of which a byte may become six.
+const LINE_MAX: u64 = 8 << 10;
+/// An answer is shorter: the longest has a policy of 3 MiB.
+const ANSWER_MAX: u64 = 8 << 20;
 /// How long one may take to say what it wants.
 const SAYING: Duration = Duration::from_secs(2);
 
@@ -33,13 +44,16 @@ const END: &str = "end ";
 const ENDED: &str = "ended";
 const KEEP: &str = "keep";
 const KEPT: &str = "kept";
+const TELL: &str = "tell";
+const RELEASE: &str = "release ";
+const BUSY: &str = "busy: others are being answered";
 
 /// Notes down what a guard is and has; whether that is done.
 pub(crate) type Keep = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Takes orders until it is dropped.
 pub(crate) async fn serve(listener: UnixListener, guard: Arc<dyn Guard>, keep: Keep, log: Logger) {
-    let room = Arc::new(Semaphore::new(ORDERS));
+    let (room, looks) = (Arc::new(Semaphore::new(ORDERS)), Arc::new(Semaphore::new(LOOKS)));
     loop {
         // It is never closed.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
@@ -51,18 +65,24 @@ pub(crate) async fn serve(listener: UnixListener, guard: Arc<dyn Guard>, keep: K
                 continue;
             }
         };
-        let (guard, keep) = (Arc::clone(&guard), Arc::clone(&keep));
+        let (guard, keep, looks) = (Arc::clone(&guard), Arc::clone(&keep), Arc::clone(&looks));
         tokio::spawn(async move {
             // Who has gone needs no answer.
-            let _ = answer(stream, guard, &keep).await;
+            let _ = answer(stream, guard, &keep, &looks).await;
             drop(permit);
         });
     }
 }
 
-async fn answer(stream: UnixStream, guard: Arc<dyn Guard>, keep: &Keep) -> io::Result<()> {
+async fn answer(
+    stream: UnixStream,
+    guard: Arc<dyn Guard>,
+    keep: &Keep,
+    looks: &Semaphore,
+) -> io::Result<()> {
     // The socket is 0600, and a descriptor may have been handed on.
-    if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
+    let peer = stream.peer_cred()?;
+    if peer.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let (from, mut to) = stream.into_split();
@@ -70,6 +90,14 @@ async fn answer(stream: UnixStream, guard: Arc<dyn Guard>, keep: &Keep) -> io::R
     let mut from = tokio::io::BufReader::new(from.take(LINE_MAX));
     timeout(SAYING, from.read_line(&mut line)).await??;
     let line = line.trim_end();
+    if let Some(query) = Query::of(line) {
+        let said = match looks.try_acquire() {
+            Ok(_place) => query.answer(guard, &peer).await,
+            Err(_) => BUSY.to_owned(),
+        };
+        // Who does not read it keeps nobody else from asking.
+        return timeout(SAYING, to.write_all(format!("{said}\n").as_bytes())).await?;
+    }
     let generation = line.strip_prefix(END).map(|word| word.to_owned().try_into());
     let said = match generation {
         Some(Ok(generation)) => {
@@ -94,6 +122,89 @@ async fn answer(stream: UnixStream, guard: Arc<dyn Guard>, keep: &Keep) -> io::R
     to.write_all(format!("{said}\n").as_bytes()).await
 }
 
+/// What is answered with JSON.
+enum Query {
+    Tell(Option<Generation>),
+    Release(Generation, String),
+}
+
+impl Query {
+    fn of(line: &str) -> Option<Self> {
+        if line == TELL {
+            return Some(Self::Tell(None));
+        }
+        if let Some(releaser) = line.strip_prefix(RELEASE) {
+            let Releaser { generation, reason } = serde_json::from_str(releaser).ok()?;
+            return Some(Self::Release(generation.try_into().ok()?, reason));
+        }
+        let generation = line.strip_prefix(TELL)?.strip_prefix(' ')?.to_owned();
+        Some(Self::Tell(Some(generation.try_into().ok()?)))
+    }
+
+    /// Off this thread, by which containerd's calls go.
+    async fn answer(self, guard: Arc<dyn Guard>, peer: &UCred) -> String {
+        let answer = match self {
+            Self::Tell(only) => {
+                let told = spawn_blocking(move || {
+                    serde_json::to_string(&guard.tell(only.as_ref())).unwrap_or_default()
+                });
+                return told.await.unwrap_or_default();
+            }
+            Self::Release(generation, reason) => {
+                let login = peer.pid().and_then(|pid| login(&pid.to_string()));
+                let by = Operator { uid: peer.uid(), login, reason };
+                // What was begun is done, whether who asked is there still or not.
+                let done = tokio::spawn(async move { guard.release(&generation, by).await });
+                done.await
+            }
+        };
+        match answer {
+            Ok(Ok(released)) => serde_json::to_string(&released).unwrap_or_default(),
+            Ok(Err(refusal)) => refusal.to_string(),
+            Err(_) => "a fault of lacre; the log says which".to_owned(),
+        }
+    }
+}
+
+/// As whom the one behind a process has logged in; none where the kernel does not keep it, or it
+/// was nobody (`-1`).
+pub(crate) fn login(pid: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
+}
+
+/// What the guard at `control` tells of all its containers, or of one; `None`: it is of an older
+/// build, which tells nothing.
+///
+/// # Errors
+/// When it does not answer within that time.
+pub(crate) fn tell(
+    control: &Path,
+    only: Option<&Generation>,
+    limit: Duration,
+) -> io::Result<Option<Telling>> {
+    let asked = only.map_or(TELL.to_owned(), |generation| format!("{TELL} {generation}"));
+    let said = order(control, &asked, limit)?;
+    if said == BUSY {
+        return Err(io::Error::other(BUSY));
+    }
+    Ok(serde_json::from_str(&said).ok())
+}
+
+/// Has the guard at `control` release a container; its own words where it does not.
+///
+/// # Errors
+/// When it does not answer within that time.
+pub(crate) fn release(
+    control: &Path,
+    releaser: &Releaser,
+    limit: Duration,
+) -> io::Result<Result<Released, String>> {
+    let asked = serde_json::to_string(releaser)?;
+    let said = order(control, &format!("{RELEASE}{asked}"), limit)?;
+    Ok(serde_json::from_str(&said).map_err(|_| said))
+}
+
 /// Has the guard at `control` end a container, and waits no longer than so. Whether it has.
 pub(crate) fn end(control: &Path, generation: &Generation, limit: Duration) -> bool {
     order(control, &format!("{END}{generation}"), limit).is_ok_and(|said| said == ENDED)
@@ -110,8 +221,11 @@ fn order(control: &Path, order: &str, limit: Duration) -> io::Result<String> {
     stream.set_write_timeout(Some(limit))?;
     stream.write_all(format!("{order}\n").as_bytes())?;
     let mut line = String::new();
-    BufReader::new(stream.take(LINE_MAX)).read_line(&mut line)?;
-    Ok(line.trim_end().to_owned())
+    BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut line)?;
+    if line.pop() != Some('\n') {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "half an answer, or none"));
+    }
+    Ok(line)
 }
 
 #[cfg(test)]
@@ -155,6 +269,13 @@ mod tests {
             let _ = stream.read_to_string(&mut said).await;
             assert!(!said.contains(ENDED), "{nonsense:?}: {said}");
         }
+        let socket = path.clone();
+        let told = tokio::task::spawn_blocking(move || tell(&socket, None, limit));
+        assert_eq!(told.await.unwrap().unwrap().unwrap().exempt.as_deref(), Some("a test"));
+        let releaser = Releaser { generation: "0".repeat(32), reason: "because".to_owned() };
+        let socket = path.clone();
+        let refused = tokio::task::spawn_blocking(move || release(&socket, &releaser, limit));
+        assert!(refused.await.unwrap().unwrap().unwrap_err().contains("not guarded"));
         let nobody = dir.path().join("nobody");
         assert!(!end(&nobody, &Generation::draw().unwrap(), limit));
     }

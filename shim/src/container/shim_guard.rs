@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lacre_types::{Mode, chain};
+use lacre_report::{Origin, rfc3339};
+use lacre_types::{Action, Mode, chain};
 use tokio::time::timeout;
 
 use super::generation::Generation;
 use super::owner::Owner;
 use super::owner_leave::OwnerLeave;
+use super::releasing;
+use super::telling::{self, Released, ServerLink, Telling, Told};
 use crate::guard::guarded::Guarded;
 use crate::guard::preparation::Preparation;
-use crate::guard::{Created, Guard, Handling, Permit, Refusal, Shared, task_events};
+use crate::guard::{Created, Guard, Handling, Operator, Permit, Refusal, Shared, task_events};
 use crate::messages::{
     CreateTaskRequest, ExecProcessRequest, KillRequest, OfProcess as _, ProcessId, Status,
 };
@@ -130,6 +133,21 @@ impl ShimGuard {
         owner.leave_to_start().await
     }
 
+    fn tell_of(&self, owner: &Owner, whole: bool) -> Told {
+        let mut told = Told {
+            generation: owner.generation().to_string(),
+            id: owner.id().to_owned(),
+            begun: owner.has_begun(),
+            policy: self.shared.origin(owner.id()),
+            held: self.shared.reporter.held(&self.shared.context.namespace, owner.id()),
+            ..Told::default()
+        };
+        if let Some(guarded) = owner.guarded() {
+            guarded.tell(&mut told, whole);
+        }
+        told
+    }
+
     fn id_of(&self, generation: &Generation) -> Option<(Owner, String)> {
         let owners = self.owners();
         let owner = owners.all.get(generation)?.clone();
@@ -204,7 +222,10 @@ impl Guard for ShimGuard {
     async fn pause(&self, id: &str) -> Handling {
         match self.guarded(id) {
             // Its Resume ends both.
-            Some(guarded) if guarded.executor.is_paused() => return Handling::Done,
+            Some(guarded) if guarded.executor.is_paused() => {
+                guarded.executor.client_pauses_too();
+                return Handling::Done;
+            }
             Some(guarded) => guarded.executor.client_pauses(),
             None => {}
         }
@@ -238,6 +259,44 @@ impl Guard for ShimGuard {
     fn status(&self, process: &ProcessId, status: Status) -> Status {
         let paused = status == Status::RUNNING && self.paused(&process.id).is_some();
         if paused { Status::PAUSED } else { status }
+    }
+
+    fn tell(&self, only: Option<&Generation>) -> Telling {
+        let owners: Vec<_> = self.owners().all.values().cloned().collect();
+        let wanted = |owner: &&Owner| only.is_none_or(|only| only == owner.generation());
+        let told = owners.iter().filter(wanted).map(|owner| self.tell_of(owner, only.is_some()));
+        Telling {
+            version: telling::VERSION,
+            lacre: env!("CARGO_PKG_VERSION").to_owned(),
+            exempt: None,
+            server: self.shared.reporter.link().map(|link| ServerLink {
+                reached: link.reached,
+                since: rfc3339(link.since),
+                why: link.why,
+            }),
+            watched: self.shared.context.watchdog.has_us_now(),
+            containers: told.collect(),
+        }
+    }
+
+    async fn release(&self, of: &Generation, by: Operator) -> Result<Released, Refusal> {
+        let guarded = self.id_of(of).and_then(|(owner, id)| Some((owner.guarded()?, id)));
+        let Some((guarded, id)) = guarded else {
+            return Err(Refusal::not_ready("this container has ended, or was never guarded"));
+        };
+        let done = guarded.executor.release().await;
+        if done.undone.contains(&Action::Pause) {
+            task_events::resumed(&self.shared.context.events, &id);
+        }
+        let namespace = self.shared.context.namespace.clone();
+        let origin = Origin {
+            container_id: id,
+            namespace,
+            node: self.shared.node().to_owned(),
+            ..Origin::default()
+        };
+        self.shared.reporter.released(releasing::record(&origin, &by, &done));
+        Ok(releasing::told(done))
     }
 
     async fn inner_gone(&self) {

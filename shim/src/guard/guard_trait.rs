@@ -7,6 +7,7 @@ use super::start_permit::Permit;
 use crate::container::charter::Charter;
 use crate::container::generation::Generation;
 use crate::container::init::{Candidate, InitError};
+use crate::container::telling::{Released, Telling};
 use crate::messages::{CreateTaskRequest, ExecProcessRequest, KillRequest, ProcessId, Status};
 use crate::node::process;
 use crate::node::runtime::Runtime;
@@ -61,6 +62,14 @@ pub trait Guard: Send + Sync + 'static {
     /// The status that a client is told, given the inner shim's. Returns at once.
     fn status(&self, process: &ProcessId, status: Status) -> Status;
 
+    /// What there is to tell, of all containers or of one; that one's with its rules. It changes
+    /// nothing and waits for nothing but a few files of the kernel's; called from any thread.
+    fn tell(&self, only: Option<&Generation>) -> Telling;
+
+    /// An operator lets a container go on: PAUSE and ISOLATE are undone. `by` is who asks, for the
+    /// record.
+    async fn release(&self, generation: &Generation, by: Operator) -> Result<Released, Refusal>;
+
     /// The inner shim has ended. Its containers stay guarded; returns when no process of any
     /// is left, and each is disarmed and accounted for.
     async fn inner_gone(&self);
@@ -68,6 +77,17 @@ pub trait Guard: Send + Sync + 'static {
     /// Nothing is guarded any more: what is left to do before this process ends, within two
     /// seconds.
     async fn shutdown(&self);
+}
+
+/// Who gives an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// As the kernel has it.
+    pub uid: u32,
+    /// As whom they logged in (audit(7)'s login uid), where that is known.
+    pub login: Option<u32>,
+    /// Why.
+    pub reason: String,
 }
 
 /// What becomes of a client's call.

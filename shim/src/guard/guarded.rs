@@ -15,6 +15,7 @@ use super::{Refusal, sources};
 use crate::container::bundle;
 use crate::container::init::Init;
 use crate::container::processes::NoProcess;
+use crate::container::telling::{BaselineTold, Frozen, Told};
 use crate::node::runtime::Runtime;
 
 /// What a container was asked to be, and where that stands.
@@ -99,6 +100,32 @@ impl Guarded {
         changed.map_or(Ok(()), |why| {
             self.tampered(&why, &format!("{why}; create it anew"), Outcome::Ran)
         })
+    }
+
+    /// What there is to tell of it; with its rules and its baseline's digest where they are asked
+    /// for. It reads a few files of the kernel's, and changes nothing.
+    pub(crate) fn tell(&self, told: &mut Told, whole: bool) {
+        told.guarded = true;
+        told.mode = Some(self.rules.mode());
+        told.sources = self.armed().iter().map(|source| source.source()).collect();
+        let counts = self.judge.counts().into_iter();
+        told.seen = counts.map(|(kind, uses)| (kind.as_str().to_owned(), uses)).collect();
+        told.frozen = match self.executor.frozen() {
+            lacre_executor::Frozen::No => Frozen::No,
+            lacre_executor::Frozen::ByLacre => Frozen::Lacre,
+            lacre_executor::Frozen::ByBoth => Frozen::LacreAndClient,
+            lacre_executor::Frozen::ByOthers => Frozen::Other,
+        };
+        told.isolated = self.executor.is_isolated();
+        let image = self.judge.image();
+        told.baseline = image.baseline().map(|baseline| BaselineTold {
+            manifest: image.made_from(),
+            digest: whole.then(|| baseline.digest().to_string()),
+            files: baseline.len() as u64,
+        });
+        if whole {
+            told.rules = serde_json::from_slice(&self.rules.policy().to_json()).ok();
+        }
     }
 
     fn tampered(&self, why: &str, refusal: &str, outcome: Outcome) -> Result<(), Refusal> {

@@ -1,5 +1,6 @@
 //! What the sources ask: a measurement, the baseline and the policy, and no I/O.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -85,6 +86,16 @@ impl Judge {
     /// Nothing is seen of the container: its list can't be all.
     pub(super) fn blind(&self) {
         self.evidence.lost();
+    }
+
+    /// How many uses were seen, by kind of violation.
+    pub(super) fn counts(&self) -> BTreeMap<ViolationKind, u64> {
+        self.violations.counts(self.rules.jit() == Jit::Allow)
+    }
+
+    /// What is known of the image.
+    pub(super) fn image(&self) -> &LateImage {
+        &self.image
     }
 
     fn verdict(&self, measurement: &Measurement) -> Verdict {

@@ -30,6 +30,11 @@ impl LateImage {
         self.files.get().map(|image| &*image.baseline)
     }
 
+    /// The manifest whose content the baseline was made from; none where directories were.
+    pub(super) fn made_from(&self) -> Option<Digest> {
+        self.manifest.get().copied()
+    }
+
     /// The manifest whose content tells what may run; none where directories do. As long as nobody
     /// knows, it is the one that the container is of.
     pub(super) fn judges_by(&self, its: Option<Digest>) -> Option<Digest> {

@@ -49,7 +49,7 @@ pub use compose::compose;
 pub(crate) use compose::deliver_left;
 pub use context::{Context, GuardError};
 pub use exempt::Exempt;
-pub use guard_trait::{Created, Guard, Handling, Refusal};
+pub use guard_trait::{Created, Guard, Handling, Operator, Refusal};
 pub use helper_outcome::record as record_helper_outcome;
 pub(crate) use identity::fuzz as fuzz_identity;
 pub use no_guard::NoGuard;

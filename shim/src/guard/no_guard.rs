@@ -1,7 +1,8 @@
 use async_trait::async_trait;
 
-use super::{Created, Exempt, Guard, Handling, Permit, Refusal};
+use super::{Created, Exempt, Guard, Handling, Operator, Permit, Refusal};
 use crate::container::generation::Generation;
+use crate::container::telling::{self, Released, Telling};
 use crate::messages::{CreateTaskRequest, ExecProcessRequest, KillRequest, ProcessId, Status};
 
 /// Guards nothing: forwards everything, for exempt containers.
@@ -51,6 +52,19 @@ impl Guard for NoGuard {
 
     fn status(&self, _: &ProcessId, status: Status) -> Status {
         status
+    }
+
+    fn tell(&self, _: Option<&Generation>) -> Telling {
+        Telling {
+            version: telling::VERSION,
+            lacre: env!("CARGO_PKG_VERSION").to_owned(),
+            exempt: Some(self.0.because().to_owned()),
+            ..Telling::default()
+        }
+    }
+
+    async fn release(&self, _: &Generation, _: Operator) -> Result<Released, Refusal> {
+        Err(Refusal::not_ready(format!("it is not guarded: {}", self.0.because())))
     }
 
     async fn inner_gone(&self) {}

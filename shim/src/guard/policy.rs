@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use lacre_policy::{Effective, Errors, Policy};
 use lacre_report::{Answer, Held, Note, StoredPolicy};
-use lacre_types::{Mode, chain};
+use lacre_types::{Digest, Mode, chain};
+use sha2::{Digest as _, Sha256};
 use slog::{Logger, error, info, warn};
 use tokio::sync::{mpsc, watch};
 
 use super::identity::Identity;
 use crate::config::Config;
+use crate::container::telling::PolicyOrigin;
 
 /// How long a container's Create waits for the server's first word on it. The server
 /// answers in a millisecond or so where it can be reached; where not, the file holds.
@@ -33,15 +35,19 @@ pub(super) enum PolicyError {
     Refused(Errors),
 }
 
-/// The policy file as it is now; the built-in policy where there is no file.
-fn from_file(path: &Path, mode: Mode, log: &Logger) -> Result<Policy, PolicyError> {
+/// The policy file as it is now, and its version; the built-in policy where there is no file.
+fn from_file(
+    path: &Path,
+    mode: Mode,
+    log: &Logger,
+) -> Result<(Policy, Option<String>), PolicyError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         // Only the standard one may be absent without a word.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && path == Config::default().policy =>
         {
-            return Ok(Policy::default_for(mode));
+            return Ok((Policy::default_for(mode), None));
         }
         Err(error) => return Err(PolicyError::Read(path.to_owned(), error)),
     };
@@ -50,17 +56,39 @@ fn from_file(path: &Path, mode: Mode, log: &Logger) -> Result<Policy, PolicyErro
     for warning in warnings {
         warn!(log, "policy"; "warning" => warning.to_string());
     }
-    Ok(policy)
+    Ok((policy, Some(version(&text))))
 }
 
 /// The part of the file's policy that is about this container. Nothing but the strictest
 /// policy can stand in for one that can't be read.
 pub(crate) fn of_file(config: &Config, who: &Identity, log: &Logger) -> Effective {
-    let read = from_file(&config.policy, config.mode, log);
-    who.effective(&read.unwrap_or_else(|error| {
-        error!(log, "the built-in policy holds"; "error" => chain(&error));
-        Policy::default_for(config.mode)
-    }))
+    file_and_origin(config, who, log).0
+}
+
+/// The same, and where it comes from.
+pub(super) fn file_and_origin(
+    config: &Config,
+    who: &Identity,
+    log: &Logger,
+) -> (Effective, PolicyOrigin) {
+    let mut origin = PolicyOrigin { file: Some(config.policy.clone()), ..PolicyOrigin::default() };
+    let policy = match from_file(&config.policy, config.mode, log) {
+        Ok((policy, version)) => {
+            origin.version = version;
+            policy
+        }
+        Err(error) => {
+            error!(log, "the built-in policy holds"; "error" => chain(&error));
+            origin.problem = Some(chain(&error));
+            Policy::default_for(config.mode)
+        }
+    };
+    (who.effective(&policy), origin)
+}
+
+/// The version of a policy file of these bytes, as the policy server numbers its own.
+pub(crate) fn version(text: &[u8]) -> String {
+    Digest::sha256(Sha256::digest(text).into()).to_string()
 }
 
 /// What the server says about one container.
@@ -88,12 +116,14 @@ struct Line {
 #[derive(Debug)]
 pub(crate) struct Switchboard {
     lines: Mutex<HashMap<String, Line>>,
+    /// Where each container's rules come from.
+    origins: Mutex<HashMap<String, PolicyOrigin>>,
     log: Logger,
 }
 
 impl Switchboard {
     pub(crate) fn new(log: Logger) -> Self {
-        Self { lines: Mutex::default(), log }
+        Self { lines: Mutex::default(), origins: Mutex::default(), log }
     }
 
     pub(super) fn listen(&self, container: &str) -> Words {
@@ -107,6 +137,23 @@ impl Switchboard {
 
     pub(super) fn hang_up(&self, container: &str) {
         self.lines().remove(container);
+        self.origins().remove(container);
+    }
+
+    /// A policy of the node's own holds, as long as the server gives none.
+    pub(super) fn holds(&self, container: &str, own: PolicyOrigin) {
+        let mut all = self.origins();
+        let known = all.entry(container.to_owned()).or_default();
+        *known = PolicyOrigin { server: known.server.take(), ..own };
+    }
+
+    /// Where a container's rules come from.
+    pub(crate) fn origin(&self, container: &str) -> PolicyOrigin {
+        self.origins().get(container).cloned().unwrap_or_default()
+    }
+
+    fn origins(&self) -> std::sync::MutexGuard<'_, HashMap<String, PolicyOrigin>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Line>> {
@@ -123,6 +170,10 @@ impl lacre_report::Events for Switchboard {
         match Effective::from_json(&policy.effective) {
             Ok(effective) => {
                 if let Some(line) = self.line(container) {
+                    let mut origins = self.origins();
+                    origins.entry(container.to_owned()).or_default().server =
+                        Some(policy.version.clone());
+                    drop(origins);
                     line.policy.send_replace(Some(Arc::new(effective)));
                 }
             }

@@ -410,7 +410,8 @@ impl Shared {
             }
         }
         let file = || {
-            let own = policy::of_file(config, &who, &self.context.log);
+            let (own, origin) = policy::file_and_origin(config, &who, &self.context.log);
+            self.switchboard.holds(who.id(), origin);
             if config.server.is_some() {
                 self.reporter.holds(&self.context.namespace, who.id(), own.to_json());
             }

@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use super::context::Context;
 use super::policy::Switchboard;
+use crate::container::telling::PolicyOrigin;
 
 /// What all containers of one inner shim share.
 pub(crate) struct Shared {
@@ -32,6 +33,16 @@ impl Shared {
     pub(crate) fn hang_up(&self, id: &str) {
         self.switchboard.hang_up(id);
         self.reporter.unregister(&self.context.namespace, id);
+    }
+
+    /// The node's name.
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Where a container's rules come from.
+    pub(crate) fn origin(&self, id: &str) -> PolicyOrigin {
+        self.switchboard.origin(id)
     }
 
     /// Does what nobody needs to wait for, off this thread.

@@ -1,7 +1,7 @@
 //! Violations on their way from the sources to [`super::responder`]: handed over without
 //! waiting, equal ones folded, one use that several sources see told once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -93,6 +93,19 @@ impl Teller {
     }
 }
 
+impl Teller {
+    /// How many uses were seen so far, by kind; without memory where that `is_let_be`.
+    pub(super) fn counts(&self, is_let_be: bool) -> BTreeMap<ViolationKind, u64> {
+        let mut all = BTreeMap::new();
+        for ((kind, is_memory), uses) in &self.0.0.core().counts {
+            if !(*is_memory && is_let_be) && *uses > 0 {
+                *all.entry(*kind).or_default() += uses;
+            }
+        }
+        all
+    }
+}
+
 impl Sightings {
     fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -128,6 +141,8 @@ struct Core {
     places: HashMap<Equal, usize>,
     beyond: Vec<(Action, Seen)>,
     uses: HashMap<Use, Uses>,
+    /// How many uses there were, of memory apart.
+    counts: BTreeMap<(ViolationKind, bool), u64>,
     over: bool,
 }
 
@@ -238,6 +253,8 @@ impl Core {
             Sighting::Known => return,
             Sighting::Worse(violation, told) => (0, Some((violation, told))),
         };
+        let is_memory = matches!(violation.measurement.content, Content::Memory(_));
+        *self.counts.entry((violation.kind, is_memory)).or_default() += uses;
         let last = violation.measurement.time;
         let seen = Seen { violation, outcome, uses, last, before };
         if seen.before.is_some() {

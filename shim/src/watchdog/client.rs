@@ -68,6 +68,11 @@ impl Watchdog {
         timeout(limit, has_us.wait_for(|has| *has)).await.is_ok()
     }
 
+    /// Whether it has it now.
+    pub(crate) fn has_us_now(&self) -> bool {
+        *self.has_us.borrow()
+    }
+
     /// Has a watchdog, for as long as this runs.
     pub(crate) async fn keep(&self, place: &Place, log: &Logger) {
         let mut told = false;

@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 
 use crate::config::{self, RuncValue};
 use crate::container::generation::Generation;
-use crate::guard::{Created, Guard, Handling, NoGuard, Permit, Refusal};
+use crate::container::telling::{Released, Telling};
+use crate::guard::{Created, Guard, Handling, NoGuard, Operator, Permit, Refusal};
 use crate::inner::client::Inner;
 use crate::messages::{
     Any, CreateTaskRequest, ExecProcessRequest, KillRequest, Message as _, OfProcess as _,
@@ -104,6 +105,14 @@ impl Guard for Told {
 
     fn status(&self, _: &ProcessId, _: Status) -> Status {
         Status::PAUSED
+    }
+
+    fn tell(&self, only: Option<&Generation>) -> Telling {
+        self.permits.tell(only)
+    }
+
+    async fn release(&self, of: &Generation, by: Operator) -> Result<Released, Refusal> {
+        self.permits.release(of, by).await
     }
 
     async fn inner_gone(&self) {}
