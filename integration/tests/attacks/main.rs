@@ -5,6 +5,7 @@
 mod perl;
 
 mod corpus;
+mod document;
 mod field;
 mod matrix;
 mod scripts;
