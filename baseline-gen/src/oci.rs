@@ -163,6 +163,18 @@ impl Content {
         }
     }
 
+    /// One after the other: what a layer makes hangs on all before it, and none of it is cached by
+    /// itself.
+    fn replayed(&self, options: &Options, progress: &dyn Progress) -> Result<Baseline, Error> {
+        let merged = replay(&self.layers, |part, over, wanted| {
+            progress.stage(&part.name.to_string());
+            self.with_blob(part, Whiteouts::Remove, |blob: &LayerBlob<'_>| {
+                blob.unpack_over(over, wanted, options, progress)
+            })
+        })?;
+        Baseline::from_merged(options.algorithms, &merged, &self.diff_ids())
+    }
+
     /// Reads the layers, several at once.
     fn merged(
         &self,

@@ -8,8 +8,8 @@ mod paths;
 mod pax;
 mod sparse;
 mod tree;
+mod wanted;
 
-use std::collections::HashSet;
 use std::io::Read;
 
 use apply::Applied;
@@ -22,37 +22,13 @@ pub(crate) use paths::canonical;
 use tree::Kept;
 pub(crate) use tree::Tree;
 pub use tree::listing::{Listed, Listing};
+use wanted::MemberId;
+pub(crate) use wanted::Wanted;
 
 use crate::hash::Hasher;
 use crate::kind::{Nature, SNIFF};
 use crate::layer::Layer;
 use crate::{Options, Progress};
-
-/// A member: the layer that it is of, from the bottom, and its place in that one's tar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct MemberId {
-    pub(crate) layer: u16,
-    index: u64,
-}
-
-/// Members that are hashed although their own name and mode do not make them code.
-#[derive(Debug, Default)]
-pub(crate) enum Wanted {
-    #[default]
-    Code,
-    Also(HashSet<MemberId>),
-    All,
-}
-
-impl Wanted {
-    fn contains(&self, id: MemberId) -> bool {
-        match self {
-            Self::Code => false,
-            Self::Also(ids) => ids.contains(&id),
-            Self::All => true,
-        }
-    }
-}
 
 pub(crate) enum Scanned {
     Layer(Layer),

@@ -1,12 +1,9 @@
 //! Layers unpacked one over the other, as for the snapshotters that have one directory or one file
 //! system for all of them: what each finds there it removes, links to or leads through.
 
-use super::{Content, LayerBlob};
-use crate::baseline::Baseline;
 use crate::error::{BlobError, Error};
 use crate::merge::Merged;
-use crate::tar::{Tree, Wanted, Whiteouts};
-use crate::{Options, Progress};
+use crate::tar::{Tree, Wanted};
 
 /// What there is to see in the end of layers from the bottom up, each of which `unpack` unpacks
 /// over a tree.
@@ -28,22 +25,4 @@ pub(crate) fn replay<L>(
     }
     let why = "it changed between two readings".to_owned();
     Err(Error::blob("the image", BlobError::Unusable(why)))
-}
-
-impl Content {
-    /// One after the other: what a layer makes hangs on all before it, and none of it is cached by
-    /// itself.
-    pub(super) fn replayed(
-        &self,
-        options: &Options,
-        progress: &dyn Progress,
-    ) -> Result<Baseline, Error> {
-        let merged = replay(&self.layers, |part, over, wanted| {
-            progress.stage(&part.name.to_string());
-            self.with_blob(part, Whiteouts::Remove, |blob: &LayerBlob<'_>| {
-                blob.unpack_over(over, wanted, options, progress)
-            })
-        })?;
-        Baseline::from_merged(options.algorithms, &merged, &self.diff_ids())
-    }
 }

@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use lacre_types::{CanonicalPath, escape};
 
-use super::MemberId;
 use super::paths::{Found, Names, check_name, parts, root_path, split};
+use super::wanted::MemberId;
 use crate::Algorithms;
 use crate::hash::Row;
 use crate::kind::Nature;
