@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use lacre_baseline::unpacked::{differences, list, stack};
+use lacre_baseline::unpacked::{diff_id, differences, list, stack};
 
 fn main() -> ExitCode {
     let folder = std::env::args_os().nth(1).unwrap_or_default();
@@ -43,8 +43,10 @@ fn replay(folder: &Path) -> std::io::Result<(usize, usize)> {
             let mut lines = told.lines();
             let (media_type, answer) = (lines.next().unwrap_or_default(), lines.next());
             let theirs: Vec<String> = lines.map(str::to_owned).collect();
-            let listed = list(blob, media_type, at).and_then(|(diff_id, listed)| {
-                read.push((blob.as_slice(), media_type, diff_id));
+            let listed = diff_id(blob, media_type).and_then(|diff_id| {
+                let layer = (blob.as_slice(), media_type, diff_id);
+                let listed = list(&layer, at)?;
+                read.push(layer);
                 stack(&read).map(|_| (diff_id, listed))
             });
             let alike = match (answer, listed) {

@@ -17,6 +17,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod hash;
+mod image;
 mod kind;
 mod last_use;
 mod layer;
@@ -28,7 +29,6 @@ mod oci;
 mod options;
 mod origin;
 mod provenance;
-mod scanned;
 mod store;
 mod tar;
 #[doc(hidden)]
@@ -40,11 +40,11 @@ pub use algorithms::Algorithms;
 pub use baseline::{Baseline, Entry, Link};
 pub use compare::{Difference, compare};
 pub use error::{BlobError, Error, FormatError};
+pub use image::{Image, Scanned};
 pub use lookup::{LayerName, Lookup};
 pub use node_index::NodeIndex;
 pub use oci::{Platform, Reference};
 pub use options::{Limits, NoProgress, Options, Progress, Stacking};
 pub use origin::{from_content_store, from_lower, from_oci, from_rootfs};
 pub use provenance::Provenance;
-pub use scanned::{Image, Scanned};
 pub use store::{Store, open_or_build};

@@ -7,6 +7,7 @@ mod document;
 mod fuzz;
 mod packing;
 mod platform;
+mod replay;
 mod unpack;
 
 use std::path::Path;
@@ -18,7 +19,7 @@ use lacre_types::Digest;
 use crate::baseline::Baseline;
 use crate::error::{BlobError, Error};
 use crate::layer::Layer;
-use crate::merge::merge_as;
+use crate::merge::merge;
 use crate::store::Store;
 use crate::tar::{Whiteouts, check_implied};
 use crate::{Options, Progress, Stacking};
@@ -29,6 +30,7 @@ use document::{Config, Descriptor, Document, Saved};
 pub use fuzz::fuzz_documents;
 pub(crate) use packing::Packing;
 pub use platform::Platform;
+pub(crate) use replay::replay;
 pub(crate) use unpack::LayerBlob;
 
 /// Indices within indices (OCI image-spec allows it; nobody needs more than two).
@@ -148,8 +150,33 @@ impl Content {
         Ok(Self { layers: layers.map(part).collect(), blobs })
     }
 
-    /// Reads the layers, several at once.
+    /// As the snapshotter lays the layers one upon the other.
     pub(crate) fn baseline(
+        &self,
+        cache: Option<&Store>,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Baseline, Error> {
+        match options.stacking {
+            Stacking::Overlaid => self.merged(cache, options, progress),
+            Stacking::Unpacked => self.replayed(options, progress),
+        }
+    }
+
+    /// One after the other: what a layer makes hangs on all before it, and none of it is cached by
+    /// itself.
+    fn replayed(&self, options: &Options, progress: &dyn Progress) -> Result<Baseline, Error> {
+        let merged = replay(&self.layers, |part, over, wanted| {
+            progress.stage(&part.name.to_string());
+            self.with_blob(part, Whiteouts::Remove, |blob: &LayerBlob<'_>| {
+                blob.unpack_over(over, wanted, options, progress)
+            })
+        })?;
+        Baseline::from_merged(options.algorithms, &merged, &self.diff_ids())
+    }
+
+    /// Reads the layers, several at once.
+    fn merged(
         &self,
         cache: Option<&Store>,
         options: &Options,
@@ -191,15 +218,31 @@ impl Content {
             let why = "a layer was not read".to_owned();
             return Err(Error::blob("the image", BlobError::Unusable(why)));
         }
-        if options.stacking == Stacking::Overlaid {
-            check_implied(&done).map_err(|(index, why)| {
-                let what = self.layers.get(index).map(|part| part.name.to_string());
-                Error::blob(what.unwrap_or_default(), BlobError::Unusable(why))
-            })?;
-        }
-        let diff_ids: Vec<_> = self.layers.iter().map(|part| Some(part.diff_id)).collect();
-        let merged = merge_as(options.stacking, done);
-        Baseline::from_merged(options.algorithms, &merged, &diff_ids)
+        check_implied(&done).map_err(|(index, why)| {
+            let what = self.layers.get(index).map(|part| part.name.to_string());
+            Error::blob(what.unwrap_or_default(), BlobError::Unusable(why))
+        })?;
+        Baseline::from_merged(options.algorithms, &merge(done), &self.diff_ids())
+    }
+
+    fn diff_ids(&self) -> Vec<Option<Digest>> {
+        self.layers.iter().map(|part| Some(part.diff_id)).collect()
+    }
+
+    fn with_blob<T>(
+        &self,
+        part: &Part,
+        whiteouts: Whiteouts,
+        read: impl FnOnce(&LayerBlob<'_>) -> T,
+    ) -> T {
+        read(&LayerBlob {
+            what: &part.name.to_string(),
+            open: &|| self.blobs.open_blob(&part.name),
+            blob: part.blob.as_ref(),
+            diff_id: &part.diff_id,
+            packing: part.packing,
+            whiteouts,
+        })
     }
 
     fn layer(
@@ -213,15 +256,7 @@ impl Content {
         let whiteouts = Whiteouts::at(index);
         let scan = || {
             progress.stage(&part.name.to_string());
-            let blob = LayerBlob {
-                what: &part.name.to_string(),
-                open: &|| self.blobs.open_blob(&part.name),
-                blob: part.blob.as_ref(),
-                diff_id: &part.diff_id,
-                packing: part.packing,
-                whiteouts,
-            };
-            blob.scan(options, progress)
+            self.with_blob(part, whiteouts, |blob| blob.scan(options, progress))
         };
         match cache {
             Some(store) => {

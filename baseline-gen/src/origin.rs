@@ -120,7 +120,7 @@ impl Store {
     fn content_file(&self, manifest: &Digest, platform: &Platform, options: &Options) -> PathBuf {
         let Options { algorithms, stacking, .. } = options;
         let bits = algorithms.bits();
-        let key = Key::of(&format!("content 4 {bits} {manifest} {platform} {stacking:?}"));
+        let key = Key::of(&format!("content 5 {bits} {manifest} {platform} {stacking:?}"));
         self.image_file(key, "baseline")
     }
 }

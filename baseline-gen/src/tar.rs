@@ -8,8 +8,8 @@ mod paths;
 mod pax;
 mod sparse;
 mod tree;
+mod wanted;
 
-use std::collections::HashSet;
 use std::io::Read;
 
 use apply::Applied;
@@ -19,33 +19,16 @@ pub(crate) use implied::check_implied;
 use member::Member;
 pub(crate) use member::{Fault, Members};
 pub(crate) use paths::canonical;
+use tree::Kept;
+pub(crate) use tree::Tree;
 pub use tree::listing::{Listed, Listing};
-use tree::{Kept, Tree};
+use wanted::MemberId;
+pub(crate) use wanted::Wanted;
 
 use crate::hash::Hasher;
 use crate::kind::{Nature, SNIFF};
 use crate::layer::Layer;
 use crate::{Options, Progress};
-
-/// Members, by their place in the tar, that are hashed although their own name and mode do not
-/// make them code.
-#[derive(Debug, Default)]
-pub(crate) enum Wanted {
-    #[default]
-    Code,
-    Also(HashSet<u64>),
-    All,
-}
-
-impl Wanted {
-    fn contains(&self, index: u64) -> bool {
-        match self {
-            Self::Code => false,
-            Self::Also(indices) => indices.contains(&index),
-            Self::All => true,
-        }
-    }
-}
 
 pub(crate) enum Scanned {
     Layer(Layer),
@@ -61,30 +44,31 @@ pub(crate) fn scan_tar(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Scanned, Fault> {
-    let tree = unpack(from, whiteouts, wanted, options, progress)?;
+    let tree = unpack(from, (Tree::default(), whiteouts, 0), wanted, options, progress)?;
     Ok(match tree.into_layer(options.algorithms) {
         Ok(layer) => Scanned::Layer(layer),
         Err(wanted) => Scanned::Again(Wanted::Also(wanted)),
     })
 }
 
-/// What unpacking the tar leaves.
+/// What unpacking the tar over a tree leaves: that of the layers before it, or an empty one, by
+/// the layer's number from the bottom.
 pub(crate) fn unpack(
     from: impl Read,
-    whiteouts: Whiteouts,
+    (tree, whiteouts, layer): (Tree, Whiteouts, u16),
     wanted: &Wanted,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Tree, Fault> {
     let mut members = Members::new(from);
-    let mut applied = Applied::new(whiteouts);
+    let mut applied = Applied::over(tree, whiteouts);
     let mut contents = Contents { buffer: vec![0; 256 << 10], wanted, options, progress, holes: 0 };
-    let mut index = 0;
+    let mut id = MemberId { layer, index: 0 };
     while let Some(member) = members.next()? {
         progress.found(1);
         if let Some(place) = applied.place(&member).map_err(|fault| members.fault(fault))? {
             let kept = (member.kind == Kind::File)
-                .then(|| contents.read(&mut members, &member, index))
+                .then(|| contents.read(&mut members, &member, id))
                 .transpose()?;
             applied.put(&place, &member, kept).map_err(|fault| members.fault(fault))?;
         }
@@ -93,7 +77,7 @@ pub(crate) fn unpack(
             let fault = format!("it has more than {limit} entries (--max-entries)");
             return Err(members.fault(fault));
         }
-        index += 1;
+        id.index += 1;
         progress.looked(1);
     }
     applied.finish().map_err(|fault| members.fault(fault))
@@ -114,7 +98,7 @@ impl Contents<'_> {
         &mut self,
         members: &mut Members<impl Read>,
         member: &Member,
-        index: u64,
+        id: MemberId,
     ) -> Result<Kept, Fault> {
         members.check_content()?;
         let mut head = 0;
@@ -126,9 +110,9 @@ impl Contents<'_> {
         }
         let nature = Nature::of(&self.buffer[..head], member.mode);
         let name = member.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let hashed = self.wanted.contains(index) || nature.kind(name).is_some();
+        let hashed = self.wanted.contains(id) || nature.kind(name).is_some();
         let digests = if hashed { Some(self.hash(members, member, head)?) } else { None };
-        Ok(Kept { nature, size: member.size, digests, index })
+        Ok(Kept { nature, size: member.size, digests, id })
     }
 
     fn hash(

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[doc(hidden)]
 pub use record::fuzz;
 use record::{METADATA, records};
+use rustix::fs::{Mode, OFlags};
 
 /// What to be asked about (linux/fanotify.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,9 @@ pub struct Group {
     fd: OwnedFd,
     /// `/dev/null`, put in the group's place by [`Group::close`].
     tombstone: File,
+    /// `/proc/self/fd`, by which a descriptor is reached that is `O_PATH`: the way there from the
+    /// root is a third of such a mark.
+    descriptors: Option<OwnedFd>,
 }
 
 /// `FAN_REPORT_FD_ERROR` (linux/fanotify.h, 6.13, and 6.12.4, 6.6.66: fanotify_init(2)).
@@ -118,8 +122,10 @@ impl Group {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
+        let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptors = rustix::fs::open("/proc/self/fd", path, Mode::empty()).ok();
         // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, tombstone })
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, tombstone, descriptors })
     }
 
     /// Marks what `at` names: the mount or the file system that it lies on.
@@ -229,16 +235,13 @@ impl Group {
     /// Only a path reaches what a descriptor is that is `O_PATH`; the magic link is one that
     /// neither opens nor blocks.
     fn mark_by_link(&self, flags: u32, mask: Mask, at: BorrowedFd<'_>) -> io::Result<()> {
-        let link = format!("/proc/self/fd/{}\0", at.as_raw_fd());
+        let (from, link) = match &self.descriptors {
+            Some(descriptors) => (descriptors.as_raw_fd(), format!("{}\0", at.as_raw_fd())),
+            None => (libc::AT_FDCWD, format!("/proc/self/fd/{}\0", at.as_raw_fd())),
+        };
         // SAFETY: `link` ends with a NUL and outlives the call.
         check(unsafe {
-            libc::fanotify_mark(
-                self.fd.as_raw_fd(),
-                flags,
-                mask.0,
-                libc::AT_FDCWD,
-                link.as_ptr().cast(),
-            )
+            libc::fanotify_mark(self.fd.as_raw_fd(), flags, mask.0, from, link.as_ptr().cast())
         })
     }
 

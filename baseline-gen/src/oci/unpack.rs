@@ -11,7 +11,7 @@ use super::packing::Packing;
 use crate::error::{BlobError, Error};
 use crate::layer::Layer;
 use crate::options::Limits;
-use crate::tar::{Fault, Listed, Scanned, Wanted, Whiteouts, scan_tar, unpack};
+use crate::tar::{Fault, Listed, Scanned, Tree, Wanted, Whiteouts, scan_tar, unpack};
 use crate::{Options, Progress};
 
 /// Hashes with the algorithm of a descriptor.
@@ -129,7 +129,7 @@ impl LayerBlob<'_> {
         for _ in 0..2 {
             let scan =
                 |tar: &mut dyn Read| scan_tar(tar, self.whiteouts, &wanted, options, progress);
-            match self.pass(&scan, options)? {
+            match self.pass(scan, options)? {
                 Scanned::Layer(layer) => return Ok(layer),
                 Scanned::Again(more) => wanted = more,
             }
@@ -145,15 +145,40 @@ impl LayerBlob<'_> {
         progress: &dyn Progress,
     ) -> Result<Vec<Listed>, Error> {
         let list = |tar: &mut dyn Read| {
-            unpack(tar, self.whiteouts, &Wanted::All, options, progress).map(|tree| tree.list())
+            let empty = (Tree::default(), self.whiteouts, 0);
+            unpack(tar, empty, &Wanted::All, options, progress).map(|tree| tree.list())
         };
-        self.pass(&list, options)
+        self.pass(list, options)
+    }
+
+    /// What unpacking it over a tree leaves, `at` that place from the bottom.
+    pub(crate) fn unpack_over(
+        &self,
+        (tree, at): (Tree, usize),
+        wanted: &Wanted,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Tree, Error> {
+        let over = (tree, self.whiteouts, u16::try_from(at).unwrap_or(u16::MAX));
+        self.pass(|tar: &mut dyn Read| unpack(tar, over, wanted, options, progress), options)
+    }
+
+    /// What its tar is, whatever is told of it.
+    pub(crate) fn told_diff_id(&self, options: &Options) -> Result<Digest, Error> {
+        match self.pass(|_: &mut dyn Read| Ok(()), options) {
+            Ok(()) => Ok(*self.diff_id),
+            Err(Error::Blob { what, source }) => match *source {
+                BlobError::DiffId { got, .. } => Ok(got),
+                source => Err(Error::blob(what, source)),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the blob and its tar once, to their ends.
     fn pass<T>(
         &self,
-        read: &dyn Fn(&mut dyn Read) -> Result<T, Fault>,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, Fault>,
         options: &Options,
     ) -> Result<T, Error> {
         let Self { what, blob, diff_id, .. } = *self;

@@ -10,10 +10,11 @@ use super::paths::{canonical, check_name, split};
 use super::tree::{Inode, Kept, Tree, What};
 
 /// What becomes of a whiteout. containerd unpacks the lowest layer into a bind mount, and the
-/// others beside what they hide, for overlayfs.
+/// others beside what they hide, for overlayfs; for other snapshotters each into a mount of all
+/// that is beneath it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Whiteouts {
-    /// The lowest layer: it removes what came before it in the same tar.
+    /// It removes what is there: of the lowest layer, what came before it in the same tar.
     Remove,
     /// It becomes overlayfs's own.
     Mark,
@@ -30,21 +31,29 @@ impl Whiteouts {
 pub(super) struct Applied {
     tree: Tree,
     whiteouts: Whiteouts,
-    /// The paths of members, which an opaque directory of the lowest layer keeps.
+    /// How much the layers beneath had left.
+    beneath: usize,
+    /// The paths of members, which an opaque directory keeps where it removes.
     unpacked: HashSet<Vec<u8>>,
     /// Directories as named: their times are set last, and they have to be there still.
     directories: HashSet<Vec<u8>>,
 }
 
 impl Applied {
-    pub(super) fn new(whiteouts: Whiteouts) -> Self {
+    pub(super) fn over(mut tree: Tree, whiteouts: Whiteouts) -> Self {
+        tree.begin();
         let [unpacked, directories] = [(); 2].map(|()| HashSet::new());
-        Self { tree: Tree::default(), whiteouts, unpacked, directories }
+        let beneath = tree.len();
+        Self { tree, whiteouts, beneath, unpacked, directories }
     }
 
-    /// What takes memory.
+    /// What this layer takes of memory.
     pub(super) fn len(&self) -> usize {
-        self.tree.len().max(self.unpacked.len()).max(self.directories.len())
+        self.tree
+            .len()
+            .saturating_sub(self.beneath)
+            .max(self.unpacked.len())
+            .max(self.directories.len())
     }
 
     /// Where the member goes, once its parents and what it hides are seen to; `None` where

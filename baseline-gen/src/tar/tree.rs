@@ -1,4 +1,4 @@
-//! What a layer's tar makes of an empty directory: the operations on files of containerd's
+//! What a layer's tar makes of an empty directory, or of what others made of it: the operations on files of containerd's
 //! unpacking, each refused where the kernel would refuse it.
 
 pub(super) mod listing;
@@ -11,10 +11,12 @@ use std::rc::Rc;
 use lacre_types::{CanonicalPath, escape};
 
 use super::paths::{Found, Names, check_name, parts, root_path, split};
+use super::wanted::MemberId;
 use crate::Algorithms;
 use crate::hash::Row;
 use crate::kind::Nature;
 use crate::layer::{FileNode, Layer, Node, Path, remove_beneath};
+use crate::merge::Merged;
 
 /// The most look-ups for one tar, minutes of work: a million links in a row, or a million times
 /// the same opaque directory, would take hours.
@@ -27,8 +29,7 @@ pub(super) struct Kept {
     pub(super) nature: Nature,
     pub(super) size: u64,
     pub(super) digests: Option<Row>,
-    /// Its place in the tar.
-    pub(super) index: u64,
+    pub(super) id: MemberId,
 }
 
 #[derive(Debug)]
@@ -102,6 +103,12 @@ impl Names for Tree {
 }
 
 impl Tree {
+    /// For another tar over this tree.
+    pub(super) fn begin(&mut self) {
+        self.walks.set(0);
+        self.last = None;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.inodes.len().max(self.implied.len())
     }
@@ -234,7 +241,7 @@ impl Tree {
     }
 
     /// The layer, or the members that must be hashed after all.
-    pub(super) fn into_layer(self, algorithms: Algorithms) -> Result<Layer, HashSet<u64>> {
+    pub(super) fn into_layer(self, algorithms: Algorithms) -> Result<Layer, HashSet<MemberId>> {
         let mut wanted = HashSet::new();
         let mut nodes = Vec::with_capacity(self.inodes.len());
         for (path, inode) in self.inodes {
@@ -243,27 +250,45 @@ impl Tree {
                 What::Symlink(target) => Node::Symlink(target.clone()),
                 What::Whiteout => Node::Whiteout,
                 What::Special => Node::Other,
-                What::File(kept) => {
-                    let name = split(&path).1;
-                    let kind = kept.nature.with_mode(inode.mode.get()).kind(name);
-                    match (kind, &kept.digests) {
-                        (None, _) => Node::Other,
-                        (Some(kind), Some(digests)) => Node::File(FileNode {
-                            kind,
-                            size: kept.size,
-                            digests: digests.clone(),
-                            id: None,
-                        }),
-                        (Some(_), None) => {
-                            wanted.insert(kept.index);
-                            continue;
-                        }
+                What::File(kept) => match kept.code(&path, &inode) {
+                    Ok(file) => file.map_or(Node::Other, Node::File),
+                    Err(id) => {
+                        wanted.insert(id);
+                        continue;
                     }
-                }
+                },
             };
             nodes.push((path, node));
         }
         let implied = self.implied.into_iter().collect();
         if wanted.is_empty() { Ok(Layer { algorithms, nodes, implied }) } else { Err(wanted) }
+    }
+
+    /// What there is to see where nothing lies beneath the tree, or the members that must be
+    /// hashed after all.
+    pub(crate) fn into_merged(self) -> Result<Merged, HashSet<MemberId>> {
+        let (mut merged, mut wanted) = (Merged::default(), HashSet::new());
+        for (path, inode) in self.inodes {
+            match &inode.what {
+                What::Directory | What::Whiteout | What::Special => {}
+                What::Symlink(target) => merged.links.push((path, target.clone())),
+                What::File(kept) => match kept.code(&path, &inode) {
+                    Ok(None) => {}
+                    Ok(Some(file)) => merged.files.push((path, file, kept.id.layer)),
+                    Err(id) => drop(wanted.insert(id)),
+                },
+            }
+        }
+        if wanted.is_empty() { Ok(merged) } else { Err(wanted) }
+    }
+}
+
+impl Kept {
+    /// The file under that name, if it is code there; an error where it is and was not hashed.
+    fn code(&self, path: &[u8], inode: &Inode) -> Result<Option<FileNode>, MemberId> {
+        let kind = self.nature.with_mode(inode.mode.get()).kind(split(path).1);
+        let Some(kind) = kind else { return Ok(None) };
+        let digests = self.digests.clone().ok_or(self.id)?;
+        Ok(Some(FileNode { kind, size: self.size, digests, id: None }))
     }
 }

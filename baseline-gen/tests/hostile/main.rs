@@ -5,6 +5,7 @@ mod blobs;
 #[path = "../common/mod.rs"]
 mod common;
 mod damage;
+mod piles;
 mod tars;
 mod trees;
 mod writers;

@@ -2,7 +2,7 @@
 //! containers that will ask for them.
 
 mod image;
-mod tell;
+mod output;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::exit::Exit;
 use image::{Looked, Warmer};
-use tell::Teller;
+use output::Teller;
 
 /// An event that was missed costs that much at most.
 const ROUND: Duration = Duration::from_secs(60);

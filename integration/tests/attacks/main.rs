@@ -6,6 +6,7 @@ mod perl;
 
 mod classes;
 mod corpus;
+mod document;
 mod field;
 mod matrix;
 mod scripts;

@@ -166,6 +166,12 @@ impl Matrix {
         Ok(Self { columns, rows })
     }
 
+    /// Every attack, and no outcome.
+    pub(crate) fn unmeasured(columns: &'static [Column]) -> Self {
+        let row = |_| columns.iter().map(|_| Seen::Nothing).collect();
+        Self { columns, rows: attacks().into_iter().map(row).collect() }
+    }
+
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("| | attack |");
         for column in self.columns {

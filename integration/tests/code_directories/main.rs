@@ -4,5 +4,5 @@
 mod field;
 mod interpreters;
 mod later;
-mod names;
+mod places;
 mod readings;

@@ -42,27 +42,33 @@ impl Unpacker {
         &self.folder
     }
 
-    /// Unpacks the layer upon those beneath, topmost first, as a snapshot of overlayfs's.
+    /// Unpacks the layer into an empty directory upon those beneath, topmost first, as a snapshot
+    /// of overlayfs's.
     pub(crate) fn unpack(&mut self, blob: &Blob, to: &Path, beneath: &[PathBuf]) -> Result<Told> {
-        fs::create_dir(to)?;
+        if beneath.is_empty() {
+            return self.unpack_over(blob, to);
+        }
+        let lower: Vec<_> = beneath.iter().map(|dir| dir.display().to_string()).collect();
+        let options = vec![
+            format!("workdir={}", self.folder.join("work").display()),
+            format!("upperdir={}", to.display()),
+            format!("lowerdir={}", lower.join(":")),
+        ];
+        let overlay = "overlay".to_owned();
+        let mount = Mount { kind: overlay.clone(), source: overlay, options, ..Mount::default() };
+        self.apply(blob, to, mount)
+    }
+
+    /// Unpacks the layer over what is in that directory, as a snapshot of native's.
+    pub(crate) fn unpack_over(&mut self, blob: &Blob, to: &Path) -> Result<Told> {
+        let options = ["rbind", "rw"].map(str::to_owned).to_vec();
+        let source = to.display().to_string();
+        let mount = Mount { kind: "bind".into(), source, options, ..Mount::default() };
+        self.apply(blob, to, mount)
+    }
+
+    fn apply(&mut self, blob: &Blob, to: &Path, mount: Mount) -> Result<Told> {
         let diff = self.store(blob)?;
-        let mount = if beneath.is_empty() {
-            let options = ["rbind", "rw"].map(str::to_owned).to_vec();
-            Mount {
-                kind: "bind".into(),
-                source: to.display().to_string(),
-                options,
-                ..Mount::default()
-            }
-        } else {
-            let lower: Vec<_> = beneath.iter().map(|dir| dir.display().to_string()).collect();
-            let options = vec![
-                format!("workdir={}", self.folder.join("work").display()),
-                format!("upperdir={}", to.display()),
-                format!("lowerdir={}", lower.join(":")),
-            ];
-            Mount { kind: "overlay".into(), source: "overlay".into(), options, ..Mount::default() }
-        };
         let request = ApplyDiff { diff: Some(diff), mounts: vec![mount] };
         match self.client.call("diff.v1.Diff/Apply", request) {
             Ok(Applied { applied }) => {

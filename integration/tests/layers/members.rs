@@ -145,7 +145,7 @@ pub(crate) fn member(tar: &mut Vec<u8>, names: &mut Vec<Vec<u8>>, random: &mut R
 }
 
 /// PAX records, each with its length.
-fn records(all: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn records(all: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (key, value) in all {
         let rest = key.len() + value.len() + 3;
@@ -228,7 +228,7 @@ fn record(header: &Header, random: &mut Random) -> (&'static str, Vec<u8>) {
         10 => ("SCHILY.xattr.user.x", b"y".to_vec()),
         11 => ("SCHILY.xattr.trusted.overlay.opaque", b"y".to_vec()),
         12 => {
-            // Not of no bytes: the kernel sets it, and fails who reads it.
+            // Not of no bytes: that has a test of its own (`capability.rs`).
             let whole: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
             let value = if random.once_in(8) { &whole[..4] } else { whole };
             ("SCHILY.xattr.security.capability", value.to_vec())

@@ -62,6 +62,66 @@ fn latency_in_steady_state() {
     }
 }
 
+/// 20,000 files of the image's data, ten times, their first time included: alone, with a group
+/// that asks about executions, and with one that asks about opens, in turns.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn many_opens() {
+    const FILES: usize = 20_000;
+    let container = Container::start(|lower| {
+        std::fs::create_dir(lower.join("many")).unwrap();
+        for file in 0..FILES {
+            std::fs::write(lower.join(format!("many/{file}")), "only data\n").unwrap();
+        }
+    });
+    let mut taken = [const { Vec::new() }; 3];
+    for round in 0..=ROUNDS {
+        let mut alone = 0.0;
+        for (at, block) in [None, Some(Block::Exec), Some(Block::All)].into_iter().enumerate() {
+            let armed = block.map(|block| {
+                let baseline = Arc::new(Baseline::of(&container.lower(), Mode::Enforce));
+                let target = container.target(baseline.clone(), Mode::Enforce, block);
+                arm_with(&target, baseline, Limits::default()).unwrap()
+            });
+            let before = answers();
+            let passes = samples(&container, "bench-each", "/many", 10);
+            let asked = answers() - before;
+            drop(armed);
+            let all: f64 = passes.iter().sum();
+            if at == 0 {
+                alone = all;
+            }
+            let best = passes.iter().copied().fold(f64::MAX, f64::min);
+            let each = |time: f64| time * 1000.0 / FILES as f64;
+            if round > 0 {
+                taken[at].push([all / alone, each(passes[0]), each(best), asked as f64]);
+            }
+        }
+    }
+    for (name, taken) in ["no group", "block exec", "block all"].iter().zip(taken) {
+        let median = |of: usize| {
+            let mut all: Vec<_> = taken.iter().map(|figures| figures[of]).collect();
+            all.sort_by(f64::total_cmp);
+            [all[0], all[all.len() / 4], all[all.len() / 2], all[all.len() * 3 / 4]]
+        };
+        println!(
+            "{name:10} ratio of all {:.3?}; ns an open: first pass {:.0?}, best pass {:.0?}; \
+             writes {:.0?} (least, quartiles)",
+            median(0),
+            median(1),
+            median(2),
+            median(3)
+        );
+    }
+}
+
+/// System calls by which this process wrote, each answer one of them.
+fn answers() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("syscw: "));
+    line.unwrap().parse().unwrap()
+}
+
 /// Each file once: with nothing settled, every use is a first touch.
 #[test]
 #[ignore = "a measurement, not a check"]

@@ -8,7 +8,7 @@ use lacre_containerd::{Client, Platform as Machine};
 use lacre_types::{Digest, rfc3339};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::tell::{Made, Teller};
+use super::output::{Made, Teller};
 use crate::exit::Exit;
 
 /// How long the lease stands if nobody is left to drop it.
@@ -145,7 +145,7 @@ impl Warmer {
         &self,
         client: &Client,
         chain: &Digest,
-        progress: &super::tell::Progress<'_>,
+        progress: &super::output::Progress<'_>,
     ) -> anyhow::Result<Directories> {
         let mut random = [0; 8];
         getrandom(&mut random, GetRandomFlags::empty())?;
