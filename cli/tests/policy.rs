@@ -45,7 +45,7 @@ fn several_files_are_checked_and_standard_input_is_one() {
     assert_eq!(told.status.code(), Some(1), "{told:?}");
     let (out, err) =
         (String::from_utf8(told.stdout).unwrap(), String::from_utf8(told.stderr).unwrap());
-    assert!(out.contains("good.yaml: good") && err.contains("bad.yaml:1:32"), "{out}{err}");
+    assert!(out.contains("good.yaml: good") && err.contains("bad.yaml:1:31"), "{out}{err}");
 
     let told = lacre(&["check", "/nonexistent", bad, good]);
     assert_eq!(told.status.code(), Some(2), "{told:?}");
@@ -65,7 +65,7 @@ fn several_files_are_checked_and_standard_input_is_one() {
         let told = told.output().unwrap();
         assert_eq!(told.status.code(), Some(1), "{told:?}");
         let err = String::from_utf8(told.stderr).unwrap();
-        assert!(err.contains("standard input:1:32: error"), "{err}");
+        assert!(err.contains("standard input:1:31: error"), "{err}");
     }
 }
 
