@@ -155,6 +155,33 @@ fn many_long_command_lines_overflow_nothing() {
     assert!(it.judge.losses().is_empty());
 }
 
+/// What no content could make the image's is judged by its name and size.
+#[test]
+fn a_script_is_killed_whatever_others_there_are_to_read() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    let root = format!("/proc/{}/root/opt", it.container.init_pid);
+    for number in 0..24 {
+        let path = format!("{root}/huge{number}");
+        std::fs::write(&path, ENDLESS).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1000 << 20).unwrap();
+    }
+    for number in 0..24 {
+        it.container.start(&format!("/bin/t fork /bin/sh /opt/huge{number}"));
+    }
+    let began = std::time::Instant::now();
+    it.container.start("/bin/t fork /bin/sh /opt/bad");
+    let (found, outcome) = it.judge.wait_path("/opt/bad");
+    assert_eq!(outcome, Outcome::Killed);
+    assert!(found.digest().is_some());
+    // To read them takes some twelve seconds of two cores.
+    assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
+    for number in 0..24 {
+        let (found, outcome) = it.judge.wait_path(&format!("/opt/huge{number}"));
+        assert_eq!((found.content, outcome), (Content::Size(1000 << 20), Outcome::Killed));
+    }
+}
+
 /// Whatever runs the words of a command line, and has not ended.
 fn runs(line: &str) -> bool {
     let line = line.replace(' ', "\0") + "\0";
