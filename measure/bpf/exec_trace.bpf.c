@@ -100,16 +100,19 @@ int BPF_PROG(lacre_exec, struct task_struct *unused, int old_pid, struct linux_b
 		tell_argv(task, e);
 		if (!shebang && e->argv_len && !may_have_script(e, verdict))
 			return 0;
+		tell_names(task, e, BPF_CORE_READ(task, fs, pwd.dentry),
+			   BPF_CORE_READ(task, fs, pwd.mnt));
 		if (shebang) {
-			long n = bpf_probe_read_kernel_str(&e->data[FILENAME_AT], FILENAME_MAX,
-							   binprm->filename);
+			u32 at = e->argv_len + e->names_len;
+			long n;
 
+			asm volatile("%0 &= %1" : "+r"(at) : "i"(DATA_MASK));
+			n = bpf_probe_read_kernel_str(&e->data[at], FILENAME_MAX,
+						      binprm->filename);
 			e->flags |= TOLD_SHEBANG;
 			if (n > 0)
 				e->filename_len = n;
 		}
-		tell_names(task, e, BPF_CORE_READ(task, fs, pwd.dentry),
-			   BPF_CORE_READ(task, fs, pwd.mnt));
 		tell(slot, s, e);
 	}
 	return 0;

@@ -122,16 +122,19 @@ enum event_flag {
 	TOLD_SHARED = 1 << 8,    /* memory of several mappings */
 	TOLD_IMAGES = 1 << 9,    /* it came with the image, code or not, and lives */
 	TOLD_ELSEWHERE = 1 << 10, /* its root or its mounts are not its container's */
+	TOLD_ARGV_CUT = 1 << 11,  /* more arguments follow */
+	TOLD_LEFT_OUT = 1 << 12,  /* from BARE_MAX on, bare arguments behind bare ones are */
 };
 
-#define ARGV_MAX 512
-#define NAMES_AT ARGV_MAX
+/* Of arguments. A name that is longer is read from /proc, and text of a program is nobody's need. */
+#define ARG_MAX 512
+#define ARGV_MAX 4096
+#define BARE_MAX 2048
 #define NAMES_MAX 1024
 #define NAME_MAX 256
-#define FILENAME_AT (NAMES_AT + NAMES_MAX + NAME_MAX)
 #define FILENAME_MAX 512
-/* More than most command lines: 40 events of that size fit the ring of 256 KiB. */
-#define WHOLE_MAX 4096
+/* For the verifier: above ARGV_MAX, NAMES_MAX and NAME_MAX together. */
+#define DATA_MASK 8191
 
 struct event {
 	u32 kind;
@@ -142,15 +145,12 @@ struct event {
 	u64 address;
 	u64 size; /* of the file */
 	struct file_key key;
-	u32 argv_len;
+	u32 argv_len;     /* arguments, as far as they are told, each NUL-ended */
 	u32 names_len;    /* NUL-ended names, from the file (or the working directory) up */
 	u32 filename_len; /* a script's, as execve had it */
 	u32 argc;
 	u64 exec; /* as in `struct tag` */
-	u32 whole_len; /* of a command line that is longer than ARGV_MAX */
-	u32 pad;
-	u8 data[FILENAME_AT + FILENAME_MAX];
-	u8 whole[WHOLE_MAX];
+	u8 data[DATA_MASK + 1 + FILENAME_MAX]; /* one behind the other */
 };
 
 #endif

@@ -36,7 +36,7 @@ static long on_step(u32 index, void *context)
 
 	if (!e || index >= follow->end || index >= NAMES_MAX + NAME_MAX)
 		return 1;
-	byte = e->data[NAMES_AT + index];
+	byte = e->data[index];
 	follow->hash = (follow->hash ^ byte) * follow->multiplier;
 	if (!follow->state)
 		return 0;

@@ -5,23 +5,53 @@
 
 #include "maps.h"
 
+struct arguments {
+	u64 from, end;
+	u32 at;
+	bool rest;   /* of an argument of which enough is told */
+	bool option; /* the one before was one */
+	bool left_out;
+};
+
+static long on_part(u32 index, void *context)
+{
+	struct arguments *walk = context;
+	u32 zero = 0, at = walk->at;
+	struct event *e = bpf_map_lookup_elem(&scratch, &zero);
+	bool rest = walk->rest, option;
+	long n;
+
+	if (!e || walk->from >= walk->end || at > ARGV_MAX - ARG_MAX)
+		return 1;
+	n = bpf_probe_read_user_str(&e->data[at], ARG_MAX, (void *)walk->from);
+	if (n <= 0)
+		return 1;
+	/* Its NUL is put there where it is longer, too. */
+	walk->rest = n == ARG_MAX;
+	walk->from += n == ARG_MAX ? ARG_MAX - 1 : n;
+	if (rest)
+		return 0;
+	option = e->data[at] == '-';
+	if (at >= BARE_MAX && !option && !walk->option)
+		walk->left_out = 1;
+	else
+		walk->at = at + n;
+	walk->option = option;
+	return 0;
+}
+
+/* Who runs for a moment has ended before anybody else could read them: as much as most often
+ * decides. Of a program's text the beginning, of many files that it works on the first. */
 static __always_inline void tell_argv(struct task_struct *task, struct event *e)
 {
-	u64 start = task->mm->arg_start;
-	u64 length = task->mm->arg_end - start;
+	struct arguments walk = { .from = task->mm->arg_start, .end = task->mm->arg_end };
 
-	/* Who runs for a moment has ended before anybody else could read them. */
-	if (length > ARGV_MAX) {
-		u64 whole = length;
-
-		if (whole > WHOLE_MAX)
-			whole = WHOLE_MAX;
-		if (!bpf_probe_read_user(e->whole, whole, (void *)start))
-			e->whole_len = whole;
-		length = ARGV_MAX;
-	}
-	if (!bpf_probe_read_user(e->data, length, (void *)start))
-		e->argv_len = length;
+	bpf_loop(16384, on_part, &walk, 0);
+	e->argv_len = walk.at;
+	if (walk.from < walk.end)
+		e->flags |= TOLD_ARGV_CUT;
+	if (walk.left_out)
+		e->flags |= TOLD_LEFT_OUT;
 }
 
 struct scan {
@@ -36,7 +66,7 @@ static long on_byte(u32 index, void *context)
 	struct event *e = bpf_map_lookup_elem(&scratch, &zero);
 	u8 byte;
 
-	if (!e || index >= ARGV_MAX)
+	if (!e || index >= ARG_MAX)
 		return 1;
 	byte = e->data[index];
 	if (!byte) {

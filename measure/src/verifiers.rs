@@ -18,7 +18,8 @@ const TERMS: Terms = Terms {
     // One more is told by what is known of it without: a second of libraries of the usual size,
     // each with less than 4 KiB of what the kernel told.
     waiting: 256,
-    deferred: 0,
+    // As many are told by their size alone where more wait to be told.
+    deferred: 256,
 };
 
 /// What is done on one of the threads; told whether it is still wanted.
@@ -35,6 +36,11 @@ impl Verifiers {
     /// Has a job done, after those that came before; gives it back where too many wait.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
         self.0.submit(job)
+    }
+
+    /// Has a job done when nothing else waits: one that nobody's end depends on.
+    pub(crate) fn defer(&self, job: Job) -> Result<(), Job> {
+        self.0.defer(job)
     }
 
     /// Waits until all is done, so long at most; what is not done then is hurried: it is told

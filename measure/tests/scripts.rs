@@ -118,12 +118,18 @@ fn however_a_script_is_named_it_is_found_and_killed() {
 /// Where nobody but the kernel could read what it was given.
 #[test]
 fn who_ends_at_once_is_told_apart_by_all_of_a_long_command_line() {
-    let image = image();
+    let mut image = image();
+    // What it makes of them is nobody's matter: it ends at once.
+    common::copy(image.lower().join("bin/t"), image.lower().join("bin/sed"));
+    image.allow("/bin/sed");
     let mut it = guarded(&image, Mode::Enforce);
-    for length in [100, 1000, 3000] {
-        let command = format!("/bin/sh -ec {}", ":;".repeat(length / 2));
+    let text = |length: usize| format!("/bin/sh -ec {}", ":;".repeat(length / 2));
+    let files = format!("/bin/sed -n 1p {}", "some/file/of/many ".repeat(400).trim_end());
+    for command in [text(100), text(1000), text(3000), text(20_000), files] {
+        let length = command.len();
         for _ in 0..100 {
-            assert_eq!(it.container.each(&command), 0, "{length}");
+            let status = it.container.each(&command);
+            assert!(status == 0 || command.starts_with("/bin/sed"), "{length}: {status}");
         }
     }
     it.container.start("/bin/sh /opt/bad");
@@ -132,6 +138,48 @@ fn who_ends_at_once_is_told_apart_by_all_of_a_long_command_line() {
     let all = it.judge.all();
     let all: Vec<_> = all.iter().filter(|(found, _)| unread(found)).collect();
     assert!(all.is_empty(), "{all:?}");
+}
+
+/// Who reads is held, and 250 wait in the ring.
+#[test]
+fn many_long_command_lines_overflow_nothing() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Audit);
+    let command = format!("/bin/sh /opt/short {}", "x".repeat(3500));
+    let held = it.judge.hold();
+    for _ in 0..510 {
+        assert_eq!(it.container.each(&command), 0);
+    }
+    assert_eq!(it.armed.counters().unwrap().lost, 0);
+    drop(held);
+    assert!(it.judge.losses().is_empty());
+}
+
+/// What no content could make the image's is judged by its name and size.
+#[test]
+fn a_script_is_killed_whatever_others_there_are_to_read() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    let root = format!("/proc/{}/root/opt", it.container.init_pid);
+    for number in 0..24 {
+        let path = format!("{root}/huge{number}");
+        std::fs::write(&path, ENDLESS).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1000 << 20).unwrap();
+    }
+    for number in 0..24 {
+        it.container.start(&format!("/bin/t fork /bin/sh /opt/huge{number}"));
+    }
+    let began = std::time::Instant::now();
+    it.container.start("/bin/t fork /bin/sh /opt/bad");
+    let (found, outcome) = it.judge.wait_path("/opt/bad");
+    assert_eq!(outcome, Outcome::Killed);
+    assert!(found.digest().is_some());
+    // To read them takes some twelve seconds of two cores.
+    assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
+    for number in 0..24 {
+        let (found, outcome) = it.judge.wait_path(&format!("/opt/huge{number}"));
+        assert_eq!((found.content, outcome), (Content::Size(1000 << 20), Outcome::Killed));
+    }
 }
 
 /// Whatever runs the words of a command line, and has not ended.

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 
 use lacre_types::{CanonicalPath, Content, Event, Listing, Measurement, Memory, Process, Source};
 
-use super::script_file::{Place, Script};
 use super::told::{Kind, Told};
 use super::watch::{Found, Subject, Watch, event_of};
 use crate::container_root::ContainerRoot;
@@ -19,7 +18,7 @@ use crate::{MOST, Unverified, verified};
 
 /// A file whose size alone tells it from the image's is read all the same, for the record,
 /// up to this many bytes: a tenth of a second of one core.
-const REPORT_MAX: u64 = 64 << 20;
+pub(super) const REPORT_MAX: u64 = 64 << 20;
 
 impl Watch {
     /// On the reader's thread, which reads no file: it would wait for it, and lose what the
@@ -50,7 +49,12 @@ impl Watch {
             let (process, own) = (process.as_ref(), own.as_ref());
             Look { watch: &watch, told: &told, process, own, dropped }.look(exe);
         });
-        if self.verifiers.submit(job).is_err() {
+        // Whose process was killed is only to be told.
+        let submitted = match killed {
+            true => self.verifiers.defer(job),
+            false => self.verifiers.submit(job),
+        };
+        if submitted.is_err() {
             let path = path.filter(|_| kind != Kind::Arguments);
             let path = path.and_then(|path| CanonicalPath::new(path).ok());
             let subject = Subject { event: event_of(kind), path, pid, uid, exec, killed, watched };
@@ -62,7 +66,7 @@ impl Watch {
 
 /// A look at what one event is about, on a thread that may wait for a file.
 pub(super) struct Look<'a> {
-    pub(super) watch: &'a Watch,
+    pub(super) watch: &'a Arc<Watch>,
     pub(super) told: &'a Told,
     pub(super) process: Option<&'a Held>,
     /// Its root and mounts, of one that was started on a script and had others than its
@@ -85,11 +89,23 @@ impl Look<'_> {
         }
     }
 
-    fn pass(&self, event: Event, path: Option<CanonicalPath>, found: Found) -> bool {
+    pub(super) fn pass(&self, event: Event, path: Option<CanonicalPath>, found: Found) -> bool {
+        self.watch.pass(self.subject(event, path), self.process, found)
+    }
+
+    pub(super) fn subject(&self, event: Event, path: Option<CanonicalPath>) -> Subject {
         let Told { pid, uid, exec, .. } = *self.told;
         let (killed, watched) = (self.told.killed(), self.told.watched());
-        let subject = Subject { event, path, pid, uid, exec, killed, watched };
-        self.watch.pass(subject, self.process, found)
+        Subject { event, path, pid, uid, exec, killed, watched }
+    }
+
+    /// Whether no content can make it the image's, so that its name and size decide.
+    pub(super) fn is_foreign(&self, path: Option<&CanonicalPath>, size: u64) -> bool {
+        let listing = path.map_or(Listing::No, |path| self.watch.known.listed(path));
+        match listing {
+            Listing::No => true,
+            Listing::Yes(listed) => listed.is_some_and(|listed| listed != size),
+        }
     }
 
     /// Of memory nothing is known but which program has it.
@@ -160,11 +176,7 @@ impl Look<'_> {
             let why = format!("it lies on {kind}, which may answer each reader differently");
             return Content::Unread(why).into();
         }
-        if let Some(path) = path
-            && let Some(known) = self.watch.known.by_path(path)
-            && known.size != told.size
-            && told.size > REPORT_MAX
-        {
+        if told.size > REPORT_MAX && self.is_foreign(path, told.size) {
             return Content::Size(told.size).into();
         }
         match self.find(exe, path) {
@@ -177,7 +189,7 @@ impl Look<'_> {
     }
 
     /// Reads a file, unless it is remembered not to be allowed.
-    fn read(
+    pub(super) fn read(
         &self,
         opened: &OwnedFd,
         real: &Real,
@@ -244,74 +256,6 @@ impl Look<'_> {
         let own = self.process.filter(|process| process.lives());
         let own = own.map(|process| process.proc("root"));
         own.into_iter().chain([self.watch.root.path().to_owned()])
-    }
-
-    pub(super) fn find_scripts(&self) -> Vec<Script> {
-        let place = Place {
-            interpreters: self.watch.verdicts.interpreters(),
-            process: self.process,
-            own: self.own,
-            root: self.watch.root.path(),
-        };
-        Script::all_of(self.told, &place)
-    }
-
-    /// Whether its interpreter was killed.
-    pub(super) fn script(&self, script: Script) -> bool {
-        let (path, found) = match script {
-            Script::None => return false,
-            Script::Unread(path, why) => (path, Content::Unread(why).into()),
-            Script::At(path, opened) => match self.watch.layers.real(opened.as_fd()) {
-                Err(why) => (path, Content::Unread(format!("opening it failed: {why}")).into()),
-                Ok(real) => {
-                    // What the image's file is its inode says, whatever led to it.
-                    let known = self.watch.known.by_inode(real.id.dev, real.id.ino);
-                    let own = known.filter(|(_, known)| real.exact && known.id == real.id);
-                    if own.is_none() && self.is_images_unlisted(&opened, &real, path.as_ref()) {
-                        return false;
-                    }
-                    let path = own.map(|(path, _)| path).or(path);
-                    let found = self.script_content(&opened, &real, Event::Script, path.as_ref());
-                    (path, found)
-                }
-            },
-        };
-        // A script is in no map.
-        self.pass(Event::Script, path, found.content.into())
-    }
-
-    /// Whether it is a file of the image's that no baseline lists, since nothing of it says that
-    /// it is code: as it came with the image, it may be that.
-    fn is_images_unlisted(
-        &self,
-        opened: &OwnedFd,
-        real: &Real,
-        path: Option<&CanonicalPath>,
-    ) -> bool {
-        let known = &self.watch.known;
-        known.by_inode(real.id.dev, real.id.ino).is_none()
-            && path.is_some_and(|path| known.listed(path) == Listing::No)
-            && self.watch.layers.came_with_image(opened.as_fd(), real)
-    }
-
-    fn script_content(
-        &self,
-        opened: &OwnedFd,
-        real: &Real,
-        event: Event,
-        path: Option<&CanonicalPath>,
-    ) -> Found {
-        if let Some((_, known)) = self.watch.known.by_inode(real.id.dev, real.id.ino)
-            && real.exact
-            && known.id == real.id
-        {
-            return Content::Digest(known.digest).into();
-        }
-        if let Some(kind) = self.watch.unsteady(self.process, real.id.dev) {
-            let why = format!("it lies on {kind}, which may answer each reader differently");
-            return Content::Unread(why).into();
-        }
-        self.read(opened, real, event, path)
     }
 
     /// The kernel could not look the address up: the mappings are read instead.

@@ -3,8 +3,8 @@
 use lacre_types::base_name;
 
 use super::abi::{Counters, Entry};
-use super::told::{Told, WHOLE_MAX};
-use crate::interpreter::{self, Family};
+use super::told::{ARGV_MAX, Told};
+use crate::interpreter::{self, Extent, Family};
 
 /// An event of the ring, and what the maps hold.
 pub fn fuzz_event(data: &[u8]) {
@@ -13,7 +13,7 @@ pub fn fuzz_event(data: &[u8]) {
     }
     let _ = Counters::parse(data);
     let Some(told) = Told::parse(data) else { return };
-    assert!(told.argv.iter().map(|argument| argument.len() + 1).sum::<usize>() <= WHOLE_MAX);
+    assert!(told.argv.iter().map(|argument| argument.len() + 1).sum::<usize>() <= ARGV_MAX);
     if let Some(path) = &told.path {
         assert!(path.is_empty() || path.starts_with(b"/"));
         assert!(path.len() <= data.len());
@@ -26,7 +26,8 @@ pub fn fuzz_arguments(data: &[u8]) {
     let argv: Vec<Vec<u8>> = data.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
     let program = argv.first().map(Vec::as_slice).unwrap_or_default();
     let Some(family) = Family::of(base_name(program)) else { return };
-    for code in interpreter::code_of(family, argv.get(1..).unwrap_or_default()) {
+    let rest = argv.get(1..).unwrap_or_default();
+    for code in interpreter::code_of(family, rest, Extent::WHOLE).unwrap_or_default() {
         for name in code.names {
             assert!(argv.iter().any(|argument| argument.ends_with(name)));
         }

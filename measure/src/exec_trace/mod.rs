@@ -40,6 +40,7 @@ mod registry;
 mod running;
 mod script_file;
 mod script_search;
+mod scripts;
 mod slot;
 mod told;
 mod verdicts;

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lacre_types::{FileId, base_name};
@@ -23,7 +24,7 @@ impl Watch {
     /// A script whose file can't be found any more is told of and left alone: its interpreter
     /// may have changed its arguments or its directory since, as daemons do, and what nobody
     /// can tell from an innocent is not killed.
-    pub(super) fn sweep_script(&self, pid: u32) -> bool {
+    pub(super) fn sweep_script(self: &Arc<Self>, pid: u32) -> bool {
         let Ok(process) = Held::open(pid) else { return false };
         let Some(key) = self.interpreter(&process) else { return false };
         let Ok(uid) = std::fs::metadata(process.proc("")).map(|stat| stat.uid()) else {

@@ -8,19 +8,19 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use lacre_types::{CanonicalPath, base_name};
+use lacre_types::CanonicalPath;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::command_line::{command_line, read};
-use super::interpreters::{Forgotten, Interpreters};
+use super::interpreters::Interpreters;
 use super::path_walk::{self, Walk};
 use super::script_search::ways;
 use super::told::Told;
 use crate::container_root::ContainerRoot;
 use crate::files;
 use crate::held_process::Held;
-use crate::interpreter::{self, Code, Family, Named};
+use crate::interpreter::{Code, Extent, Family, Named};
 
 /// How many ticks the clock that dates files may be behind: another processor advances it
 /// where the one that does has not for five (`MAX_STALLED_JIFFIES` of kernel/time/tick-sched.c).
@@ -49,27 +49,21 @@ pub(super) struct Place<'a> {
 impl Script {
     /// What the process that was told of was started on: each file that it runs by that.
     pub(super) fn all_of(told: &Told, place: &Place<'_>) -> Vec<Self> {
-        // The kernel's copy is cut at 4 KiB, and fails where a page is not there.
-        let whole = told.argv_cut() || told.argv.is_empty();
-        let read = place.process.filter(|_| whole).and_then(command_line);
-        let argv = match (&read, whole) {
-            (Some(argv), _) => Ok(argv),
-            (None, false) => Ok(&told.argv),
-            (None, true) => Err("the interpreter's arguments could not be read"),
+        // Nothing is told where a page is not there. What is told decides most often, whoever has
+        // ended since.
+        let mut found = match told.argv.is_empty() {
+            true => Err(Vec::new()),
+            false => place.started_on(told, (&told.argv, told.extent())),
         };
-        if told.filename.is_some() {
-            return place.by_first_line(told, argv.map_or(&told.argv, |argv| argv));
+        if found.is_err()
+            && let Some(argv) = place.process.and_then(command_line)
+        {
+            found = place.started_on(told, (&argv, Extent::WHOLE));
         }
-        let argv = match argv {
-            Ok(argv) => argv,
-            Err(why) => return vec![unread(why)],
-        };
-        match place.run_by(told, argv) {
-            Err(why) => vec![unread(why)],
-            Ok((family, all)) => {
-                all.iter().flat_map(|code| place.find(code, family, told)).collect()
-            }
-        }
+        found.unwrap_or_else(|mut found| {
+            found.push(unread("the interpreter's arguments could not be read"));
+            found
+        })
     }
 }
 
@@ -82,83 +76,6 @@ fn by_path(name: &[u8]) -> Code<'_> {
 }
 
 impl Place<'_> {
-    /// What is run that has a `#!`: the file that was executed, the scripts that its first line
-    /// led to on the way to a program, and what that program takes for its script.
-    fn by_first_line(&self, told: &Told, argv: &[Vec<u8>]) -> Vec<Script> {
-        let filename = told.filename.as_deref().unwrap_or_default();
-        if told.filename_cut() {
-            return vec![unread("its path is longer than the kernel's programs tell (512 bytes)")];
-        }
-        let mut found = self.find(&by_path(filename), None, told);
-        let own = argv.iter().position(|argument| argument == filename).unwrap_or(argv.len());
-        let on_the_way = argv.get(1..own).unwrap_or_default().iter();
-        found.extend(on_the_way.flat_map(|name| {
-            let mut found = self.find(&by_path(name), None, told);
-            // An argument of its program's may be any word.
-            found.retain(|script| matches!(script, Script::At(_, file) if has_first_line(file)));
-            found
-        }));
-        if let Ok((family, all)) = self.run_by(told, argv) {
-            let others = all.iter().filter(|code| code.names != [filename]);
-            let others = others.flat_map(|code| self.find(code, family, told));
-            found.extend(others.filter(|script| matches!(script, Script::At(..))));
-        }
-        found
-    }
-
-    /// The program's family, and what it runs of its arguments.
-    fn run_by<'a>(
-        &self,
-        told: &Told,
-        argv: &'a [Vec<u8>],
-    ) -> Result<(Option<Family>, Vec<Code<'a>>), &'static str> {
-        let first = argv.first().map_or(&b""[..], |first| base_name(first));
-        let family = self
-            .interpreters
-            .family(&told.key)
-            .map_err(|Forgotten| "more interpreters were changed than are remembered")?
-            .or_else(|| self.exe().and_then(|exe| Family::of(base_name(&exe))))
-            .or_else(|| Family::of(first))
-            .ok_or("which of its arguments is the script can't be told")?;
-        let (family, argv) = match family {
-            Family::Loader => {
-                let Some(at) = interpreter::loaded(argv) else { return Ok((None, Vec::new())) };
-                let rest = &argv[at..];
-                (self.family_of(&rest[0]), rest)
-            }
-            family => (Some(family), argv),
-        };
-        let (family, rest) = match family {
-            None => return Ok((None, Vec::new())),
-            Some(Family::Multicall) => match interpreter::applet(argv) {
-                Some(found) => found,
-                None => return Ok((None, Vec::new())),
-            },
-            Some(family) => {
-                let first = argv.first().map_or(&b""[..], |first| base_name(first));
-                (family.by_name(first), argv.get(1..).unwrap_or_default())
-            }
-        };
-        if !family.names_files() {
-            return Ok((None, Vec::new()));
-        }
-        Ok((Some(family), interpreter::code_of(family, rest)))
-    }
-
-    fn exe(&self) -> Option<Vec<u8>> {
-        let exe = std::fs::read_link(self.process?.proc("exe")).ok()?;
-        let exe = exe.into_os_string().into_encoded_bytes();
-        Some(exe.strip_suffix(b" (deleted)").map_or_else(|| exe.clone(), <[u8]>::to_vec))
-    }
-
-    /// Of a program that a loader was told to load.
-    fn family_of(&self, program: &[u8]) -> Option<Family> {
-        let opened = self.open(program).ok();
-        let name = opened.as_ref().and_then(name_of);
-        let name = name.as_ref().map_or(program, CanonicalPath::as_bytes);
-        Family::of(base_name(name)).or_else(|| Family::of(base_name(program)))
-    }
-
     /// Opens a script as its interpreter does: links and `..` as the kernel follows them,
     /// below the process's own root; a bare name of a shell's along its `PATH` too.
     fn find(&self, code: &Code<'_>, family: Option<Family>, told: &Told) -> Vec<Script> {
@@ -395,5 +312,6 @@ fn own_descriptor(path: &[u8]) -> Option<u32> {
 }
 
 mod command_line;
+mod started_on;
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,16 @@
 use lacre_types::FileId;
 
 use super::abi::{u32_at, u64_at};
+use crate::interpreter::Extent;
 
-const ARGV_MAX: usize = 512;
-const NAMES_AT: usize = ARGV_MAX;
-const FILENAME_AT: usize = NAMES_AT + 1024 + 256;
+/// The bytes of an argument that are told, without its NUL.
+const ARG_MAX: usize = 511;
+pub(super) const ARGV_MAX: usize = 4096;
+/// From here on, bare arguments behind bare ones may be left out.
+const BARE_MAX: usize = 2048;
+const NAMES_MAX: usize = 1024 + 256;
 const FILENAME_MAX: usize = 512;
-pub(super) const WHOLE_MAX: usize = 4096;
-const WHOLE_AT: usize = FILENAME_AT + FILENAME_MAX;
-const DATA_AT: usize = 96;
+const DATA_AT: usize = 88;
 /// `TOLD_ELSEWHERE`.
 pub(super) const ELSEWHERE: u32 = 1 << 10;
 
@@ -41,8 +43,6 @@ pub(super) struct Told {
     pub(super) size: u64,
     pub(super) key: FileId,
     pub(super) argv: Vec<Vec<u8>>,
-    /// There are more arguments, or the last is longer.
-    argv_cut: bool,
     /// The path that the names make, when they reach the root.
     pub(super) path: Option<Vec<u8>>,
     /// A script, as `execve` had it.
@@ -92,9 +92,22 @@ impl Told {
         self.flags & 1 << 7 != 0
     }
 
-    /// Whether there are more arguments, or the last is longer.
-    pub(super) const fn argv_cut(&self) -> bool {
-        self.argv_cut
+    /// How much of its arguments is told.
+    pub(super) fn extent(&self) -> Extent {
+        const ARGV_CUT: u32 = 1 << 11;
+        const LEFT_OUT: u32 = 1 << 12;
+        let mut at = 0;
+        let before = self.argv.iter().take_while(|argument| {
+            let is_before = at < BARE_MAX;
+            at += argument.len() + 1;
+            is_before
+        });
+        let behind = self.argv.len() - before.count();
+        Extent {
+            longest: ARG_MAX,
+            is_open: self.flags & ARGV_CUT != 0,
+            gaps: (self.flags & LEFT_OUT != 0).then_some(behind),
+        }
     }
 
     /// Whether the script's name may be longer.
@@ -121,7 +134,6 @@ impl Told {
             size: 0,
             key,
             argv: Vec::new(),
-            argv_cut: false,
             path: None,
             filename: None,
         }
@@ -152,24 +164,19 @@ impl Told {
             raw.get(from..from.checked_add(length)?)
         };
         let argv_len = length(64)?.min(ARGV_MAX);
-        let names_len = length(68)?.min(FILENAME_AT - NAMES_AT);
-        let filename_len = length(72)?;
-        let whole_len = length(88)?.min(WHOLE_MAX);
-        let (argv, argv_cut) = match (argv_len, whole_len) {
-            (0, 0) => (&[][..], false),
-            (_, 0) => (part(0, argv_len)?, argv_len == ARGV_MAX),
-            _ => (part(WHOLE_AT, whole_len)?, whole_len == WHOLE_MAX),
-        };
+        let names_len = length(68)?.min(NAMES_MAX);
+        let filename_len = length(72)?.min(FILENAME_MAX);
+        let argv = part(0, argv_len)?;
         let path = if names_len == 0 {
             (flags & CUT == 0).then(|| b"/".to_vec())
         } else {
-            let names = part(NAMES_AT, names_len)?;
+            let names = part(argv_len, names_len)?;
             (flags & CUT == 0).then(|| join_upwards(names))
         };
         let filename = if filename_len == 0 {
             None
         } else {
-            let name = part(FILENAME_AT, filename_len)?;
+            let name = part(argv_len + names_len, filename_len)?;
             Some(name.strip_suffix(b"\0").unwrap_or(name).to_vec())
         };
         Some(Self {
@@ -183,7 +190,6 @@ impl Told {
             size: u64_at(raw, 32)?,
             key,
             argv: split_argv(argv),
-            argv_cut,
             path,
             filename,
         })
@@ -213,12 +219,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn event(kind: u32, argv: &[u8], names: &[u8]) -> Vec<u8> {
-        let mut raw = vec![0; DATA_AT + WHOLE_AT + WHOLE_MAX];
+        let mut raw = vec![0; DATA_AT];
         raw[..4].copy_from_slice(&kind.to_ne_bytes());
         raw[64..68].copy_from_slice(&(argv.len() as u32).to_ne_bytes());
         raw[68..72].copy_from_slice(&(names.len() as u32).to_ne_bytes());
-        raw[DATA_AT..DATA_AT + argv.len()].copy_from_slice(argv);
-        raw[DATA_AT + NAMES_AT..][..names.len()].copy_from_slice(names);
+        raw.extend_from_slice(argv);
+        raw.extend_from_slice(names);
         raw
     }
 
@@ -231,19 +237,18 @@ mod tests {
     }
 
     #[test]
-    fn a_long_command_line_is_whole() {
-        let line = b"sed\0-n\0".iter().chain([b'p'; 1000].iter()).chain(b"\0-f\0x\0");
-        let line: Vec<u8> = line.copied().collect();
-        let mut raw = event(3, &line[..ARGV_MAX], b"");
-        assert!(Told::parse(&raw).unwrap().argv_cut());
-        raw[88..92].copy_from_slice(&(line.len() as u32).to_ne_bytes());
-        raw[DATA_AT + WHOLE_AT..][..line.len()].copy_from_slice(&line);
+    fn what_may_be_left_out_begins_behind_the_first_bare_ones() {
+        let line: Vec<u8> = [&b"sed\0p\0"[..], &b"file\0".repeat(450)].concat();
+        let mut raw = event(3, &line, b"bin\0");
         let told = Told::parse(&raw).unwrap();
-        assert!(!told.argv_cut());
-        assert_eq!(told.argv.len(), 5);
-        assert_eq!(told.argv.last().map(Vec::as_slice), Some(&b"x"[..]));
-        raw[88..92].copy_from_slice(&(WHOLE_MAX as u32).to_ne_bytes());
-        assert!(Told::parse(&raw).unwrap().argv_cut());
+        assert_eq!(told.path.as_deref(), Some(&b"/bin"[..]));
+        assert_eq!((told.extent().gaps, told.extent().is_open), (None, false));
+        raw[4..8].copy_from_slice(&(1_u32 << 12 | 1 << 11).to_ne_bytes());
+        let told = Told::parse(&raw).unwrap();
+        let (gaps, at) = (told.extent().gaps.unwrap(), BARE_MAX);
+        let before: usize = told.argv.iter().rev().skip(gaps).map(|it| it.len() + 1).sum();
+        assert!((at..at + 5).contains(&before), "{before}");
+        assert!(told.extent().is_open);
     }
 
     #[test]

@@ -52,6 +52,28 @@ pub(super) struct Subject {
     pub(super) watched: bool,
 }
 
+/// How the kernel found who has it.
+struct Who {
+    exec: u64,
+    killed: bool,
+    watched: bool,
+}
+
+impl Subject {
+    fn measured(self, content: Content) -> (Who, Measurement) {
+        let Self { event, path, pid, uid, exec, killed, watched } = self;
+        let measurement = Measurement {
+            source: Source::ExecTrace,
+            event,
+            path,
+            content,
+            process: Process { pid, uid: Some(uid) },
+            time: SystemTime::now(),
+        };
+        (Who { exec, killed, watched }, measurement)
+    }
+}
+
 /// What was found out of a file.
 pub(super) struct Found {
     pub(super) content: Content,
@@ -69,16 +91,7 @@ impl Watch {
     /// Tells the judge, and remembers what it allows while its file is kept still. Whether the
     /// process was killed.
     pub(super) fn pass(&self, subject: Subject, process: Option<&Held>, found: Found) -> bool {
-        let Subject { event, path, pid, uid, exec, killed, watched } = subject;
-        let measurement = Measurement {
-            source: Source::ExecTrace,
-            event,
-            path,
-            content: found.content,
-            process: Process { pid, uid: Some(uid) },
-            time: SystemTime::now(),
-        };
-        let answer = self.judge.judge(&measurement);
+        let (who, measurement) = subject.measured(found.content);
         if let Some(verified) = &found.verified
             && self.judge.settled(&measurement)
         {
@@ -88,16 +101,36 @@ impl Watch {
             let _ = self.verdicts.allow(verified, interpreters::flags(name));
         }
         drop(found.verified);
-        // What has come to be for enforce since is the sweep's: this process may do something
-        // else by now.
-        let outcome = match (watched, killed, answer) {
-            (true, ..) => Outcome::Watched,
-            (false, true, _) => Outcome::Killed,
-            (false, false, Answer::Allow) => Outcome::Ran,
-            (false, false, Answer::Deny) => self.stop(process, exec, &measurement),
-        };
+        let outcome = self.rule(&who, process, &measurement);
         self.judge.seen(measurement, outcome);
         outcome == Outcome::Killed
+    }
+
+    /// The same of what is judged by its size, but for telling it.
+    pub(super) fn end(
+        &self,
+        subject: Subject,
+        process: Option<&Held>,
+        size: u64,
+    ) -> (Measurement, Outcome) {
+        let (who, measurement) = subject.measured(Content::Size(size));
+        let outcome = self.rule(&who, process, &measurement);
+        (measurement, outcome)
+    }
+
+    fn rule(&self, who: &Who, process: Option<&Held>, measurement: &Measurement) -> Outcome {
+        // What has come to be for enforce since is the sweep's: this process may do something
+        // else by now.
+        if who.watched {
+            return Outcome::Watched;
+        }
+        if who.killed {
+            return Outcome::Killed;
+        }
+        match self.judge.judge(measurement) {
+            Answer::Allow => Outcome::Ran,
+            Answer::Deny => self.stop(process, who.exec, measurement),
+        }
     }
 
     /// Kills whoever runs it, unless it never ran: another source refused to open it. Where

@@ -13,7 +13,7 @@ use super::event_file::{Facts, State, Subject, names};
 use super::failure::{Failure, Ruling};
 use super::ignore_marks::{Of, ignore_data};
 use super::requester;
-use super::responder::{Responder, Waiting};
+use super::responder::{Report, Responder, Waiting};
 use super::verification::{Done, Found, Job, Purpose, Refusal};
 use crate::{Answer, Block, KnownFile, Listing, Outcome, Verified};
 
@@ -170,7 +170,9 @@ impl Responder {
         }
         let outcome = self.answer(&ask, ruling, &measurement);
         self.ran_now(&ask, outcome, state, measurement.event);
-        let id = self.id();
+        // What is told waits for the digest, and no longer than this, whatever the file becomes.
+        let (id, dropped) = (self.id(), Arc::<AtomicBool>::default());
+        let until = Instant::now() + self.limits.report_within;
         let job = (state.size <= self.limits.report_bytes && measurement.digest().is_none())
             .then(|| ask.into_file().ok())
             .flatten()
@@ -181,10 +183,10 @@ impl Responder {
                 state,
                 pid: measurement.process.pid,
                 purpose: Purpose::Report,
-                dropped: Arc::default(),
+                dropped: Arc::clone(&dropped),
             });
         if job.is_some_and(|job| self.readers.submit(job).is_ok()) {
-            self.reports.insert(id, (measurement, outcome));
+            self.reports.insert(id, Report { measurement, outcome, until, dropped });
         } else {
             self.shared.seat.judge.seen(measurement, outcome);
         }
@@ -268,7 +270,7 @@ impl Responder {
 
     /// A reader is done with a file.
     pub(super) fn complete(&mut self, done: Done) {
-        if let Some((mut measurement, outcome)) = self.reports.remove(&done.id) {
+        if let Some(Report { mut measurement, outcome, .. }) = self.reports.remove(&done.id) {
             if let Ok(Found::Digest(digest)) = done.found {
                 measurement.content = Content::Digest(digest);
             }

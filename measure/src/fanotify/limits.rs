@@ -20,6 +20,9 @@ pub struct Limits {
     pub verify_bytes: u64,
     /// The largest file that is read only for a report: 64 MiB, 60 ms of one core.
     pub report_bytes: u64,
+    /// How long a report, and the action that follows it, waits for the file to be read: 1 s. After
+    /// it, and of a file that grows beyond [`Self::report_bytes`], the report has its size alone.
+    pub report_within: Duration,
     /// Code that needs no second look: 8,192 files, more than a program and its interpreter's
     /// library have. Each holds a descriptor, and some 3 KiB of the kernel's memory, most of it
     /// inodes that a memory shortage would free otherwise; one goes when one more comes.
@@ -40,6 +43,7 @@ impl Default for Limits {
             reports: 64,
             verify_bytes: crate::MOST,
             report_bytes: 64 << 20,
+            report_within: Duration::from_secs(1),
             settled: 8192,
             sweep: Duration::from_secs(10),
             idle: Duration::from_secs(2),

@@ -9,7 +9,7 @@ use lacre_types::code::{self, Language};
 
 use super::opener::link;
 use super::programs::{Program, Programs};
-use crate::interpreter::{self, Family};
+use crate::interpreter::{self, Extent, Family};
 
 /// The process of a thread, with its effective user, for a report.
 pub(super) fn process(thread: u32) -> Process {
@@ -135,7 +135,7 @@ fn named(family: Family, arguments: &[&[u8]], maps: &[u8]) -> Option<Opener> {
     let (family, arguments) = match family {
         // Run by hand: the program is one of its arguments, which it has mapped.
         Family::Loader => {
-            let at = interpreter::loaded(arguments)?;
+            let at = interpreter::loaded(arguments, Extent::WHOLE).ok()??;
             let of = |name| Family::of(name).filter(|family| *family != Family::Loader);
             let family = names_of(maps).find_map(of).or_else(|| of(base(arguments[at])))?;
             (family, &arguments[at..])
@@ -149,7 +149,7 @@ fn named(family: Family, arguments: &[&[u8]], maps: &[u8]) -> Option<Opener> {
             (family.by_name(first), arguments.get(1..).unwrap_or_default())
         }
     };
-    let code = interpreter::code_of(family, arguments);
+    let code = interpreter::code_of(family, arguments, Extent::WHOLE).unwrap_or_default();
     let names = code.iter().flat_map(|code| &code.names);
     let scripts: Vec<_> = names.map(|name| base(name).to_vec()).collect();
     let works_on_text = family.works_on_text();

@@ -61,7 +61,7 @@ pub(super) struct Responder {
     pub(super) ran: Ran,
     pub(super) readings: Readings,
     pub(super) waiting: BTreeMap<u64, Waiting>,
-    pub(super) reports: BTreeMap<u64, (Measurement, Outcome)>,
+    pub(super) reports: BTreeMap<u64, Report>,
     pub(super) next: u64,
     /// Gone when the container's init is: its mounts are not held on to.
     marks: Option<(Marks, OwnedFd)>,
@@ -71,6 +71,14 @@ pub(super) struct Responder {
 pub(super) struct Waiting {
     pub(super) ask: Permission,
     pub(super) subject: Subject,
+    pub(super) until: Instant,
+    pub(super) dropped: Arc<AtomicBool>,
+}
+
+/// What was answered, and is told with what its file holds.
+pub(super) struct Report {
+    pub(super) measurement: Measurement,
+    pub(super) outcome: Outcome,
     pub(super) until: Instant,
     pub(super) dropped: Arc<AtomicBool>,
 }
@@ -166,7 +174,8 @@ impl Responder {
 
     fn wait(&self) -> rustix::io::Result<Ready> {
         let deadline = self.waiting.first_key_value().map(|(_, waiting)| waiting.until);
-        let until = deadline.into_iter().chain(self.settled.next_sweep()).min();
+        let report = self.reports.first_key_value().map(|(_, report)| report.until);
+        let until = deadline.into_iter().chain(report).chain(self.settled.next_sweep()).min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             // Rounded up, so that a deadline has passed when poll returns.
@@ -227,7 +236,7 @@ impl Responder {
         }
     }
 
-    /// Answers those whose time is over.
+    /// Answers those whose time is over, and tells what was answered without its digest.
     fn expire(&mut self) {
         let now = Instant::now();
         while let Some(first) = self.waiting.first_entry().filter(|first| first.get().until <= now)
@@ -235,6 +244,12 @@ impl Responder {
             let waiting = first.remove();
             waiting.dropped.store(true, Ordering::Relaxed);
             self.refuse(&waiting.ask, waiting.subject, Failure::Deadline);
+        }
+        while let Some(first) = self.reports.first_entry().filter(|first| first.get().until <= now)
+        {
+            let Report { measurement, outcome, dropped, .. } = first.remove();
+            dropped.store(true, Ordering::Relaxed);
+            self.shared.seat.judge.seen(measurement, outcome);
         }
     }
 
@@ -299,7 +314,8 @@ impl Responder {
             waiting.dropped.store(true, Ordering::Relaxed);
             self.refuse(&waiting.ask, waiting.subject, Failure::Disarmed);
         }
-        for (_, (measurement, outcome)) in std::mem::take(&mut self.reports) {
+        for (_, Report { measurement, outcome, dropped, .. }) in std::mem::take(&mut self.reports) {
+            dropped.store(true, Ordering::Relaxed);
             self.shared.seat.judge.seen(measurement, outcome);
         }
         self.shared.asking.leave(&self.shared.seat);

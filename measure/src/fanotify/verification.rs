@@ -1,12 +1,12 @@
 //! A few threads that read and hash files, so that the responder never waits for a disk.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use lacre_types::{CanonicalPath, Digest};
-use sha2::{Digest as _, Sha256};
 
 use super::code::{self, Opened, Told};
 use super::event_file::State;
@@ -18,8 +18,6 @@ use crate::files::Layers;
 use crate::thread_pool::{Terms, ThreadPool};
 use crate::verified::{self, Unverified, Verified, Why};
 
-/// One read's buffer. 128 KiB: a larger one is no faster.
-const CHUNK: usize = 128 << 10;
 /// How many report digests are remembered: a program that is denied and tried again
 /// is read once.
 const REMEMBERED: usize = 32;
@@ -99,6 +97,7 @@ struct Shared {
     layers: Layers,
     programs: Arc<Programs>,
     most: u64,
+    most_told: u64,
     wake: Arc<OwnedFd>,
     done: Mutex<Vec<Done>>,
     remembered: Mutex<VecDeque<(State, Digest)>>,
@@ -120,7 +119,9 @@ impl Readers {
             deferred: limits.reports,
         };
         let (most, done, remembered) = (limits.verify_bytes, <_>::default(), <_>::default());
-        let shared = Arc::new(Shared { layers, programs, most, wake, done, remembered });
+        let most_told = limits.report_bytes;
+        let shared = Shared { layers, programs, most, most_told, wake, done, remembered };
+        let shared = Arc::new(shared);
         let its = Arc::clone(&shared);
         let pool = ThreadPool::new(terms, move |job: Job, _: &AtomicBool| its.perform(job));
         Self { pool, shared }
@@ -148,11 +149,19 @@ impl Shared {
     fn perform(&self, job: Job) {
         let found = match job.purpose {
             Purpose::Verdict => verify(&job, self).map(Found::Verified),
-            Purpose::Report => tell(&job, self).map(Found::Digest).map_err(Refusal::from),
+            Purpose::Report => {
+                let id = job.id;
+                let found = tell(job, self).map(Found::Digest);
+                return self.finish(id, found.map_err(|why| Unverified::from(why).into()));
+            }
             Purpose::Look(told) => look(&job, told, self).map(Found::Opened).map_err(Refusal::from),
         };
         let id = job.id;
         drop(job);
+        self.finish(id, found);
+    }
+
+    fn finish(&self, id: u64, found: Result<Found, Refusal>) {
         lock(&self.done).push(Done { id, found });
         // Best effort on a counter that cannot be full.
         let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
@@ -170,13 +179,13 @@ fn verify(job: &Job, shared: &Shared) -> Result<Verified, Refusal> {
 }
 
 /// Reads a file that was decided on without its content.
-fn tell(job: &Job, shared: &Shared) -> Result<Digest, Failure> {
+fn tell(job: Job, shared: &Shared) -> Result<Digest, Why> {
     let remembered =
         lock(&shared.remembered).iter().find(|(state, _)| *state == job.state).map(|(_, d)| *d);
     if let Some(digest) = remembered {
         return Ok(digest);
     }
-    let digest = hash(job)?;
+    let digest = verified::hash(&File::from(job.file), shared.most_told, &job.dropped)?;
     let mut remembered = lock(&shared.remembered);
     if remembered.len() >= REMEMBERED {
         remembered.pop_front();
@@ -189,22 +198,4 @@ fn tell(job: &Job, shared: &Shared) -> Result<Digest, Failure> {
 fn look(job: &Job, told: Told, shared: &Shared) -> Result<Opened, Failure> {
     let path = job.path.as_ref().map_or(&[][..], CanonicalPath::as_bytes);
     code::look(&job.file, (path, told), job.pid, &shared.programs)
-}
-
-fn hash(job: &Job) -> Result<Digest, Failure> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; CHUNK];
-    let mut at = 0;
-    loop {
-        if job.dropped.load(Ordering::Relaxed) {
-            return Err(Failure::Deadline);
-        }
-        let got = rustix::io::pread(job.file.as_fd(), &mut buffer[..], at)
-            .map_err(|_| Failure::Unreadable)?;
-        if got == 0 {
-            return Ok(Digest::sha256(hasher.finalize().into()));
-        }
-        hasher.update(buffer.get(..got).unwrap_or_default());
-        at += got as u64;
-    }
 }

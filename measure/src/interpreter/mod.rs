@@ -5,5 +5,5 @@ mod arguments;
 mod family;
 mod options;
 
-pub(crate) use arguments::{Code, Named, applet, code_of, loaded};
+pub(crate) use arguments::{Code, Extent, Missing, Named, applet, code_of, loaded};
 pub(crate) use family::{Family, is_loader};

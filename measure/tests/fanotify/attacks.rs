@@ -337,3 +337,22 @@ fn audit_mode_never_denies_and_tells_all() {
     assert_eq!(it.container.tool(&["read", "/tmp/big"]), 0);
     assert!(it.baseline.all().iter().all(|(_, outcome)| *outcome == Outcome::Watched));
 }
+
+/// Its size is what it was when it was refused, whatever comes of it.
+#[test]
+fn a_refused_program_that_grows_while_it_is_read_is_told_and_holds_up_no_other() {
+    let it = enforce();
+    let root = std::path::PathBuf::from(format!("/proc/{}/root", it.container.pid()));
+    for name in ["/tmp/one", "/tmp/two"] {
+        let size = (60 << 20).to_string();
+        assert_eq!(it.container.tool(&["sparse", name, &size]), 0);
+        assert_eq!(it.container.tool(&["run", name]), EPERM);
+        let file = std::fs::OpenOptions::new().write(true).open(root.join(&name[1..])).unwrap();
+        file.set_len(8 << 40).unwrap();
+    }
+    it.container.put(&programs().evil, "/tmp/x");
+    assert_eq!(it.container.tool(&["run", "/tmp/x"]), EPERM);
+    for name in ["/tmp/one", "/tmp/two", "/tmp/x"] {
+        assert_eq!(it.baseline.wait(name).1, Outcome::Denied);
+    }
+}

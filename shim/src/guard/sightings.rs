@@ -156,7 +156,8 @@ struct Equal {
     outcome: Rank,
 }
 
-/// A process and what it used. What was refused and what was not are never one use, nor are
+/// A process and what it used. What was refused and what was not are never one use, but of a
+/// script, for which one source ends the interpreter while another refuses it the open; nor are
 /// what audit let pass and what came of the same once the mode had tightened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Use {
@@ -171,7 +172,8 @@ struct Use {
 enum Came {
     Watched,
     Denied,
-    /// It ran, as far as one source knows; another may have killed for it.
+    /// It ran, as far as one source knows; another may have killed for it. A script's interpreter
+    /// did, whatever it was refused.
     Begun,
 }
 
@@ -319,10 +321,11 @@ impl Core {
             pid: measurement.process.pid,
             kind: violation.kind,
             path: measurement.path.clone(),
-            came: match outcome {
-                Outcome::Watched => Came::Watched,
-                Outcome::Denied => Came::Denied,
-                Outcome::Ran | Outcome::Killed => Came::Begun,
+            came: match (measurement.event, outcome) {
+                (_, Outcome::Watched) => Came::Watched,
+                (Event::Script, Outcome::Denied) => Came::Begun,
+                (_, Outcome::Denied) => Came::Denied,
+                (_, Outcome::Ran | Outcome::Killed) => Came::Begun,
             },
         };
         let first = || Uses {

@@ -12,7 +12,8 @@ fn run_by(base: &[u8], argv: &[Vec<u8>]) -> Vec<Vec<u8>> {
         },
         Some(family) => (family.by_name(base), argv.get(1..).unwrap_or_default()),
     };
-    code_of(family, arguments)
+    code_of(family, arguments, Extent::WHOLE)
+        .unwrap()
         .iter()
         .flat_map(|code| code.names.iter().map(|name| name.to_vec()))
         .collect()
@@ -167,7 +168,7 @@ fn a_text_is_no_file() {
             // By its name alone it is a link to vim's.
             Some(rest) => {
                 let argv: Vec<&[u8]> = rest.split(' ').map(str::as_bytes).collect();
-                let code = code_of(Family::Vim.by_name(b"ex"), &argv);
+                let code = code_of(Family::Vim.by_name(b"ex"), &argv, Extent::WHOLE).unwrap();
                 let names = code.iter().flat_map(|code| code.names.clone());
                 String::from_utf8(names.collect::<Vec<_>>().join(&b' ')).unwrap()
             }
@@ -192,7 +193,11 @@ fn behind_an_option_that_nobody_knows_it_may_be_either() {
 #[test]
 fn a_loader_runs_what_follows_its_options() {
     let at = |line: &str| {
-        loaded(&line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
+        loaded(
+            &line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>(),
+            Extent::WHOLE,
+        )
+        .unwrap()
     };
     assert_eq!(at("ld.so /bin/bash /tmp/x"), Some(1));
     assert_eq!(at("ld.so --library-path /x --inhibit-cache bash x"), Some(4));
@@ -222,4 +227,45 @@ proptest! {
             prop_assert!(argv[1..].iter().any(|argument| argument.ends_with(&path)));
         }
     }
+}
+
+/// Of a list whose end is not at hand, whose arguments are told by four bytes each.
+#[test]
+fn what_was_cut_off_is_asked_for_only_where_it_decides() {
+    let of = |line: &str, extent: Extent| {
+        let argv: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let family = Family::of(base_name(&argv[0])).unwrap();
+        code_of(family, &argv[1..], Extent { longest: 4, ..extent })
+            .map(|found| found.iter().map(|code| code.names.len()).sum::<usize>())
+    };
+    let open = Extent { is_open: true, ..Extent::WHOLE };
+    for (line, whole, cut) in [
+        ("perl -e text", Ok(0), Err(Missing)),
+        ("perl -etext", Ok(0), Err(Missing)),
+        ("bash -ec text a", Ok(0), Ok(0)),
+        ("bash -ec", Ok(0), Err(Missing)),
+        ("bash x.s a", Ok(1), Ok(1)),
+        ("bash x.sh a", Err(Missing), Err(Missing)),
+        ("bash -eu", Ok(0), Err(Missing)),
+        ("bash -eeux x", Err(Missing), Err(Missing)),
+        ("awk text x", Ok(0), Ok(0)),
+        ("awk -fx", Ok(1), Err(Missing)),
+        ("sed 1p file", Ok(0), Err(Missing)),
+        ("sed -f file", Err(Missing), Err(Missing)),
+        ("sed --expression=text", Ok(0), Err(Missing)),
+        ("python3 -c text -f", Ok(0), Ok(0)),
+    ] {
+        assert_eq!(of(line, Extent::WHOLE), whole, "{line}");
+        assert_eq!(of(line, open), cut, "{line}, and more");
+    }
+    // The last two are not all that there are.
+    let gaps = Extent { gaps: Some(2), ..Extent::WHOLE };
+    assert_eq!(of("sed 1p -s x", gaps), Ok(0), "it makes nothing of a bare one");
+    assert_eq!(of("sed 1p -f x", gaps), Ok(1));
+    assert_eq!(of("bash -x a b", gaps), Err(Missing));
+    assert_eq!(of("bash x a b", gaps), Ok(1));
+    let argv = ["ld.so", "--preload", "x", "a", "b"];
+    assert_eq!(loaded(&argv, gaps), Err(Missing));
+    assert_eq!(loaded(&argv, Extent::WHOLE), Ok(Some(3)));
+    assert_eq!(loaded(&argv[..2], open), Err(Missing));
 }

@@ -33,10 +33,10 @@ void run(char **argv)
 
 void run_line(char *line)
 {
-	char *words[64];
+	static char *words[1024];
 	int n = 0;
 
-	for (char *word = strtok(line, " \n"); word && n < 63; word = strtok(0, " \n"))
+	for (char *word = strtok(line, " \n"); word && n < 1023; word = strtok(0, " \n"))
 		words[n++] = word;
 	words[n] = 0;
 	run(words);

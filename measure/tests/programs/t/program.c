@@ -139,7 +139,7 @@ static int in_deep_directory(char **argv)
 // each: runs each line of standard input, telling each's status.
 static int each_line(char **argv)
 {
-	char line[4096];
+	static char line[1 << 16];
 	pid_t pid;
 
 	(void)argv;

@@ -223,3 +223,18 @@ proptest! {
         }
     }
 }
+
+/// `exec-trace` kills the interpreter while fanotify refuses it the open, in whatever order.
+#[test]
+fn a_script_that_is_refused_and_whose_interpreter_is_killed_is_one_use() {
+    use Outcome::{Denied, Killed};
+    let script = |source, millis| violation(source, Event::Script, "/tmp/x", 7, millis);
+    let refused = (script(Source::Fanotify, 10), Denied);
+    let killed = (script(Source::ExecTrace, 11), Killed);
+    let all = told(&[refused.clone(), killed.clone()]);
+    assert_eq!(all, [(1, Denied, None), (0, Killed, Some(Denied))]);
+    assert_eq!(told(&[killed.clone(), refused.clone()]), [(1, Killed, None)]);
+    let again = (script(Source::ExecTrace, 20), Killed);
+    let all = told(&[refused, killed, again]);
+    assert_eq!(all.iter().map(|(uses, ..)| uses).sum::<u64>(), 2, "it tried once more");
+}
