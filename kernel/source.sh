@@ -26,11 +26,15 @@ need() {
 
 # What apt is told of where the source comes from: nothing, where the machine's sources do.
 backports() {
-    local apt=$cache/apt
+    local apt=$cache/apt archive=${DEBIAN_ARCHIVE:-}
     [ "$series" != 6.12 ] || return 0
+    # The archive that the machine's own packages come from has the backports too.
+    [ -n "$archive" ] ||
+        archive=$(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' | head -n 1)
+    [ -n "$archive" ] || die "no archive of Debian's in apt's sources: name one by DEBIAN_ARCHIVE"
     mkdir -p "$apt"/{lists/partial,archives/partial}
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-        "${DEBIAN_ARCHIVE:-http://deb.debian.org/debian} trixie-backports main" >"$apt/sources.list"
+        "$archive trixie-backports main" >"$apt/sources.list"
     printf '%s\n' -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
         -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt" -o Acquire::Languages=none \
         -o "APT::Sandbox::User=$(id -un)"
