@@ -357,6 +357,7 @@ fn a_script_that_ran_to_its_end_is_not_told_as_killed() {
         for _ in 0..2 {
             assert_eq!(it.container.each("/bin/sh /opt/bad"), KILLED);
         }
+        it.judge.until_came(2);
         let init = it.container.init_pid.to_string();
         let mut enter = std::process::Command::new("nsenter");
         let entered = enter.args(["-m", "-t", &init, "/bin/sh", "/opt/short"]).spawn().unwrap();

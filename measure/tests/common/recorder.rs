@@ -1,6 +1,7 @@
 //! A judge that remembers what it was told.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub struct Recorder {
     pub policy: Mutex<Option<Effective>>,
     seen: Mutex<Seen>,
     more: Condvar,
+    /// How many have come to tell it something, those who wait to included.
+    came: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -39,6 +42,7 @@ impl Recorder {
             policy: Mutex::default(),
             seen: Mutex::default(),
             more: Condvar::new(),
+            came: AtomicUsize::new(0),
         })
     }
 
@@ -53,6 +57,16 @@ impl Recorder {
     /// Whoever tells it something waits, until what this gives is dropped.
     pub fn hold(&self) -> impl Sized + '_ {
         self.seen.lock().unwrap()
+    }
+
+    /// Waits until so many have come to tell it something, since it began.
+    #[allow(dead_code, reason = "not every test holds who tells")]
+    pub fn until_came(&self, count: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.came.load(Ordering::Relaxed) < count {
+            assert!(Instant::now() < until, "{count} did not come");
+            std::thread::yield_now();
+        }
     }
 
     /// Sets what it lets run, by a policy file.
@@ -153,6 +167,7 @@ impl Judge for Recorder {
     }
 
     fn seen(&self, measurement: Measurement, outcome: Outcome) {
+        self.came.fetch_add(1, Ordering::Relaxed);
         self.seen.lock().unwrap().measurements.push((measurement, outcome));
         self.more.notify_all();
     }
