@@ -38,6 +38,11 @@ impl Setting {
     fn name(self) -> String {
         format!("{}{}", self.mode.name(), if self.allowed { ", allowed" } else { "" })
     }
+
+    /// The same, in the name of a container.
+    fn tag(self) -> String {
+        self.name().replace(", ", "-")
+    }
 }
 
 impl<'a> Lab<'a> {
@@ -84,6 +89,11 @@ impl<'a> Lab<'a> {
                 Ok(line) => figures.push(line),
                 Err(error) => {
                     let _ = writeln!(wrong, "{}, {}: {error:#}", workload.name, setting.name());
+                    let id = id(workload, &setting.tag());
+                    let log = self.daemon.log();
+                    for line in log.lines().filter(|line| line.contains(&id)) {
+                        let _ = writeln!(wrong, "  {line}");
+                    }
                 }
             }
         }
@@ -93,7 +103,7 @@ impl<'a> Lab<'a> {
 
     /// Runs it under lacre, and judges what came of it.
     fn guarded(&self, workload: &Workload, setting: Setting, limit: Duration) -> Result<String> {
-        let tag = setting.name().replace(", ", "-");
+        let tag = setting.tag();
         let files = self.daemon.node().folder().join("lacre");
         let file = |suffix: &str| files.join(format!("{}-{tag}.{suffix}", workload.name));
         let (config, policy, log) = (file("yaml"), file("policy.yaml"), file("jsonl"));
@@ -147,7 +157,7 @@ impl<'a> Lab<'a> {
         (work, limit): (Duration, Duration),
         more: &[&str],
     ) -> Result<Output> {
-        let id = format!("{}-{tag}", workload.name);
+        let id = id(workload, tag);
         let seconds = format!("WORK_SECONDS={}", work.as_secs());
         let mut options: Vec<String> = ["--rm", "--env", &seconds].map(String::from).to_vec();
         if matches!(workload.start, Start::Init(_)) {
@@ -217,6 +227,11 @@ const CONFIG_MAP: [(&str, &str); 3] = [
     ("check.py", "import sys\nprint('check', sys.argv[1])\n"),
     ("settings.conf", "answer = 42\n"),
 ];
+
+/// What the container is called in which it runs so.
+fn id(workload: &Workload, tag: &str) -> String {
+    format!("{}-{tag}", workload.name)
+}
 
 fn figure(workload: &Workload, how: &str, work: &Work, records: usize) -> String {
     format!(
