@@ -4,7 +4,7 @@ use lacre_proto::{CallError, within};
 
 use crate::counters::count;
 use crate::files::Outgoing;
-use crate::note::Note;
+use crate::log_note::Note;
 use crate::notification::{Answer, Held};
 use crate::reporter_state::Shared;
 use crate::session_error::SessionError;

@@ -4,12 +4,12 @@ use lacre_proto::MAX_RECORD;
 use lacre_types::{Action, ViolationKind, rfc3339};
 use serde::{Deserialize, Serialize};
 
+use crate::ascii_json;
 use crate::fair_shares::Owner;
-use crate::json;
 use crate::outcome_result::OutcomeResult;
-use crate::place::Place;
 use crate::record::{Became, Origin, Record, cut};
 use crate::release::Release;
+use crate::stream_place::Place;
 
 /// What came of an action. It follows the violation that it answers, in the same stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,7 +285,7 @@ impl Entry {
     /// The line, without its line feed: printable ASCII, at most [`MAX_RECORD`] bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::line(self).unwrap_or_default()
+        ascii_json::line(self).unwrap_or_default()
     }
 
     /// Gives it its place in a stream.

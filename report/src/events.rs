@@ -1,4 +1,4 @@
-use crate::note::Note;
+use crate::log_note::Note;
 use crate::notification::{Answer, Held};
 use crate::policies::StoredPolicy;
 

@@ -6,7 +6,7 @@ use crate::entry::{Entry, Gap, GapReason, Outcome, Update};
 use crate::fair_shares::{Owner, Shares};
 use crate::files::Files;
 use crate::folding::{Due, Folds, Number, Told};
-use crate::line::Line;
+use crate::queued_line::Line;
 use crate::record::Record;
 
 /// Records that wait for the disk, in bytes: one container alone has half of it, some 3,000

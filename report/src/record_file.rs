@@ -7,7 +7,7 @@ use crate::counters::{Counting, count};
 use crate::entry::{Entry, Gap, GapReason};
 use crate::events::Events;
 use crate::fair_shares::{Owner, Shares};
-use crate::note::Note;
+use crate::log_note::Note;
 use crate::rotating_file::RotatingFile;
 
 /// Lines that wait for a file that refuses them, in bytes: one container alone has half of

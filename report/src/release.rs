@@ -4,8 +4,8 @@ use lacre_types::{Action, rfc3339};
 use serde::{Deserialize, Serialize};
 
 use crate::outcome_result::OutcomeResult;
-use crate::place::Place;
 use crate::record::{Origin, cut};
+use crate::stream_place::Place;
 
 /// An operator's word that a container may go on, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

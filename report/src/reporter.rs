@@ -10,13 +10,13 @@ use crate::entry::{Entry, Gap, GapReason, Outcome};
 use crate::events::Events;
 use crate::files::Files;
 use crate::folding::{Number, Told};
-use crate::link::Link;
-use crate::note::Note;
+use crate::log_note::Note;
 use crate::policies::StoredPolicy;
 use crate::record::Record;
 use crate::release::Release;
 use crate::reporter_state::{Registered, Shared, StartError};
-use crate::thread::Ending;
+use crate::server_link::Link;
+use crate::thread_end::Ending;
 use crate::{disk, session};
 
 /// Numbers records, writes them down, and delivers them.

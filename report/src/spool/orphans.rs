@@ -9,7 +9,7 @@ use rustix::fs::FlockOperation;
 
 use crate::entry::{Entry, Gap, GapReason};
 use crate::events::Events;
-use crate::note::Note;
+use crate::log_note::Note;
 use crate::spool::reader::{SpoolReader, mend};
 use crate::spool::{SpoolError, io};
 

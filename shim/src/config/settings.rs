@@ -6,7 +6,7 @@ use lacre_types::{Mode, Source};
 use serde::{Deserialize, Serialize};
 
 use super::values::{Block, Server};
-use crate::node::programs::Programs;
+use crate::node::program_list::Programs;
 
 /// How this node guards its containers: whole, and checked, before anything is started.
 ///

@@ -13,15 +13,15 @@ use slog::{Logger, info, warn};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::container_policy::Rules;
 use super::executor::executor;
-use super::guarded::{Guarded, Spec};
+use super::guarded_container::{Guarded, Spec};
 use super::identity::{Identity, RootFs, Sources};
+use super::image_knowledge::LateImage;
 use super::judge::Judge;
-use super::late_image::LateImage;
 use super::making::{Making, Wait};
 use super::policy::{self, FIRST_WORD, Words};
 use super::responder::{Responder, record_of_gone};
-use super::rules::Rules;
 use super::sources::{self, Arming, Ladder};
 use super::{Context, Created, Refusal, Shared, no_baseline};
 use crate::container::bundle;

@@ -8,6 +8,6 @@ pub mod logging;
 pub mod memory;
 pub mod pid_namespace;
 pub mod process;
-pub mod programs;
+pub mod program_list;
 pub mod run_dir;
 pub(crate) mod runtime;

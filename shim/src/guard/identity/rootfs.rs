@@ -2,8 +2,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::container::spec::Spec;
-use crate::guard::layers::Layers;
 use crate::guard::lazy_content;
+use crate::guard::overlay_layers::Layers;
 use crate::messages::{CreateTaskRequest, Mount};
 
 /// The root file system of a container that is being created.

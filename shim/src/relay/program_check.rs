@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::guard::{Refusal, record_refusal};
 use crate::inner::program::RUNC;
 use crate::messages::Any;
-use crate::node::programs::Checked;
+use crate::node::program_list::Checked;
 use crate::node::runtime::Runtime;
 use crate::ttrpc::Code;
 
