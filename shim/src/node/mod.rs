@@ -7,6 +7,7 @@ pub mod json_file;
 pub mod logging;
 pub mod memory;
 pub mod pid_namespace;
+pub(crate) mod proc_files;
 pub mod process;
 pub mod program_list;
 pub mod run_dir;
