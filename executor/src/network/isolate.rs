@@ -3,10 +3,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
+use lacre_sys::native::u32_at;
 use lacre_types::proc_pid::status_field;
 use serde::{Deserialize, Serialize};
 
-use crate::network::netlink::{self, GETADDR, GETROUTE, Link, NEWADDR, NEWROUTE, Route, u32_at};
+use crate::network::netlink::{self, GETADDR, GETROUTE, Link, NEWADDR, NEWROUTE, Route};
 use crate::proc_facts;
 
 /// What was cut, and what it takes to undo it.
