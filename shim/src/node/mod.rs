@@ -9,6 +9,7 @@ pub mod memory;
 pub mod pid_namespace;
 pub(crate) mod proc_files;
 pub mod process;
+mod program_digests;
 pub mod program_list;
 pub mod run_dir;
 pub(crate) mod runtime;
