@@ -8,10 +8,10 @@ use lacre_proto::MAX_BATCH;
 
 use crate::config::Config;
 use crate::counters::{Counting, count};
-use crate::entry::GapReason;
 use crate::events::Events;
 use crate::fair_shares::Owner;
 use crate::folding::Number;
+use crate::gap::GapReason;
 use crate::log_note::Note;
 use crate::queued_line::Line;
 use crate::record_file::{RETRY, RecordFile};

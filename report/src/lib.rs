@@ -21,11 +21,12 @@ mod fair_shares;
 mod file_name;
 mod files;
 mod folding;
+mod gap;
 mod intake;
 mod log_note;
 mod notification;
 mod orphan_delivery;
-mod outcome_result;
+mod outcome;
 mod policies;
 mod queued_line;
 mod record;
@@ -43,19 +44,21 @@ mod spool;
 mod stream_place;
 mod thread_end;
 mod unwritten_lines;
+mod update;
 
 pub use config::{Config, Rotation};
 pub use container::Container;
 pub use counters::Counters;
-pub use entry::{Entry, EntryError, Gap, GapReason, Outcome, Update};
+pub use entry::{Entry, EntryError};
 pub use events::Events;
 pub use folding::{Number, Told};
+pub use gap::{Gap, GapReason};
 pub use lacre_proto::{Address, ConnectError, Connector, TlsFiles};
 pub use lacre_types::rfc3339;
 pub use log_note::Note;
 pub use notification::{Answer, Held, Notification};
 pub use orphan_delivery::deliver_orphans;
-pub use outcome_result::OutcomeResult;
+pub use outcome::{Outcome, OutcomeResult};
 pub use policies::StoredPolicy;
 pub use record::{Became, Origin, Record, Verdict};
 pub use record_search::recorded;
@@ -68,6 +71,7 @@ pub use session_error::SessionError;
 pub use spool::reader::SpoolReader;
 pub use spool::{Spool, SpoolError};
 pub use stream_place::Place;
+pub use update::Update;
 
 #[doc(hidden)]
 pub mod fuzz {

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::config::Rotation;
 use crate::counters::{Counting, count};
-use crate::entry::{Entry, Gap, GapReason};
+use crate::entry::Entry;
 use crate::events::Events;
 use crate::fair_shares::{Owner, Shares};
+use crate::gap::{Gap, GapReason};
 use crate::log_note::Note;
 use crate::rotating_file::RotatingFile;
 

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use lacre_types::{Action, rfc3339};
 use serde::{Deserialize, Serialize};
 
-use crate::outcome_result::OutcomeResult;
+use crate::outcome::OutcomeResult;
 use crate::record::{Origin, cut};
 use crate::stream_place::Place;
 

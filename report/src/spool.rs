@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
-use crate::entry::{Entry, Gap, GapReason};
+use crate::entry::Entry;
 use crate::fair_shares::{Owner, Shares};
+use crate::gap::{Gap, GapReason};
 use crate::spool::frame::MAGIC;
 
 pub(crate) mod frame;
