@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use crate::words::words;
 use crate::{CanonicalPath, Digest};
 
-/// Where measurements come from (DESIGN 5.4, the ladder).
+/// Where measurements come from, from who can hold back most to who only tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// BPF LSM: denies in the kernel.
