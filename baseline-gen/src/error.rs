@@ -1,3 +1,5 @@
+//! Why there is no baseline, and what to do for one.
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! The cgroup of a container, found between Create and Start and told from a later one of its name.
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;

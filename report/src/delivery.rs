@@ -1,3 +1,5 @@
+//! One batch of records to the server, and its answers on their way back.
+
 use lacre_proto::policy::{Report, ReportRequest};
 use lacre_proto::service::PolicyServiceClient;
 use lacre_proto::{CallError, within};

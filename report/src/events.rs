@@ -1,3 +1,5 @@
+//! What a reporter calls back with: policies, answers, notes.
+
 use crate::log_note::Note;
 use crate::notification::{Answer, Held};
 use crate::policies::StoredPolicy;

@@ -1,3 +1,5 @@
+//! From whoever reports to the disk's thread: memory with a bound, and nobody who waits.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

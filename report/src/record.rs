@@ -1,3 +1,5 @@
+//! The record of a violation, and what it is made from.
+
 use std::time::SystemTime;
 
 use base64::Engine as _;

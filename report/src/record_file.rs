@@ -1,3 +1,5 @@
+//! The node's record file while the disk may be full, away or slow.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};

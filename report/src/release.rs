@@ -1,3 +1,5 @@
+//! The record of an operator's release.
+
 use std::time::SystemTime;
 
 use lacre_types::{Action, rfc3339};

@@ -1,3 +1,5 @@
+//! The handle by which a shim reports, and the two threads behind it.
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 

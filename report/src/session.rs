@@ -1,3 +1,5 @@
+//! The thread that talks to the server: connecting, delivering, registering, again and again.
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;

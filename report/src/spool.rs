@@ -1,3 +1,5 @@
+//! Records on disk until the server has them, in segments with a bound.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;

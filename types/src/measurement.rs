@@ -1,3 +1,5 @@
+//! One use of a file or of memory as code: who saw it, what was used, and by whom.
+
 use std::time::SystemTime;
 
 use crate::words::words;

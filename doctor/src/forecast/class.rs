@@ -1,3 +1,5 @@
+//! Classes of attacks, by what sees them and not by what they do.
+
 use serde::Serialize;
 
 /// A class of attacks: those of which the same becomes, whatever the sources.

@@ -1,3 +1,5 @@
+//! What becomes of each class of attacks by each source, and by several that stand side by side.
+
 use std::fmt;
 
 use lacre_types::Mode;

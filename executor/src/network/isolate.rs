@@ -1,3 +1,5 @@
+//! Cutting a container's network namespace off, and undoing it.
+
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,3 +1,5 @@
+//! The configuration as the code has it, with what holds where a key is not given.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The programs that are about to run a container, compared with the node's list.
+
 use std::sync::Arc;
 
 use lacre_types::{Mode, chain};

@@ -1,3 +1,5 @@
+//! What all connections of one shim share.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! The container's root, from what Create mounts or what Docker has mounted before.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
