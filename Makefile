@@ -48,11 +48,11 @@ soak: build ## what takes longer, by PART (without: the list), each with a page 
 fuzz: setup ## fuzz each parser of outside bytes for FUZZ_SECONDS (60)
 	@integration/fuzz.sh
 
-check: setup ## format, lints, circles of imports, programs, licences and advisories, documentation
+check: setup ## format, lints, circles of imports, documents, programs, licences and advisories, rustdoc
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@integration/inner-shims.sh check
-	@$(CARGO) test -q -p lacre-integration --test import_circles
+	@$(CARGO) test -q -p lacre-integration --test import_circles --test document_paths
 	@integration/programs.sh
 	@integration/licences.sh
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps

@@ -1,3 +1,5 @@
+//! Each kind of violation, of one small image with links in it.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_types::{Kind, Memory};

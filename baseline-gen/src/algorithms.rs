@@ -1,3 +1,5 @@
+//! In which algorithms a baseline has digests, and in what order.
+
 use lacre_types::{Algorithm, Digest};
 
 /// The algorithms a baseline has digests of: SHA-256 always, and those that a kernel's

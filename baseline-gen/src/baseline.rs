@@ -1,3 +1,5 @@
+//! A baseline as it lies in its file: mapped, and read where it stands.
+
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;

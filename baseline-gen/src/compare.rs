@@ -1,3 +1,5 @@
+//! In what two baselines differ, for `lacre baseline diff`.
+
 use std::cmp::Ordering;
 
 use lacre_types::Algorithm;

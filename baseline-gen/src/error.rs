@@ -1,3 +1,5 @@
+//! Why there is no baseline, and what to do for one.
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -226,6 +228,41 @@ impl Error {
         source: impl Into<io::Error>,
     ) -> Self {
         Self::Io { doing, path: path.into(), source: source.into() }
+    }
+
+    /// Whether content is there, and is not what its digest says: what was unpacked from it may
+    /// have been altered by the same hand.
+    #[must_use]
+    pub fn is_altered(&self) -> bool {
+        let altered = |it: &BlobError| {
+            matches!(
+                it,
+                BlobError::Digest { .. } | BlobError::DiffId { .. } | BlobError::Size { .. }
+            )
+        };
+        self.of_blob().is_some_and(altered)
+    }
+
+    /// Whether content is not there: not kept once it was unpacked, or never fetched.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self.of_blob(), Some(BlobError::Missing(_)))
+    }
+
+    /// Whether content is there, and nothing that a baseline could be made of.
+    #[must_use]
+    pub fn is_unusable(&self) -> bool {
+        let unusable = |it: &BlobError| {
+            matches!(it, BlobError::Unusable(_) | BlobError::Tar { .. } | BlobError::Bomb { .. })
+        };
+        self.of_blob().is_some_and(unusable)
+    }
+
+    fn of_blob(&self) -> Option<&BlobError> {
+        match self {
+            Self::Blob { source, .. } => Some(source),
+            _ => None,
+        }
     }
 
     /// Stopped because another thread failed.

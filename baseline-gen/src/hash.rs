@@ -1,3 +1,5 @@
+//! Several digests of a file in one reading of it.
+
 use sha2::Digest as _;
 
 use crate::Algorithms;

@@ -1,3 +1,5 @@
+//! What a baseline answers about a path: the file, and the layer that it came in.
+
 use std::fmt;
 
 use lacre_types::{CanonicalPath, Digest};

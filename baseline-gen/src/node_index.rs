@@ -1,3 +1,5 @@
+//! The index beside a baseline by which this node's own files are known without being read.
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! What may be set before a baseline is made, and the limits that a hostile image meets.
+
 use std::num::NonZeroUsize;
 
 use crate::Algorithms;

@@ -1,3 +1,5 @@
+//! The part of a baseline that says which layer each file came in.
+
 use lacre_types::{Algorithm, Digest};
 
 use crate::bytes::{Cursor, array, u16_at};

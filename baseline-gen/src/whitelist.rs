@@ -1,3 +1,5 @@
+//! A baseline as the analyzer asks it.
+
 use lacre_types::{CanonicalPath, Listed, Whitelist};
 
 use crate::{Baseline, Lookup};

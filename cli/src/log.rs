@@ -13,6 +13,7 @@ use clap::Args as ClapArgs;
 
 use crate::exit::Exit;
 use crate::output;
+use crate::records::STANDARD;
 use lacre_attest::expect::Expected;
 
 use failures::Failures;
@@ -20,8 +21,6 @@ use row::Row;
 
 /// Where a kernel with container-IMA shows its lists (kernel/INTERFACE.md).
 const LISTS: &str = "/sys/kernel/security/ima/containers";
-/// Where shims write their records, unless their configuration says otherwise.
-const RECORDS: &str = "/var/log/lacre/violations.jsonl";
 
 /// Join records, kernel lists and evidence: which file of which container, image and layer
 ///
@@ -61,13 +60,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (mut rows, mut failures) = (Vec::new(), Failures::default());
     let own = args.records.is_empty() && args.lists.is_empty() && args.evidence.is_empty();
     if own {
-        match Path::new(RECORDS).try_exists() {
+        match Path::new(STANDARD).try_exists() {
             Ok(false) => writeln!(
                 io::stderr(),
-                "lacre: there is no {RECORDS}: nothing was recorded yet, or the shim's \
+                "lacre: there is no {STANDARD}: nothing was recorded yet, or the shim's \
                  configuration names another file (--records)"
             )?,
-            _ => failures.note(records::read(Path::new(RECORDS), &mut rows)),
+            _ => failures.note(records::read(Path::new(STANDARD), &mut rows)),
         }
         if Path::new(LISTS).exists() {
             let done = lists::kernel(Path::new(LISTS), &mut rows, &mut failures);

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::view::{Other, Others, Row, View, Where, others, rows, short};
+use crate::view::{Everywhere, Other, Others, Row, View, others, rows, short};
 use crate::{output, terminal};
 
 /// List the containers that this node guards, and those that it does not
@@ -20,10 +19,7 @@ use crate::{output, terminal};
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     #[command(flatten)]
-    at: Where,
-    /// Another containerd's socket, to be asked for what is not guarded (repeatable)
-    #[arg(long, value_name = "SOCKET")]
-    address: Vec<PathBuf>,
+    node: Everywhere,
     /// Look again and again, until it is interrupted
     #[arg(long, short)]
     follow: bool,
@@ -41,9 +37,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     loop {
-        let view = View::take(&args.at)?;
+        let view = View::take(&args.node.at)?;
         view.tell_of_config()?;
-        let others = others(&view, &args.address, args.at.timeout)?;
+        let others = others(&view, &args.node)?;
         let guarded = rows(&view);
         let exit = exit(&guarded, &others);
         if args.json {

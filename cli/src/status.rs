@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args as ClapArgs;
@@ -17,7 +16,7 @@ use crate::events::{Damage, once};
 use crate::exit::Exit;
 use crate::output;
 use crate::records::Place;
-use crate::view::{Others, Row, View, Where, others, rows, shown};
+use crate::view::{Everywhere, Others, Row, View, others, rows, shown};
 use crate::when::Clock;
 
 /// Tell in ten lines how this node is guarded, and what is wrong
@@ -26,10 +25,7 @@ use crate::when::Clock;
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     #[command(flatten)]
-    at: Where,
-    /// Another containerd's socket, to be asked for what is not guarded (repeatable)
-    #[arg(long, value_name = "SOCKET")]
-    address: Vec<PathBuf>,
+    node: Everywhere,
     /// Times in UTC, and not in the machine's zone
     #[arg(long)]
     utc: bool,
@@ -49,9 +45,9 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let view = View::take(&args.at)?;
+    let view = View::take(&args.node.at)?;
     let guarded = rows(&view);
-    let others = others(&view, &args.address, args.at.timeout)?;
+    let others = others(&view, &args.node)?;
     let clock = Clock::new(args.utc);
     let mut report = Report::default();
     node(&mut report, &clock);

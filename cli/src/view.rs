@@ -7,7 +7,7 @@ mod row;
 mod unguarded;
 
 pub(crate) use find::{find, rows};
-pub(crate) use look::{View, Where};
+pub(crate) use look::{Everywhere, View, Where};
 pub(crate) use names::{named, short, short_digest, shown};
 pub(crate) use row::Row;
 pub(crate) use unguarded::{Other, Others, others};

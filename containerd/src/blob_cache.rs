@@ -1,3 +1,5 @@
+//! Documents of images on this node's disk, believed by their digests alone.
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

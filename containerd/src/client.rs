@@ -1,3 +1,5 @@
+//! The connection to containerd: deadlines, namespaces, leases, and what failed.
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

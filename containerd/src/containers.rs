@@ -1,3 +1,5 @@
+//! The records of containers: read, made anew, labelled, deleted.
+
 use std::collections::BTreeMap;
 
 use crate::{Client, Error, wire};

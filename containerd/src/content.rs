@@ -1,3 +1,5 @@
+//! The content store: what it has, and its blobs.
+
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 

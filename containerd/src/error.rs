@@ -1,3 +1,5 @@
+//! How containerd fails to answer, and whether asking again may help.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Images as they come to a node, told by containerd's stream of events.
+
 use std::future::Future;
 use std::pin::Pin;
 

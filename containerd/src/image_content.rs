@@ -1,3 +1,5 @@
+//! From an image's record down to the one manifest whose layers a container has.
+
 use std::collections::{BTreeSet, VecDeque};
 
 use lacre_types::Digest;

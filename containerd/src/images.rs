@@ -1,3 +1,5 @@
+//! The records of images, and the index, manifest and configuration that one leads to.
+
 use std::collections::BTreeMap;
 
 use lacre_types::Digest;

@@ -1,3 +1,5 @@
+//! Leases, which keep containerd from collecting what was just made.
+
 use std::collections::BTreeMap;
 
 use crate::{Client, Error, wire};

@@ -1,3 +1,5 @@
+//! What containerd says of itself: version, namespaces, where its content lies.
+
 use std::path::PathBuf;
 
 use crate::{Client, Error, wire};

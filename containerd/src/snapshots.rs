@@ -1,3 +1,5 @@
+//! Snapshots and how they are mounted.
+
 use std::collections::BTreeMap;
 
 use crate::{Client, Error, wire};

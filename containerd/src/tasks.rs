@@ -1,3 +1,5 @@
+//! What runs: the state of tasks, and what is done to them.
+
 use crate::{Client, Error, wire};
 
 const GET: &str = "/containerd.services.tasks.v1.Tasks/Get";

@@ -1,3 +1,5 @@
+//! A look at what a container's image was unpacked to.
+
 use std::path::PathBuf;
 
 use lacre_types::overlay;

@@ -224,7 +224,7 @@ fn a_daemon_that_talks_nonsense_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// It is linked into every shim, whose memory is counted (DESIGN 7).
+/// It is linked into every shim, and a node has one for each pod.
 #[test]
 fn asking_costs_little_memory() -> Result<()> {
     if std::env::var_os("LACRE_TEST_ALONE").is_none() {

@@ -1,3 +1,6 @@
+//! How each action is done: first by the kernel, then, for what that can't, by the inner shim or a
+//! helper.
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! The order in which one container's actions are done, and who is answered when.
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;

@@ -1,3 +1,5 @@
+//! How RESTART keeps from becoming a loop.
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,3 +1,5 @@
+//! The cgroup of a container, found between Create and Start and told from a later one of its name.
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -5,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use lacre_types::mountinfo;
+use lacre_types::{mountinfo, proc_pid};
 use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup_tree::CgroupTree;
@@ -149,22 +151,20 @@ pub(crate) struct Membership {
     pub(crate) path: PathBuf,
 }
 
-/// `6:freezer:/default/one` (v1), `0::/default/one` (v2). A path may hold colons.
-pub(crate) fn memberships(text: &[u8]) -> Vec<Membership> {
-    let line = |line: &[u8]| {
-        let mut fields = line.splitn(3, |&byte| byte == b':');
-        let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let version = if controllers.split(|&byte| byte == b',').any(|name| name == b"freezer") {
+/// Those with a freezer.
+pub(crate) fn memberships(table: &[u8]) -> Vec<Membership> {
+    let of = |one: proc_pid::Membership<'_>| {
+        let version = if one.controls("freezer") {
             Version::One
-        } else if number == b"0" && controllers.is_empty() {
+        } else if one.is_unified() {
             Version::Two
         } else {
             return None;
         };
-        let path = PathBuf::from(OsString::from_vec(path.to_vec()));
+        let path = PathBuf::from(OsString::from_vec(one.path.to_vec()));
         path.is_absolute().then_some(Membership { version, path })
     };
-    text.split(|&byte| byte == b'\n').filter_map(line).collect()
+    proc_pid::memberships(table).filter_map(of).collect()
 }
 
 /// A mount of a hierarchy with a freezer.

@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use lacre_types::proc_pid::status_field;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
@@ -205,11 +206,10 @@ fn numbers(text: &str) -> impl Iterator<Item = u32> {
 
 /// The process that a thread is of; `None` when it has gone.
 fn process_of(thread: u32) -> io::Result<Option<u32>> {
-    match fs::read_to_string(format!("/proc/{thread}/status")) {
-        Ok(status) => Ok(status
-            .lines()
-            .find_map(|line| line.strip_prefix("Tgid:"))
-            .and_then(|process| process.trim().parse().ok())),
+    match fs::read(format!("/proc/{thread}/status")) {
+        Ok(status) => {
+            Ok(status_field(&status, "Tgid").and_then(|mut process| process.next()?.parse().ok()))
+        }
         Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
         Err(error) if gone(&error) => Ok(None),
         Err(error) => Err(error),

@@ -1,3 +1,5 @@
+//! The handle by which a container's actions are asked for, from any thread.
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;

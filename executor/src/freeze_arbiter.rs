@@ -1,3 +1,5 @@
+//! Who has a container frozen, lacre or a client, and what a Resume of either ends.
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;

@@ -1,3 +1,5 @@
+//! Freezing a cgroup by either version's interface, and waiting until it is frozen.
+
 use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

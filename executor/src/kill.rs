@@ -1,3 +1,5 @@
+//! Ending all processes of a container, also those that fork meanwhile or have left its cgroup.
+
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;

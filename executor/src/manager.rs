@@ -1,3 +1,5 @@
+//! Who would start a container again, and so must be told to or not to.
+
 use std::collections::BTreeMap;
 
 /// Who brings a container back after it has ended.

@@ -1,3 +1,5 @@
+//! What is told of an action that was done, or could not be.
+
 use std::time::Duration;
 
 use lacre_types::Action;

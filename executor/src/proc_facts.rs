@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
+use lacre_types::proc_pid::status_field;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Whose child a process is, and in which namespaces.
@@ -23,13 +24,12 @@ pub(crate) struct Facts {
 impl Facts {
     /// `None`: there is no such process any more.
     pub(crate) fn of(pid: u32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        let numbers = field("NSpid:")?;
+        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        let mut numbers = status_field(&status, "NSpid")?;
         Some(Self {
-            parent: field("PPid:")?.trim().parse().ok()?,
-            depth: numbers.split_ascii_whitespace().count(),
-            own_number: numbers.split_ascii_whitespace().last()?.parse().ok()?,
+            parent: status_field(&status, "PPid")?.next()?.parse().ok()?,
+            depth: numbers.clone().count(),
+            own_number: numbers.next_back()?.parse().ok()?,
             pid_namespace: namespace(pid, "pid"),
             mounts: of_any_thread(pid, |task| inode(&format!("{task}/ns/mnt"))),
         })
@@ -84,5 +84,31 @@ pub(crate) fn send(fd: &OwnedFd, signal: Signal) -> io::Result<()> {
     match pidfd_send_signal(fd, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    /// The kernel takes any bytes for a name (prctl(2), `PR_SET_NAME`).
+    #[test]
+    fn whoever_has_a_name_that_is_no_text_is_there() {
+        let script = r"printf '\377\376 x' > /proc/self/comm; echo; read wait";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        let name = fs::read(format!("/proc/{}/comm", child.id())).unwrap();
+        let found = Facts::of(child.id());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(name, b"\xff\xfe x\n");
+        assert_eq!(found.map(|facts| facts.parent), Some(std::process::id()));
     }
 }

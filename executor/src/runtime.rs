@@ -1,3 +1,5 @@
+//! What the executor asks of the inner shim, as a trait that the shim implements.
+
 use std::future::Future;
 use std::pin::Pin;
 

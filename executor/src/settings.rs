@@ -1,3 +1,5 @@
+//! What a node's configuration says of actions.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

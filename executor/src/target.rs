@@ -1,3 +1,5 @@
+//! Which processes are a container's, proven by what they can't shed.
+
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;

@@ -16,6 +16,7 @@ use lacre_integration::output::wait_for;
 use lacre_integration::paused_process::Held;
 use lacre_integration::{Containerd, Runtime, Version, not_run};
 use lacre_types::Action;
+use lacre_types::proc_pid::stat_field;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -141,7 +142,8 @@ fn a_client_that_paused_before_is_no_obstacle() -> Result<()> {
     })
 }
 
-/// DESIGN 7: from being asked to being frozen, below 5 ms at p99.
+/// What has been seen goes on until it is frozen: below 5 ms from being asked, at p99, as
+/// docs/benchmarks.md has it from the measurement on.
 #[test]
 fn pausing_is_quick() -> Result<()> {
     const ROUNDS: usize = 300;
@@ -248,12 +250,9 @@ async fn containers_pids(host: &Host, id: &str) -> Result<Vec<u32>> {
 async fn session_leader(host: &Host, id: &str, init: u32) -> Result<u32> {
     let deadline = Instant::now() + SOON;
     let leads = |pid: u32| {
-        let file = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}"));
-        // proc(5): pid (comm) state ppid pgrp session
-        let session = file("stat")
-            .ok()
-            .and_then(|stat| stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse::<u32>().ok());
-        session == Some(pid) && file("cmdline").is_ok_and(|line| line.starts_with("sh\0"))
+        let file = |name| std::fs::read(format!("/proc/{pid}/{name}"));
+        let session = file("stat").ok().and_then(|stat| stat_field::<u32>(&stat, 6));
+        session == Some(pid) && file("cmdline").is_ok_and(|line| line.starts_with(b"sh\0"))
     };
     loop {
         let pids = containers_pids(host, id).await?;
@@ -262,6 +261,14 @@ async fn session_leader(host: &Host, id: &str, init: u32) -> Result<u32> {
         }
         ensure!(Instant::now() < deadline, "no session of its own among {pids:?}");
     }
+}
+
+/// As a process does that has the right to.
+fn leave_cgroup(pid: u32) -> Result<()> {
+    for hierarchy in ["freezer", "unified"] {
+        std::fs::write(format!("/sys/fs/cgroup/{hierarchy}/cgroup.procs"), pid.to_string())?;
+    }
+    Ok(())
 }
 
 /// With the host's pid namespace nothing ends with the init, and a process with the right
@@ -275,9 +282,33 @@ fn killing_finds_who_left_the_cgroup() -> Result<()> {
         let executor = host.guard("one")?;
         let init = host.pid("one")?;
         let stray = session_leader(&host, "one", init).await?;
-        for hierarchy in ["freezer", "unified"] {
-            std::fs::write(format!("/sys/fs/cgroup/{hierarchy}/cgroup.procs"), stray.to_string())?;
-        }
+        leave_cgroup(stray)?;
+        let outcome = executor.act(Action::Kill, "").await;
+        assert!(outcome.done, "{outcome:?}");
+        assert!(!runs(stray) && !runs(init), "{stray} or {init}");
+        host.daemon.await_status("one", Some("STOPPED"))
+    })
+}
+
+/// The kernel takes any bytes for a name (prctl(2), `PR_SET_NAME`).
+#[test]
+fn who_has_a_name_that_is_no_text_is_paused_and_killed_as_others_are() -> Result<()> {
+    let host = Host::start(Version::V1_6)?;
+    let stray = r"printf '\377\376' > /proc/self/comm; while :; do busybox sleep 1; done";
+    let script = format!("setsid sh -c \"{stray}\" & while :; do sleep 1; done");
+    host.run_in_host_pids("one", &script)?;
+    runtime().block_on(async {
+        let executor = host.guard("one")?;
+        let init = host.pid("one")?;
+        let stray = session_leader(&host, "one", init).await?;
+        wait_for("its name", SOON, || {
+            let name = std::fs::read(format!("/proc/{stray}/comm"))?;
+            Ok((name == b"\xff\xfe\n").then_some(()))
+        })?;
+        let outcome = executor.act(Action::Pause, "").await;
+        assert!(outcome.done, "{outcome:?}");
+        executor.resume().await?;
+        leave_cgroup(stray)?;
         let outcome = executor.act(Action::Kill, "").await;
         assert!(outcome.done, "{outcome:?}");
         assert!(!runs(stray) && !runs(init), "{stray} or {init}");

@@ -108,6 +108,27 @@ impl Containerd {
         self.ctr(&all)
     }
 
+    /// Has a running container run a program that did not come with its image, and waits for
+    /// nothing: the container may be ended by it.
+    ///
+    /// # Errors
+    /// When `ctr` cannot be started.
+    pub fn violate(&self, id: &str) -> Result<()> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let exec = format!("bad-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = self.node().folder();
+        let log = format!("file://{}", folder.join(&exec).display());
+        let fifos = folder.join("fifo").display().to_string();
+        // Without FIFOs, where the shim can do so: whoever waits for a container that is ended
+        // leaves its own behind.
+        let [flag, place] =
+            if writes_to_files() { ["--log-uri", &log] } else { ["--fifo-dir", &fifos] };
+        let script = "cp /bin/busybox /tmp/x; /tmp/x true";
+        let how = ["tasks", "exec", "--detach", flag, place, "--exec-id", &exec, id];
+        self.ctr(&[&how[..], &["sh", "-c", script]].concat()).map(drop)
+    }
+
     /// What a command prints that must succeed and prints something.
     ///
     /// `ctr` of 1.x now and then loses the output of a very short command, so one that said

@@ -1,5 +1,7 @@
 //! A containerd of one's own.
 
+mod builder;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
+pub use self::builder::Builder;
 use crate::config;
 use crate::cri::Cri;
 use crate::image::Image;
@@ -25,61 +28,7 @@ const READY: Duration = Duration::from_secs(30);
 /// How long shims may take to go, once their last container has.
 const REST: Duration = Duration::from_secs(10);
 
-/// What to start besides the defaults.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    version: Version,
-    cri: bool,
-    lacre: String,
-    level: &'static str,
-    environment: Vec<(String, String)>,
-    in_memory: bool,
-    snapshotter: Option<Snapshotter>,
-}
-
 impl Builder {
-    /// Has one more snapshotter, on a file system of its own where it needs one.
-    #[must_use]
-    pub fn snapshotter(mut self, snapshotter: Snapshotter) -> Self {
-        self.snapshotter = Some(snapshotter);
-        self
-    }
-
-    /// Keeps the daemon's content and database in memory: it waits for no disk then.
-    #[must_use]
-    pub fn in_memory(mut self) -> Self {
-        self.in_memory = true;
-        self
-    }
-
-    /// Switches the CRI plugin on, with a bridge network.
-    #[must_use]
-    pub fn cri(mut self) -> Self {
-        self.cri = true;
-        self
-    }
-
-    /// Adds lines to lacre's configuration file.
-    #[must_use]
-    pub fn lacre(mut self, yaml: &str) -> Self {
-        self.lacre.push_str(yaml);
-        self
-    }
-
-    /// Sets how much the daemon and its shims log; `debug` if not said.
-    #[must_use]
-    pub fn log_level(mut self, level: &'static str) -> Self {
-        self.level = level;
-        self
-    }
-
-    /// Sets a variable in the daemon's environment, and so in its shims'.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
     /// Starts it, and returns when it answers.
     ///
     /// # Errors
@@ -92,7 +41,13 @@ impl Builder {
             fs::create_dir(folder.join(name))?;
         }
         fs::write(folder.join("cni/10-lacre.conflist"), config::cni(folder))?;
-        fs::write(folder.join("lacre/config.yaml"), config::lacre(folder, &self.lacre))?;
+        let mut lacre = self.lacre.clone();
+        if let Some(policy) = &self.policy {
+            let path = folder.join("lacre/policy.yaml");
+            fs::write(&path, policy)?;
+            lacre = format!("policy: {}\n{lacre}", path.display());
+        }
+        fs::write(folder.join("lacre/config.yaml"), config::lacre(folder, &lacre))?;
         let settings =
             config::containerd(self.version, folder, self.cri, self.level, self.snapshotter);
         fs::write(folder.join("config.toml"), settings)?;
@@ -139,15 +94,7 @@ impl Containerd {
     /// What may be set before the start.
     #[must_use]
     pub fn builder(version: Version) -> Builder {
-        Builder {
-            version,
-            cri: false,
-            lacre: String::new(),
-            level: "debug",
-            environment: Vec::new(),
-            in_memory: false,
-            snapshotter: None,
-        }
+        Builder::new(version)
     }
 
     /// Which generation it is.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lacre_types::proc_pid::status_field;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -65,9 +66,8 @@ impl Process {
     /// Its `VmRSS`, in KiB.
     #[must_use]
     pub fn resident_kib(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.split_whitespace().next()?.parse().ok()
+        let status = fs::read(format!("/proc/{}/status", self.pid)).ok()?;
+        status_field(&status, "VmRSS")?.next()?.parse().ok()
     }
 
     /// Sends `signal`; a process that has gone is no error.

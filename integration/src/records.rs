@@ -24,6 +24,14 @@ impl Containerd {
         read(&self.record_file())
     }
 
+    /// Those of one container.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn records_of(&self, id: &str) -> Result<Vec<Value>> {
+        Ok(self.records()?.into_iter().filter(|line| line["containerID"] == id).collect())
+    }
+
     /// The violations among [`records`](Self::records).
     ///
     /// # Errors

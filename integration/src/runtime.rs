@@ -1,3 +1,5 @@
+//! Which shim runs a test's containers: lacre, or the control.
+
 use std::env;
 use std::sync::OnceLock;
 

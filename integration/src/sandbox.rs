@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
+use lacre_types::proc_pid::stat_field;
 
 use crate::process::Process;
 
@@ -122,8 +123,7 @@ impl Node {
 }
 
 fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    stat_field(&fs::read(format!("/proc/{pid}/stat")).ok()?, 4)
 }
 
 impl Drop for Node {

@@ -1,3 +1,5 @@
+//! The generations of containerd that tests run on, and where each is unpacked.
+
 use std::path::PathBuf;
 
 use anyhow::Result;

@@ -1,6 +1,5 @@
 //! Every action, on a real container, as containerd itself tells what became of it.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,7 +7,7 @@ use lacre_integration::demo_cases::plain_rootfs;
 use lacre_integration::images::busybox_image;
 use lacre_integration::output::{Output, wait_for};
 use lacre_integration::paths::cached;
-use lacre_integration::{Containerd, Runtime, Version, writes_to_files};
+use lacre_integration::{Containerd, Runtime, Version};
 use serde_json::Value;
 
 const POLICY: &str = r#"GracePeriod: 1s
@@ -40,12 +39,8 @@ struct Field {
 
 impl Field {
     fn new(version: Version) -> Result<Self> {
-        // The policy stands beside the configuration, which names it.
-        let policy = tempfile::NamedTempFile::new()?;
-        fs::write(policy.path(), POLICY)?;
-        let (_, path) = policy.keep()?;
-        let settings = format!("mode: enforce\npolicy: {}\n", path.display());
-        let daemon = Containerd::builder(version).lacre(&settings).start()?;
+        let builder = Containerd::builder(version).lacre("mode: enforce\n").policy(POLICY);
+        let daemon = builder.start()?;
         daemon.import(&busybox_image()?)?;
         Ok(Self { daemon })
     }
@@ -54,30 +49,10 @@ impl Field {
         self.daemon.spawn(Runtime::Lacre, &busybox_image()?, id, &["sleep", "1000"])
     }
 
-    /// Runs what did not come with the image.
-    fn violate(&self, id: &str) -> Result<()> {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        // Without FIFOs: whoever waits for a container that is ended leaves its own behind.
-        let exec = format!("bad-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = self.daemon.node().folder();
-        let log = format!("file://{}", folder.join(&exec).display());
-        let fifos = folder.join("fifo").display().to_string();
-        let [flag, place] =
-            if writes_to_files() { ["--log-uri", &log] } else { ["--fifo-dir", &fifos] };
-        let script = "cp /bin/busybox /tmp/x; /tmp/x true";
-        let how = ["tasks", "exec", "--detach", flag, place, "--exec-id", &exec, id];
-        self.daemon.ctr(&[&how[..], &["sh", "-c", script]].concat()).map(drop)
-    }
-
-    fn entries(&self, id: &str) -> Result<Vec<Value>> {
-        let all = self.daemon.records()?.into_iter();
-        Ok(all.filter(|entry| entry["containerID"] == id).collect())
-    }
-
     /// What became of each action that followed, in their order.
     fn outcomes(&self, id: &str) -> Result<Vec<(String, String)>> {
-        let entries = self.entries(id)?.into_iter().filter(|entry| entry["record"] == "outcome");
+        let entries =
+            self.daemon.records_of(id)?.into_iter().filter(|entry| entry["record"] == "outcome");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Ok(entries.map(|entry| (text(&entry["action"]), text(&entry["result"]))).collect())
     }
@@ -85,12 +60,12 @@ impl Field {
     /// The outcome of the action that followed, and the record with figure 1's fields.
     fn done(&self, id: &str, action: &str) -> Result<()> {
         let outcome = wait_for(format!("the outcome of {action}"), SOON, || {
-            Ok(self.entries(id)?.into_iter().find(|entry| entry["record"] == "outcome"))
+            Ok(self.daemon.records_of(id)?.into_iter().find(|entry| entry["record"] == "outcome"))
         });
-        let outcome = outcome.with_context(|| format!("{:?}", self.entries(id)))?;
+        let outcome = outcome.with_context(|| format!("{:?}", self.daemon.records_of(id)))?;
         assert_eq!(outcome["action"], action, "{outcome}");
         assert_eq!(outcome["result"], "done", "{outcome}");
-        let entries = self.entries(id)?;
+        let entries = self.daemon.records_of(id)?;
         let record = entries.iter().find(|e| e["notificate"].is_string()).context("a record")?;
         for field in ["containerID", "notificate", "imageName", "imageID", "line"] {
             assert!(record[field].is_string(), "{field} in {record}");
@@ -109,7 +84,7 @@ fn every_action(version: Version) -> Result<()> {
 
     field.start("pauses")?;
     for _ in 0..2 {
-        field.violate("pauses")?;
+        field.daemon.violate("pauses")?;
         field.daemon.await_status("pauses", Some("PAUSED"))?;
         assert_ne!(field.daemon.exec("pauses", &["true"])?.code, 0, "exec in a paused container");
         field.daemon.resume("pauses")?;
@@ -123,19 +98,19 @@ fn every_action(version: Version) -> Result<()> {
 
     for (id, action) in [("kills", "KILL"), ("stops", "STOP")] {
         field.start(id)?;
-        field.violate(id)?;
+        field.daemon.violate(id)?;
         field.daemon.await_status(id, Some("STOPPED"))?;
         field.done(id, action)?;
         field.daemon.remove(id)?;
     }
 
     field.start("isolates")?;
-    field.violate("isolates")?;
+    field.daemon.violate("isolates")?;
     field.done("isolates", "ISOLATE")?;
     assert_eq!(field.daemon.status("isolates")?.as_deref(), Some("RUNNING"));
 
     field.start("deletes")?;
-    field.violate("deletes")?;
+    field.daemon.violate("deletes")?;
     wait_for("the container being gone", SOON, || {
         let containers = field.daemon.ctr(&["containers", "ls", "-q"])?.ok()?;
         let snapshots = field.daemon.ctr(&["snapshots", "ls"])?.ok()?;
@@ -146,7 +121,7 @@ fn every_action(version: Version) -> Result<()> {
 
     field.start("restarts")?;
     let before = field.daemon.task_pid("restarts")?;
-    field.violate("restarts")?;
+    field.daemon.violate("restarts")?;
     wait_for("the container being back", SOON, || {
         let pid = field.daemon.task_pid("restarts")?;
         let runs = field.daemon.status("restarts")?.as_deref() == Some("RUNNING");
@@ -161,7 +136,7 @@ fn every_action(version: Version) -> Result<()> {
         wait_for(format!("the outcome of {id}"), SOON, || {
             Ok((field.outcomes(id)? == outcome).then_some(()))
         })
-        .with_context(|| format!("{:?}", field.entries(id)))?;
+        .with_context(|| format!("{:?}", field.daemon.records_of(id)))?;
     }
     drop(events);
     let left = field.daemon.leftovers()?;
@@ -188,7 +163,7 @@ fn what_fails_is_followed_by_its_fallback() -> Result<()> {
         ("cannot-pause", &[("PAUSE", "failed"), ("STOP", "done")][..]),
         ("cannot-isolate", &[("ISOLATE", "failed"), ("PAUSE", "failed"), ("STOP", "done")]),
     ] {
-        field.violate(id)?;
+        field.daemon.violate(id)?;
         field.daemon.await_status(id, Some("STOPPED"))?;
         let outcomes = wait_for(format!("the outcomes of {id}"), SOON, || {
             let outcomes = field.outcomes(id)?;
@@ -236,7 +211,9 @@ fn a_record_names_the_layer() -> Result<()> {
     let alter = "cp /bin/busybox /tmp/x && echo >>/tmp/x && mv -f /tmp/x /bin/busybox";
     field.daemon.exec("altered", &["sh", "-c", alter])?.ok()?;
     assert_ne!(field.daemon.exec("altered", &["true"])?.code, 0);
-    let record = wait_for("the record", SOON, || Ok(field.entries("altered")?.into_iter().next()))?;
+    let record = wait_for("the record", SOON, || {
+        Ok(field.daemon.records_of("altered")?.into_iter().next())
+    })?;
     assert_eq!(record["notificate"], "INVALID_HASH", "{record}");
     let written = busybox_image()?.write(&field.daemon.node().folder().join("written"))?;
     assert_eq!(record["layer"], written.diff_ids[0].as_str(), "{record}");
@@ -260,9 +237,9 @@ fn what_is_skipped_runs() -> Result<()> {
 
     for (id, kind) in [("skips", "ENTRY_NOT_FOUND"), ("plain", "NO_WHITELIST")] {
         wait_for(format!("the record of {id}"), SOON, || {
-            Ok((!field.entries(id)?.is_empty()).then_some(()))
+            Ok((!field.daemon.records_of(id)?.is_empty()).then_some(()))
         })?;
-        for entry in field.entries(id)? {
+        for entry in field.daemon.records_of(id)? {
             if entry["record"] == "update" {
                 // The same again.
                 continue;

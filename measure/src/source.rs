@@ -201,7 +201,7 @@ pub struct Leased<'a> {
     pub path: Option<&'a CanonicalPath>,
 }
 
-/// What fanotify holds back (DESIGN 5.4).
+/// What fanotify holds back, as `block` of the configuration has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Block {
     /// Programs and the interpreters of what is executed; opens cost nothing.

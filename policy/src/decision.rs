@@ -1,3 +1,5 @@
+//! What a policy chose for a violation, and what can be done of it in that mode, by that source.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! What is wrong with a file, shown with the line and what to write instead.
+
 use std::fmt;
 use std::sync::Arc;
 

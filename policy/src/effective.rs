@@ -1,3 +1,5 @@
+//! The part of a policy that is about one container, as it goes to a node.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Facts about a container with who said them, and which rules may use whose word.
+
 use std::collections::BTreeMap;
 use std::fmt;
 

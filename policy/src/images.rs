@@ -1,3 +1,5 @@
+//! Something by image, found as the policy's own rules are.
+
 use std::collections::HashSet;
 
 use crate::glob::{Glob, GlobError};

@@ -1,3 +1,5 @@
+//! What a mistyped word was meant to be.
+
 /// The word that was probably meant: the nearest by edit distance, when it is near enough
 /// not to be a guess.
 #[must_use]

@@ -1,3 +1,5 @@
+//! Values by exact text or glob, found without trying each.
+
 use std::collections::HashMap;
 
 use crate::glob::Glob;

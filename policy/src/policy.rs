@@ -1,3 +1,5 @@
+//! A whole policy file, and what it decides about a container and a violation.
+
 use lacre_types::{Action, CanonicalPath, Digest, Jit, Mode, Reports, ViolationKind};
 
 use crate::by_container::ByContainer;

@@ -1,3 +1,5 @@
+//! Which rule decided, so that a person finds it in the file.
+
 use std::fmt;
 use std::sync::Arc;
 

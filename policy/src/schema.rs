@@ -1,3 +1,5 @@
+//! The policy file as JSON Schema.
+
 use lacre_types::{Action, Jit, Mode, Reports, ViolationKind};
 use serde_json::{Map, Value, json};
 

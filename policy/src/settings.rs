@@ -1,3 +1,5 @@
+//! What a policy says of no kind in particular.
+
 use std::time::Duration;
 
 use lacre_types::{Action, Jit, Mode, Reports, ViolationKind};

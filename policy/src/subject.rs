@@ -1,3 +1,5 @@
+//! A container as rules see it.
+
 use lacre_types::Digest;
 
 /// A container, as rules know it. What is not known stays empty, and matches no rule.

@@ -1,3 +1,5 @@
+//! Where a server listens, as it is written in configurations.
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! Waits between tries that spread a fleet out.
+
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The deadlines of calls, and how one fails.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Making a connection to the policy server, and knowing who answers.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Bounds on how many may be inside at a time, in all and of each.
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,3 +1,5 @@
+//! The server's side: sockets, handshakes, and the bounds on both.
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;

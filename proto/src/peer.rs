@@ -1,3 +1,5 @@
+//! Who is at the other end of a connection.
+
 use std::fmt;
 
 use rustls::pki_types::CertificateDer;

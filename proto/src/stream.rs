@@ -1,3 +1,5 @@
+//! Connections that end when the other side says nothing, or takes nothing.
+
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;

@@ -1,3 +1,5 @@
+//! TLS on both sides from PEM files.
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 

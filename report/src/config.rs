@@ -1,3 +1,5 @@
+//! What a reporter is started with.
+
 use std::path::PathBuf;
 
 use lacre_proto::Connector;

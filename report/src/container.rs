@@ -1,3 +1,5 @@
+//! A container as the policy server is told of it.
+
 use std::collections::BTreeMap;
 
 /// A container, as the policy tells it from others.

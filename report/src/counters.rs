@@ -1,3 +1,5 @@
+//! What a reporter counts of itself, losses above all.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a reporter has done and has lost; all since its start.

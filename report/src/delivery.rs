@@ -1,10 +1,12 @@
+//! One batch of records to the server, and its answers on their way back.
+
 use lacre_proto::policy::{Report, ReportRequest};
 use lacre_proto::service::PolicyServiceClient;
 use lacre_proto::{CallError, within};
 
 use crate::counters::count;
 use crate::files::Outgoing;
-use crate::note::Note;
+use crate::log_note::Note;
 use crate::notification::{Answer, Held};
 use crate::reporter_state::Shared;
 use crate::session_error::SessionError;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::files::Files;
 use crate::reporter_state::Shared;
-use crate::thread::Ending;
+use crate::thread_end::Ending;
 
 /// Starts the thread. With `own`, it has a spool of its own when there is a server.
 pub(crate) fn start(shared: Arc<Shared>, own: bool) -> std::io::Result<Ending> {

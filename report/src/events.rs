@@ -1,4 +1,6 @@
-use crate::note::Note;
+//! What a reporter calls back with: policies, answers, notes.
+
+use crate::log_note::Note;
 use crate::notification::{Answer, Held};
 use crate::policies::StoredPolicy;
 

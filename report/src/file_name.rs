@@ -1,3 +1,5 @@
+//! Names from outside that become names of files.
+
 use std::fmt::Write as _;
 
 /// A name from outside as the name of a file: letters, digits, `-`, `_` and dots that do

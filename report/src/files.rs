@@ -8,17 +8,17 @@ use lacre_proto::MAX_BATCH;
 
 use crate::config::Config;
 use crate::counters::{Counting, count};
-use crate::entry::GapReason;
 use crate::events::Events;
 use crate::fair_shares::Owner;
 use crate::folding::Number;
-use crate::line::Line;
-use crate::note::Note;
+use crate::gap::GapReason;
+use crate::log_note::Note;
+use crate::queued_line::Line;
 use crate::record_file::{RETRY, RecordFile};
 use crate::spool::orphans::Orphan;
 use crate::spool::reader::{Batch, SpoolReader};
 use crate::spool::{Spool, SpoolError, io};
-use crate::unwritten::Unwritten;
+use crate::unwritten_lines::Unwritten;
 
 /// How long records wait for a spool that cannot be made before they go into the record file
 /// without a number. What the spool does not get is told in it when it can be made.

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use lacre_types::{Action, ViolationKind};
 
-use crate::entry::{GapReason, Outcome};
-use crate::outcome_result::OutcomeResult;
+use crate::gap::GapReason;
+use crate::outcome::Outcome;
+use crate::outcome::OutcomeResult;
 use crate::record::Record;
 use budget::Budget;
 use ledger::{Ledger, PAUSE};

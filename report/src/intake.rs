@@ -1,13 +1,18 @@
+//! From whoever reports to the disk's thread: memory with a bound, and nobody who waits.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::entry::{Entry, Gap, GapReason, Outcome, Update};
+use crate::entry::Entry;
 use crate::fair_shares::{Owner, Shares};
 use crate::files::Files;
 use crate::folding::{Due, Folds, Number, Told};
-use crate::line::Line;
+use crate::gap::{Gap, GapReason};
+use crate::outcome::Outcome;
+use crate::queued_line::Line;
 use crate::record::Record;
+use crate::update::Update;
 
 /// Records that wait for the disk, in bytes: one container alone has half of it, some 3,000
 /// of its records. A disk that stands still costs no more than this; what finds no room is

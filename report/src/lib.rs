@@ -9,6 +9,7 @@
 //! Data flows one way: `intake` (memory; who hands something in never waits) to `disk` (the
 //! one thread that touches files) to `session` (the one that talks to the server).
 
+mod ascii_json;
 mod config;
 mod container;
 mod counters;
@@ -20,16 +21,14 @@ mod fair_shares;
 mod file_name;
 mod files;
 mod folding;
+mod gap;
 mod intake;
-mod json;
-mod line;
-mod link;
-mod note;
+mod log_note;
 mod notification;
 mod orphan_delivery;
-mod outcome_result;
-mod place;
+mod outcome;
 mod policies;
+mod queued_line;
 mod record;
 mod record_file;
 mod record_search;
@@ -38,36 +37,41 @@ mod release;
 mod reporter;
 mod reporter_state;
 mod rotating_file;
+mod server_link;
 mod session;
 mod session_error;
 mod spool;
-mod thread;
-mod unwritten;
+mod stream_place;
+mod thread_end;
+mod unwritten_lines;
+mod update;
 
 pub use config::{Config, Rotation};
 pub use container::Container;
 pub use counters::Counters;
-pub use entry::{Entry, EntryError, Gap, GapReason, Outcome, Update};
+pub use entry::{Entry, EntryError};
 pub use events::Events;
 pub use folding::{Number, Told};
+pub use gap::{Gap, GapReason};
 pub use lacre_proto::{Address, ConnectError, Connector, TlsFiles};
 pub use lacre_types::rfc3339;
-pub use link::Link;
-pub use note::Note;
+pub use log_note::Note;
 pub use notification::{Answer, Held, Notification};
 pub use orphan_delivery::deliver_orphans;
-pub use outcome_result::OutcomeResult;
-pub use place::Place;
+pub use outcome::{Outcome, OutcomeResult};
 pub use policies::StoredPolicy;
 pub use record::{Became, Origin, Record, Verdict};
 pub use record_search::recorded;
 pub use release::Release;
 pub use reporter::Reporter;
 pub use reporter_state::StartError;
+pub use server_link::Link;
 pub use session::Delivered;
 pub use session_error::SessionError;
 pub use spool::reader::SpoolReader;
 pub use spool::{Spool, SpoolError};
+pub use stream_place::Place;
+pub use update::Update;
 
 #[doc(hidden)]
 pub mod fuzz {

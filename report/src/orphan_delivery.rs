@@ -1,3 +1,5 @@
+//! Delivering what dead shims left, without a reporter of one's own.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,3 +1,5 @@
+//! Policies of the server on this node's disk.
+
 use std::fs::{self, DirBuilder};
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;

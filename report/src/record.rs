@@ -1,3 +1,5 @@
+//! The record of a violation, and what it is made from.
+
 use std::time::SystemTime;
 
 use base64::Engine as _;
@@ -8,7 +10,7 @@ use lacre_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::notification::Notification;
-use crate::place::Place;
+use crate::stream_place::Place;
 
 /// What became of what was measured, from the mildest to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

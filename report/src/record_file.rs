@@ -1,13 +1,16 @@
+//! The node's record file while the disk may be full, away or slow.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::config::Rotation;
 use crate::counters::{Counting, count};
-use crate::entry::{Entry, Gap, GapReason};
+use crate::entry::Entry;
 use crate::events::Events;
 use crate::fair_shares::{Owner, Shares};
-use crate::note::Note;
+use crate::gap::{Gap, GapReason};
+use crate::log_note::Note;
 use crate::rotating_file::RotatingFile;
 
 /// Lines that wait for a file that refuses them, in bytes: one container alone has half of

@@ -1,3 +1,5 @@
+//! What is on record about one container, in all places where records are.
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};

@@ -8,7 +8,7 @@ use lacre_proto::service::PolicyServiceClient;
 use lacre_proto::{CallError, within};
 
 use crate::delivery::hand_over;
-use crate::note::Note;
+use crate::log_note::Note;
 use crate::policies::StoredPolicy;
 use crate::reporter_state::{Registered, Shared};
 use crate::session_error::SessionError;

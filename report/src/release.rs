@@ -1,11 +1,13 @@
+//! The record of an operator's release.
+
 use std::time::SystemTime;
 
 use lacre_types::{Action, rfc3339};
 use serde::{Deserialize, Serialize};
 
-use crate::outcome_result::OutcomeResult;
-use crate::place::Place;
+use crate::outcome::OutcomeResult;
 use crate::record::{Origin, cut};
+use crate::stream_place::Place;
 
 /// An operator's word that a container may go on, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

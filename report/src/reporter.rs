@@ -1,3 +1,5 @@
+//! The handle by which a shim reports, and the two threads behind it.
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -6,17 +8,19 @@ use lacre_types::ViolationKind;
 use crate::config::Config;
 use crate::container::Container;
 use crate::counters::Counters;
-use crate::entry::{Entry, Gap, GapReason, Outcome};
+use crate::entry::Entry;
 use crate::events::Events;
 use crate::files::Files;
 use crate::folding::{Number, Told};
-use crate::link::Link;
-use crate::note::Note;
+use crate::gap::{Gap, GapReason};
+use crate::log_note::Note;
+use crate::outcome::Outcome;
 use crate::policies::StoredPolicy;
 use crate::record::Record;
 use crate::release::Release;
 use crate::reporter_state::{Registered, Shared, StartError};
-use crate::thread::Ending;
+use crate::server_link::Link;
+use crate::thread_end::Ending;
 use crate::{disk, session};
 
 /// Numbers records, writes them down, and delivers them.

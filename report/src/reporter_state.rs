@@ -14,7 +14,7 @@ use crate::counters::Counting;
 use crate::events::Events;
 use crate::files::Files;
 use crate::intake::Intake;
-use crate::link::LinkState;
+use crate::server_link::LinkState;
 use crate::spool::draw_stream;
 
 /// The most containers of one reporter: kubelet allows 110 pods on a *node*, and a pod

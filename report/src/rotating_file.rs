@@ -1,3 +1,5 @@
+//! A file of lines that several processes append to and one puts aside.
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};

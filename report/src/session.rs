@@ -1,3 +1,5 @@
+//! The thread that talks to the server: connecting, delivering, registering, again and again.
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +15,12 @@ use ttrpc::context::with_duration;
 use crate::counters::count;
 use crate::delivery::deliver;
 use crate::files::Files;
-use crate::note::Note;
+use crate::log_note::Note;
 use crate::registration::Registrations;
 use crate::reporter_state::Shared;
 use crate::session_error::SessionError;
 use crate::spool::orphans::adopt;
-use crate::thread::Ending;
+use crate::thread_end::Ending;
 
 /// How long until reports that the server would not take are offered again.
 const REFUSED: Duration = Duration::from_secs(5);

@@ -1,3 +1,5 @@
+//! Why a session with the server ended.
+
 use lacre_proto::CallError;
 
 use crate::spool::SpoolError;

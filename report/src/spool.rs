@@ -1,3 +1,5 @@
+//! Records on disk until the server has them, in segments with a bound.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -7,8 +9,9 @@ use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
-use crate::entry::{Entry, Gap, GapReason};
+use crate::entry::Entry;
 use crate::fair_shares::{Owner, Shares};
+use crate::gap::{Gap, GapReason};
 use crate::spool::frame::MAGIC;
 
 pub(crate) mod frame;

@@ -1,5 +1,5 @@
-//! The shim `containerd-shim-lacre-v1`: wraps the shim that containerd would have run, and
-//! guards what runs in it (DESIGN 5.1).
+//! The shim `containerd-shim-lacre-v1`: wraps the shim that containerd would have run, since
+//! nobody else is asked before a container's first instruction, and guards what runs in it.
 //!
 //! containerd runs [`commands::start`] for a container (of a pod, for its sandbox). It runs
 //! the inner shim's own `start` and leaves behind one [`commands::serve`] process for each

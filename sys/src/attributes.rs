@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::native::u32_at;
+
 /// A file or a directory by what its file system calls it (name_to_handle_at(2)).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Handle {
@@ -206,10 +208,6 @@ fn place(info: &[u8]) -> Option<Option<Place>> {
     let name = rest.split(|byte| *byte == 0).next()?.to_vec();
     let is_itself = name.is_empty() || name == b"." || name.contains(&b'/');
     Some((!is_itself).then_some(Place { dir, name }))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 const MOST: usize = 128; // MAX_HANDLE_SZ

@@ -11,6 +11,7 @@ pub mod inherited;
 pub mod lease;
 pub mod mmap;
 pub mod namespace;
+pub mod native;
 pub mod perf;
 pub mod resident;
 pub mod title;

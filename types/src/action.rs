@@ -1,3 +1,5 @@
+//! What may be done about a violation, and the modes that say whether it is.
+
 use crate::words::words;
 
 /// What is done about a violation. Ordered from the mildest to the worst, so that the

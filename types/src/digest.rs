@@ -1,3 +1,5 @@
+//! Digests with their algorithm, as OCI writes them.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! How an error is told with its causes.
+
 use std::error::Error;
 
 /// An error and what caused it, one after the other, on one line.

@@ -1,3 +1,5 @@
+//! How a file is told from every other state of itself.
+
 /// What tells one state of one file from every other on a node: the *real* inode beneath
 /// overlayfs, never the overlay's own, and its change time, which user space cannot set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
 //! Entries for fuzzing: each takes any bytes, and fails by panicking.
 
 use crate::elf::{self, Elf};
-use crate::{CanonicalPath, Digest, escape, mountinfo};
+use crate::{CanonicalPath, Digest, escape, mountinfo, proc_pid};
 
 /// A path, and the text that shows it.
 #[allow(clippy::expect_used, reason = "a fuzz entry fails by panicking")]
@@ -36,6 +36,19 @@ pub fn fuzz_mountinfo(data: &[u8]) {
             assert!((1..=data.len() + 1).contains(&line));
             assert!(mountinfo::lines(data).any(|one| one == Err(mountinfo::Malformed(line))));
         }
+    }
+}
+
+/// `/proc/PID/stat`, `status` and `cgroup`, of a process that names itself and its cgroup.
+pub fn fuzz_proc_pid(data: &[u8]) {
+    let _ = proc_pid::stat_field::<u64>(data, 22);
+    for name in ["NSpid", "PPid", ""] {
+        let words = proc_pid::status_field(data, name).into_iter().flatten();
+        assert!(words.into_iter().all(|word| !word.is_empty()));
+    }
+    for one in proc_pid::memberships(data) {
+        let line = [one.hierarchy, one.controllers, one.path].join(&b':');
+        assert!(data.split(|byte| *byte == b'\n').any(|its| its == line));
     }
 }
 

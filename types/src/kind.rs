@@ -1,3 +1,5 @@
+//! What a file is, by its content.
+
 use crate::words::words;
 
 /// What a file is to the one who would run it, told by its content first.

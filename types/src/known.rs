@@ -1,3 +1,5 @@
+//! What is asked about a file before any of it is read.
+
 use crate::{CanonicalPath, Digest, FileId};
 
 /// A file of the image, whose content was hashed while it had this identity.

@@ -17,6 +17,7 @@ mod measurement;
 pub mod mountinfo;
 pub mod overlay;
 mod path;
+pub mod proc_pid;
 mod time;
 mod violation;
 mod whitelist;

@@ -1,9 +1,11 @@
+//! One use of a file or of memory as code: who saw it, what was used, and by whom.
+
 use std::time::SystemTime;
 
 use crate::words::words;
 use crate::{CanonicalPath, Digest};
 
-/// Where measurements come from (DESIGN 5.4, the ladder).
+/// Where measurements come from, from who can hold back most to who only tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// BPF LSM: denies in the kernel.

@@ -1,3 +1,5 @@
+//! Paths within a container, and how they are shown.
+
 use std::fmt::{self, Write as _};
 
 /// A path within a container: absolute, bytes, with no empty, `.` or `..` part, and no

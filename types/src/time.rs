@@ -1,3 +1,5 @@
+//! Times as records have them.
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A time as RFC 3339 in UTC with nanoseconds: `2026-11-22T03:04:54.000000001Z`. A time

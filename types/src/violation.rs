@@ -1,3 +1,5 @@
+//! What is wrong with a measurement.
+
 use crate::words::words;
 use crate::{Digest, Measurement};
 

@@ -1,3 +1,5 @@
+//! What the analyzer asks of a baseline.
+
 use crate::{Algorithm, CanonicalPath, Digest, Kind};
 
 /// What a baseline says of paths. It answers; the analyzer decides.

@@ -1,3 +1,5 @@
+//! Enums whose values are words in files and records.
+
 /// A word that was read from outside and is not one of those that exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not {what}; expected one of {expected}")]

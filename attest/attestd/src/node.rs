@@ -4,10 +4,12 @@
 //! the machine, or serve others in between. A lock keeps this agent's processes from
 //! asking at the same time.
 
-use std::borrow::Cow;
+mod error;
+mod key_file;
+
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -15,73 +17,14 @@ use std::sync::{Arc, OnceLock};
 use lacre_attest::container::{Keeper, Secret, final_list};
 use lacre_attest::enrol::{Activated, Challenge, Enrol, Proof};
 use lacre_attest::evidence::{EkPart, Evidence};
-use lacre_attest::expect::{ExpectError, certificates, secret};
+use lacre_attest::expect::{certificates, secret};
 use lacre_attest::pcr::ListPcr;
-use lacre_attest::tpm::{
-    AttestationKey, CollectError, KeyKind, Places, Tpm, TpmError, collect, seq,
-};
+use lacre_attest::tpm::{AttestationKey, KeyKind, Places, Tpm, TpmError, collect, seq};
 use lacre_attest::tpm2::Public;
-use serde::{Deserialize, Serialize};
 
+pub use self::error::NodeError;
 use crate::args::NodeArgs;
 use crate::shim_lists::{ShimListsError, Shims};
-
-/// Why there is no evidence, or no key.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// A file of the state.
-    #[error("cannot {doing} {}", .path.display())]
-    State {
-        /// What was being done.
-        doing: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The TPM.
-    #[error("the TPM does not serve")]
-    Tpm(#[from] TpmError),
-    /// The attestation key is another TPM's, or the TPM was cleared.
-    #[error(
-        "the TPM does not know the attestation key any more: it was put aside, and the node must enrol again"
-    )]
-    KeyLost(#[source] TpmError),
-    /// The lists.
-    #[error("the evidence can't be gathered")]
-    Collect(#[source] CollectError),
-    /// The lists that shims keep.
-    #[error("the lists that shims keep can't be read")]
-    Shims(#[source] Box<ShimListsError>),
-    /// The endorsement key's certificates.
-    #[error("the certificates of the TPM's maker can't be used")]
-    Chain(#[source] ExpectError),
-}
-
-impl NodeError {
-    /// Its name, for the server (`DeclineRequest.reason`).
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Tpm(error) | Self::KeyLost(error) | Self::Collect(CollectError::Tpm(error)) => {
-                match error {
-                    TpmError::TimedOut { .. } | TpmError::Busy { .. } => "TPM_SLOW",
-                    TpmError::Tcti(_)
-                    | TpmError::Thread(_)
-                    | TpmError::Absent { .. }
-                    | TpmError::Open { .. }
-                    | TpmError::Gone { .. }
-                    | TpmError::Ended { .. } => "TPM_GONE",
-                    _ => "TPM_REFUSED",
-                }
-            }
-            Self::State { .. } | Self::Collect(_) | Self::Shims(_) | Self::Chain(_) => {
-                "LISTS_UNREADABLE"
-            }
-        }
-    }
-}
 
 /// Evidence, and the secrets of the containers in it.
 #[derive(Debug)]
@@ -90,43 +33,6 @@ pub struct Shown {
     pub evidence: Evidence,
     /// The secrets: the container's id, the number of its creation, the secret.
     pub secrets: Vec<(String, u64, Secret)>,
-}
-
-/// The version of `key.json` that this code writes.
-const KEY_VERSION: u32 = 1;
-
-/// What `key.json` holds. Fields that are not known are ignored.
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredKey<'a> {
-    /// Files of before there were versions have none.
-    #[serde(default = "first_version")]
-    version: u32,
-    #[serde(flatten)]
-    key: Cow<'a, AttestationKey>,
-}
-
-const fn first_version() -> u32 {
-    1
-}
-
-impl StoredKey<'static> {
-    /// Reads it, unless a later release wrote it: what that means by it is not known here, and a
-    /// key that is made anew would be another node's to the server.
-    fn parse(text: &[u8]) -> io::Result<Self> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            #[serde(default = "first_version")]
-            version: u32,
-        }
-        let Versioned { version } = serde_json::from_slice(text)?;
-        if version > KEY_VERSION {
-            return Err(io::Error::other(format!(
-                "it is of version {version}, which a later release of lacre wrote; this one reads \
-                 {KEY_VERSION}"
-            )));
-        }
-        Ok(serde_json::from_slice(text)?)
-    }
 }
 
 /// This node.
@@ -177,32 +83,6 @@ impl Node {
     /// When its file can't be read.
     pub fn public(&self) -> Result<Option<Vec<u8>>, NodeError> {
         Ok(self.key()?.map(|key| key.public.to_vec()))
-    }
-
-    fn key(&self) -> Result<Option<AttestationKey>, NodeError> {
-        let file = match File::open(self.args.state.join("key.json")) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.io("read", "key.json")(error)),
-        };
-        let mut text = Vec::new();
-        // A key has a kilobyte.
-        file.take(64 << 10).read_to_end(&mut text).map_err(self.io("read", "key.json"))?;
-        let stored = StoredKey::parse(&text).map_err(self.io("read", "key.json"))?;
-        Ok(Some(stored.key.into_owned()))
-    }
-
-    fn keep(&self, key: &AttestationKey) -> Result<(), NodeError> {
-        let (part, path) = (self.args.state.join("key.part"), self.args.state.join("key.json"));
-        let write = || -> io::Result<()> {
-            let mut file =
-                File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-            let stored = StoredKey { version: KEY_VERSION, key: Cow::Borrowed(key) };
-            file.write_all(&serde_json::to_vec(&stored)?)?;
-            file.sync_data()?;
-            fs::rename(&part, &path)
-        };
-        write().map_err(self.io("write", "key.json"))
     }
 
     /// The TPM, with the attestation key loaded: made now, if there is none.
@@ -425,26 +305,6 @@ fn parent(tpm: &Tpm) -> Result<KeyKind, TpmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_kept_over_upgrades_and_not_misread_after_one() {
-        let key = AttestationKey {
-            kind: KeyKind::EccP256,
-            parent: KeyKind::Rsa2048,
-            public: vec![1].into(),
-            private: vec![2].into(),
-        };
-        let stored = StoredKey { version: KEY_VERSION, key: Cow::Borrowed(&key) };
-        let text = serde_json::to_string(&stored).unwrap();
-        let old = serde_json::to_string(&key).unwrap();
-        let more = text.replacen('{', "{\"from\":\"later\",", 1);
-        for text in [&text, &old, &more] {
-            assert_eq!(*StoredKey::parse(text.as_bytes()).unwrap().key, key, "{text}");
-        }
-        let newer = text.replacen("\"version\":1", "\"version\":2", 1);
-        let error = StoredKey::parse(newer.as_bytes()).unwrap_err().to_string();
-        assert!(error.contains("version 2"), "{error}");
-    }
 
     #[test]
     fn the_kernel_s_own_pcr_is_known() {

@@ -1,3 +1,6 @@
+//! The kernel's `aggregate`: the events of all containers, in the order in which a PCR was
+//! extended.
+
 use std::collections::BTreeMap;
 
 use lacre_types::{Algorithm, Digest};

@@ -1,3 +1,6 @@
+//! A container's list held against the events that are anchored for it: what they vouch for, and
+//! what is wrong.
+
 use serde::{Deserialize, Serialize};
 
 use super::{Key, Kind};

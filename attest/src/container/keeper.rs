@@ -1,3 +1,5 @@
+//! The two who keep containers' lists, of whom one can be trusted with less.
+
 use serde::{Deserialize, Serialize};
 
 /// Who keeps a container's list.

@@ -1,3 +1,5 @@
+//! What hides whose an event is, and what it says, from those who may not verify a container.
+
 use std::fmt;
 
 use ring::hmac;

@@ -1,3 +1,5 @@
+//! All that can be wrong with a file of expectations, and with what it names.
+
 use std::io;
 use std::path::PathBuf;
 

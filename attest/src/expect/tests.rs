@@ -1,3 +1,5 @@
+//! Expectations from files: how images are named, and by what lines are judged.
+
 use super::*;
 use std::fs;
 

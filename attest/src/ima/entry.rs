@@ -1,3 +1,5 @@
+//! One entry of a measurement list, and the digests that its template comes to.
+
 use std::borrow::Cow;
 
 use lacre_types::{Algorithm, Digest};

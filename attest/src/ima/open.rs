@@ -1,3 +1,5 @@
+//! Opening a list of a kernel that lets one program at a time have it.
+
 use std::fs::File;
 use std::io;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! A measurement list read entry by entry, of bytes or of text, however much comes at a time.
+
 use lacre_types::Algorithm;
 use serde::{Deserialize, Serialize};
 

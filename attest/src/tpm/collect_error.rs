@@ -1,3 +1,5 @@
+//! Why a node could not gather its evidence, with what to do about it.
+
 use std::io;
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! What lacre asks of a TPM: keys, quotes, credentials, PCRs.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr as _;

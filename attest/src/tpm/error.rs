@@ -1,3 +1,5 @@
+//! How a TPM fails: absent, slow, gone, or refusing.
+
 use std::time::Duration;
 
 /// Why a TPM did not do as asked.

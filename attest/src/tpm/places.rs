@@ -1,3 +1,5 @@
+//! From where on a node evidence is gathered.
+
 use std::path::PathBuf;
 
 use super::journal::Journal;

@@ -1,3 +1,5 @@
+//! What a TPM signs in a quote: its clock, a nonce, and a digest over PCRs.
+
 use std::collections::BTreeSet;
 
 use lacre_types::{Algorithm, Digest};

@@ -1,3 +1,5 @@
+//! The public part of a TPM's key, and whether such a key signs nothing but what the TPM made.
+
 use lacre_types::Algorithm;
 
 use super::algorithm::{self, hash_of, id_of};

@@ -1,3 +1,5 @@
+//! Big-endian fields of a TPM's structures, and what is said where they are none.
+
 /// Bytes that are no structure of a TPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {

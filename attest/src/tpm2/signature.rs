@@ -1,3 +1,5 @@
+//! Signatures of a TPM, by RSA and on elliptic curves.
+
 use lacre_types::Algorithm;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256,

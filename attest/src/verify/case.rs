@@ -1,3 +1,5 @@
+//! One verification while it is under way: what is known by now, and what was found.
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -1,3 +1,6 @@
+//! What evidence is held against, as the verifier's code hands it over; `expect` reads it from
+//! files.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lacre_types::{Algorithm, CanonicalPath, Digest, Whitelist};

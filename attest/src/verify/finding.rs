@@ -1,3 +1,5 @@
+//! Everything that a verification may find, with what it was found of.
+
 use lacre_types::{Digest, ViolationKind, escape};
 
 use super::Log;

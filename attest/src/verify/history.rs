@@ -1,3 +1,5 @@
+//! What is kept of a node from one attestation to the next.
+
 use std::collections::BTreeMap;
 
 use lacre_types::Digest;

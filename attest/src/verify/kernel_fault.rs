@@ -1,3 +1,5 @@
+//! In what a node's kernel may differ from the one that is expected.
+
 use lacre_types::Digest;
 
 /// How a kernel differs from the policy.

@@ -1,3 +1,5 @@
+//! How lists are named, where an id has come again.
+
 use lacre_types::escape;
 use serde::Serialize;
 

@@ -1,3 +1,5 @@
+//! Which questions were answered, which were not, and what follows for the node.
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 

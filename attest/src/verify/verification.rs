@@ -1,3 +1,5 @@
+//! The order in which evidence is verified, from the quote to the last container.
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::case::Case;

@@ -1,3 +1,5 @@
+//! How bad each finding is.
+
 use serde::Serialize;
 
 use super::{Finding, Log};

@@ -1,3 +1,5 @@
+//! The documents of an image, for the fuzzer.
+
 use super::choice::{choose, choose_saved};
 use super::document::{self, Config, Document, Saved};
 use super::platform::Platform;

@@ -1,3 +1,5 @@
+//! For which machine an image is, where an index has several.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! What the threads that walk one directory tree share, and how each file is hashed once.
+
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::os::fd::AsFd;

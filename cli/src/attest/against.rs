@@ -1,3 +1,5 @@
+//! The arguments that say what evidence is held against, for each command that verifies.
+
 use std::path::PathBuf;
 use std::time::SystemTime;
 

@@ -91,7 +91,7 @@ impl Fold {
             std::collections::hash_map::Entry::Vacant(free) => free.insert(row),
             std::collections::hash_map::Entry::Occupied(held) => {
                 let held = held.into_mut();
-                held.count += count;
+                held.count = held.count.saturating_add(count);
                 if row.first < held.first {
                     held.first = row.first;
                 }
@@ -128,7 +128,7 @@ impl Fold {
         let row = self.rows.get_mut(&key)?;
         let worse = *row.outcome != *line.outcome || *row.action != *line.action;
         if !worse || line.outcome.is_empty() {
-            row.count = row.count.saturating_sub(before) + count;
+            row.count = row.count.saturating_sub(before).saturating_add(count);
             if *line.last > *row.last {
                 row.last = crate::records::plain(&line.last).into_owned();
             }

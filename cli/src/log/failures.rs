@@ -1,3 +1,5 @@
+//! How `lacre log` goes on where one of several places can't be read.
+
 /// What could not be read: told on standard error, and no reason to show nothing.
 #[derive(Debug, Default)]
 pub(super) struct Failures(bool);

@@ -1,3 +1,5 @@
+//! A row of `lacre log`: one file, in one container, as one log has it.
+
 use lacre_types::CanonicalPath;
 use serde::Serialize;
 

@@ -1,3 +1,5 @@
+//! `lacre policy check` and `explain`, with the figures' own policy and with damaged ones.
+
 use std::io::Write as _;
 
 use clap::Parser;

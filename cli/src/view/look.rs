@@ -26,6 +26,16 @@ pub(crate) struct Where {
     pub(crate) timeout: Duration,
 }
 
+/// Where to look, for what is not guarded too.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Everywhere {
+    #[command(flatten)]
+    pub(crate) at: Where,
+    /// Another containerd's socket, to be asked for what is not guarded (repeatable)
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Vec<PathBuf>,
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {

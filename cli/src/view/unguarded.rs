@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::look::View;
+use super::look::{Everywhere, View};
 use super::names::shown;
 
 /// A container that is not guarded.
@@ -36,12 +36,13 @@ pub(crate) struct Others {
     pub(crate) unknown: Vec<String>,
 }
 
-/// Asks each containerd for what runs there and is not guarded, none for longer than `limit`.
-pub(crate) fn others(view: &View, more: &[PathBuf], limit: Duration) -> anyhow::Result<Others> {
+/// Asks each containerd for what runs there and is not guarded, none for longer than `node` says.
+pub(crate) fn others(view: &View, node: &Everywhere) -> anyhow::Result<Others> {
+    let limit = node.at.timeout;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let guarded: BTreeSet<(String, String)> =
         view.seen.containers.iter().map(|it| (it.namespace.clone(), it.id.clone())).collect();
-    let sockets = view.containerds(more);
+    let sockets = view.containerds(&node.address);
     Ok(runtime.block_on(async {
         let mut asked = JoinSet::new();
         for socket in sockets {

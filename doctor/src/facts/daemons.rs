@@ -1,3 +1,5 @@
+//! What was found of containerd and Docker: their versions, settings and handlers.
+
 use std::path::PathBuf;
 
 use serde::Serialize;

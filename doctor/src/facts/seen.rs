@@ -1,3 +1,5 @@
+//! Facts of which it is kept apart that something is not so, and that nobody could look.
+
 use serde::Serialize;
 
 /// What was looked at, or why it could not be.

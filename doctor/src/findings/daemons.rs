@@ -1,3 +1,5 @@
+//! What is to be mended in containerd's and Docker's settings.
+
 use std::path::Path;
 
 use lacre_types::escape;

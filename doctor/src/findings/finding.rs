@@ -1,3 +1,5 @@
+//! A finding: how bad it is, what it is about, and what would mend it.
+
 use std::fmt;
 
 use serde::Serialize;

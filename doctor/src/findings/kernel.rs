@@ -1,3 +1,5 @@
+//! What the kernel lacks for lacre, or bounds.
+
 use super::finding::{Area, Book, Finding};
 use crate::facts::{Cgroups, Facts, Offer, Seen};
 

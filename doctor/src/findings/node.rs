@@ -1,3 +1,5 @@
+//! What is wrong with lacre's own configuration, programs, server, certificates and disks.
+
 use std::path::Path;
 
 use lacre_types::{Mode, escape};

@@ -1,3 +1,5 @@
+//! Which sources this node offers, and what is not seen without them.
+
 use lacre_shim::config::Sources;
 use lacre_types::Source;
 

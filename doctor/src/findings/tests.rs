@@ -1,3 +1,5 @@
+//! One node where all is well, and each way in which it may not be.
+
 use std::path::PathBuf;
 
 use lacre_types::{Mode, Source};

@@ -1,3 +1,5 @@
+//! Classes of attacks, by what sees them and not by what they do.
+
 use serde::Serialize;
 
 /// A class of attacks: those of which the same becomes, whatever the sources.
@@ -48,6 +50,25 @@ impl Class {
         Self::Unmarked,
         Self::ModuleElsewhere,
     ];
+
+    /// Whether it comes to run by an executable mapping of a file, as an exec is one too.
+    #[must_use]
+    pub const fn is_mapped_file(self) -> bool {
+        match self {
+            Self::Program
+            | Self::ProgramElsewhere
+            | Self::Memfd
+            | Self::Library
+            | Self::LibraryAtOpen
+            | Self::MappedByHand => true,
+            Self::Memory
+            | Self::Script
+            | Self::ScriptElsewhere
+            | Self::ScriptAtOpen
+            | Self::Unmarked
+            | Self::ModuleElsewhere => false,
+        }
+    }
 
     /// In a few words.
     #[must_use]

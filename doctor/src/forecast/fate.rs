@@ -1,3 +1,5 @@
+//! What becomes of each class of attacks by each source, and by several that stand side by side.
+
 use std::fmt;
 
 use lacre_types::Mode;
@@ -194,29 +196,13 @@ const fn exec_trace(class: Class, fetch: bool) -> Fate {
 /// Told of each executable mapping, a moment after. Of who has just come in from outside, as by
 /// `exec`, what is over in that moment is not seen.
 const fn exec_map(class: Class) -> Fate {
-    match class {
-        Class::Program
-        | Class::ProgramElsewhere
-        | Class::Memfd
-        | Class::Library
-        | Class::LibraryAtOpen
-        | Class::MappedByHand => Fate::MAYBE_LATE,
-        // Engines make code in memory too: it is no violation unless the policy says so.
-        _ => Fate::UNSEEN,
-    }
+    // Engines make code in memory too: it is no violation unless the policy says so.
+    if class.is_mapped_file() { Fate::MAYBE_LATE } else { Fate::UNSEEN }
 }
 
 /// What the usual policy of IMA measures: what is executed, and what is mapped to be.
 const fn container_ima(class: Class) -> Fate {
-    match class {
-        Class::Program
-        | Class::ProgramElsewhere
-        | Class::Memfd
-        | Class::Library
-        | Class::LibraryAtOpen
-        | Class::MappedByHand => Fate::TOLD,
-        _ => Fate::UNSEEN,
-    }
+    if class.is_mapped_file() { Fate::TOLD } else { Fate::UNSEEN }
 }
 
 /// The same, of what can be attributed, and was not run on this node before.

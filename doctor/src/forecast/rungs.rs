@@ -1,3 +1,5 @@
+//! Which sources would be armed on this node.
+
 use lacre_shim::config::Sources;
 use lacre_types::Source;
 use serde::Serialize;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use lacre_policy::{Policy, yaml};
 use lacre_shim::config::{Config, ConfigError, RuncValue, STANDARD_PATH, Sources, named};
 use lacre_shim::inner::program::{RUNC, binary_name, find};
-use lacre_shim::node::programs::{Checked, Programs};
+use lacre_shim::node::program_list::{Checked, Programs};
 use lacre_types::{chain, escape};
 
 use super::limit::{Probe, SLACK, is_forbidden};
@@ -187,11 +187,12 @@ fn inner(config: &Config, daemon: Option<&Daemon>) -> Inner {
     // What is known of files is kept by shims; here it is kept nowhere.
     let named = config.programs != Config::default().programs;
     let listed = Programs::new(&config.programs, named, Path::new("/proc/self/nowhere"));
-    let told = |checked: Result<Checked, lacre_shim::node::programs::UnlistedError>| match checked {
-        Ok(Checked::Listed) => Some(Ok(())),
-        Ok(Checked::NotChecked) => None,
-        Err(error) => Some(Err(chain(&error).to_string())),
-    };
+    let told =
+        |checked: Result<Checked, lacre_shim::node::program_list::UnlistedError>| match checked {
+            Ok(Checked::Listed) => Some(Ok(())),
+            Ok(Checked::NotChecked) => None,
+            Err(error) => Some(Err(chain(&error).to_string())),
+        };
     let place = find(&config.inner.shim, path, beside).and_then(|place| match runs(&place) {
         true => Ok(place),
         false => Err(lacre_shim::inner::program::InnerError::Run {

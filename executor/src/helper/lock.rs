@@ -1,3 +1,5 @@
+//! What keeps two helpers from working on one container.
+
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! What a helper is asked, which it must be able to do without the shim that asked.
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,3 +1,5 @@
+//! Starting a helper as a process that outlives the shim.
+
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};

@@ -1,11 +1,15 @@
+//! Cutting a container's network namespace off, and undoing it.
+
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
+use lacre_sys::native::u32_at;
+use lacre_types::proc_pid::status_field;
 use serde::{Deserialize, Serialize};
 
-use crate::network::netlink::{self, GETADDR, GETROUTE, Link, NEWADDR, NEWROUTE, Route, u32_at};
+use crate::network::netlink::{self, GETADDR, GETROUTE, Link, NEWADDR, NEWROUTE, Route};
 use crate::proc_facts;
 
 /// What was cut, and what it takes to undo it.
@@ -283,10 +287,10 @@ fn own_route(body: &[u8]) -> bool {
 /// Whether a process in the container may have `CAP_NET_ADMIN`: the init's bounding set, and
 /// whether it has a user namespace of its own (there it may be root of the network too).
 fn net_admin(pid: u32) -> bool {
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
-    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let Ok(status) = fs::read(format!("/proc/{pid}/status")) else { return true };
+    let bounding = status_field(&status, "CapBnd");
     bounding
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .and_then(|mut hex| u64::from_str_radix(hex.next()?, 16).ok())
         .is_none_or(|bits| bits & CAP_NET_ADMIN != 0)
 }
 

@@ -1,3 +1,5 @@
+//! What was cut, kept on disk for who undoes it later.
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! How many rounds a benchmark has, whole or quick.
+
 use std::io::{IsTerminal as _, Write as _, stderr};
 
 /// How much is measured.

@@ -1,3 +1,5 @@
+//! What a part of the benchmark adds to its page.
+
 use super::budgets::Verdict;
 use super::page::Section;
 

@@ -1,3 +1,5 @@
+//! The limit of whatever waits for a virtual machine.
+
 use std::time::Duration;
 
 /// Nothing takes longer in an emulated machine, be its host busy; the test's own limit is

@@ -22,6 +22,7 @@ use lacre_analyzer::Verdict;
 use lacre_attest::ima::{Form, Stream};
 use lacre_baseline::{Baseline, NoProgress, open_or_build};
 use lacre_measure::{Answer, Armed as _, Block, Judge, Loss, Outcome, Target, container_ima};
+use lacre_types::proc_pid::{stat_field, status_field};
 use lacre_types::{Algorithm, Measurement, Mode, Source};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -310,21 +311,19 @@ fn read_bare(list: &Path, count: usize) -> Result<Vec<u64>> {
 }
 
 fn resident() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+    let status = fs::read("/proc/self/status")?;
+    let kib = status_field(&status, "VmRSS").and_then(|mut words| words.next());
+    Ok(kib.context("no VmRSS")?.parse()?)
 }
 
 /// Of the thread of that name, in milliseconds: fields 14 and 15 of its `stat`, in ticks of
 /// 10 ms.
 fn thread_cpu(name: &str) -> Result<u64> {
     for task in fs::read_dir("/proc/self/task")? {
-        let stat = fs::read_to_string(task?.path().join("stat"))?;
-        let (head, tail) = stat.rsplit_once(')').context("no name")?;
-        if head.ends_with(&format!("({name}")) {
-            let ticks = |field: usize| -> Result<u64> {
-                Ok(tail.split_whitespace().nth(field - 3).context("a short stat")?.parse()?)
-            };
+        let task = task?.path();
+        if fs::read(task.join("comm"))? == format!("{name}\n").as_bytes() {
+            let stat = fs::read(task.join("stat"))?;
+            let ticks = |field| stat_field::<u64>(&stat, field).context("a short stat");
             return Ok((ticks(14)? + ticks(15)?) * 10);
         }
     }

@@ -1,3 +1,5 @@
+//! Programs that compile what they run, into memory or into a library.
+
 use super::workload::{Foreign, Held::Always, Workload};
 
 /// More languages: those that compile into memory, and those that compile into a library and

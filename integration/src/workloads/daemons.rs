@@ -1,3 +1,5 @@
+//! Services that fork, drop rights and start others.
+
 use super::workload::{Foreign, Held::Always, Start, Workload};
 
 /// What runs in the background: servers of mail, names and pages, and what starts others.

@@ -1,3 +1,5 @@
+//! Interpreters of scripts.
+
 use super::workload::{
     Foreign,
     Held::{Always, AtOpen},

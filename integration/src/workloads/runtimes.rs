@@ -1,3 +1,5 @@
+//! Virtual machines of bytecode, and Go.
+
 use super::workload::{
     Foreign,
     Held::{Always, AtOpen},

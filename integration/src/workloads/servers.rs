@@ -1,3 +1,5 @@
+//! Web servers and databases with the code that they run.
+
 use super::workload::{Foreign, Held::AtOpen, Workload};
 
 /// Servers, and what they run.

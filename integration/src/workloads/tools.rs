@@ -1,3 +1,5 @@
+//! What builds, packs and installs.
+
 use super::workload::{Foreign, Held::Always, Mount, Start, Workload};
 
 /// Compilers, packages, archives, users and first processes.

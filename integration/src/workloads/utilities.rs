@@ -1,3 +1,5 @@
+//! What traces, wraps and starts other programs.
+
 use super::workload::{Foreign, Held::Always, Mount, Start, Workload};
 
 /// Tools that look into programs, wrap them, lead them elsewhere or start them.

@@ -1,3 +1,5 @@
+//! What a workload is: an image, a script, and which of its files are not the image's.
+
 use std::time::Duration;
 
 /// How lacre is set up.

@@ -1,13 +1,14 @@
+//! A node with a policy that pauses and isolates, and what an operator asks of it.
+
 use std::fs;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lacre_integration::images::busybox_image;
 use lacre_integration::output::{Output, wait_for};
 use lacre_integration::paths::binaries;
-use lacre_integration::{Containerd, Runtime, Version, writes_to_files};
+use lacre_integration::{Containerd, Runtime, Version};
 use serde_json::Value;
 
 /// Longer than anything here takes, on a busy machine.
@@ -38,31 +39,14 @@ impl Field {
     }
 
     fn of(version: Version, lacre: &str) -> Result<Self> {
-        let policy = tempfile::NamedTempFile::new()?;
-        fs::write(policy.path(), POLICY)?;
-        let (_, path) = policy.keep()?;
-        let settings = format!("mode: enforce\npolicy: {}\n{lacre}", path.display());
-        let daemon = Containerd::builder(version).lacre(&settings).start()?;
+        let settings = format!("mode: enforce\n{lacre}");
+        let daemon = Containerd::builder(version).lacre(&settings).policy(POLICY).start()?;
         daemon.import(&busybox_image()?)?;
         Ok(Self { daemon })
     }
 
     pub(crate) fn start(&self, id: &str) -> Result<()> {
         self.daemon.spawn(Runtime::Lacre, &busybox_image()?, id, &["sleep", "1000"])
-    }
-
-    /// Runs what did not come with the image, and waits for nothing.
-    pub(crate) fn violate(&self, id: &str) -> Result<()> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let exec = format!("bad-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = self.daemon.node().folder();
-        let log = format!("file://{}", folder.join(&exec).display());
-        let fifos = folder.join("fifo").display().to_string();
-        let [flag, place] =
-            if writes_to_files() { ["--log-uri", &log] } else { ["--fifo-dir", &fifos] };
-        let script = "cp /bin/busybox /tmp/x; /tmp/x true";
-        let how = ["tasks", "exec", "--detach", flag, place, "--exec-id", &exec, id];
-        self.daemon.ctr(&[&how[..], &["sh", "-c", script]].concat()).map(drop)
     }
 
     /// The command, as root types it on that node.
@@ -103,8 +87,8 @@ impl Field {
 
     /// Lines of a kind that are about a container.
     pub(crate) fn records(&self, id: &str, kind: &str) -> Result<Vec<Value>> {
-        let all = self.daemon.records()?.into_iter();
-        Ok(all.filter(|it| it["containerID"] == id && it["record"] == kind).collect())
+        let all = self.daemon.records_of(id)?.into_iter();
+        Ok(all.filter(|it| it["record"] == kind).collect())
     }
 
     /// Whether its freezer, of whichever version, holds it.

@@ -19,7 +19,7 @@ fn what_is_guarded_and_what_is_not_is_listed() -> Result<()> {
     field.start("pauses")?;
     field.start("denies")?;
     field.daemon.spawn(Runtime::Runc, &busybox_image()?, "plain", &["sleep", "1000"])?;
-    field.violate("denies")?;
+    field.daemon.violate("denies")?;
     let row = wait_for("the violation", SOON, || {
         Ok(Some(field.row("denies")?).filter(|row| row["violations"] != 0))
     })?;

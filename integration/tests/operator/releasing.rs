@@ -14,7 +14,7 @@ fn paused_and_released(version: Version) -> Result<()> {
     let events = field.daemon.events()?;
     field.start("pauses")?;
     for round in 1..=2 {
-        field.violate("pauses")?;
+        field.daemon.violate("pauses")?;
         field.await_state("pauses", "paused")?;
         ensure!(field.is_frozen("pauses")?);
         let said = field.say(&["release", "pau", "--reason", "I looked at it"])?;
@@ -88,7 +88,7 @@ fn what_somebody_else_froze_stays_frozen() -> Result<()> {
 
     // A client who wants it still when lacre has frozen it already.
     field.start("pauses")?;
-    field.violate("pauses")?;
+    field.daemon.violate("pauses")?;
     field.await_state("pauses", "paused")?;
     field.daemon.ctr(&["tasks", "pause", "pauses"])?.ok()?;
     field.await_state("pauses", "paused, by a client too")?;
@@ -122,7 +122,7 @@ fn a_network_that_was_cut_is_back() -> Result<()> {
         Ok(ip(&format!("-br link show {link}"))?.contains("LOWER_UP"))
     };
     ensure!(up("lacre-t0")?);
-    field.violate("isolates")?;
+    field.daemon.violate("isolates")?;
     field.await_state("isolates", "isolated")?;
     ensure!(!up("lacre-t0")?);
     let said = field.say(&["release", "isolates", "--reason", "a false alarm"])?;
@@ -132,7 +132,7 @@ fn a_network_that_was_cut_is_back() -> Result<()> {
     ensure!(told["undone"][0] == "ISOLATE", "{told}");
     field.await_state("isolates", "running")?;
     // And it is cut again by the next violation.
-    field.violate("isolates")?;
+    field.daemon.violate("isolates")?;
     field.await_state("isolates", "isolated")?;
     ensure!(!up("lacre-t0")?);
     let kept = field.daemon.node().view("/run/lacre/isolated");

@@ -1,3 +1,5 @@
+//! The automaton of several patterns, as sets of places in them.
+
 use std::collections::BTreeSet;
 
 use super::syntax::Token;

@@ -1,3 +1,5 @@
+//! Globs against their definition, and the worst that one can be made to cost.
+
 use super::*;
 use lacre_types::escape;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What stands left of a rule's colon: ids, digests, images, labels, paths.
+
 use lacre_types::{Digest, ParseDigestError};
 
 use crate::by_container::{SHORT_ID, WHOLE_ID, is_hex};

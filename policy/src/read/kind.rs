@@ -1,3 +1,5 @@
+//! The rules of one kind of violation.
+
 use std::sync::Arc;
 
 use lacre_types::{Action, ViolationKind};

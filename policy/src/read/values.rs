@@ -1,3 +1,5 @@
+//! Single values of the file.
+
 use lacre_types::{Jit, Reports};
 
 use crate::diagnostic::excerpt;

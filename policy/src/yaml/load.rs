@@ -1,3 +1,5 @@
+//! From text to nodes: YAML without what would surprise, in bounded memory.
+
 use granit_parser::{Event, Parser, ScalarStyle};
 
 use super::node::{Node, Value};

@@ -1,3 +1,5 @@
+//! A parsed file in which each value knows where it stands.
+
 use crate::diagnostic::Span;
 
 /// A node of the file.

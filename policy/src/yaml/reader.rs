@@ -1,3 +1,5 @@
+//! From nodes to values, with everything that is wrong told at once.
+
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! What is told at once, what is counted, and who takes whose room.
+
 use std::collections::BTreeMap;
 use std::mem::discriminant;
 use std::sync::Arc;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lacre_types::Action;
 
-use crate::entry::{GapReason, Outcome};
+use crate::gap::GapReason;
+use crate::outcome::Outcome;
 use crate::record::{Became, Record};
 
 /// The number that a record gets in its stream, once it is written.

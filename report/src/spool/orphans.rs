@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 
-use crate::entry::{Entry, Gap, GapReason};
+use crate::entry::Entry;
 use crate::events::Events;
-use crate::note::Note;
+use crate::gap::{Gap, GapReason};
+use crate::log_note::Note;
 use crate::spool::reader::{SpoolReader, mend};
 use crate::spool::{SpoolError, io};
 

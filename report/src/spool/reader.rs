@@ -1,3 +1,5 @@
+//! Reading a spool that its writer goes on with, or has died over.
+
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};

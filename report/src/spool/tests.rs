@@ -1,3 +1,5 @@
+//! Spools that are full, torn, and shared by containers.
+
 use super::*;
 use crate::SpoolReader;
 

@@ -1,3 +1,5 @@
+//! What the inner shim's `start` answers, in the forms of all containerds.
+
 use crate::wire::{fields, replace_bytes};
 
 /// What the inner shim's `start` printed.

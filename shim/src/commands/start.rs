@@ -29,7 +29,7 @@ use crate::inner::program::{self, InnerError, Output};
 use crate::node::guard_state::{Noted, Terms};
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
-use crate::node::programs::UnlistedError;
+use crate::node::program_list::UnlistedError;
 use crate::node::run_dir::Place;
 use crate::wire::WireError;
 

@@ -1,3 +1,5 @@
+//! Which configuration file is read, and why it can't be used.
+
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, Read as _};

@@ -1,3 +1,5 @@
+//! The configuration as the code has it, with what holds where a key is not given.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +8,7 @@ use lacre_types::{Mode, Source};
 use serde::{Deserialize, Serialize};
 
 use super::values::{Block, Server};
-use crate::node::programs::Programs;
+use crate::node::program_list::Programs;
 
 /// How this node guards its containers: whole, and checked, before anything is started.
 ///

@@ -1,3 +1,5 @@
+//! The values of the configuration that are more than a text.
+
 use std::path::PathBuf;
 use std::str::FromStr;
 

@@ -7,7 +7,7 @@ use super::charter::Head;
 use super::charters::Charters;
 use super::processes::NoProcess;
 use super::remains::{Remains, RemainsError};
-use crate::guard::guarded::Guarded;
+use crate::guard::guarded_container::Guarded;
 use crate::guard::sources;
 use crate::node::run_dir::Place;
 

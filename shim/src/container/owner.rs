@@ -16,7 +16,7 @@ use super::generation::Generation;
 use super::machine::{Effect, Event, Machine, Prepared};
 use super::owner_leave::OwnerLeave;
 use super::processes::{NoProcess, Processes};
-use crate::guard::guarded::Guarded;
+use crate::guard::guarded_container::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Refusal, Shared};
 

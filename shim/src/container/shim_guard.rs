@@ -14,7 +14,7 @@ use super::owner::Owner;
 use super::owner_leave::OwnerLeave;
 use super::releasing;
 use super::telling::{self, Released, ServerLink, Telling, Told};
-use crate::guard::guarded::Guarded;
+use crate::guard::guarded_container::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Created, Guard, Handling, Operator, Permit, Refusal, Shared, task_events};
 use crate::messages::{

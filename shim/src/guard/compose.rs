@@ -1,3 +1,5 @@
+//! Which guard a shim has, made from its configuration.
+
 use std::sync::Arc;
 use std::time::Duration;
 

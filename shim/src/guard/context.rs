@@ -1,3 +1,5 @@
+//! What a guard has at hand from the start, and why there may be none.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Which containers are forwarded without a guard.
+
 use std::path::Path;
 
 use super::identity::Pod;

@@ -16,10 +16,10 @@ use lacre_types::{
 };
 use slog::Logger;
 
+use super::container_policy::Rules;
 use super::evidence_list::Evidence;
-use super::late_image::LateImage;
+use super::image_knowledge::LateImage;
 use super::refusals::Refusals;
-use super::rules::Rules;
 use super::sightings::{Sightings, Teller, sightings};
 
 /// Of a process that was killed for a file which turned out to be the image's own.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::identity::{Beneath, RootFs};
 use super::image_files::of_content;
-use super::late_image::LateImage;
+use super::image_knowledge::LateImage;
 use super::lazy_content;
 use super::snapshot_view;
 

@@ -11,8 +11,8 @@ use lacre_types::{
 };
 
 use super::Refusal;
+use super::container_policy::Rules;
 use super::judge::Judge;
-use super::rules::Rules;
 
 /// A container with no baseline is a violation before it runs anything; in enforce
 /// mode it starts only where the policy says SKIP. `why` says why there is none.

@@ -1,3 +1,5 @@
+//! The guard of what is exempt.
+
 use async_trait::async_trait;
 
 use super::{Created, Exempt, Guard, Handling, Operator, Permit, Refusal};

@@ -17,9 +17,9 @@ use lacre_types::{
 use slog::{Logger, info};
 
 use super::actions_under_way::{Acting, Cause};
-use super::late_image::LateImage;
+use super::container_policy::Rules;
+use super::image_knowledge::LateImage;
 use super::policy::Words;
-use super::rules::Rules;
 use super::sightings::{Batch, Seen, Sightings};
 use super::task_events;
 use crate::node::events::Events;

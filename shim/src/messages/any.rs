@@ -1,3 +1,5 @@
+//! Options in an envelope, read as runc would read them.
+
 use crate::wire::{WireError, embedded, fields, put_bytes, put_text};
 
 /// `google.protobuf.Any`, of options: they are edited where they stand.

@@ -1,3 +1,5 @@
+//! The container's first process, or one that came by exec, in each call's fields.
+
 use super::{
     DeleteRequest, ExecProcessRequest, KillRequest, StartRequest, StateRequest, WaitRequest,
 };

@@ -8,16 +8,16 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lacre_executor::{CgroupTree, Within};
-use lacre_types::mountinfo;
+use lacre_types::{mountinfo, proc_pid};
 
+use super::proc_files::{self, Place, place};
+use super::process::Process;
 use crate::container::bundle;
 use crate::container::spec::Spec;
-use crate::node::process::Process;
 
 /// How long the last process of a cgroup may take to go: killed, on a machine without time to
 /// spare. containerd gives `delete` five seconds in all.
@@ -51,7 +51,7 @@ pub fn remove_empty(bundle: &Path) {
 /// Another container that is in the same cgroup is left as it is.
 pub fn end_frozen(bundle: &Path) {
     let Some(root) = root_of(bundle) else { return };
-    let init = bundle::init_pid(bundle).filter(|pid| place(&proc_root(*pid)) == Some(root));
+    let init = bundle::init_pid(bundle).filter(|pid| proc_files::root(*pid) == Some(root));
     if let Some(target) = init.and_then(|pid| lacre_executor::Target::hold(pid).ok()) {
         // What it could not end is looked at below.
         let _ = target.kill();
@@ -69,33 +69,25 @@ pub fn end_frozen(bundle: &Path) {
 }
 
 /// A root directory, by device and inode.
-pub(crate) type Root = (u64, u64);
+pub(crate) type Root = Place;
 
 /// The directory that is the container's root.
 pub(crate) fn root_of(bundle: &Path) -> Option<Root> {
-    place(&Spec::read(bundle).ok()?.root(bundle))
+    place(Spec::read(bundle).ok()?.root(bundle))
 }
 
 /// Whether one in a container's cgroups is the container's by the root that it has, or is runc on
 /// its way into one.
 pub(crate) fn is_of_root(pid: u32, root: Option<Root>) -> bool {
-    let its = place(&proc_root(pid));
+    let its = proc_files::root(pid);
     its.is_some() && its == root || is_runc(pid)
-}
-
-fn place(path: &Path) -> Option<Root> {
-    fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok()
-}
-
-fn proc_root(pid: u32) -> PathBuf {
-    format!("/proc/{pid}/root").into()
 }
 
 /// Whether it is runc, on its way into a container: it still has the node's root.
 fn is_runc(pid: u32) -> bool {
-    let named = fs::read_to_string(format!("/proc/{pid}/comm"));
-    named.is_ok_and(|name| name.starts_with("runc"))
-        && place(&proc_root(pid)) == place(Path::new("/proc/self/root"))
+    let named = proc_files::read(pid, "comm").ok().flatten();
+    named.is_some_and(|name| name.starts_with(b"runc"))
+        && proc_files::root(pid) == place("/proc/self/root")
 }
 
 /// A container's own cgroups, in every hierarchy: those of its first process that neither this
@@ -108,7 +100,7 @@ impl Members {
     /// `/proc/PID/cgroup` has them; empty where they are not known.
     #[must_use]
     pub fn of(bundle: Option<&Path>, cgroups: &str) -> Self {
-        let own = paths(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+        let own = paths(&of_process(std::process::id()));
         let mut all: Vec<PathBuf> = paths(cgroups)
             .into_iter()
             .filter(|path| !own.contains(path))
@@ -205,7 +197,7 @@ fn looked_up(pids: &[u32]) -> impl Iterator<Item = io::Result<Process>> {
 pub fn is_of(bundle: &Path, cgroups: &str, inner: Option<Process>) -> bool {
     let Some(expected) = path_of(bundle).map(CgroupsPath::into_path) else { return true };
     let shim = inner.map_or_else(std::process::id, |inner| inner.pid);
-    let shims = paths(&fs::read_to_string(format!("/proc/{shim}/cgroup")).unwrap_or_default());
+    let shims = paths(&of_process(shim));
     let (mut own, mut other) = (false, false);
     for path in paths(cgroups) {
         // A node that is a container itself has its own path before it.
@@ -219,14 +211,21 @@ pub fn is_of(bundle: &Path, cgroups: &str, inner: Option<Process>) -> bool {
 #[must_use]
 pub fn without_those_of(cgroups: &str, inner: Option<Process>) -> String {
     let shim = inner.map_or_else(std::process::id, |inner| inner.pid);
-    let shims = fs::read_to_string(format!("/proc/{shim}/cgroup")).unwrap_or_default();
+    let shims = of_process(shim);
     let own = cgroups.lines().filter(|line| !shims.lines().any(|shims| shims == *line));
     own.map(|line| format!("{line}\n")).collect()
 }
 
-/// The paths of `HIERARCHY:CONTROLLERS:PATH` lines (cgroups(7)).
+/// The cgroups of a process, as `/proc/PID/cgroup` has them; empty when it has gone.
+fn of_process(pid: u32) -> String {
+    let table = proc_files::read(pid, "cgroup").ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&table).into_owned()
+}
+
+/// Their paths.
 fn paths(cgroups: &str) -> Vec<String> {
-    cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(str::to_owned).collect()
+    let all = proc_pid::memberships(cgroups.as_bytes());
+    all.map(|one| String::from_utf8_lossy(one.path).into_owned()).collect()
 }
 
 fn relative(path: &str) -> PathBuf {

@@ -1,10 +1,9 @@
 //! Whose process one is where two containers share a cgroup: their pid namespaces tell.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-
+use lacre_types::proc_pid::status_field;
 use serde::{Deserialize, Serialize};
 
+use super::proc_files::{self, namespace};
 use super::process;
 
 /// More than the depth of any real tree of processes.
@@ -26,13 +25,12 @@ impl PidNamespace {
     /// That of a container's first process; `None` when it has ended.
     #[must_use]
     pub fn of(init: u32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{init}/status")).ok()?;
+        let status = proc_files::read(init, "status").ok()??;
         // Its numbers, from the namespace of this /proc to its own (proc(5)).
-        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-        let first = numbers.split_whitespace().next_back() == Some("1");
-        let namespace = namespace(init)?;
-        let nodes = self::namespace(std::process::id()) == Some(namespace);
-        Some(if first && !nodes { Self::Own(namespace) } else { Self::Shared(namespace) })
+        let first = status_field(&status, "NSpid")?.next_back() == Some("1");
+        let its = namespace(init, "pid")?;
+        let nodes = namespace(std::process::id(), "pid") == Some(its);
+        Some(if first && !nodes { Self::Own(its) } else { Self::Shared(its) })
     }
 
     /// Whether a process may be the container's. `began` says whether its first process still
@@ -42,7 +40,7 @@ impl PidNamespace {
     pub fn has(self, pid: u32, began: bool) -> bool {
         match self {
             Self::Own(own) => began && is_within(pid, own),
-            Self::Shared(shared) => namespace(pid).is_none_or(|its| its == shared),
+            Self::Shared(shared) => namespace(pid, "pid").is_none_or(|its| its == shared),
         }
     }
 }
@@ -52,7 +50,7 @@ impl PidNamespace {
 fn is_within(pid: u32, wanted: u64) -> bool {
     let mut at = pid;
     for _ in 0..HOPS {
-        if namespace(at) == Some(wanted) {
+        if namespace(at, "pid") == Some(wanted) {
             return true;
         }
         match process::parent(at) {
@@ -63,13 +61,10 @@ fn is_within(pid: u32, wanted: u64) -> bool {
     false
 }
 
-fn namespace(pid: u32) -> Option<u64> {
-    fs::metadata(format!("/proc/{pid}/ns/pid")).ok().map(|meta| meta.ino())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::Read as _;
     use std::process::{Child, Command, Stdio};
 
@@ -117,6 +112,13 @@ mod tests {
             assert_eq!(its.has(pid, true), own, "{pid}");
         }
         assert!(!its.has(beneath, false), "nobody outlives the first");
+    }
+
+    /// The kernel takes any bytes for a name (prctl(2), `PR_SET_NAME`).
+    #[test]
+    fn a_first_process_has_one_whatever_it_calls_itself() {
+        let (_one, one) = unshared(&["-pf"], r"printf '\377 x' > /proc/self/comm; echo; read x; :");
+        assert!(matches!(PidNamespace::of(one), Some(PidNamespace::Own(_))));
     }
 
     #[test]

@@ -4,14 +4,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lacre_types::proc_pid::stat_field;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+
+use super::proc_files;
 
 /// A process: its number, and when it began, which together nobody else ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,8 +110,8 @@ fn ended(fd: &std::os::fd::OwnedFd, limit: Duration) -> bool {
 /// The parent of a process, as this one numbers it; `None` when it has gone, or has none.
 #[must_use]
 pub fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    field(&stat, 4).filter(|parent| *parent > 0)
+    let stat = proc_files::read(pid, "stat").ok()??;
+    stat_field(&stat, 4).filter(|parent| *parent > 0)
 }
 
 /// How many clock ticks (proc(5), `USER_HZ`: 100 on every architecture that lacre knows) the
@@ -130,21 +132,7 @@ fn began(pid: u32) -> Option<u64> {
 
 /// The same; an error where it can't be read, though it may be there.
 fn start(pid: u32) -> io::Result<Option<u64>> {
-    match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(stat) => Ok(field(&stat, 22)),
-        // ESRCH: it went while it was read.
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(why) if why.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
-        Err(why) => Err(why),
-    }
-}
-
-/// The name, in brackets, may itself hold spaces and brackets: what follows the last one
-/// begins with field 3.
-fn field<T: std::str::FromStr>(stat: &[u8], number: usize) -> Option<T> {
-    let after = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(&stat[after + 1..]).ok()?;
-    rest.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+    Ok(proc_files::read(pid, "stat")?.and_then(|stat| stat_field(&stat, 22)))
 }
 
 /// The shims of that program that were started for a container of a daemon, by its address.
@@ -160,8 +148,8 @@ pub fn find(program: &Path, namespace: &str, id: &str, daemon: &Path) -> Vec<Pro
         // Of who has another program nothing is read: reading a command line may have to wait
         // for whose it is.
         .filter(|pid| {
-            fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| holds(&line, &pairs) && !is_of_another(&line, daemon))
+            let line = proc_files::read(*pid, "cmdline").ok().flatten();
+            line.is_some_and(|line| holds(&line, &pairs) && !is_of_another(&line, daemon))
         })
         .filter_map(Process::by_pid)
         .collect()
@@ -170,18 +158,15 @@ pub fn find(program: &Path, namespace: &str, id: &str, daemon: &Path) -> Vec<Pro
 /// Whether a process runs that very file, and not one of its name in some container; or the one
 /// that had its name before, on this node.
 fn runs(pid: u32, program: &Path) -> bool {
-    let exe = format!("/proc/{pid}/exe");
-    let file = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    let its = file(Path::new(&exe));
-    if its.is_some() && its == file(program) {
+    let its = proc_files::program(pid);
+    if its.is_some() && its == proc_files::place(program) {
         return true;
     }
     let Ok(program) = fs::canonicalize(program) else { return false };
     let mut replaced = program.into_os_string();
     replaced.push(" (deleted)");
-    let root = |pid: u32| file(Path::new(&format!("/proc/{pid}/root")));
-    fs::read_link(exe).is_ok_and(|exe| exe.as_os_str() == replaced)
-        && root(pid) == root(std::process::id())
+    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.as_os_str() == replaced)
+        && proc_files::root(pid) == proc_files::root(std::process::id())
 }
 
 fn holds(line: &[u8], pairs: &[[&str; 2]]) -> bool {
@@ -264,15 +249,6 @@ pub fn give_way_to_parent() -> io::Result<()> {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
-
-    #[test]
-    fn a_name_cannot_deceive() {
-        let line = b"7 (a) Z 1) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
-        assert_eq!(field(line, 22), Some(4242_u64));
-        assert_eq!(field(line, 4), Some(1_u32));
-        assert_eq!(field::<u64>(b"7 (a) Z 1 7", 22), None);
-        assert_eq!(field::<u64>(b"", 22), None);
-    }
 
     #[test]
     fn the_one_who_later_has_the_number_is_not_killed() {

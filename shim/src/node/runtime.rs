@@ -1,6 +1,6 @@
 //! The runtime that a container's inner shim runs.
 
-use super::programs::{Checked, Programs, UnlistedError};
+use super::program_list::{Checked, Programs, UnlistedError};
 
 /// A container's runtime. Its inner shim runs it for each of the container's steps anew.
 #[derive(Debug, Clone)]

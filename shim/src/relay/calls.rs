@@ -1,3 +1,5 @@
+//! The calls that are read: what is done before one is handed on, and with its answer.
+
 use std::sync::Arc;
 
 use slog::{debug, info};

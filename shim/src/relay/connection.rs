@@ -1,3 +1,5 @@
+//! One client's connection and those to the inner shim that stand behind it.
+
 use std::sync::Arc;
 
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};

@@ -1,3 +1,5 @@
+//! Which containers an inner shim has, here and in the run directory.
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,3 +1,5 @@
+//! Frames that pass as they came, and the bound on those that wait.
+
 use std::sync::Arc;
 use std::time::Duration;
 

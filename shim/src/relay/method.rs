@@ -1,3 +1,5 @@
+//! Which calls are read, in each version of the Task API.
+
 use crate::ttrpc::Request;
 use crate::wire::WireError;
 

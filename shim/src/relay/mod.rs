@@ -10,7 +10,7 @@ mod connection;
 mod containers;
 mod frames;
 mod method;
-mod programs;
+mod program_check;
 mod proxy;
 #[cfg(test)]
 mod tests;
@@ -23,7 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 pub use containers::{Common, Containers};
-pub use programs::Listed;
+pub use program_check::Listed;
 pub use proxy::Proxy;
 
 /// containerd makes one connection a container, and a pod has a few. One more than these

@@ -1,10 +1,12 @@
+//! What all connections of one shim share.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use slog::Logger;
 
 use super::containers::Containers;
-use super::programs::Listed;
+use super::program_check::Listed;
 use crate::config;
 use crate::guard::Guard;
 use crate::inner::client::Inner;

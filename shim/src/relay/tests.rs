@@ -1,3 +1,5 @@
+//! The relay between a client and an inner shim that does as each test says.
+
 mod rig;
 
 use std::sync::Arc;

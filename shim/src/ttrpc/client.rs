@@ -1,3 +1,5 @@
+//! Calls of the guard's own to the inner shim.
+
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;

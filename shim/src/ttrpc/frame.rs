@@ -1,3 +1,5 @@
+//! Frames of ttrpc on a socket, with the bounds of both its libraries.
+
 use std::io;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A call within a frame, of which nothing is lost that is not read.
+
 use crate::wire::{WireError, embedded, fields, put_bytes, put_text, put_uint, replace_bytes};
 
 use super::Status;

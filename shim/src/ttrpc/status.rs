@@ -1,3 +1,5 @@
+//! Why a call failed, as ttrpc says it.
+
 use crate::wire::{WireError, fields, put_text, put_uint};
 
 /// gRPC's status codes, those that lacre gives (google.rpc.Code).

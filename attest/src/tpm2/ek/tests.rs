@@ -1,3 +1,5 @@
+//! Certificates of endorsement keys, as makers write them and as a forger would.
+
 use proptest::prelude::*;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use lacre_baseline::{BlobError, Error, Options, Platform, Stacking, Store};
+use lacre_baseline::{Error, Options, Platform, Stacking, Store};
 use lacre_containerd::{Client, Platform as Machine};
 use lacre_types::{Digest, rfc3339};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -47,7 +47,7 @@ impl Looked {
     /// Of one that is not what its digest says nothing will ever be made; all else may pass, as
     /// a disk that is full.
     pub(super) fn failed(error: &anyhow::Error) -> Self {
-        let is_final = error.downcast_ref::<Error>().is_some_and(is_altered);
+        let is_final = error.downcast_ref::<Error>().is_some_and(Error::is_altered);
         Self::Failed { why: format!("{error:#}"), is_final }
     }
 
@@ -103,7 +103,7 @@ impl Warmer {
         };
         let (made, content, exit, remark) = match made {
             Ok(made) => (Some(made), true, Exit::Good, None),
-            Err(error) if is_altered(&error) => return Err(error.into()),
+            Err(error) if error.is_altered() => return Err(error.into()),
             // A container is guarded by its directories.
             Err(error) => {
                 let (content, exit) = match without_content(&error) {
@@ -195,17 +195,6 @@ enum Without {
 
 /// `None` where it should have one.
 fn without_content(error: &Error) -> Option<Without> {
-    let Error::Blob { source, .. } = error else { return None };
-    match **source {
-        BlobError::Missing(_) => Some(Without::Absent),
-        BlobError::Unusable(_) | BlobError::Tar { .. } | BlobError::Bomb { .. } => {
-            Some(Without::Unusable)
-        }
-        _ => None,
-    }
-}
-
-fn is_altered(error: &Error) -> bool {
-    let Error::Blob { source, .. } = error else { return false };
-    matches!(**source, BlobError::Digest { .. } | BlobError::DiffId { .. } | BlobError::Size { .. })
+    let absent = error.is_missing().then_some(Without::Absent);
+    absent.or(error.is_unusable().then_some(Without::Unusable))
 }

@@ -1,3 +1,5 @@
+//! Why the server does not do what a node, or who administers, asks of attestation.
+
 /// The most nodes.
 pub(super) const NODES: usize = 16_384;
 

@@ -1,3 +1,5 @@
+//! The segments of the ledger on disk: locked, opened after a crash, rotated.
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

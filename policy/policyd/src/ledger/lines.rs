@@ -1,3 +1,5 @@
+//! The lines of the ledger, and what they say besides records.
+
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::time::SystemTime;

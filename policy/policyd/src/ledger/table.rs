@@ -1,3 +1,5 @@
+//! How far each stream of records has come, of whom, within bounds.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;

@@ -10,8 +10,8 @@ use std::time::Instant;
 use slog::{Logger, error, info, warn};
 use tokio::sync::watch;
 
-use super::kept::{Kept, KeptFile, Opened, Touched};
 use super::order::{Order, Reply, What};
+use super::order_file::{Kept, KeptFile, Opened, Touched};
 use super::policies::Policies;
 use super::window::{Excess, Limits, Target, Window};
 use crate::clock::{Moment, seconds};

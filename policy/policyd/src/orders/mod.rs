@@ -10,22 +10,22 @@
 //! An answer that waits ([`Reply`]) is for one life of a container, and ends with it. Whatever is
 //! decided is on disk ([`Gate::save`]) before whoever asked is answered.
 
+mod approved_answers;
 mod decisions;
 mod gate;
-mod kept;
 mod known_policies;
+mod messages;
 mod order;
+mod order_file;
 mod policies;
-mod replies;
-mod settling;
-mod shown;
+mod startup;
 mod window;
 
+pub use approved_answers::answered_mark;
 pub use decisions::DecideError;
 pub use gate::{Gate, Leave};
-pub use kept::check;
 pub use order::{Reply, What};
-pub use replies::answered_mark;
+pub use order_file::check;
 pub use window::{Limits, Target};
 
 #[cfg(test)]

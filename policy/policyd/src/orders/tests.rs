@@ -1,3 +1,5 @@
+//! What is held and what is done, counted together and over restarts.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

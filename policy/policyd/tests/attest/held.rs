@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use lacre_proto::Connector;
 use lacre_proto::policy::{DecideRequest, OrdersRequest};
 use lacre_proto::service::PolicyServiceClient;
 
@@ -18,16 +17,20 @@ fn cut(node: &mut Node) -> Vec<u8> {
     whole
 }
 
+/// The shims of a node with so many containers, which have their policy.
+fn twenty(server: &Server) -> Shims {
+    let shims = Shims::start(&server.at("."), "node-1", &server.over_tls());
+    shims.run(0, 20);
+    until("registered", || (0..20).all(|n| !shims.ears.of(&format!("c{n}")).is_empty()));
+    shims
+}
+
 #[test]
 fn altered_logs_of_a_node_with_many_containers_wait_for_an_operator() {
     let mut node = Node::new();
     let mut server = Server::start(&node, "interval: 3600\n", true);
     let agent = server.trusted(&node);
-    let (address, files) = server.tls.clone().unwrap();
-    let to = Connector::new(address, Some(files)).unwrap();
-    let shims = Shims::start(&server.at("."), "node-1", &to);
-    shims.run(0, 20);
-    until("registered", || (0..20).all(|n| !shims.ears.of(&format!("c{n}")).is_empty()));
+    let shims = twenty(&server);
 
     let whole = cut(&mut node);
     assert_eq!(server.attest(&agent), "untrusted");
@@ -59,7 +62,7 @@ fn altered_logs_of_a_node_with_many_containers_wait_for_an_operator() {
     assert_eq!((orders.len(), &orders[0]["containers"]), (1, &21.into()), "{orders:?}");
 
     // A node can't approve, and nobody can without a reason.
-    let refused = over(&to, async |client| {
+    let refused = over(&server.over_tls(), async |client| {
         let client = PolicyServiceClient::new(client);
         let listed = client.orders(within(), &OrdersRequest::default()).await.unwrap_err();
         let (order, approve, reason) = (1, true, "x".to_owned());
@@ -91,11 +94,7 @@ fn what_is_held_ends_with_what_it_came_from() {
     let mut node = Node::new();
     let server = Server::start(&node, "interval: 3600\n", true);
     let agent = server.trusted(&node);
-    let (address, files) = server.tls.clone().unwrap();
-    let to = Connector::new(address, Some(files)).unwrap();
-    let shims = Shims::start(&server.at("."), "node-1", &to);
-    shims.run(0, 20);
-    until("registered", || (0..20).all(|n| !shims.ears.of(&format!("c{n}")).is_empty()));
+    let shims = twenty(&server);
     let whole = cut(&mut node);
     assert_eq!(server.attest(&agent), "untrusted");
     until("held", || shims.ears.held(1) == 20);
@@ -118,11 +117,7 @@ fn altered_logs_are_told_at_once_where_the_policy_lets_them_be() {
     fs::write(server.at("policy.yaml"), skips).unwrap();
     server.policyd.wait_for("the policy changed");
     let agent = server.trusted(&node);
-    let (address, files) = server.tls.clone().unwrap();
-    let to = Connector::new(address, Some(files)).unwrap();
-    let shims = Shims::start(&server.at("."), "node-1", &to);
-    shims.run(0, 20);
-    until("registered", || (0..20).all(|n| !shims.ears.of(&format!("c{n}")).is_empty()));
+    let shims = twenty(&server);
     cut(&mut node);
     assert_eq!(server.attest(&agent), "untrusted");
     shims.ears.wait_for(20, &Heard::Tampered);

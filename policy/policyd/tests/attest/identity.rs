@@ -1,6 +1,5 @@
 //! Who a node is: its principal, and one TPM.
 
-use lacre_proto::Connector;
 use lacre_proto::attest::{EnrolRequest, ForgetRequest};
 
 use crate::attesting::{Server, asking};
@@ -41,9 +40,7 @@ fn over_tls_a_node_is_its_certificate_and_one_tpm() {
     assert_eq!(listed.status.code(), Some(2));
 
     // Who administers comes by the unix socket.
-    let (address, files) = server.tls.clone().unwrap();
-    let connector = Connector::new(address, Some(files)).unwrap();
-    let refused = asking(&connector, async |client| {
+    let refused = asking(&server.over_tls(), async |client| {
         let node = "node-1".to_owned();
         let request = ForgetRequest { node, ..ForgetRequest::default() };
         client.forget(within(), &request).await.unwrap_err()

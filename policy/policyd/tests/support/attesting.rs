@@ -31,7 +31,7 @@ pub(crate) struct Server {
     dir: TempDir,
     pub(crate) policyd: Policyd,
     pub(crate) socket: Address,
-    pub(crate) tls: Option<(Address, TlsFiles)>,
+    tls: Option<(Address, TlsFiles)>,
 }
 
 impl Server {
@@ -83,6 +83,12 @@ impl Server {
     pub(crate) fn args(&self) -> Vec<String> {
         let Some((address, files)) = &self.tls else { return self.local() };
         [vec!["--server".to_owned(), address.to_string()], flags(files, "--ca")].concat()
+    }
+
+    /// Over TLS, as its node.
+    pub(crate) fn over_tls(&self) -> Connector {
+        let (address, files) = self.tls.clone().unwrap();
+        Connector::new(address, Some(files)).unwrap()
     }
 
     /// By the unix socket, whether there is TLS or not.

@@ -27,7 +27,7 @@ fn what_is_left_is_judged_by_the_rules_that_it_was_guarded_by() {
         lower: vec!["/lower".into()],
         mode: Mode::Enforce,
         block: Block::Exec,
-        known: Arc::new(crate::guard::late_image::LateImage::default()),
+        known: Arc::new(crate::guard::image_knowledge::LateImage::default()),
     };
     let policy = effective("Actions: {ENTRY_NOT_FOUND: {Default: PAUSE}}");
     charter.fill(Mode::Enforce, About::of(&who, &policy, &target, None));

@@ -1,9 +1,11 @@
+//! The container's root, from what Create mounts or what Docker has mounted before.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::container::spec::Spec;
-use crate::guard::layers::Layers;
 use crate::guard::lazy_content;
+use crate::guard::overlay_layers::Layers;
 use crate::messages::{CreateTaskRequest, Mount};
 
 /// The root file system of a container that is being created.

@@ -1,6 +1,10 @@
+//! What is known of a container where some, or none, of its witnesses answer.
+
+use std::collections::BTreeMap;
 use std::fs;
 
-use lacre_types::{Action, ViolationKind};
+use lacre_containerd::ImageLabels;
+use lacre_types::{Action, Digest, ViolationKind};
 use sha2::{Digest as _, Sha256};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is refused, told and let pass, with a baseline and before there is one.
+
 use super::*;
 use lacre_measure::Judge as _;
 use lacre_policy::{Policy, Subject};

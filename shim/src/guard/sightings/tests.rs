@@ -1,3 +1,5 @@
+//! When two measurements are one use, and which of them is told.
+
 use super::*;
 use lacre_types::{Digest, Measurement, Process};
 use proptest::prelude::*;

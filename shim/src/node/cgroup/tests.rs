@@ -1,3 +1,5 @@
+//! Paths of cgroups, and real ones that are frozen, nested, threaded and shared.
+
 use super::*;
 
 fn bundle(cgroups_path: &str) -> tempfile::TempDir {

@@ -1,3 +1,5 @@
+//! The book of nodes: enrolment, challenges, and expectations that change.
+
 use std::sync::Barrier;
 
 use super::super::record::tests::known;

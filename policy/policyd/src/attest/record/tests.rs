@@ -1,3 +1,5 @@
+//! When a node is trusted, stale or late, whatever the clocks do.
+
 use lacre_attest::container::Secret;
 use lacre_attest::testing;
 use lacre_attest::verify::{Expectations, verify};

@@ -1,3 +1,5 @@
+//! The programs that are about to run a container, compared with the node's list.
+
 use std::sync::Arc;
 
 use lacre_types::{Mode, chain};
@@ -9,7 +11,7 @@ use crate::config::Config;
 use crate::guard::{Refusal, record_refusal};
 use crate::inner::program::RUNC;
 use crate::messages::Any;
-use crate::node::programs::Checked;
+use crate::node::program_list::Checked;
 use crate::node::runtime::Runtime;
 use crate::ttrpc::Code;
 

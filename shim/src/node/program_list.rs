@@ -2,25 +2,15 @@
 //! lists what they are, and what is started is compared with that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-
-use crate::node::json_file;
+use super::program_digests::{ProgramDigests, Sha, hex, unhex};
 
 /// A list has a line for each program.
 const LIST_MAX: u64 = 1 << 20;
-/// States of files whose digest is known: two programs, and some upgrades of each.
-const KNOWN_MAX: usize = 32;
-/// A file that changed so recently may change again without its times telling.
-const SETTLED: Duration = Duration::from_secs(2);
-
-type Sha = [u8; 32];
 
 /// Why a program is not what the node's list says.
 #[derive(Debug, thiserror::Error)]
@@ -74,43 +64,15 @@ pub struct Programs {
     list: PathBuf,
     /// It was named, and so must be there.
     named: bool,
-    /// Where the digests that are known are kept.
-    known: PathBuf,
-}
-
-/// A file at one moment: whatever changes its content changes this.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
-    dev: u64,
-    ino: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl State {
-    fn of(found: &Metadata) -> Self {
-        Self {
-            dev: found.dev(),
-            ino: found.ino(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
-    }
-
-    fn is_settled(&self) -> bool {
-        let changed = u64::try_from(self.changed.0).unwrap_or_default();
-        let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
-        changed.elapsed().is_ok_and(|since| since >= SETTLED)
-    }
+    digests: ProgramDigests,
 }
 
 impl Programs {
     /// By the list at `list`; `named`: it must be there. What is known of files is kept in `run`.
     #[must_use]
     pub fn new(list: &Path, named: bool, run: &Path) -> Self {
-        Self { list: list.to_owned(), named, known: run.join("programs.json") }
+        let digests = ProgramDigests::new(run.join("programs.json"));
+        Self { list: list.to_owned(), named, digests }
     }
 
     /// Compares a program with the list. Its content is read once for each state of the file.
@@ -133,7 +95,7 @@ impl Programs {
         let Some(digests) = listed.get(&place) else {
             return Err(other("it is not in it".to_owned()));
         };
-        let digest = self.digest(&place).map_err(failed)?;
+        let digest = self.digests.of(&place).map_err(failed)?;
         if digests.contains(&digest) {
             return Ok(Checked::Listed);
         }
@@ -205,39 +167,6 @@ impl Programs {
         }
         Ok(Some(all))
     }
-
-    fn digest(&self, path: &Path) -> io::Result<Sha> {
-        let mut file = File::open(path)?;
-        let state = State::of(&file.metadata()?);
-        let mut known: Vec<(State, String)> =
-            json_file::read_own(&self.known).ok().flatten().unwrap_or_default();
-        let found = known.iter().find(|(known, _)| *known == state);
-        if let Some(digest) = found.and_then(|(_, digest)| unhex(digest)) {
-            return Ok(digest);
-        }
-        let mut hash = Sha256::new();
-        let mut chunk = vec![0; 128 << 10];
-        loop {
-            match file.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(count) => hash.update(&chunk[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let digest = hash.finalize().into();
-        if State::of(&file.metadata()?) != state {
-            return Err(io::Error::other("it changes while it is read"));
-        }
-        if state.is_settled() {
-            known.push((state, hex(&digest)));
-            let more = known.len().saturating_sub(KNOWN_MAX);
-            known.drain(..more);
-            // It is read again, where it can't be kept.
-            let _ = json_file::write(&self.known, &known);
-        }
-        Ok(digest)
-    }
 }
 
 /// A line as sha256sum(1) writes it: the digest, a space, a space or an asterisk, the path.
@@ -248,26 +177,14 @@ fn entry(line: &str) -> Option<(Sha, &Path)> {
     Some((unhex(digest)?, Path::new(path)))
 }
 
-fn hex(digest: &Sha) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Sha> {
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
-    }
-    Some(digest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::json_file;
+    use crate::node::program_digests::State;
     use std::fs::FileTimes;
     use std::process::Command;
+    use std::time::Duration;
 
     struct Rig {
         dir: tempfile::TempDir,
@@ -336,7 +253,7 @@ mod tests {
             }
             assert_eq!(rig.check(), Ok(Checked::Listed));
             let known: Vec<(State, String)> =
-                json_file::read_own(&rig.programs.known).unwrap().unwrap();
+                json_file::read_own(rig.programs.digests.file()).unwrap().unwrap();
             assert_eq!(known.last().unwrap().0, now);
         };
         let mut other = bytes.clone();
@@ -378,8 +295,9 @@ mod tests {
         let listed = fs::read_to_string(rig.dir.path().join("list")).unwrap();
         fs::copy("/bin/false", &rig.program).unwrap();
         let now = State::of(&fs::metadata(&rig.program).unwrap());
-        json_file::write(&rig.programs.known, &[(now, &listed[..64])]).unwrap();
-        fs::set_permissions(&rig.programs.known, fs::Permissions::from_mode(0o666)).unwrap();
+        json_file::write(rig.programs.digests.file(), &[(now, &listed[..64])]).unwrap();
+        fs::set_permissions(rig.programs.digests.file(), fs::Permissions::from_mode(0o666))
+            .unwrap();
         assert!(rig.check().is_err());
     }
 

@@ -1,3 +1,5 @@
+//! A line between the intake and the files.
+
 use crate::entry::Entry;
 use crate::fair_shares::Owner;
 use crate::folding::Number;

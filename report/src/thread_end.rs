@@ -1,3 +1,5 @@
+//! Threads that are waited for with a limit.
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Instant;
 

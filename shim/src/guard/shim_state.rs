@@ -1,3 +1,6 @@
+//! What all containers of one inner shim share: the reporter, the words of the server, and what is
+//! still being taken down.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lacre_measure::Rest;

@@ -1,3 +1,5 @@
+//! How a record becomes a line that any terminal shows as it is.
+
 use std::io;
 
 use serde::Serialize;

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use lacre_measure::{SourceError, exec_map};
 
-use super::guarded::Guarded;
+use super::guarded_container::Guarded;
 use crate::node::process::Process;
 
 /// How often all processes are looked at when the mode tightens, as long as each look finds one

@@ -1,3 +1,5 @@
+//! Whether the policy server is reached, for `lacre status`.
+
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 

@@ -1,3 +1,5 @@
+//! The number of a line, and the stream that numbers it.
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

@@ -9,8 +9,8 @@ use lacre_measure::{Armed, Judge as _, Loss, Outcome, Rest, SourceError, Target}
 use lacre_types::{Mode, chain};
 use slog::Logger;
 
+use super::container_policy::Rules;
 use super::judge::Judge;
-use super::rules::Rules;
 use super::{Refusal, sources};
 use crate::container::bundle;
 use crate::container::init::Init;

@@ -1,3 +1,5 @@
+//! What a reporter has its shim log.
+
 use std::fmt;
 
 use lacre_proto::Address;
