@@ -170,7 +170,8 @@ impl Guard for ShimGuard {
         if alone {
             owner.inner_gone().await;
         }
-        let (preparation, charter) = Guarded::prepare(&self.shared, &request, created).await;
+        let (preparation, charter) =
+            Guarded::prepare(&self.shared, &request, created, owner.call_off()).await;
         let created = !matches!(preparation, Preparation::NotCreated);
         owner.prepared(preparation, charter).await;
         if !created {

@@ -12,6 +12,7 @@
 //! it comes to be enforce.
 
 mod actions_under_way;
+pub(crate) mod call_off;
 pub(crate) mod compose;
 pub(crate) mod context;
 mod evidence_list;

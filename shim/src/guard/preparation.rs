@@ -13,6 +13,7 @@ use slog::{Logger, info, warn};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::call_off::CallOff;
 use super::executor::executor;
 use super::guarded::{Guarded, Spec};
 use super::identity::{Identity, RootFs, Sources};
@@ -68,6 +69,7 @@ impl Guarded {
         shared: &Arc<Shared>,
         request: &CreateTaskRequest,
         mut created: Created,
+        call_off: &CallOff,
     ) -> (Preparation, Charter) {
         let context = &shared.context;
         let deadline = Instant::now() + context.config.baseline.wait;
@@ -79,11 +81,12 @@ impl Guarded {
             move || bundle::spec_digest(&bundle).ok()
         });
         let (wanted, is_wanted) = oneshot::channel::<()>();
-        let making = Making::begin(&root, &context.config.state.join("baselines"), &context.log);
+        let baselines = context.config.state.join("baselines");
+        let making = Making::begin(&root, &baselines, call_off.clone(), &context.log);
         let ready = tokio::spawn({
             let (config, image) = (Arc::clone(&context.config), Arc::clone(making.image()));
             let generation = created.charter.head.generation.clone();
-            let mut wait = making.wait();
+            let (mut wait, call_off) = (making.wait(), call_off.clone());
             async move {
                 tokio::select! {
                     () = wait.until(deadline) => {}
@@ -99,6 +102,7 @@ impl Guarded {
                     spec: spec.await.ok().flatten(),
                     doubts: Vec::new(),
                     runtime: None,
+                    call_off,
                 }
             }
         });
@@ -168,7 +172,7 @@ impl Guarded {
         Asked { who, policy, words }: Asked,
         rules: Arc<Rules>,
         root: RootFs,
-        Ready { image, wait, prepared, spec, doubts, runtime }: Ready,
+        Ready { image, wait, prepared, spec, doubts, runtime, call_off }: Ready,
         init: Init,
         charter: &mut Charter,
     ) -> Preparation {
@@ -258,9 +262,14 @@ impl Guarded {
             Some(why) => match no_baseline::refuse(&judge, &rules, armed, &why).await {
                 Ok(armed) => {
                     tokio::spawn(follow(wait, Arc::clone(&rules), context.log.clone()));
+                    // Without a descriptor its Delete calls it off.
+                    if let Ok(descriptor) = init.descriptor() {
+                        call_off.follow(descriptor);
+                    }
                     armed
                 }
                 Err(refusal) => {
+                    call_off.keep();
                     let _ = tokio::task::spawn_blocking(move || drop(judge)).await;
                     return Preparation::Refused(refusal);
                 }
@@ -330,6 +339,8 @@ struct Ready {
     doubts: Vec<String>,
     /// What runs it.
     runtime: Option<Runtime>,
+    /// Its end calls off its baseline.
+    call_off: CallOff,
 }
 
 /// Takes everything back, off this thread: the kernel takes its time.
