@@ -29,6 +29,7 @@ pub(crate) mod judge;
 pub(crate) mod late_image;
 pub(crate) mod layers;
 mod lazy_content;
+mod look_back;
 mod making;
 mod no_baseline;
 mod no_guard;
