@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use lacre_measure::fanotify::Groups;
 use lacre_types::chain;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use slog::{Logger, error, info, o, warn};
 use tokio::io::AsyncReadExt as _;
@@ -31,6 +30,7 @@ use crate::node::guard_state::{State, Terms};
 use crate::node::json_file::FileError;
 use crate::node::logging::to_bundle;
 use crate::node::memory::Rest;
+use crate::node::open_files;
 use crate::node::process::{self, Process};
 use crate::node::run_dir::Place;
 use crate::relay::{Common, Connections, Containers, Listed, Proxy};
@@ -43,9 +43,6 @@ pub const READY: &str = "ready\n";
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What the guard has for its end ([`guard::Guard::shutdown`]).
 const LAST_WORK: Duration = Duration::from_secs(2);
-
-/// Open files: 1024 held by each of the containers of a large pod.
-const OPEN_FILES: u64 = 65_536;
 
 /// Why the guard does not come up.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +114,7 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
     let listener = UnixListener::from_std(listener).map_err(ServeError::Daemon)?;
     let log = to_bundle(&bundle, args.debug).new(o!("id" => args.id.clone()));
     tell_of_panics(&log);
-    raise_open_files();
+    open_files::raise();
     if let Err(error) = process::give_way_to_parent() {
         warn!(log, "adjusting the score for the out-of-memory killer"; "error" => error.to_string());
     }
@@ -216,16 +213,6 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
         warn!(log, "the guard did not end in time");
     }
     Ok(())
-}
-
-/// fanotify holds a descriptor for each file that it need not ask about again.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let enough = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
-    if limit.current.is_some_and(|current| current < enough) {
-        // As it was, it serves too.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(enough), ..limit });
-    }
 }
 
 /// Standard error leads nowhere.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use super::link::{self, Word};
+use super::link::{self, Held, Word};
 use super::stand_in;
 use crate::container::sweep;
 use crate::node::process::Process;
@@ -44,8 +44,7 @@ pub(super) struct Guard {
     pub(super) process: Option<Process>,
     /// Once it has said.
     pub(super) place: Option<Place>,
-    /// Held, so that whoever asks goes on waiting when it dies.
-    pub(super) groups: Vec<OwnedFd>,
+    pub(super) groups: Held,
     /// It was asked, and has not said that it gets on.
     pub(super) asked: bool,
     /// Turns since then.
@@ -58,15 +57,15 @@ impl Guard {
     /// stood in for.
     pub(super) fn unheard(place: Place) -> Self {
         let Some(process) = stand_in::guard_of(&place) else {
-            return Self::dead(place, None, Vec::new());
+            return Self::dead(place, None, Held::default());
         };
         let (line, process) = (Line::lost(process), Some(process));
-        let (groups, asked, turns, killed) = (Vec::new(), true, 0, false);
+        let (groups, asked, turns, killed) = (Held::default(), true, 0, false);
         Self { line, process, place: Some(place), groups, asked, turns, killed }
     }
 
     /// One that has died, and waits to be stood in for: it is looked at each turn.
-    pub(super) fn dead(place: Place, process: Option<Process>, groups: Vec<OwnedFd>) -> Self {
+    pub(super) fn dead(place: Place, process: Option<Process>, groups: Held) -> Self {
         let (line, asked, turns, killed) = (Line::Lost(None), true, 0, true);
         Self { line, process, place: Some(place), groups, asked, turns, killed }
     }
@@ -74,23 +73,40 @@ impl Guard {
     /// Takes what it has said.
     pub(super) fn listen(&mut self) {
         while let Line::Link(link) = &self.line {
-            match link::receive(link) {
-                Ok(Some(Word::Guard(place))) => self.place = Some(Place::at(place)),
-                Ok(Some(Word::Groups(groups))) => self.groups = groups,
-                Ok(Some(Word::Well)) => (self.asked, self.turns) = (false, 0),
+            let heard = match link::receive(link) {
+                Ok(Some(Word::Guard(place))) => {
+                    self.place = Some(Place::at(place));
+                    Ok(())
+                }
+                Ok(Some(Word::Some(groups))) => {
+                    self.groups.some(groups);
+                    Ok(())
+                }
+                Ok(Some(Word::Groups(groups, count))) => self.groups.last(groups, count),
+                Ok(Some(Word::Well)) => {
+                    (self.asked, self.turns) = (false, 0);
+                    Ok(())
+                }
                 // As good as no answer.
-                Ok(Some(Word::Still | Word::Ask | Word::Other)) => {}
+                Ok(Some(Word::Still | Word::Ask | Word::Refused(_) | Word::Other)) => Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
                 // Its descriptors are closed before its end is told. One that lives makes
                 // another connection.
-                Ok(None) | Err(_) => self.lose(),
+                Ok(None) => return self.lose(),
+                Err(error) => Err(error),
+            };
+            if let Err(why) = heard {
+                // One that has gone is told nothing.
+                let _ = link::refuse(link, &why.to_string());
+                self.lose();
             }
         }
     }
 
     /// Its connection has ended, and it has not: it is waited for as for an answer.
     fn lose(&mut self) {
+        self.groups.begin_anew();
         self.line = self.process.map_or(Line::Lost(None), Line::lost);
         (self.asked, self.turns) = (true, 0);
     }

@@ -22,6 +22,7 @@ use rustix::net::{
 use super::guard::{Guard, Line};
 use super::link::socket;
 use super::stand_in;
+use crate::node::open_files;
 use crate::node::process::Process;
 
 /// How often every guard is asked whether it gets on.
@@ -64,6 +65,7 @@ fn begin(run: &Path, stay: bool) -> io::Result<Option<Watching>> {
         rustix::process::setsid()?;
     }
     drop(ready);
+    open_files::raise();
     let path = socket(run);
     let _ = fs::remove_file(&path);
     let (listener, own) = listen_at(&path)?;
@@ -207,6 +209,7 @@ impl Watching {
         // What it had is held on to until it says that anew.
         let (place, groups, killed) = had.map_or_else(Default::default, |mut had| {
             had.listen();
+            had.groups.begin_anew();
             (had.place, had.groups, had.killed)
         });
         let (line, process, asked, turns) = (Line::Link(link), Some(process), false, 0);
@@ -243,10 +246,10 @@ impl Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::cgroup::tests::InCgroup;
     use crate::node::run_dir::Place;
     use crate::watchdog::guard::TURNS;
-    use crate::watchdog::link;
-    use crate::node::cgroup::tests::InCgroup;
+    use crate::watchdog::link::{self, Held};
     use rustix::net::connect;
     use std::process::Command;
 
@@ -311,11 +314,11 @@ mod tests {
         for (child, place) in children.iter().zip(&places) {
             let process = Process::by_pid(child.id());
             let (line, place) = (Line::Lost(None), Some(place.clone()));
-            let (groups, asked, turns, killed) = (Vec::new(), true, TURNS, false);
+            let (groups, asked, turns, killed) = (Held::default(), true, TURNS, false);
             watching.guards.push(Guard { line, process, place, groups, asked, turns, killed });
         }
         let held = || vec![group.try_clone().unwrap().into()];
-        watching.guards.iter_mut().for_each(|guard| guard.groups = held());
+        watching.guards.iter_mut().for_each(|guard| guard.groups.last(held(), Some(1)).unwrap());
         drop(group);
         children[0].kill().unwrap();
         children[0].wait().unwrap();

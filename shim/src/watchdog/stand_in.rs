@@ -1,12 +1,12 @@
 //! Standing in for a guard that has died.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::link::Held;
 use crate::container::charters::Charters;
 use crate::container::damaged_charter;
 use crate::container::dead_guard::DeadGuard;
@@ -82,7 +82,7 @@ pub(super) fn guard_of(place: &Place) -> Option<Process> {
 
 /// Stands in for the guard `dead` of that place, or whichever it had. `groups` are let go of
 /// once nobody is left whom they hold back.
-pub(super) fn of(place: &Place, dead: Option<Process>, groups: Vec<OwnedFd>) {
+pub(super) fn of(place: &Place, dead: Option<Process>, groups: Held) {
     let noted = place.noted();
     let is_anothers = match (noted.state(), dead) {
         (Some(state), Some(dead)) => dead != state.guard,
