@@ -24,12 +24,12 @@ use crate::config::Config;
 use crate::container::bundle::{self, Bundle};
 use crate::container::charter::{Charter, Head};
 use crate::container::charters::Charters;
-use crate::container::control;
+use crate::container::control::{self, Ends, Kept};
 use crate::container::damaged_charter::{self, charter_of};
 use crate::container::dead_guard::DeadGuard;
 use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
-use crate::container::processes::Processes;
+use crate::container::processes::{Processes, end_all};
 use crate::container::remains::Remains;
 use crate::inner::client;
 use crate::inner::program::{self, InnerError, Output};
@@ -38,11 +38,14 @@ use crate::node::cgroup;
 use crate::node::guard_state::{Container, Noted, State};
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
-use crate::node::run_dir::Place;
+use crate::node::run_dir::{self, Place};
 
 /// How long a process that was asked to go, or killed, may take. containerd gives `delete`
 /// five seconds in all.
 const GOING: Duration = Duration::from_secs(1);
+
+/// How long all that the inner shim's `delete` has left may take to end, together.
+const LAST: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take, on a busy machine, to end a process that was killed already.
 const DYING: Duration = Duration::from_millis(500);
@@ -53,6 +56,11 @@ const DELIVERY: Duration = Duration::from_millis(500);
 /// How long the guard has to end what it guards, and to account for it, once asked. One that
 /// hangs is killed then ([`DYING`] later), and a second and a half is left for the rest.
 const ACCOUNTING: Duration = Duration::from_secs(3);
+
+/// How long a container that a guard has killed may take to end. Hardly any takes longer than
+/// [`ACCOUNTING`]; one that does outlasts containerd's patience, and another process finishes
+/// this.
+const ENDING: Duration = Duration::from_secs(30);
 
 /// `wait(2)`'s word for a process that exited with 1.
 const FAILED: i32 = 1 << 8;
@@ -88,9 +96,7 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         None => unguarded(args, &program, &bundle),
     };
     if let Some(place) = &place {
-        let generation =
-            bundle::generation(&bundle).or_else(|| Charters::of(place).of_bundle(&bundle));
-        let container = Container { id: args.id.clone(), bundle: bundle.clone(), generation };
+        let container = container(args, place, &bundle);
         // Whatever the guard, or who stood in for it, has left of this one.
         settled(left(args, place, [&container]), place, &mut output);
     }
@@ -123,6 +129,12 @@ pub fn of_nothing(args: &Args) -> Option<Output> {
     place.clear();
     cgroup::remove_empty(&bundle);
     Some(inner_delete::deleted(bundle::init_pid(&bundle)))
+}
+
+/// The container that this process was told.
+fn container(args: &Args, place: &Place, bundle: &Path) -> Container {
+    let generation = bundle::generation(bundle).or_else(|| Charters::of(place).of_bundle(bundle));
+    Container { id: args.id.clone(), bundle: bundle.to_owned(), generation }
 }
 
 /// What a guard that died has left of a container, by its charter.
@@ -164,31 +176,21 @@ fn left<'a>(
 /// Ends each of these: kills whom the inner shim's `delete` has left, and takes down what
 /// stands once nobody is left. While somebody is, it stands, and the `delete` has failed.
 fn settled(all: Vec<OfOne>, place: &Place, output: &mut Result<Output, DeleteError>) {
-    for OfOne { charter: Charter { head, body }, left, unnamed } in all {
-        let mode = body.as_ref().map_or(Mode::Enforce, |body| body.mode);
-        let processes = Processes::of(&head, mode);
-        processes.kill();
-        let Some(none) = processes.wait(Some(GOING)) else {
+    let processes: Vec<_> = all.iter().map(|one| processes(&one.charter)).collect();
+    let ended = end_all(&processes, LAST);
+    for (OfOne { charter, left, unnamed }, gone) in all.into_iter().zip(ended) {
+        let Some(none) = gone else {
             if let Ok(output) = output {
-                let said = match processes.left() {
-                    Ok(left) => {
-                        let pids: Vec<_> = left.iter().map(|left| left.pid).collect();
-                        format!("lacre: processes {pids:?} of {} do not end\n", head.id)
-                    }
-                    Err(why) => {
-                        format!("lacre: whether {} has processes can't be told: {why}\n", head.id)
-                    }
-                };
-                output.stderr.extend(said.into_bytes());
-                output.status = ExitStatus::from_raw(FAILED);
+                fail(output, &unended(&charter).unwrap_or_default());
             }
             continue;
         };
+        let head = &charter.head;
         if unnamed {
             end::end_unnamed(&head.namespace, &head.id, place.run(), &none);
         }
         let (rests, accounted) =
-            end::end(&head, Stands::Remains(Box::new(left)), &Charters::of(place), &none);
+            end::end(head, Stands::Remains(Box::new(left)), &Charters::of(place), &none);
         rests.into_iter().for_each(|rest| rest());
         if let (Err(error), Ok(output)) = (accounted, &mut *output) {
             output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
@@ -253,10 +255,12 @@ fn guarded(
         && let Some(guard) = place.listener()
     {
         // One that lives says anew what nobody can read.
-        if control::keep(&place.control(), ACCOUNTING) {
-            noted = place.noted();
-        } else if DeadGuard::is_left(place) {
-            kill_hung(place, guard);
+        match control::keep(&place.control(), ACCOUNTING) {
+            Kept::Done => noted = place.noted(),
+            Kept::Refused(_) | Kept::Silent if !DeadGuard::is_left(place) => {}
+            // It guards, and ends what it guards, whatever keeps it from writing.
+            Kept::Refused(_) => noted = Noted::State(DeadGuard::of_living(place, &noted, guard)),
+            Kept::Silent => kill_hung(place, guard),
         }
     }
     if noted.living().is_none() {
@@ -266,13 +270,22 @@ fn guarded(
         Noted::State(state) if state.guard.is_alive() => {
             beside_guard(args, program, bundle, place, state)
         }
-        Noted::Nothing if !DeadGuard::is_left(place) => {
+        Noted::Nothing if !DeadGuard::is_left(place) && !is_found(args, place, bundle) => {
             // The guard has left in good order.
             place.clear();
             Ok(InnerDelete::begin(program, bundle)?.ended(bundle)?)
         }
         noted => orphaned(args, program, bundle, place, &noted),
     }
+}
+
+/// Whether a container is there of which all that was noted down is gone, as with its run directory;
+/// then it is noted down anew, before anybody is killed.
+fn is_found(args: &Args, place: &Place, bundle: &Path) -> bool {
+    let container = container(args, place, bundle);
+    // Without the folders nothing can be written, and what is found counts all the same.
+    let _ = run_dir::make(place.run());
+    charter_of(place, &container, &Config::of_this_process).is_some()
 }
 
 /// The guard lives, and ends what it guards itself.
@@ -289,7 +302,7 @@ fn beside_guard(
     let others = delete_others(args, program, others);
     let output = own.ended(bundle);
     others_ended(others);
-    let output = output?;
+    let mut output = output?;
     let state = place.noted().state().cloned().unwrap_or(state);
     let ending: Vec<_> = state
         .containers
@@ -297,9 +310,16 @@ fn beside_guard(
         .filter(|container| !shim_lives || container.id == args.id)
         .cloned()
         .collect();
-    if !accounted(place, &ending) {
-        kill_hung(place, state.guard);
-        return orphaned(args, program, bundle, place, &Noted::State(state));
+    match accounted(place, &ending) {
+        Accounted::All => {}
+        Accounted::Runs(said) => {
+            fail(&mut output, &said);
+            return Ok(output);
+        }
+        Accounted::Silent => {
+            kill_hung(place, state.guard);
+            return orphaned(args, program, bundle, place, &Noted::State(state));
+        }
     }
     if state.containers.iter().all(|container| container.id == args.id) || !shim_lives {
         end(args, place, &state);
@@ -315,15 +335,63 @@ fn kill_hung(place: &Place, guard: Process) {
     }
 }
 
-/// Has the guard end these containers, and waits for its word that nothing of them is left.
-fn accounted(place: &Place, containers: &[Container]) -> bool {
-    let until = Instant::now() + ACCOUNTING;
-    containers.iter().filter_map(|container| container.generation.as_ref()).all(|generation| {
-        let limit = until.saturating_duration_since(Instant::now());
+/// What has come of having a guard end its containers.
+enum Accounted {
+    /// Nothing of them is left.
+    All,
+    /// It answers, and has killed them: processes of theirs do not end.
+    Runs(String),
+    /// It does not answer, or has nobody to wait for: it hangs.
+    Silent,
+}
+
+/// Has the guard end these containers, all at the same time, and waits for its word that nothing
+/// of them is left.
+fn accounted(place: &Place, containers: &[Container]) -> Accounted {
+    let charters = Charters::of(place);
+    let all: Vec<_> = containers.iter().filter_map(|one| one.generation.as_ref()).collect();
+    let until = Instant::now() + ENDING;
+    loop {
+        let Ends { ended, answers } = control::end_all(&place.control(), &all, ACCOUNTING);
+        let left = all.iter().zip(ended).filter(|(_, ended)| !ended);
         // It may have gone, having done so, before it could answer.
-        !limit.is_zero() && control::end(&place.control(), generation, limit)
-            || Charters::of(place).read(generation).is_ok_and(|charter| charter.is_none())
-    })
+        let left = left.filter_map(|(generation, _)| charters.read(generation).transpose());
+        let left: Vec<_> = left.collect();
+        if left.is_empty() {
+            return Accounted::All;
+        }
+        let said: Option<Vec<_>> = left.iter().map(|it| unended(it.as_ref().ok()?)).collect();
+        match said {
+            Some(_) if answers && Instant::now() < until => {}
+            Some(said) if answers => return Accounted::Runs(said.concat()),
+            _ => return Accounted::Silent,
+        }
+    }
+}
+
+/// That processes of a container do not end; none where there are none.
+fn unended(charter: &Charter) -> Option<String> {
+    let head = &charter.head;
+    let said = match processes(charter).left() {
+        Ok(left) if left.is_empty() => return None,
+        Ok(left) => {
+            let pids: Vec<_> = left.iter().map(|left| left.pid).collect();
+            format!("lacre: processes {pids:?} of {} do not end\n", head.id)
+        }
+        Err(why) => format!("lacre: whether {} has processes can't be told: {why}\n", head.id),
+    };
+    Some(said)
+}
+
+/// It is not all done, and containerd is told why.
+fn fail(output: &mut Output, said: &str) {
+    output.stderr.extend(said.as_bytes());
+    output.status = ExitStatus::from_raw(FAILED);
+}
+
+fn processes(Charter { head, body }: &Charter) -> Processes {
+    let mode = body.as_ref().map_or(Mode::Enforce, |body| body.mode);
+    Processes::of(head, mode)
 }
 
 /// The guard has died: nothing of it may run on. The inner shim goes first, so that nothing

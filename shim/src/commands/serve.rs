@@ -26,7 +26,7 @@ use crate::inner::client::Inner;
 use crate::inner::program::debug_socket;
 pub(crate) use crate::inner::sockets::remove_dead;
 use crate::node::events::Events;
-use crate::node::guard_state::{State, Terms};
+use crate::node::guard_state::{Keep, State, Terms};
 use crate::node::json_file::FileError;
 use crate::node::logging::to_bundle;
 use crate::node::memory::Rest;
@@ -180,10 +180,10 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
     report_ready().map_err(ServeError::Daemon)?;
     info!(log, "guarding"; "inner" => inner_socket.display().to_string());
 
-    let (kept, its_log) = (Arc::clone(&watchdog), log.clone());
-    tokio::spawn(async move { kept.keep(&watched, &its_log).await });
     let keeper = Arc::clone(&containers);
-    let keep: control::Keep = Arc::new(move || keeper.keep());
+    let keep: Keep = Arc::new(move || keeper.keep());
+    let (kept, its_log, notes) = (Arc::clone(&watchdog), log.clone(), Arc::clone(&keep));
+    tokio::spawn(async move { kept.keep(&watched, notes, &its_log).await });
     tokio::spawn(control::serve(orders, Arc::clone(&guard), keep, log.clone()));
     let open = Connections::default();
     tokio::select! {
@@ -195,7 +195,7 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
                 () = orphan::forgotten(&args.address, &open) => {}
                 () = orphan::empty(version, &containers) => {}
             }
-            orphan::end(&args.id, &containers, &*guard, &inner, &log).await;
+            orphan::end(&args.id, &containers, &guard, &inner, &log).await;
             // The inner shim's end is ours.
             std::future::pending().await
         } => {}

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lacre_executor::Target;
@@ -18,6 +19,8 @@ use crate::node::process::Process;
 
 /// How long to wait for one process, before all are looked for again.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a container that is killed may take before it is merely waited for.
+const KILLING: Duration = Duration::from_secs(5);
 /// Between two looks at who is there and has ended, for the kernel to let go of them.
 const MOMENT: Duration = Duration::from_millis(2);
 
@@ -113,11 +116,25 @@ impl Processes {
 
     /// Kills those in its cgroups now, and all for as long as somebody waits for their end.
     pub(crate) fn kill(&self) {
+        self.kill_within(KILLING);
+    }
+
+    /// The same, with so much time.
+    fn kill_within(&self, patience: Duration) {
         self.killing.store(true, Ordering::Relaxed);
         // Whatever froze it, and wherever its processes went; what it leaves is waited for.
         let target = self.init.filter(|init| init.is_alive());
         if let Some(target) = target.and_then(|init| Target::hold(init.pid).ok()) {
-            let _ = target.kill();
+            let _ = target.kill_within(patience);
+        }
+        self.kill_members();
+    }
+
+    /// Kills those that are known, and waits for nobody.
+    fn strike(&self) {
+        self.killing.store(true, Ordering::Relaxed);
+        if let Some(init) = self.init {
+            let _ = init.kill(Duration::ZERO);
         }
         self.kill_members();
     }
@@ -154,13 +171,40 @@ impl Processes {
                             }
                         }
                     }
-                    std::thread::sleep(MOMENT);
+                    thread::sleep(MOMENT);
                 }
                 // Nobody can tell now; with a descriptor free again somebody may.
-                None => std::thread::sleep(LOOK),
+                None => thread::sleep(LOOK),
             }
         }
     }
+}
+
+/// Kills all of these containers, and waits until none of any is left; `None` for one of which
+/// some are when the time is over. That is one time for all of them, and they are killed at the
+/// same time: who does not end keeps no other waiting.
+pub(crate) fn end_all(all: &[Processes], limit: Duration) -> Vec<Option<NoProcess>> {
+    let until = Instant::now() + limit;
+    let left = || until.saturating_duration_since(Instant::now());
+    let end = |processes: &Processes| {
+        processes.kill_within(left());
+        processes.wait(Some(left()))
+    };
+    thread::scope(|scope| {
+        let end = &end;
+        let begin = |processes| {
+            let begun = thread::Builder::new().spawn_scoped(scope, move || end(processes));
+            // Without a thread none waits for it alone: it is struck now, and again while its
+            // end is waited for below.
+            begun.inspect_err(|_| processes.strike()).map_err(|_| processes)
+        };
+        let begun: Vec<_> = all.iter().map(begin).collect();
+        let ended = begun.into_iter().map(|begun| match begun {
+            Ok(thread) => thread.join().ok().flatten(),
+            Err(processes) => processes.wait(Some(left())),
+        });
+        ended.collect()
+    })
 }
 
 fn traced(name: &str) -> io::Result<Vec<u32>> {
