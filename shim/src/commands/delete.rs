@@ -9,28 +9,24 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lacre_types::{Mode, chain};
+use lacre_types::chain;
 
 use crate::arguments::Args;
 use crate::commands::inner_delete::{self, InnerDelete, delete_others, others_ended};
+use crate::commands::left_containers::{fail, left, settled};
+use crate::commands::living_guard::{ACCOUNTING, Accounted, accounted, end, kill_hung};
 use crate::commands::neighbours::{dead_neighbours, sweep};
 use crate::commands::serve;
 use crate::config::Config;
 use crate::container::bundle::{self, Bundle};
-use crate::container::charter::{Charter, Head};
 use crate::container::charters::Charters;
-use crate::container::control::{self, Ends, Kept};
+use crate::container::control::{self, Kept};
 use crate::container::damaged_charter::{self, charter_of};
 use crate::container::dead_guard::DeadGuard;
-use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
-use crate::container::processes::{Processes, end_all};
-use crate::container::remains::Remains;
 use crate::inner::client;
 use crate::inner::program::{self, InnerError, Output};
 use crate::inner::sockets::remove_dead;
@@ -44,26 +40,8 @@ use crate::node::run_dir::{self, Place};
 /// five seconds in all.
 const GOING: Duration = Duration::from_secs(1);
 
-/// How long all that the inner shim's `delete` has left may take to end, together.
-const LAST: Duration = Duration::from_secs(5);
-
-/// How long the kernel may take, on a busy machine, to end a process that was killed already.
-const DYING: Duration = Duration::from_millis(500);
-
 /// For the reports that the guard had not delivered; the next shim does it otherwise.
 const DELIVERY: Duration = Duration::from_millis(500);
-
-/// How long the guard has to end what it guards, and to account for it, once asked. One that
-/// hangs is killed then ([`DYING`] later), and a second and a half is left for the rest.
-const ACCOUNTING: Duration = Duration::from_secs(3);
-
-/// How long a container that a guard has killed may take to end. Hardly any takes longer than
-/// [`ACCOUNTING`]; one that does outlasts containerd's patience, and another process finishes
-/// this.
-const ENDING: Duration = Duration::from_secs(30);
-
-/// `wait(2)`'s word for a process that exited with 1.
-const FAILED: i32 = 1 << 8;
 
 /// Why `delete` has no result.
 #[derive(Debug, thiserror::Error)]
@@ -135,67 +113,6 @@ pub fn of_nothing(args: &Args) -> Option<Output> {
 fn container(args: &Args, place: &Place, bundle: &Path) -> Container {
     let generation = bundle::generation(bundle).or_else(|| Charters::of(place).of_bundle(bundle));
     Container { id: args.id.clone(), bundle: bundle.to_owned(), generation }
-}
-
-/// What a guard that died has left of a container, by its charter.
-struct OfOne {
-    charter: Charter,
-    left: Remains,
-    /// An older lacre had it, which knew it by its names.
-    unnamed: bool,
-}
-
-/// What is left of each; nothing of one whose charter is gone, which is accounted for, nor of
-/// one that a guard has. To be looked at while the processes are there.
-fn left<'a>(
-    args: &Args,
-    place: &Place,
-    containers: impl IntoIterator<Item = &'a Container>,
-) -> Vec<OfOne> {
-    if place.noted().living().is_some() {
-        return Vec::new();
-    }
-    let node = Config::of_this_process();
-    let of_one = |container: &Container| {
-        let Container { id, bundle, generation } = container;
-        let (charter, unnamed) = match generation {
-            Some(_) => (charter_of(place, container, &|| node.clone())?, false),
-            None if bundle::never_created(bundle) => return None,
-            None => {
-                let drawn = Generation::draw().ok()?;
-                let head = Head::new(drawn, &args.namespace, id, bundle, place.socket());
-                (Charter { head, body: None }, true)
-            }
-        };
-        let left = Remains::of(&charter, &node, &args.address);
-        Some(OfOne { charter, left, unnamed })
-    };
-    containers.into_iter().filter_map(of_one).collect()
-}
-
-/// Ends each of these: kills whom the inner shim's `delete` has left, and takes down what
-/// stands once nobody is left. While somebody is, it stands, and the `delete` has failed.
-fn settled(all: Vec<OfOne>, place: &Place, output: &mut Result<Output, DeleteError>) {
-    let processes: Vec<_> = all.iter().map(|one| processes(&one.charter)).collect();
-    let ended = end_all(&processes, LAST);
-    for (OfOne { charter, left, unnamed }, gone) in all.into_iter().zip(ended) {
-        let Some(none) = gone else {
-            if let Ok(output) = output {
-                fail(output, &unended(&charter).unwrap_or_default());
-            }
-            continue;
-        };
-        let head = &charter.head;
-        if unnamed {
-            end::end_unnamed(&head.namespace, &head.id, place.run(), &none);
-        }
-        let (rests, accounted) =
-            end::end(head, Stands::Remains(Box::new(left)), &Charters::of(place), &none);
-        rests.into_iter().for_each(|rest| rest());
-        if let (Err(error), Ok(output)) = (accounted, &mut *output) {
-            output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
-        }
-    }
 }
 
 /// What is left of a container whose bundle is gone already, as where containerd has removed
@@ -327,73 +244,6 @@ fn beside_guard(
     Ok(output)
 }
 
-/// Kills a guard that does not answer. One that is dying answers nobody either: it did not hang.
-fn kill_hung(place: &Place, guard: Process) {
-    if !guard.wait(DYING) {
-        place.note_hang();
-        let _ = guard.kill(GOING);
-    }
-}
-
-/// What has come of having a guard end its containers.
-enum Accounted {
-    /// Nothing of them is left.
-    All,
-    /// It answers, and has killed them: processes of theirs do not end.
-    Runs(String),
-    /// It does not answer, or has nobody to wait for: it hangs.
-    Silent,
-}
-
-/// Has the guard end these containers, all at the same time, and waits for its word that nothing
-/// of them is left.
-fn accounted(place: &Place, containers: &[Container]) -> Accounted {
-    let charters = Charters::of(place);
-    let all: Vec<_> = containers.iter().filter_map(|one| one.generation.as_ref()).collect();
-    let until = Instant::now() + ENDING;
-    loop {
-        let Ends { ended, answers } = control::end_all(&place.control(), &all, ACCOUNTING);
-        let left = all.iter().zip(ended).filter(|(_, ended)| !ended);
-        // It may have gone, having done so, before it could answer.
-        let left = left.filter_map(|(generation, _)| charters.read(generation).transpose());
-        let left: Vec<_> = left.collect();
-        if left.is_empty() {
-            return Accounted::All;
-        }
-        let said: Option<Vec<_>> = left.iter().map(|it| unended(it.as_ref().ok()?)).collect();
-        match said {
-            Some(_) if answers && Instant::now() < until => {}
-            Some(said) if answers => return Accounted::Runs(said.concat()),
-            _ => return Accounted::Silent,
-        }
-    }
-}
-
-/// That processes of a container do not end; none where there are none.
-fn unended(charter: &Charter) -> Option<String> {
-    let head = &charter.head;
-    let said = match processes(charter).left() {
-        Ok(left) if left.is_empty() => return None,
-        Ok(left) => {
-            let pids: Vec<_> = left.iter().map(|left| left.pid).collect();
-            format!("lacre: processes {pids:?} of {} do not end\n", head.id)
-        }
-        Err(why) => format!("lacre: whether {} has processes can't be told: {why}\n", head.id),
-    };
-    Some(said)
-}
-
-/// It is not all done, and containerd is told why.
-fn fail(output: &mut Output, said: &str) {
-    output.stderr.extend(said.as_bytes());
-    output.status = ExitStatus::from_raw(FAILED);
-}
-
-fn processes(Charter { head, body }: &Charter) -> Processes {
-    let mode = body.as_ref().map_or(Mode::Enforce, |body| body.mode);
-    Processes::of(head, mode)
-}
-
 /// The guard has died: nothing of it may run on. The inner shim goes first, so that nothing
 /// new starts; then every container that it had, of which containerd 2.x tells us only one.
 fn orphaned(
@@ -448,64 +298,4 @@ fn orphaned(
         serve::clear(place, &dead.sockets);
     }
     output
-}
-
-/// The last container has gone: so must the inner shim, and with it the guard.
-fn end(args: &Args, place: &Place, state: &State) {
-    // In good order it is going already.
-    if let Some(inner) = state.inner.filter(|inner| inner.is_alive()) {
-        let last = (!state.inner_is_others).then_some(args.id.as_str());
-        client::forget(&state.inner_sockets, &args.namespace, &[&args.id], last);
-        if !state.inner_is_others && !inner.wait(GOING) {
-            let _ = inner.kill(GOING);
-        }
-    }
-    if !state.guard.wait(GOING * 2) {
-        let _ = state.guard.kill(GOING);
-    }
-    // Where it was killed, by us or by others, it has left what it has in good order removed.
-    serve::clear(place, state.own_inner_sockets());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guard_that_is_killed_while_its_last_container_goes_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = Place::at(dir.path().join("0a"));
-        let mut guard = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let state = State {
-            guard: Process::by_pid(guard.id()).unwrap(),
-            inner: None,
-            inner_is_others: false,
-            terms: None,
-            inner_sockets: Vec::new(),
-            containers: Vec::new(),
-        };
-        place.keep(&state).unwrap();
-        guard.kill().unwrap();
-        end(&Args::default(), &place, &state);
-        guard.wait().unwrap();
-        assert!(place.noted().state().is_none());
-    }
-
-    #[test]
-    fn who_is_dying_did_not_hang() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = Place::at(dir.path().join("0a"));
-        for hangs in [false, true] {
-            let mut guard = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-            let process = Process::by_pid(guard.id()).unwrap();
-            if !hangs {
-                // Sent: it may take its time.
-                guard.kill().unwrap();
-            }
-            kill_hung(&place, process);
-            assert!(!process.is_alive());
-            assert_eq!(place.hung(), hangs);
-            guard.wait().unwrap();
-        }
-    }
 }
