@@ -22,11 +22,11 @@ use crate::commands::neighbours::{dead_neighbours, sweep};
 use crate::commands::serve;
 use crate::config::Config;
 use crate::container::bundle::{self, Bundle};
+use crate::container::charter_stand_in::{self, charter_of};
 use crate::container::charters::Charters;
-use crate::container::control::{self, Kept};
-use crate::container::damaged_charter::{self, charter_of};
 use crate::container::dead_guard::DeadGuard;
 use crate::container::generation::Generation;
+use crate::container::orders::{self, Kept};
 use crate::inner::client;
 use crate::inner::program::{self, InnerError, Output};
 use crate::inner::sockets::remove_dead;
@@ -172,7 +172,7 @@ fn guarded(
         && let Some(guard) = place.listener()
     {
         // One that lives says anew what nobody can read.
-        match control::keep(&place.control(), ACCOUNTING) {
+        match orders::keep(&place.control(), ACCOUNTING) {
             Kept::Done => noted = place.noted(),
             Kept::Refused(_) | Kept::Silent if !DeadGuard::is_left(place) => {}
             // It guards, and ends what it guards, whatever keeps it from writing.
@@ -181,7 +181,7 @@ fn guarded(
         }
     }
     if noted.living().is_none() {
-        damaged_charter::note_down(place);
+        charter_stand_in::note_down(place);
     }
     match noted {
         Noted::State(state) if state.guard.is_alive() => {

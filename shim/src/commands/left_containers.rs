@@ -8,14 +8,14 @@ use lacre_types::{Mode, chain};
 
 use crate::arguments::Args;
 use crate::config::Config;
+use crate::container::accounting::Remains;
 use crate::container::bundle;
 use crate::container::charter::{Charter, Head};
+use crate::container::charter_stand_in::charter_of;
 use crate::container::charters::Charters;
-use crate::container::damaged_charter::charter_of;
-use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
 use crate::container::processes::{Processes, end_all};
-use crate::container::remains::Remains;
+use crate::container::takedown::{self, Stands};
 use crate::inner::program::Output;
 use crate::node::guard_state::Container;
 use crate::node::run_dir::Place;
@@ -76,10 +76,10 @@ pub(super) fn settled<E>(all: Vec<OfOne>, place: &Place, output: &mut Result<Out
         };
         let head = &charter.head;
         if unnamed {
-            end::end_unnamed(&head.namespace, &head.id, place.run(), &none);
+            takedown::end_unnamed(&head.namespace, &head.id, place.run(), &none);
         }
         let (rests, accounted) =
-            end::end(head, Stands::Remains(Box::new(left)), &Charters::of(place), &none);
+            takedown::end(head, Stands::Remains(Box::new(left)), &Charters::of(place), &none);
         rests.into_iter().for_each(|rest| rest());
         if let (Err(error), Ok(output)) = (accounted, &mut *output) {
             output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());

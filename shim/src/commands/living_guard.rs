@@ -6,7 +6,7 @@ use crate::arguments::Args;
 use crate::commands::left_containers::unended;
 use crate::commands::serve;
 use crate::container::charters::Charters;
-use crate::container::control::{self, Ends};
+use crate::container::orders::{self, Ends};
 use crate::inner::client;
 use crate::node::guard_state::{Container, State};
 use crate::node::process::Process;
@@ -53,7 +53,7 @@ pub(super) fn accounted(place: &Place, containers: &[Container]) -> Accounted {
     let all: Vec<_> = containers.iter().filter_map(|one| one.generation.as_ref()).collect();
     let until = Instant::now() + ENDING;
     loop {
-        let Ends { ended, answers } = control::end_all(&place.control(), &all, ACCOUNTING);
+        let Ends { ended, answers } = orders::end_all(&place.control(), &all, ACCOUNTING);
         let left = all.iter().zip(ended).filter(|(_, ended)| !ended);
         // It may have gone, having done so, before it could answer.
         let left = left.filter_map(|(generation, _)| charters.read(generation).transpose());

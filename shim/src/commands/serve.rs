@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::arguments::Args;
 use crate::config::Config;
 use crate::container::charters::Charters;
-use crate::container::{control, orphan};
+use crate::container::{orders, orphan};
 use crate::guard::{self, Exempt, GuardError};
 use crate::inner::client::Inner;
 use crate::inner::program::debug_socket;
@@ -184,7 +184,7 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
     let keep: Keep = Arc::new(move || keeper.keep());
     let (kept, its_log, notes) = (Arc::clone(&watchdog), log.clone(), Arc::clone(&keep));
     tokio::spawn(async move { kept.keep(&watched, notes, &its_log).await });
-    tokio::spawn(control::serve(orders, Arc::clone(&guard), keep, log.clone()));
+    tokio::spawn(orders::serve(orders, Arc::clone(&guard), keep, log.clone()));
     let open = Connections::default();
     tokio::select! {
         () = Arc::clone(&proxy).serve(&listener, &open) => {}

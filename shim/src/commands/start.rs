@@ -23,7 +23,7 @@ use crate::commands::serve::{self, Charge, READY};
 use crate::commands::stdin;
 use crate::config::{Config, ConfigError};
 use crate::container::bundle::Bundle;
-use crate::container::control::{self, Kept};
+use crate::container::orders::{self, Kept};
 use crate::guard::{Exempt, record_refusal};
 use crate::inner::program::{self, InnerError, Output};
 use crate::node::guard_state::{Noted, Terms};
@@ -276,7 +276,7 @@ fn join(place: &Place, terms: &Terms) -> Result<(), StartError> {
         match place.noted() {
             Noted::State(state) => break state,
             // The guard, which lives, says it anew.
-            Noted::Unreadable(error) => match control::keep(&place.control(), LISTENING) {
+            Noted::Unreadable(error) => match orders::keep(&place.control(), LISTENING) {
                 Kept::Done if Instant::now() <= until => {}
                 Kept::Refused(why) => return Err(StartError::Unkept(why)),
                 Kept::Done | Kept::Silent => return Err(error.into()),

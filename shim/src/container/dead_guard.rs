@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::bundle::Bundle;
 use super::charter::{Charter, boot};
-use super::damaged_charter::charters_of;
+use super::charter_stand_in::charters_of;
 use crate::node::guard_state::{Container, Noted, State};
 use crate::node::process::{self, Process};
 use crate::node::run_dir::Place;

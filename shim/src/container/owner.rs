@@ -11,11 +11,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::charter::Charter;
-use super::end::{self, Stands};
 use super::generation::Generation;
-use super::machine::{Effect, Event, Machine, Prepared};
+use super::lifecycle::{Effect, Event, Machine, Prepared};
 use super::owner_leave::OwnerLeave;
 use super::processes::{NoProcess, Processes};
+use super::takedown::{self, Stands};
 use crate::guard::call_off::CallOff;
 use crate::guard::guarded::Guarded;
 use crate::guard::preparation::Preparation;
@@ -364,7 +364,7 @@ impl Shell {
             let rests = spawn_blocking(move || {
                 let charters = &ending.context.charters;
                 let stands = Stands::Guard(guarded.as_deref(), &log);
-                let (rests, _) = end::end(&head, stands, charters, &gone);
+                let (rests, _) = takedown::end(&head, stands, charters, &gone);
                 // Who is the last to let go of it waits for the thread that writes the list.
                 drop(guarded);
                 rests

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::link::{self, Held, Word};
 use super::stand_in;
-use crate::container::sweep;
+use crate::container::dead_guard_end;
 use crate::node::process::Process;
 use crate::node::run_dir::Place;
 
@@ -137,7 +137,7 @@ impl Guard {
         }
         let (Some(place), Some(process)) = (self.place.clone(), self.process) else { return };
         // Where nobody is held back, nobody waits for it.
-        if self.groups.is_empty() && !sweep::is_needed(&place) {
+        if self.groups.is_empty() && !dead_guard_end::is_needed(&place) {
             self.asked = false;
             return;
         }
@@ -146,7 +146,7 @@ impl Guard {
             place.note_hang();
             // First those whom it must not let pass: where nobody else has its group, as after
             // another watchdog's death, who waits passes when it goes.
-            sweep::end_held_back(&place);
+            dead_guard_end::end_held_back(&place);
             // One that waits for a disk or a network does not die of that yet.
             let _ = process.kill(Duration::ZERO);
         })

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use lacre_types::{Mode, Source};
 
+use super::accounting::Remains;
 use super::charter::Charter;
+use super::charter_stand_in;
 use super::charters::Charters;
-use super::damaged_charter;
 use super::dead_guard::DeadGuard;
-use super::end::{self, Stands};
 use super::processes::{NoProcess, Processes, end_all};
-use super::remains::Remains;
+use super::takedown::{self, Stands};
 use crate::config::Config;
 use crate::guard::Exempt;
 use crate::inner::client;
@@ -63,7 +63,7 @@ pub(crate) fn is_needed(place: &Place) -> bool {
 /// Kills the containers of a dead guard that must not run unguarded, and waits until they are
 /// gone.
 pub(crate) fn end_held_back(place: &Place) {
-    damaged_charter::note_down(place);
+    charter_stand_in::note_down(place);
     let all: Vec<_> = held_back(place).iter().map(processes).collect();
     let _ = end_all(&all, GOING);
 }
@@ -78,7 +78,7 @@ pub(crate) fn take_out(place: &Place) -> Swept {
     if noted.living().is_some() {
         return Swept::Done;
     }
-    damaged_charter::note_down(place);
+    charter_stand_in::note_down(place);
     let dead = DeadGuard::of(place, &noted);
     let (held_back, others): (Vec<_>, Vec<_>) =
         dead.charters.iter().partition(|it| is_held_back(it));
@@ -133,7 +133,7 @@ fn is_settled(
     let address = body.as_ref().map(|body| body.containerd.clone()).unwrap_or_default();
     let left = Remains::of(charter, &Config::default(), &address);
     let stands = Stands::Remains(Box::new(left));
-    let (rests, accounted) = end::end(head, stands, &Charters::of(place), none);
+    let (rests, accounted) = takedown::end(head, stands, &Charters::of(place), none);
     rests.into_iter().for_each(|rest| rest());
     accounted.is_ok()
 }
