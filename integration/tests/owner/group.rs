@@ -171,9 +171,14 @@ fn more_roots_on_one_file_system_than_a_message_has_groups_are_watched_and_ended
         guard.signal(Signal::SIGKILL);
         wait_for("their end", SOON, || Ok((!inits.iter().any(|init| alive(*init))).then_some(())))?;
         for number in 0..ROOTS {
-            let id = format!("root-{number}");
-            daemon.remove(&id)?;
+            daemon.remove(&format!("root-{number}"))?;
         }
-        Ok(())
+        // containerd runs a `delete` for each at once, and kills what is not done in five seconds;
+        // other processes finish these.
+        let bundles = format!("state/io.containerd.runtime.v2.task/{}", daemon.namespace());
+        let bundles = daemon.node().folder().join(bundles);
+        wait_for("each bundle to go", SOON, || {
+            Ok((fs::read_dir(&bundles)?.count() == 0).then_some(()))
+        })
     })
 }
