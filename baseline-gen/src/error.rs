@@ -107,6 +107,9 @@ pub enum Error {
         #[source]
         source: Box<BlobError>,
     },
+    /// It was called off ([`Progress::is_unwanted`](crate::Progress)).
+    #[error("it was called off before it was made")]
+    Unwanted,
     /// The archive or the layout does not say which image is meant.
     #[error("{} {problem}", shown(.path))]
     Image {

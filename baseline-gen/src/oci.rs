@@ -261,7 +261,7 @@ impl Content {
         match cache {
             Some(store) => {
                 let reading = (part.packing, whiteouts);
-                store.blob_layer(&part.diff_id, reading, options.algorithms, scan)
+                store.blob_layer(&part.diff_id, reading, options.algorithms, progress, scan)
             }
             None => scan(),
         }

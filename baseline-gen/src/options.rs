@@ -71,6 +71,17 @@ pub trait Progress: Sync {
     fn looked(&self, _files: u64) {}
     /// So many more bytes were hashed.
     fn hashed(&self, _bytes: u64) {}
+    /// Whether nobody wants it any more: it ends then, with [`Error::Unwanted`](crate::Error), and
+    /// keeps the layers that are whole. Asked between files, and between the blocks of one.
+    fn is_unwanted(&self) -> bool {
+        false
+    }
+}
+
+/// # Errors
+/// When nobody wants it any more.
+pub(crate) fn check(progress: &dyn Progress) -> Result<(), crate::Error> {
+    if progress.is_unwanted() { Err(crate::Error::Unwanted) } else { Ok(()) }
 }
 
 /// Tells nobody.

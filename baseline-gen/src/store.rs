@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use lacre_types::Digest;
 use lacre_types::code::{LANGUAGES, Language};
 use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
+use rustix::io::Errno;
 
 use crate::baseline::{Baseline, open_trusted, write_atomically};
 use crate::error::Error;
@@ -22,6 +23,7 @@ use crate::last_use::note_use;
 use crate::layer::Layer;
 use crate::node_index::NodeIndex;
 use crate::oci::Packing;
+use crate::options::check;
 use crate::tar::Whiteouts;
 use crate::walk::{open_root, scan_dir};
 use crate::{Algorithms, Options, Progress};
@@ -34,6 +36,9 @@ const NAMELESS: &str = ".nameless-";
 
 /// The major number of loop devices.
 const LOOP: u32 = 7;
+
+/// How often it is looked whether another builder is done: a layer takes longer.
+const TURN: Duration = Duration::from_millis(10);
 
 /// Lock files; builders of different layers rarely meet in one.
 const LOCKS: u8 = 64;
@@ -215,7 +220,7 @@ impl Store {
         for (path, dir, key) in dirs.iter().rev() {
             let scan = || scan_dir(path, dir, options, progress);
             layers.push(match key {
-                Some(key) => self.layer(*key, options.algorithms, scan)?,
+                Some(key) => self.layer(*key, options.algorithms, progress, scan)?,
                 None => scan()?,
             });
         }
@@ -234,18 +239,21 @@ impl Store {
         diff_id: &Digest,
         reading: (Packing, Whiteouts),
         algorithms: Algorithms,
+        progress: &dyn Progress,
         scan: impl FnOnce() -> Result<Layer, Error>,
     ) -> Result<Layer, Error> {
         let bits = algorithms.bits();
-        self.layer(Key::of(&format!("blob 2 {bits} {reading:?} {diff_id}")), algorithms, scan)
+        let key = Key::of(&format!("blob 2 {bits} {reading:?} {diff_id}"));
+        self.layer(key, algorithms, progress, scan)
     }
 
-    /// From the cache, or scanned by one builder while the others wait. No second lock is
-    /// taken under this one.
+    /// From the cache, or scanned by one builder while the others wait; where that one's work is
+    /// called off, by the next of them. No second lock is taken under this one.
     fn layer(
         &self,
         key: Key,
         algorithms: Algorithms,
+        progress: &dyn Progress,
         scan: impl FnOnce() -> Result<Layer, Error>,
     ) -> Result<Layer, Error> {
         let path = self.dir.join("layers").join(format!("{}.layer", key.0.hex()));
@@ -259,8 +267,15 @@ impl Store {
             .write(true)
             .open(&lock_path)
             .map_err(|e| Error::io("open", &lock_path, e))?;
-        rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))
-            .map_err(|e| Error::io("lock", &lock_path, e))?;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                // Who no longer wants it does not wait for another's work either.
+                Err(Errno::WOULDBLOCK | Errno::INTR) => check(progress)?,
+                Err(errno) => return Err(Error::io("lock", &lock_path, errno)),
+            }
+            std::thread::sleep(TURN);
+        }
         if let Some(layer) = read_layer(&path, algorithms) {
             return Ok(layer);
         }
@@ -303,27 +318,4 @@ fn read_layer(path: &Path, algorithms: Algorithms) -> Option<Layer> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_scanned_by_other_rules_has_another_name() {
-        let name = |languages: &[Language], rules| Key::by("image 1", languages, rules).0;
-        let now = name(LANGUAGES, kind::RULES);
-        assert_eq!(now, Key::of("image 1").0);
-        assert_ne!(now, name(LANGUAGES, kind::RULES + 1));
-        // One suffix more, one less, one that became bytecode, a language more.
-        let [first, rest @ ..] = LANGUAGES else { unreachable!("there are languages") };
-        let with = |changed: Language| [&[changed], rest].concat();
-        let more: &'static [&'static str] = &["ash", "bash", "bats", "csh", "new"];
-        for changed in [
-            with(Language { scripts: more, ..*first }),
-            with(Language { scripts: &first.scripts[1..], ..*first }),
-            with(Language { scripts: &[], bytecode: first.scripts, ..*first }),
-            [LANGUAGES, LANGUAGES].concat(),
-            rest.to_vec(),
-        ] {
-            assert_ne!(now, name(&changed, kind::RULES));
-        }
-    }
-}
+mod tests;

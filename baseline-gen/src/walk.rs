@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::layer::{Layer, Node, Path};
+use crate::options::check;
 use crate::{Options, Progress};
 
 use directory::Seen;
@@ -128,6 +129,7 @@ impl Scan<'_> {
             let mut names = Vec::new();
             let mut listing = RawDir::new(&dir, buffer.spare_capacity_mut());
             while let Some(entry) = listing.next() {
+                check(self.progress)?;
                 let entry = entry.map_err(|e| self.io("list", &at, e))?;
                 let name = entry.file_name();
                 if matches!(name.to_bytes(), b"." | b"..") {
@@ -191,6 +193,7 @@ impl Scan<'_> {
 
     fn work_on(&self, batch: &Batch, buffer: &mut [u8], done: &mut Done) -> Result<(), Error> {
         for name in &batch.names {
+            check(self.progress)?;
             let path = self.join(&batch.at, name.to_bytes())?;
             match self.look(batch.dir.as_fd(), &path, name, buffer, false)? {
                 Some(node) => done.nodes.push((path, node)),

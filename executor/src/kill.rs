@@ -67,18 +67,28 @@ impl Target {
     pub fn kill(&self) -> Killed {
         kill(self, None)
     }
+
+    /// The same, with so much time at most: who has several containers to kill waits for none of
+    /// them longer than for all.
+    #[must_use]
+    pub fn kill_within(&self, patience: Duration) -> Killed {
+        kill_by(self, None, Instant::now() + patience.min(PATIENCE))
+    }
 }
 
 pub(crate) fn kill(target: &Target, arbiter: Option<&FreezeArbiter>) -> Killed {
+    kill_by(target, arbiter, Instant::now() + PATIENCE)
+}
+
+fn kill_by(target: &Target, arbiter: Option<&FreezeArbiter>, deadline: Instant) -> Killed {
     target.keep_mounts();
-    let killed = kill_all(target, arbiter);
+    let killed = kill_all(target, arbiter, deadline);
     target.let_go();
     killed
 }
 
-fn kill_all(target: &Target, arbiter: Option<&FreezeArbiter>) -> Killed {
+fn kill_all(target: &Target, arbiter: Option<&FreezeArbiter>, deadline: Instant) -> Killed {
     let mut killed = Killed::default();
-    let deadline = Instant::now() + PATIENCE;
     let mut telling = None;
     let init = target.init();
     loop {

@@ -14,7 +14,7 @@ use crate::container::charters::{Charters, Entry};
 pub use crate::container::telling::{
     BaselineTold, Frozen, PolicyOrigin, Released, Releaser, ServerLink, Telling, Told,
 };
-use crate::container::{control, releasing};
+use crate::container::{orders, releasing};
 use crate::guard::{Operator, policy};
 use crate::node::guard_state::{Container, Noted, State};
 use crate::node::process::Process;
@@ -118,7 +118,7 @@ pub fn policy_version(text: &[u8]) -> String {
 pub fn whole(seen: &Seen, container: &ContainerSeen) -> Option<Told> {
     let place = &seen.guards.get(container.guard)?.place;
     let generation = container.generation.clone().try_into().ok()?;
-    let told = control::tell(&place.control(), Some(&generation), RELEASING).ok()??;
+    let told = orders::tell(&place.control(), Some(&generation), RELEASING).ok()??;
     told.containers.into_iter().next()
 }
 
@@ -147,7 +147,7 @@ fn ask(place: &Place, limit: Duration) -> GuardSeen {
         Noted::Nothing | Noted::Unreadable(_) => place.listener().is_some(),
     };
     let answer = if living {
-        match control::tell(&place.control(), None, limit) {
+        match orders::tell(&place.control(), None, limit) {
             Ok(Some(told)) => Answer::Told(told),
             Ok(None) => Answer::Older,
             Err(error) => Answer::Silent(match error.kind() {
@@ -275,7 +275,7 @@ pub fn release(
         let releaser =
             Releaser { generation: container.generation.clone(), reason: reason.to_owned() };
         let control = guard.place.control();
-        let said = control::release(&control, &releaser, RELEASING)
+        let said = orders::release(&control, &releaser, RELEASING)
             .map_err(|error| ReleaseError::Silent(guard.place.socket().to_owned(), error))?;
         return said.map_err(ReleaseError::Refused);
     }
@@ -284,7 +284,7 @@ pub fn release(
     let done = lacre_executor::release_without_guard(run, &container.generation, init.pid);
     let by = Operator {
         uid: rustix::process::getuid().as_raw(),
-        login: control::login("self"),
+        login: orders::login("self"),
         reason: reason.to_owned(),
     };
     let config = body.as_ref().map(|body| body.config.clone());

@@ -48,10 +48,10 @@ impl Packing {
     }
 
     /// The tar within; and what a blob that is not unpacked looks like.
-    pub(super) fn open(
+    pub(super) fn open<'a>(
         self,
-        from: impl Read + 'static,
-    ) -> io::Result<(Box<dyn Read>, Option<&'static str>)> {
+        from: impl Read + 'a,
+    ) -> io::Result<(Box<dyn Read + 'a>, Option<&'static str>)> {
         let mut from = BufReader::with_capacity(BUFFER, from);
         let head = first_bytes(&mut from)?;
         let looks = match head.as_slice() {

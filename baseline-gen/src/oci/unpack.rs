@@ -10,9 +10,9 @@ use sha2::Digest as _;
 use super::packing::Packing;
 use crate::error::{BlobError, Error};
 use crate::layer::Layer;
-use crate::options::Limits;
+use crate::options::{Limits, check};
 use crate::tar::{Fault, Listed, Scanned, Tree, Wanted, Whiteouts, scan_tar, unpack};
-use crate::{Options, Progress};
+use crate::{NoProgress, Options, Progress};
 
 /// Hashes with the algorithm of a descriptor.
 pub(super) enum BlobHasher {
@@ -83,16 +83,29 @@ fn finish<R: Read>(shared: &Shared<R>) -> io::Result<(u64, Option<Digest>)> {
     Ok((hashed.count, hashed.hasher.take().map(BlobHasher::finish)))
 }
 
-/// Fails once what was unpacked passes a limit.
-struct Bounded<R> {
+/// Fails once nobody wants what is read.
+struct WhileWanted<'a, R> {
     from: R,
-    blob: Rc<dyn Fn() -> u64>,
+    progress: &'a dyn Progress,
+}
+
+impl<R: Read> Read for WhileWanted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        check(self.progress).map_err(io::Error::other)?;
+        self.from.read(into)
+    }
+}
+
+/// Fails once what was unpacked passes a limit.
+struct Bounded<'a, R> {
+    from: R,
+    blob: Rc<dyn Fn() -> u64 + 'a>,
     count: u64,
     limits: Limits,
     passed: Rc<RefCell<Option<(u64, &'static str)>>>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let len = self.from.read(into)?;
         self.count += len as u64;
@@ -129,7 +142,7 @@ impl LayerBlob<'_> {
         for _ in 0..2 {
             let scan =
                 |tar: &mut dyn Read| scan_tar(tar, self.whiteouts, &wanted, options, progress);
-            match self.pass(scan, options)? {
+            match self.pass(scan, options, progress)? {
                 Scanned::Layer(layer) => return Ok(layer),
                 Scanned::Again(more) => wanted = more,
             }
@@ -148,7 +161,7 @@ impl LayerBlob<'_> {
             let empty = (Tree::default(), self.whiteouts, 0);
             unpack(tar, empty, &Wanted::All, options, progress).map(|tree| tree.list())
         };
-        self.pass(list, options)
+        self.pass(list, options, progress)
     }
 
     /// What unpacking it over a tree leaves, `at` that place from the bottom.
@@ -160,12 +173,13 @@ impl LayerBlob<'_> {
         progress: &dyn Progress,
     ) -> Result<Tree, Error> {
         let over = (tree, self.whiteouts, u16::try_from(at).unwrap_or(u16::MAX));
-        self.pass(|tar: &mut dyn Read| unpack(tar, over, wanted, options, progress), options)
+        let unpack = |tar: &mut dyn Read| unpack(tar, over, wanted, options, progress);
+        self.pass(unpack, options, progress)
     }
 
     /// What its tar is, whatever is told of it.
     pub(crate) fn told_diff_id(&self, options: &Options) -> Result<Digest, Error> {
-        match self.pass(|_: &mut dyn Read| Ok(()), options) {
+        match self.pass(|_: &mut dyn Read| Ok(()), options, &NoProgress) {
             Ok(()) => Ok(*self.diff_id),
             Err(Error::Blob { what, source }) => match *source {
                 BlobError::DiffId { got, .. } => Ok(got),
@@ -180,9 +194,21 @@ impl LayerBlob<'_> {
         &self,
         read: impl FnOnce(&mut dyn Read) -> Result<T, Fault>,
         options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<T, Error> {
+        let from = WhileWanted { from: (self.open)()?, progress };
+        let passed = self.pass_over(from, read, options);
+        // Whatever that came to on its way out.
+        passed.or_else(|error| check(progress).and(Err(error)))
+    }
+
+    fn pass_over<T>(
+        &self,
+        from: impl Read,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, Fault>,
+        options: &Options,
     ) -> Result<T, Error> {
         let Self { what, blob, diff_id, .. } = *self;
-        let from = (self.open)()?;
         let hasher =
             blob.map(|(digest, _)| BlobHasher::new(digest.algorithm(), what)).transpose()?;
         let raw = Rc::new(RefCell::new(Hashed { from, hasher, count: 0 }));

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::hash::{Hasher, Row};
 use crate::kind::{Nature, SNIFF};
 use crate::layer::{FileNode, Node};
+use crate::options::check;
 
 /// How often a file that changes under the hash is hashed before that is an error.
 const TRIES: u32 = 4;
@@ -116,6 +117,7 @@ impl Scan<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(self.io("hash", path, Errno::CANCELED));
             }
+            check(self.progress)?;
             len = self.read(fd, buffer, path)?;
         }
         let after = self.stat(fd, c"", path)?;

@@ -221,6 +221,71 @@ fn a_hanging_guards_notes_are_torn() -> Result<()> {
     field.is_told("hangs", "hung")
 }
 
+/// What stands where it would note down whom it has can't be replaced: it lives, says so, and ends
+/// what it guards all the same.
+#[test]
+fn a_guard_that_cannot_note_anything_down_is_not_one_that_hangs() -> Result<()> {
+    let group = ["--annotation", "io.containerd.runc.v2.group=together"];
+    let mut field = Field::with(Version::V2_1, ENFORCE)?;
+    let image = lacre_integration::images::busybox_image()?;
+    let runtime = lacre_integration::Runtime::Lacre;
+    let tries = ["sh", "-c", crate::field::TRIES];
+    field.daemon.spawn_with(runtime, &group, &image, "first", &tries)?;
+    field.init = field.daemon.task_pid("first")?.context("it runs")?;
+    field.tries_more(3)?;
+    let state = files(&field)?["first"].state.clone();
+    fs::remove_file(&state)?;
+    fs::create_dir_all(state.join("in the way"))?;
+
+    let joins = field.daemon.run_command(runtime, &group, &image, "joins", &["true"]);
+    let mut joins = joins;
+    let said = Output::of(&mut joins)?;
+    ensure!(said.code != 0 && said.stderr.contains("can't note down"), "{said:?}");
+    field.daemon.ctr(&["containers", "rm", "joins"])?.ok()?;
+
+    let guard = find(&field.daemon, Victim::Lacre, "first").context("a guard")?;
+    field.dies(Who::Inner, "first")?;
+    field.has_ended()?;
+    wait_for("the guard's end", SOON, || Ok((!alive(guard.pid)).then_some(())))?;
+    let records = field.daemon.records()?;
+    let dead = |record: &&Value| record["notificate"] == "SOURCE_LOST";
+    ensure!(!records.iter().any(|record| dead(&record)), "{records:#?}");
+    fs::remove_dir_all(&state)?;
+    field.is_taken_out()?;
+    field.ends("first")
+}
+
+/// Somebody removes all that is kept for a run, and the guard dies then: at once, which only
+/// `delete` comes to know; or once it has noted down anew what it has, for another watchdog.
+#[test]
+fn the_run_directory_is_removed_under_a_guard_that_dies_afterwards() -> Result<()> {
+    for lacre in [ENFORCE, "mode: audit\n"] {
+        for at_once in [true, false] {
+            let case = format!("{lacre}, at once {at_once}");
+            let mut field = Field::with(Version::V2_1, lacre)?;
+            field.runs("removed", "while :; do usleep 20000; done")?;
+            let guard = find(&field.daemon, Victim::Lacre, "removed").context("a guard")?;
+            let watchdog = field.watchdog().context("a watchdog")?;
+            fs::remove_dir_all(field.daemon.node().folder().join("run/lacre"))?;
+            if !at_once {
+                wait_for("another watchdog", SOON, || {
+                    let another = field.watchdog().filter(|next| next.pid != watchdog.pid);
+                    let is_kept = field.kept().iter().any(|name| name.ends_with(".json"));
+                    Ok((another.is_some() && is_kept).then_some(()))
+                })
+                .with_context(|| case.clone())?;
+                field.dies(Who::Containerd, "removed")?;
+            }
+            guard.signal(Signal::SIGKILL);
+            wait_for("the container's end", SOON, || Ok((!alive(field.init)).then_some(())))
+                .with_context(|| case.clone())?;
+            field.is_told("removed", "died").with_context(|| case.clone())?;
+            field.ends("removed").with_context(|| case)?;
+        }
+    }
+    Ok(())
+}
+
 /// There is room for what is written down before a container is created, and for nothing more:
 /// that it must not run unguarded could not be told to whoever comes after the guard.
 #[test]

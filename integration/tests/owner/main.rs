@@ -6,5 +6,6 @@ mod daemons;
 mod damage;
 mod deaths;
 mod field;
+mod group;
 mod links;
 mod watchdog;

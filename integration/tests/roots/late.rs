@@ -1,11 +1,13 @@
 //! A baseline that is not there when a container is created: somebody else is making it, and
 //! takes his time.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lacre_baseline::Store;
+use lacre_integration::fault::{Victim, find};
 use lacre_integration::output::wait_for;
 use lacre_integration::{Runtime, Snapshotter, Version};
 use rustix::fs::{FlockOperation, flock};
@@ -90,4 +92,60 @@ fn a_create_of_1_7_waits_no_longer_than_it_may() -> Result<()> {
 #[test]
 fn the_map_is_filled_when_it_comes() -> Result<()> {
     is_bounded(Version::V2_1, "sources: [exec-trace]\n")
+}
+
+/// The threads of a container's guard that make baselines.
+fn makers(field: &Field, id: &str) -> Result<usize> {
+    let guard = find(&field.daemon, Victim::Lacre, id).context("a guard")?;
+    let tasks = fs::read_dir(format!("/proc/{}/task", guard.pid))?.flatten();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    Ok(names.filter(|name| name.trim() == "baseline").count())
+}
+
+/// Who makes a baseline for a container stops when that is killed, and when it is deleted before
+/// it was started; who waits for the same one has it all the same.
+#[test]
+fn what_is_made_for_a_container_that_has_ended_is_called_off() -> Result<()> {
+    let policy = tempfile::NamedTempFile::new()?;
+    fs::write(policy.path(), "Actions:\n  NO_WHITELIST:\n    Default: SKIP\n")?;
+    let wait =
+        |wait: &str| format!("baseline: {{wait: {wait}}}\npolicy: {}\n", policy.path().display());
+    let field = Field::new(Version::V2_1, Snapshotter::Overlayfs, &wait("300ms"))?;
+    let patient = field.daemon.node().folder().join("lacre/patient.yaml");
+    let config = fs::read_to_string(field.daemon.node().folder().join("lacre/config.yaml"))?;
+    fs::write(&patient, config.replace("300ms", "10m"))?;
+    let image = image()?;
+    field.daemon.import(&image)?;
+    let runtime = Runtime::Lacre;
+    let sleeps = ["sleep", "1000"];
+    let maker = Maker::of_all(&field)?;
+    field.daemon.spawn(runtime, &image, "killed", &sleeps)?;
+    field.daemon.spawn(runtime, &image, "waits", &sleeps)?;
+    ensure!((makers(&field, "killed")?, makers(&field, "waits")?) == (1, 1), "nobody makes it");
+    field.daemon.signal("killed", "KILL")?;
+    field.daemon.await_status("killed", Some("STOPPED"))?;
+    wait_for("its end", SOON, || Ok((makers(&field, "killed")? == 0).then_some(())))?;
+
+    // Its Create is answered, and whoever starts it waits.
+    let path = patient.to_str().context("a path")?;
+    let options = ["--runtime-config-path", path, "--detach", "--null-io"];
+    let mut starts = field
+        .daemon
+        .run_command(runtime, &options, &image, "deleted", &sleeps)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    field.daemon.await_status("deleted", Some("CREATED"))?;
+    ensure!(makers(&field, "deleted")? == 1, "nobody makes it");
+    field.daemon.ctr(&["tasks", "delete", "--force", "deleted"])?;
+    wait_for("who started it to be told", SOON, || Ok(starts.try_wait()?))?;
+
+    ensure!(makers(&field, "waits")? == 1, "who waits has nothing to do with that");
+    drop(maker);
+    wait_for("the baseline", SOON, || {
+        Ok(field.daemon.log().contains("the baseline is there").then_some(()))
+    })?;
+    ["killed", "waits"].iter().try_for_each(|id| field.daemon.remove(id))?;
+    field.daemon.check(|_| Ok(()))
 }

@@ -9,28 +9,24 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lacre_types::{Mode, chain};
+use lacre_types::chain;
 
 use crate::arguments::Args;
 use crate::commands::inner_delete::{self, InnerDelete, delete_others, others_ended};
+use crate::commands::left_containers::{fail, left, settled};
+use crate::commands::living_guard::{ACCOUNTING, Accounted, accounted, end, kill_hung};
 use crate::commands::neighbours::{dead_neighbours, sweep};
 use crate::commands::serve;
 use crate::config::Config;
 use crate::container::bundle::{self, Bundle};
-use crate::container::charter::{Charter, Head};
+use crate::container::charter_stand_in::{self, charter_of};
 use crate::container::charters::Charters;
-use crate::container::control;
-use crate::container::damaged_charter::{self, charter_of};
 use crate::container::dead_guard::DeadGuard;
-use crate::container::end::{self, Stands};
 use crate::container::generation::Generation;
-use crate::container::processes::Processes;
-use crate::container::remains::Remains;
+use crate::container::orders::{self, Kept};
 use crate::inner::client;
 use crate::inner::program::{self, InnerError, Output};
 use crate::inner::sockets::remove_dead;
@@ -38,24 +34,14 @@ use crate::node::cgroup;
 use crate::node::guard_state::{Container, Noted, State};
 use crate::node::json_file::FileError;
 use crate::node::process::{self, Process};
-use crate::node::run_dir::Place;
+use crate::node::run_dir::{self, Place};
 
 /// How long a process that was asked to go, or killed, may take. containerd gives `delete`
 /// five seconds in all.
 const GOING: Duration = Duration::from_secs(1);
 
-/// How long the kernel may take, on a busy machine, to end a process that was killed already.
-const DYING: Duration = Duration::from_millis(500);
-
 /// For the reports that the guard had not delivered; the next shim does it otherwise.
 const DELIVERY: Duration = Duration::from_millis(500);
-
-/// How long the guard has to end what it guards, and to account for it, once asked. One that
-/// hangs is killed then ([`DYING`] later), and a second and a half is left for the rest.
-const ACCOUNTING: Duration = Duration::from_secs(3);
-
-/// `wait(2)`'s word for a process that exited with 1.
-const FAILED: i32 = 1 << 8;
 
 /// Why `delete` has no result.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +74,7 @@ pub fn run(args: &Args) -> Result<Output, DeleteError> {
         None => unguarded(args, &program, &bundle),
     };
     if let Some(place) = &place {
-        let generation =
-            bundle::generation(&bundle).or_else(|| Charters::of(place).of_bundle(&bundle));
-        let container = Container { id: args.id.clone(), bundle: bundle.clone(), generation };
+        let container = container(args, place, &bundle);
         // Whatever the guard, or who stood in for it, has left of this one.
         settled(left(args, place, [&container]), place, &mut output);
     }
@@ -125,75 +109,10 @@ pub fn of_nothing(args: &Args) -> Option<Output> {
     Some(inner_delete::deleted(bundle::init_pid(&bundle)))
 }
 
-/// What a guard that died has left of a container, by its charter.
-struct OfOne {
-    charter: Charter,
-    left: Remains,
-    /// An older lacre had it, which knew it by its names.
-    unnamed: bool,
-}
-
-/// What is left of each; nothing of one whose charter is gone, which is accounted for, nor of
-/// one that a guard has. To be looked at while the processes are there.
-fn left<'a>(
-    args: &Args,
-    place: &Place,
-    containers: impl IntoIterator<Item = &'a Container>,
-) -> Vec<OfOne> {
-    if place.noted().living().is_some() {
-        return Vec::new();
-    }
-    let node = Config::of_this_process();
-    let of_one = |container: &Container| {
-        let Container { id, bundle, generation } = container;
-        let (charter, unnamed) = match generation {
-            Some(_) => (charter_of(place, container, &|| node.clone())?, false),
-            None if bundle::never_created(bundle) => return None,
-            None => {
-                let drawn = Generation::draw().ok()?;
-                let head = Head::new(drawn, &args.namespace, id, bundle, place.socket());
-                (Charter { head, body: None }, true)
-            }
-        };
-        let left = Remains::of(&charter, &node, &args.address);
-        Some(OfOne { charter, left, unnamed })
-    };
-    containers.into_iter().filter_map(of_one).collect()
-}
-
-/// Ends each of these: kills whom the inner shim's `delete` has left, and takes down what
-/// stands once nobody is left. While somebody is, it stands, and the `delete` has failed.
-fn settled(all: Vec<OfOne>, place: &Place, output: &mut Result<Output, DeleteError>) {
-    for OfOne { charter: Charter { head, body }, left, unnamed } in all {
-        let mode = body.as_ref().map_or(Mode::Enforce, |body| body.mode);
-        let processes = Processes::of(&head, mode);
-        processes.kill();
-        let Some(none) = processes.wait(Some(GOING)) else {
-            if let Ok(output) = output {
-                let said = match processes.left() {
-                    Ok(left) => {
-                        let pids: Vec<_> = left.iter().map(|left| left.pid).collect();
-                        format!("lacre: processes {pids:?} of {} do not end\n", head.id)
-                    }
-                    Err(why) => {
-                        format!("lacre: whether {} has processes can't be told: {why}\n", head.id)
-                    }
-                };
-                output.stderr.extend(said.into_bytes());
-                output.status = ExitStatus::from_raw(FAILED);
-            }
-            continue;
-        };
-        if unnamed {
-            end::end_unnamed(&head.namespace, &head.id, place.run(), &none);
-        }
-        let (rests, accounted) =
-            end::end(&head, Stands::Remains(Box::new(left)), &Charters::of(place), &none);
-        rests.into_iter().for_each(|rest| rest());
-        if let (Err(error), Ok(output)) = (accounted, &mut *output) {
-            output.stderr.extend(format!("lacre: {}\n", chain(&error)).into_bytes());
-        }
-    }
+/// The container that this process was told.
+fn container(args: &Args, place: &Place, bundle: &Path) -> Container {
+    let generation = bundle::generation(bundle).or_else(|| Charters::of(place).of_bundle(bundle));
+    Container { id: args.id.clone(), bundle: bundle.to_owned(), generation }
 }
 
 /// What is left of a container whose bundle is gone already, as where containerd has removed
@@ -253,26 +172,37 @@ fn guarded(
         && let Some(guard) = place.listener()
     {
         // One that lives says anew what nobody can read.
-        if control::keep(&place.control(), ACCOUNTING) {
-            noted = place.noted();
-        } else if DeadGuard::is_left(place) {
-            kill_hung(place, guard);
+        match orders::keep(&place.control(), ACCOUNTING) {
+            Kept::Done => noted = place.noted(),
+            Kept::Refused(_) | Kept::Silent if !DeadGuard::is_left(place) => {}
+            // It guards, and ends what it guards, whatever keeps it from writing.
+            Kept::Refused(_) => noted = Noted::State(DeadGuard::of_living(place, &noted, guard)),
+            Kept::Silent => kill_hung(place, guard),
         }
     }
     if noted.living().is_none() {
-        damaged_charter::note_down(place);
+        charter_stand_in::note_down(place);
     }
     match noted {
         Noted::State(state) if state.guard.is_alive() => {
             beside_guard(args, program, bundle, place, state)
         }
-        Noted::Nothing if !DeadGuard::is_left(place) => {
+        Noted::Nothing if !DeadGuard::is_left(place) && !is_found(args, place, bundle) => {
             // The guard has left in good order.
             place.clear();
             Ok(InnerDelete::begin(program, bundle)?.ended(bundle)?)
         }
         noted => orphaned(args, program, bundle, place, &noted),
     }
+}
+
+/// Whether a container is there of which all that was noted down is gone, as with its run directory;
+/// then it is noted down anew, before anybody is killed.
+fn is_found(args: &Args, place: &Place, bundle: &Path) -> bool {
+    let container = container(args, place, bundle);
+    // Without the folders nothing can be written, and what is found counts all the same.
+    let _ = run_dir::make(place.run());
+    charter_of(place, &container, &Config::of_this_process).is_some()
 }
 
 /// The guard lives, and ends what it guards itself.
@@ -289,7 +219,7 @@ fn beside_guard(
     let others = delete_others(args, program, others);
     let output = own.ended(bundle);
     others_ended(others);
-    let output = output?;
+    let mut output = output?;
     let state = place.noted().state().cloned().unwrap_or(state);
     let ending: Vec<_> = state
         .containers
@@ -297,33 +227,21 @@ fn beside_guard(
         .filter(|container| !shim_lives || container.id == args.id)
         .cloned()
         .collect();
-    if !accounted(place, &ending) {
-        kill_hung(place, state.guard);
-        return orphaned(args, program, bundle, place, &Noted::State(state));
+    match accounted(place, &ending) {
+        Accounted::All => {}
+        Accounted::Runs(said) => {
+            fail(&mut output, &said);
+            return Ok(output);
+        }
+        Accounted::Silent => {
+            kill_hung(place, state.guard);
+            return orphaned(args, program, bundle, place, &Noted::State(state));
+        }
     }
     if state.containers.iter().all(|container| container.id == args.id) || !shim_lives {
         end(args, place, &state);
     }
     Ok(output)
-}
-
-/// Kills a guard that does not answer. One that is dying answers nobody either: it did not hang.
-fn kill_hung(place: &Place, guard: Process) {
-    if !guard.wait(DYING) {
-        place.note_hang();
-        let _ = guard.kill(GOING);
-    }
-}
-
-/// Has the guard end these containers, and waits for its word that nothing of them is left.
-fn accounted(place: &Place, containers: &[Container]) -> bool {
-    let until = Instant::now() + ACCOUNTING;
-    containers.iter().filter_map(|container| container.generation.as_ref()).all(|generation| {
-        let limit = until.saturating_duration_since(Instant::now());
-        // It may have gone, having done so, before it could answer.
-        !limit.is_zero() && control::end(&place.control(), generation, limit)
-            || Charters::of(place).read(generation).is_ok_and(|charter| charter.is_none())
-    })
 }
 
 /// The guard has died: nothing of it may run on. The inner shim goes first, so that nothing
@@ -380,64 +298,4 @@ fn orphaned(
         serve::clear(place, &dead.sockets);
     }
     output
-}
-
-/// The last container has gone: so must the inner shim, and with it the guard.
-fn end(args: &Args, place: &Place, state: &State) {
-    // In good order it is going already.
-    if let Some(inner) = state.inner.filter(|inner| inner.is_alive()) {
-        let last = (!state.inner_is_others).then_some(args.id.as_str());
-        client::forget(&state.inner_sockets, &args.namespace, &[&args.id], last);
-        if !state.inner_is_others && !inner.wait(GOING) {
-            let _ = inner.kill(GOING);
-        }
-    }
-    if !state.guard.wait(GOING * 2) {
-        let _ = state.guard.kill(GOING);
-    }
-    // Where it was killed, by us or by others, it has left what it has in good order removed.
-    serve::clear(place, state.own_inner_sockets());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guard_that_is_killed_while_its_last_container_goes_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = Place::at(dir.path().join("0a"));
-        let mut guard = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let state = State {
-            guard: Process::by_pid(guard.id()).unwrap(),
-            inner: None,
-            inner_is_others: false,
-            terms: None,
-            inner_sockets: Vec::new(),
-            containers: Vec::new(),
-        };
-        place.keep(&state).unwrap();
-        guard.kill().unwrap();
-        end(&Args::default(), &place, &state);
-        guard.wait().unwrap();
-        assert!(place.noted().state().is_none());
-    }
-
-    #[test]
-    fn who_is_dying_did_not_hang() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = Place::at(dir.path().join("0a"));
-        for hangs in [false, true] {
-            let mut guard = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-            let process = Process::by_pid(guard.id()).unwrap();
-            if !hangs {
-                // Sent: it may take its time.
-                guard.kill().unwrap();
-            }
-            kill_hung(&place, process);
-            assert!(!process.is_alive());
-            assert_eq!(place.hung(), hangs);
-            guard.wait().unwrap();
-        }
-    }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use lacre_measure::fanotify::Groups;
 use lacre_types::chain;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use slog::{Logger, error, info, o, warn};
 use tokio::io::AsyncReadExt as _;
@@ -21,16 +20,17 @@ use tokio::time::timeout;
 use crate::arguments::Args;
 use crate::config::Config;
 use crate::container::charters::Charters;
-use crate::container::{control, orphan};
+use crate::container::{orders, orphan};
 use crate::guard::{self, Exempt, GuardError};
 use crate::inner::client::Inner;
 use crate::inner::program::debug_socket;
 pub(crate) use crate::inner::sockets::remove_dead;
 use crate::node::events::Events;
-use crate::node::guard_state::{State, Terms};
+use crate::node::guard_state::{Keep, State, Terms};
 use crate::node::json_file::FileError;
 use crate::node::logging::to_bundle;
 use crate::node::memory::Rest;
+use crate::node::open_files;
 use crate::node::process::{self, Process};
 use crate::node::run_dir::Place;
 use crate::relay::{Common, Connections, Containers, Listed, Proxy};
@@ -43,9 +43,6 @@ pub const READY: &str = "ready\n";
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What the guard has for its end ([`guard::Guard::shutdown`]).
 const LAST_WORK: Duration = Duration::from_secs(2);
-
-/// Open files: 1024 held by each of the containers of a large pod.
-const OPEN_FILES: u64 = 65_536;
 
 /// Why the guard does not come up.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +114,7 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
     let listener = UnixListener::from_std(listener).map_err(ServeError::Daemon)?;
     let log = to_bundle(&bundle, args.debug).new(o!("id" => args.id.clone()));
     tell_of_panics(&log);
-    raise_open_files();
+    open_files::raise();
     if let Err(error) = process::give_way_to_parent() {
         warn!(log, "adjusting the score for the out-of-memory killer"; "error" => error.to_string());
     }
@@ -183,11 +180,11 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
     report_ready().map_err(ServeError::Daemon)?;
     info!(log, "guarding"; "inner" => inner_socket.display().to_string());
 
-    let (kept, its_log) = (Arc::clone(&watchdog), log.clone());
-    tokio::spawn(async move { kept.keep(&watched, &its_log).await });
     let keeper = Arc::clone(&containers);
-    let keep: control::Keep = Arc::new(move || keeper.keep());
-    tokio::spawn(control::serve(orders, Arc::clone(&guard), keep, log.clone()));
+    let keep: Keep = Arc::new(move || keeper.keep());
+    let (kept, its_log, notes) = (Arc::clone(&watchdog), log.clone(), Arc::clone(&keep));
+    tokio::spawn(async move { kept.keep(&watched, notes, &its_log).await });
+    tokio::spawn(orders::serve(orders, Arc::clone(&guard), keep, log.clone()));
     let open = Connections::default();
     tokio::select! {
         () = Arc::clone(&proxy).serve(&listener, &open) => {}
@@ -198,7 +195,7 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
                 () = orphan::forgotten(&args.address, &open) => {}
                 () = orphan::empty(version, &containers) => {}
             }
-            orphan::end(&args.id, &containers, &*guard, &inner, &log).await;
+            orphan::end(&args.id, &containers, &guard, &inner, &log).await;
             // The inner shim's end is ours.
             std::future::pending().await
         } => {}
@@ -216,16 +213,6 @@ async fn serve(args: &Args, charge: Charge) -> Result<(), ServeError> {
         warn!(log, "the guard did not end in time");
     }
     Ok(())
-}
-
-/// fanotify holds a descriptor for each file that it need not ask about again.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let enough = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
-    if limit.current.is_some_and(|current| current < enough) {
-        // As it was, it serves too.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(enough), ..limit });
-    }
 }
 
 /// Standard error leads nowhere.

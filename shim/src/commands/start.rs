@@ -23,7 +23,7 @@ use crate::commands::serve::{self, Charge, READY};
 use crate::commands::stdin;
 use crate::config::{Config, ConfigError};
 use crate::container::bundle::Bundle;
-use crate::container::control;
+use crate::container::orders::{self, Kept};
 use crate::guard::{Exempt, record_refusal};
 use crate::inner::program::{self, InnerError, Output};
 use crate::node::guard_state::{Noted, Terms};
@@ -85,6 +85,12 @@ pub enum StartError {
         .0.display()
     )]
     Orphaned(PathBuf),
+    /// Its guard can't note down whom it has.
+    #[error(
+        "the guard of this pod can't note down which containers it has, so that one that joins \
+         could not be ended if lacre is killed: {0}"
+    )]
+    Unkept(String),
     /// It would be guarded by another configuration than its own, and a milder one.
     #[error(
         "another container of its group came first, and its shim guards by {}, which is milder \
@@ -270,9 +276,11 @@ fn join(place: &Place, terms: &Terms) -> Result<(), StartError> {
         match place.noted() {
             Noted::State(state) => break state,
             // The guard, which lives, says it anew.
-            Noted::Unreadable(_)
-                if Instant::now() <= until && control::keep(&place.control(), LISTENING) => {}
-            Noted::Unreadable(error) => return Err(error.into()),
+            Noted::Unreadable(error) => match orders::keep(&place.control(), LISTENING) {
+                Kept::Done if Instant::now() <= until => {}
+                Kept::Refused(why) => return Err(StartError::Unkept(why)),
+                Kept::Done | Kept::Silent => return Err(error.into()),
+            },
             Noted::Nothing if Instant::now() > until => {
                 return Err(StartError::Orphaned(place.socket().to_owned()));
             }

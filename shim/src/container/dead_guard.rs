@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::bundle::Bundle;
 use super::charter::{Charter, boot};
-use super::damaged_charter::charters_of;
-use crate::node::guard_state::{Container, Noted};
+use super::charter_stand_in::charters_of;
+use crate::node::guard_state::{Container, Noted, State};
 use crate::node::process::{self, Process};
 use crate::node::run_dir::Place;
 
@@ -56,6 +56,15 @@ impl DeadGuard {
             sockets.extend(bodies.flat_map(|body| body.inner_sockets.iter().cloned()));
         }
         Self { containers, charters, inners, sockets, others_sockets }
+    }
+
+    /// The same of one that lives, and can't note it down.
+    pub(crate) fn of_living(place: &Place, noted: &Noted, guard: Process) -> State {
+        let Self { containers, inners, sockets, .. } = Self::of(place, noted);
+        // They are found by the containers that they were started for: lacre's.
+        let inner = inners.first().copied();
+        let inner_is_others = inner.is_none();
+        State { guard, inner, inner_is_others, terms: None, inner_sockets: sockets, containers }
     }
 
     /// Whether there is anything of it.

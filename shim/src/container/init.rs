@@ -93,7 +93,7 @@ impl Candidate {
             return Err(InitError::Ended(pid));
         }
         found.map_err(|why| InitError::Unproven { pid, why })?;
-        Ok(Init { process: self.process, _fd: self.fd, cgroups, pid_namespace })
+        Ok(Init { process: self.process, fd: self.fd, cgroups, pid_namespace })
     }
 }
 
@@ -143,7 +143,7 @@ impl Expected<'_> {
 #[derive(Debug)]
 pub struct Init {
     process: Process,
-    _fd: OwnedFd,
+    fd: OwnedFd,
     cgroups: String,
     pid_namespace: Option<PidNamespace>,
 }
@@ -153,6 +153,14 @@ impl Init {
     #[must_use]
     pub const fn process(&self) -> Process {
         self.process
+    }
+
+    /// What stands for it, readable once it has ended.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
     }
 
     /// Its cgroups that the inner shim is not in, as `/proc/PID/cgroup` has them.

@@ -2,11 +2,13 @@
 //! noted whom it had started, and then nobody would ever end it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lacre_types::chain;
 use slog::{Logger, warn};
 use tokio::net::UnixStream;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::guard::Guard;
@@ -48,27 +50,34 @@ pub(crate) async fn empty(version: u32, containers: &Containers) {
     containers.none_for(EMPTY).await;
 }
 
-/// Ends every container, and asks the inner shim to end.
+/// Ends every container, and asks the inner shim to end. One that does not end keeps no other
+/// from it.
 pub(crate) async fn end(
     id: &str,
-    containers: &Containers,
-    guard: &dyn Guard,
+    containers: &Arc<Containers>,
+    guard: &Arc<dyn Guard>,
     inner: &Inner,
     log: &Logger,
 ) {
+    let mut ending = JoinSet::new();
     for (container, generation) in containers.all() {
         warn!(log, "ending a container that containerd has forgotten"; "container" => &container);
-        let process = ProcessId::init(container);
-        // One that has ended can't be killed, and can be deleted. Its first process alone, since
-        // others may be in its cgroup; what that leaves the guard ends.
-        let _ = inner.kill(&process.killed_by(SIGKILL)).await;
-        let _ = timeout(ENDING, inner.wait(&process)).await;
-        if let Err(error) = inner.delete(&process).await {
-            warn!(log, "deleting a forgotten container"; "error" => chain(&error));
-        }
-        guard.end(&generation).await;
-        containers.end(&process.id, &generation);
+        let (containers, guard) = (Arc::clone(containers), Arc::clone(guard));
+        let (inner, log) = (inner.clone(), log.clone());
+        ending.spawn(async move {
+            let process = ProcessId::init(container);
+            // One that has ended can't be killed, and can be deleted. Its first process alone,
+            // since others may be in its cgroup; what that leaves the guard ends.
+            let _ = inner.kill(&process.killed_by(SIGKILL)).await;
+            let _ = timeout(ENDING, inner.wait(&process)).await;
+            if let Err(error) = inner.delete(&process).await {
+                warn!(log, "deleting a forgotten container"; "error" => chain(&error));
+            }
+            guard.end(&generation).await;
+            containers.end(&process.id, &generation);
+        });
     }
+    while ending.join_next().await.is_some() {}
     if let Err(error) = inner.shutdown(id).await {
         // It may have ended before it could answer.
         warn!(log, "asking the inner shim to end"; "error" => chain(&error));

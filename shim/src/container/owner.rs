@@ -11,11 +11,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::charter::Charter;
-use super::end::{self, Stands};
 use super::generation::Generation;
-use super::machine::{Effect, Event, Machine, Prepared};
+use super::lifecycle::{Effect, Event, Machine, Prepared};
 use super::owner_leave::OwnerLeave;
 use super::processes::{NoProcess, Processes};
+use super::takedown::{self, Stands};
+use crate::guard::call_off::CallOff;
 use crate::guard::guarded_container::Guarded;
 use crate::guard::preparation::Preparation;
 use crate::guard::{Refusal, Shared};
@@ -41,6 +42,7 @@ pub(crate) struct Owner {
     guarded: Arc<Mutex<Option<Arc<Guarded>>>>,
     ended: watch::Receiver<bool>,
     begun: Arc<AtomicBool>,
+    call_off: CallOff,
 }
 
 impl Owner {
@@ -49,6 +51,7 @@ impl Owner {
         let (letters, mailbox) = mpsc::channel(LETTERS);
         let (ends, ended) = watch::channel(false);
         let guarded = Arc::default();
+        let call_off = CallOff::default();
         let (id, generation) = (charter.head.id.clone(), charter.head.generation.clone());
         let log = shared.context.log.new(o!("container" => charter.head.id.clone()));
         let mode = shared.context.config.mode;
@@ -63,10 +66,11 @@ impl Owner {
             guarded: Arc::clone(&guarded),
             letters: letters.downgrade(),
             ends,
+            call_off: call_off.clone(),
             log,
         };
         tokio::spawn(shell.run(mailbox));
-        Self { id, generation, letters, guarded, ended, begun: Arc::default() }
+        Self { id, generation, letters, guarded, ended, begun: Arc::default(), call_off }
     }
 
     /// Its id in containerd, which may be another's by the time it ends.
@@ -82,6 +86,11 @@ impl Owner {
     /// What guards it, if anything does.
     pub(crate) fn guarded(&self) -> Option<Arc<Guarded>> {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What its end calls off.
+    pub(crate) const fn call_off(&self) -> &CallOff {
+        &self.call_off
     }
 
     /// Without a reader it has ended.
@@ -116,6 +125,8 @@ impl Owner {
 
     /// It is to end.
     pub(crate) async fn end(&self) {
+        // At once: it is still being prepared, and who prepares it waits for what is made.
+        self.call_off.call();
         self.write(Letter::Tell(Event::EndAsked)).await;
     }
 
@@ -137,6 +148,7 @@ struct Shell {
     guarded: Arc<Mutex<Option<Arc<Guarded>>>>,
     letters: mpsc::WeakSender<Letter>,
     ends: watch::Sender<bool>,
+    call_off: CallOff,
     log: Logger,
 }
 
@@ -343,6 +355,7 @@ impl Shell {
 
     fn settle(&mut self) {
         let Some(gone) = self.gone.take() else { return };
+        self.call_off.call();
         let guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (shared, head) = (Arc::clone(&self.shared), self.charter.head.clone());
         let log = self.log.clone();
@@ -351,7 +364,7 @@ impl Shell {
             let rests = spawn_blocking(move || {
                 let charters = &ending.context.charters;
                 let stands = Stands::Guard(guarded.as_deref(), &log);
-                let (rests, _) = end::end(&head, stands, charters, &gone);
+                let (rests, _) = takedown::end(&head, stands, charters, &gone);
                 // Who is the last to let go of it waits for the thread that writes the list.
                 drop(guarded);
                 rests

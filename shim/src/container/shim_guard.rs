@@ -1,7 +1,9 @@
 //! The guard of one inner shim's containers: hands each call to the owner of its container.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -104,15 +106,14 @@ impl ShimGuard {
     /// In enforce mode a container runs only where somebody ends it if this process can't.
     async fn watched(&self, owner: &Owner) -> Result<(), Refusal> {
         let enforces = |guarded: Arc<Guarded>| guarded.rules.mode() == Mode::Enforce;
-        if owner.guarded().is_none_or(|guarded| !enforces(guarded))
-            || self.shared.context.watchdog.has_us(WATCHDOG).await
-        {
+        if owner.guarded().is_none_or(|guarded| !enforces(guarded)) {
             return Ok(());
         }
-        Err(Refusal::not_ready(
-            "there is no watchdog, which would end the container if lacre died or hung; the log \
-             says why it can't be had",
-        ))
+        self.shared.context.watchdog.has_us(WATCHDOG).await.map_err(|why| {
+            Refusal::not_ready(format!(
+                "there is no watchdog, which would end the container if lacre died or hung: {why}"
+            ))
+        })
     }
 
     /// Leave to start one process, whichever comes first: an exec may come before the init.
@@ -156,6 +157,18 @@ impl ShimGuard {
     }
 }
 
+/// The first of some that has ended: nobody waits for another's.
+async fn first_ended(all: &[Owner]) -> &Owner {
+    let mut ended: Vec<_> = all.iter().map(|owner| (owner, Box::pin(owner.ended()))).collect();
+    poll_fn(|context| {
+        let first = ended
+            .iter_mut()
+            .find_map(|(owner, ended)| ended.as_mut().poll(context).is_ready().then_some(*owner));
+        first.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
 #[async_trait]
 impl Guard for ShimGuard {
     async fn create(&self, request: CreateTaskRequest, created: Created) {
@@ -170,7 +183,8 @@ impl Guard for ShimGuard {
         if alone {
             owner.inner_gone().await;
         }
-        let (preparation, charter) = Guarded::prepare(&self.shared, &request, created).await;
+        let (preparation, charter) =
+            Guarded::prepare(&self.shared, &request, created, owner.call_off()).await;
         let created = !matches!(preparation, Preparation::NotCreated);
         owner.prepared(preparation, charter).await;
         if !created {
@@ -310,9 +324,11 @@ impl Guard for ShimGuard {
         }
         loop {
             // One may have come to be while others ended.
-            let next = self.owners().all.values().next().cloned();
-            let Some(owner) = next else { return };
-            owner.ended().await;
+            let all: Vec<_> = self.owners().all.values().cloned().collect();
+            if all.is_empty() {
+                return;
+            }
+            let owner = first_ended(&all).await;
             self.forget(owner.id(), owner.generation());
         }
     }

@@ -3,13 +3,14 @@
 //!
 //! Whoever creates the container waits for it no longer than the configuration says. It goes
 //! on after that: what it comes to holds for the container from then on, and is kept for the
-//! next.
+//! next. When the container has ended it is called off, unless it was for want of the baseline
+//! that it did not start.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use lacre_baseline::{
-    Baseline, BlobError, Error, Image, NoProgress, Options, Platform, Scanned, Store, from_lower,
+    Baseline, BlobError, Error, Image, Options, Platform, Progress as _, Scanned, Store, from_lower,
 };
 use lacre_containerd::Client;
 use lacre_types::{Digest, chain};
@@ -18,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::call_off::CallOff;
 use super::identity::{Beneath, RootFs};
 use super::image_files::of_content;
 use super::image_knowledge::LateImage;
@@ -51,7 +53,7 @@ pub(super) struct Making {
 
 impl Making {
     /// Begins it. Where no thread can be had there is none.
-    pub(super) fn begin(root: &RootFs, baselines: &Path, log: &Logger) -> Self {
+    pub(super) fn begin(root: &RootFs, baselines: &Path, call_off: CallOff, log: &Logger) -> Self {
         let image = Arc::<LateImage>::default();
         let (tell, stage) = watch::channel(Stage::Working);
         let (facts, told) = mpsc::channel();
@@ -63,6 +65,7 @@ impl Making {
             is_mounted,
             stage: tell,
             runtime: Handle::current(),
+            call_off,
             log: log.clone(),
         };
         let to = Arc::clone(&image);
@@ -136,6 +139,7 @@ struct Work {
     is_mounted: mpsc::Receiver<()>,
     stage: watch::Sender<Stage>,
     runtime: Handle,
+    call_off: CallOff,
     log: Logger,
 }
 
@@ -153,7 +157,11 @@ impl Work {
                 Stage::Made
             }
             Err(why) => {
-                warn!(self.log, "no baseline"; "error" => &why);
+                if self.call_off.is_unwanted() {
+                    info!(self.log, "its baseline is not made any more: it has ended");
+                } else {
+                    warn!(self.log, "no baseline"; "error" => &why);
+                }
                 Stage::Failed(why)
             }
         };
@@ -166,7 +174,7 @@ impl Work {
         let lazy = lower.and_then(lazy_content::by_directories).or_else(|| self.root.lazy.clone());
         let facts = || self.told.recv().map_err(|_| "its Create was given up".to_owned());
         let options = Options::default();
-        let scan = |lower| store.scanned(lower, &options, &NoProgress).map(Some).map_err(text);
+        let scan = |lower| store.scanned(lower, &options, &self.call_off).map(Some).map_err(text);
         let (scanned, facts, lazy) = match lower {
             Some(lower) if lazy.is_none() => {
                 // While it is still being found out whose image it is, unless that may tell more.
@@ -193,7 +201,7 @@ impl Work {
             let (baseline, manifest) = match (content, lower) {
                 (Some(content), _) => content,
                 (None, Some(lower)) => {
-                    (Arc::new(from_lower(lower, &options, &NoProgress).map_err(text)?), None)
+                    (Arc::new(from_lower(lower, &options, &self.call_off).map_err(text)?), None)
                 }
                 (None, None) => self.view(&facts)?,
             };
@@ -228,9 +236,9 @@ impl Work {
                 return Ok(None);
             }
         };
-        match store.content(&root, &manifest, &platform, &options, &NoProgress) {
+        match store.content(&root, &manifest, &platform, &options, &self.call_off) {
             Ok(baseline) => Ok(Some((baseline, Some(manifest)))),
-            Err(error) if is_altered(&error) => Err(text(error)),
+            Err(error) if is_altered(&error) || self.call_off.is_unwanted() => Err(text(error)),
             Err(error) => {
                 let kept = if is_missing(&error) { "kept" } else { "of use" };
                 info!(self.log, "the image's content is not {kept}; its snapshots are";
@@ -251,7 +259,7 @@ impl Work {
         let view = snapshot_view::view(client, &beneath.snapshotter, parent);
         let view = self.runtime.block_on(view)?;
         let read = snapshot_view::directories(&view).and_then(|dirs| {
-            from_lower(&dirs.paths(), &Options::default(), &NoProgress).map_err(text)
+            from_lower(&dirs.paths(), &Options::default(), &self.call_off).map_err(text)
         });
         self.runtime.block_on(view.remove());
         Ok((Arc::new(read?), None))
@@ -260,7 +268,7 @@ impl Work {
     /// The container's own root, once it is mounted: by it its files are known by their inodes.
     fn scanned_root(&self, store: &Store) -> Result<Scanned, String> {
         self.is_mounted.recv().map_err(|_| "it was not created".to_owned())?;
-        store.scanned_root(&self.root.path, &Options::default(), &NoProgress).map_err(text)
+        store.scanned_root(&self.root.path, &Options::default(), &self.call_off).map_err(text)
     }
 }
 

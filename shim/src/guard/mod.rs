@@ -12,6 +12,7 @@
 //! `tightening` how it comes to be enforce.
 
 mod actions_under_way;
+pub(crate) mod call_off;
 pub(crate) mod compose;
 pub(crate) mod container_policy;
 pub(crate) mod context;
@@ -28,6 +29,7 @@ pub(crate) mod image_knowledge;
 mod inner_runtime;
 pub(crate) mod judge;
 mod lazy_content;
+mod look_back;
 mod making;
 mod no_baseline;
 mod no_guard;

@@ -13,6 +13,7 @@ use slog::warn;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::call_off::CallOff;
 use super::container_policy::Rules;
 use super::guarded_container::Guarded;
 use super::identity::{Identity, RootFs, Sources};
@@ -66,6 +67,7 @@ impl Guarded {
         shared: &Arc<Shared>,
         request: &CreateTaskRequest,
         mut created: Created,
+        call_off: &CallOff,
     ) -> (Preparation, Charter) {
         let context = &shared.context;
         let deadline = Instant::now() + context.config.baseline.wait;
@@ -77,11 +79,12 @@ impl Guarded {
             move || bundle::spec_digest(&bundle).ok()
         });
         let (wanted, is_wanted) = oneshot::channel::<()>();
-        let making = Making::begin(&root, &context.config.state.join("baselines"), &context.log);
+        let baselines = context.config.state.join("baselines");
+        let making = Making::begin(&root, &baselines, call_off.clone(), &context.log);
         let ready = tokio::spawn({
             let (config, image) = (Arc::clone(&context.config), Arc::clone(making.image()));
             let generation = created.charter.head.generation.clone();
-            let mut wait = making.wait();
+            let (mut wait, call_off) = (making.wait(), call_off.clone());
             async move {
                 tokio::select! {
                     () = wait.until(deadline) => {}
@@ -97,6 +100,7 @@ impl Guarded {
                     spec: spec.await.ok().flatten(),
                     doubts: Vec::new(),
                     runtime: None,
+                    call_off,
                 }
             }
         });
@@ -198,6 +202,8 @@ struct Ready {
     doubts: Vec<String>,
     /// What runs it.
     runtime: Option<Runtime>,
+    /// Its end calls off its baseline.
+    call_off: CallOff,
 }
 
 /// Takes everything back, off this thread: the kernel takes its time.

@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use lacre_measure::{SourceError, exec_map};
+use lacre_measure::{Judge, SourceError, exec_map};
+use lacre_types::Source;
 
 use super::guarded_container::Guarded;
+use super::look_back::LookBack;
 use crate::node::process::Process;
 
 /// How often all processes are looked at when the mode tightens, as long as each look finds one
@@ -66,7 +68,8 @@ impl Guarded {
             let mut new = processes()?;
             new.retain(|process| !seen.contains(process) && self.has_begun(process.pid));
             let pids: Vec<_> = new.iter().map(|process| process.pid).collect();
-            let judge = Arc::clone(&self.judge) as _;
+            let judge = Arc::clone(&self.judge) as Arc<dyn Judge>;
+            let judge = Arc::new(LookBack { judge, source: self.sees_mappings() });
             let mapped = exec_map::sweep(&self.target, &pids, self.memory, judge)?;
             let others: usize = self.armed().iter().map(|source| source.sweep(&pids)).sum();
             if mapped + others == 0 {
@@ -75,6 +78,13 @@ impl Guarded {
             seen.extend(new);
         }
         Err(TightenError::Outrun)
+    }
+
+    /// The source that sees what is mapped, else the first that watches.
+    fn sees_mappings(&self) -> Source {
+        let armed: Vec<_> = self.armed().iter().map(|source| source.source()).collect();
+        let sees = armed.iter().find(|source| **source == Source::ExecMap).or(armed.first());
+        sees.copied().unwrap_or(Source::ExecMap)
     }
 
     /// One that has not is the runtime's own, on its way in; what it comes to execute is held

@@ -1,6 +1,7 @@
 //! What a guard notes down of itself and its containers, for who comes after its death.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,9 @@ impl Terms {
         self.config == other.config || self.mode >= other.mode
     }
 }
+
+/// Notes down anew what a guard is and has, or says why that can't be done.
+pub(crate) type Keep = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What is noted down of the guard of a place.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ pub mod guard_state;
 pub mod json_file;
 pub mod logging;
 pub mod memory;
+pub(crate) mod open_files;
 pub mod pid_namespace;
 pub(crate) mod proc_files;
 pub mod process;

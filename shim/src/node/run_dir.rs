@@ -55,10 +55,8 @@ impl Place {
     /// # Errors
     /// When there is no such socket, or the directory can't be made or is open to others.
     pub fn of(run: &Path, inner: &Path) -> Result<Self, FileError> {
+        make(run)?;
         let sockets = run.join(PLACES);
-        for dir in [run, &sockets, &charters(run)] {
-            make_dir(dir)?;
-        }
         let found =
             fs::metadata(inner).map_err(failed("looking at the inner shim's socket", inner))?;
         let mut hash = Sha256::new();
@@ -249,6 +247,14 @@ impl Place {
     pub(crate) fn name(&self) -> &OsStr {
         self.socket.file_name().unwrap_or_default()
     }
+}
+
+/// Makes what is missing of a run directory.
+///
+/// # Errors
+/// When it can't be made, or is open to others.
+pub(crate) fn make(run: &Path) -> Result<(), FileError> {
+    [run, &run.join(PLACES), &charters(run)].into_iter().try_for_each(make_dir)
 }
 
 /// The folder of the charters of the containers that there are in a run directory.

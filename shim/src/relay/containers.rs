@@ -206,10 +206,13 @@ impl Containers {
         self.place.unlist();
     }
 
-    /// Notes down anew what is known, whatever became of the file; whether that is done.
-    pub(crate) fn keep(&self) -> bool {
+    /// Notes down anew what is known, whatever became of the file; or says why it can't be.
+    pub(crate) fn keep(&self) -> Result<(), String> {
         let held = self.held();
-        !held.cleared && self.place.keep(&held.state).is_ok()
+        if held.cleared {
+            return Err("the guard ends, and has nothing any more".to_owned());
+        }
+        self.place.keep(&held.state).map_err(|error| chain(&error))
     }
 
     /// The guard ends, in good order: removes what is in the run directory, for good.

@@ -1,5 +1,6 @@
 //! A guard's side of its watchdog.
 
+use std::convert::Infallible;
 use std::env;
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lacre_measure::fanotify::Groups;
+use lacre_types::chain;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
 };
@@ -19,8 +21,9 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::link::{self, ARGUMENT, Word, socket};
+use crate::node::guard_state::{Keep, Noted};
 use crate::node::process::Process;
-use crate::node::run_dir::Place;
+use crate::node::run_dir::{self, Place};
 
 /// Between two tries to have a watchdog.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -32,6 +35,26 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long one that is killed may take to go.
 const GOING: Duration = Duration::from_secs(1);
 
+/// Why a guard has no watchdog.
+#[derive(Debug, thiserror::Error)]
+enum Without {
+    /// It has said so: another try would come to the same, until something changes there.
+    #[error("the watchdog can't have this guard: {0}")]
+    Refused(String),
+    /// It said nothing for long.
+    #[error("the watchdog hung, and was killed")]
+    Hung,
+    /// It let go of the connection, and has said nothing.
+    #[error("the watchdog has gone")]
+    Gone,
+    /// It could not tell whose guard it has lost.
+    #[error("noting down anew what this guard has: {0}")]
+    Unkept(String),
+    /// It can't be reached, or started.
+    #[error("reaching the watchdog")]
+    Io(#[from] io::Error),
+}
+
 /// The watchdog, as a guard knows it.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
@@ -39,14 +62,15 @@ pub(crate) struct Watchdog {
     /// last that is true.
     link: Mutex<Option<Arc<UnixStream>>>,
     groups: Groups,
-    has_us: watch::Sender<bool>,
+    /// Or why it has not.
+    has_us: watch::Sender<Result<(), String>>,
 }
 
 impl Watchdog {
     /// None yet; `groups` are what this guard asks by.
     pub(crate) fn new(groups: Groups) -> Arc<Self> {
-        let own =
-            Arc::new(Self { link: Mutex::default(), groups, has_us: watch::Sender::default() });
+        let has_us = watch::Sender::new(Err("it has not answered yet".to_owned()));
+        let own = Arc::new(Self { link: Mutex::default(), groups, has_us });
         let watchdog = Arc::downgrade(&own);
         own.groups.on_change(move || {
             if let Some(watchdog) = watchdog.upgrade() {
@@ -61,56 +85,76 @@ impl Watchdog {
         &self.groups
     }
 
-    /// Whether it has this guard, in so long at most.
-    pub(crate) async fn has_us(&self, limit: Duration) -> bool {
+    /// Whether it has this guard, in so long at most; or why not.
+    pub(crate) async fn has_us(&self, limit: Duration) -> Result<(), String> {
         let mut has_us = self.has_us.subscribe();
         // The sender is ours.
-        timeout(limit, has_us.wait_for(|has| *has)).await.is_ok()
+        match timeout(limit, has_us.wait_for(Result::is_ok)).await {
+            Ok(_) => Ok(()),
+            Err(_) => self.has_us.borrow().clone(),
+        }
     }
 
     /// Whether it has it now.
     pub(crate) fn has_us_now(&self) -> bool {
-        *self.has_us.borrow()
+        self.has_us.borrow().is_ok()
     }
 
-    /// Has a watchdog, for as long as this runs.
-    pub(crate) async fn keep(&self, place: &Place, log: &Logger) {
-        let mut told = false;
+    /// Has a watchdog, for as long as this runs. What this guard has noted down may have gone
+    /// together with the last one: `keep` notes it down anew.
+    pub(crate) async fn keep(&self, place: &Place, keep: Keep, log: &Logger) {
+        let (mut told, mut refused) = (false, false);
         loop {
-            let ended = self.session(place).await;
+            let Err(without) = self.session(place, refused, &keep).await;
             self.link.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let had = self.has_us.send_replace(false);
-            if let Err(error) = ended
-                && (had || !told)
-            {
-                warn!(log, "without a watchdog"; "error" => error.to_string());
+            refused = matches!(without, Without::Refused(_));
+            let had = self.has_us.send_replace(Err(chain(&without))).is_ok();
+            if had || !told {
+                warn!(log, "without a watchdog"; "error" => chain(&without));
                 told = true;
             }
             sleep(AGAIN).await;
         }
     }
 
-    async fn session(&self, place: &Place) -> io::Result<()> {
+    /// One connection. After a refusal nothing is taken for granted until the watchdog asks, which
+    /// it does of those that it has.
+    async fn session(
+        &self,
+        place: &Place,
+        refused: bool,
+        keep: &Keep,
+    ) -> Result<Infallible, Without> {
         let link = Arc::new(reach(place.run()).await?);
+        if !matches!(place.noted(), Noted::State(_)) {
+            keep().map_err(Without::Unkept)?;
+        }
         link::introduce(&*link, place.socket())?;
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
         self.hand_over();
-        self.has_us.send_replace(true);
+        if !refused {
+            drop(self.has_us.send_replace(Ok(())));
+        }
         loop {
             let Ok(asked) = timeout(SILENCE, link.readable()).await else {
-                let hangs = sockopt::socket_peercred(&*link)?.pid.as_raw_nonzero().get();
-                if let Some(hangs) = u32::try_from(hangs).ok().and_then(Process::by_pid) {
+                let hangs = sockopt::socket_peercred(&*link).map_err(io::Error::from)?;
+                let hangs = u32::try_from(hangs.pid.as_raw_nonzero().get()).ok();
+                if let Some(hangs) = hangs.and_then(Process::by_pid) {
                     let _ = hangs.kill(GOING);
                 }
-                return Err(io::Error::other("the watchdog hung, and was killed"));
+                return Err(Without::Hung);
             };
             asked?;
             match link.try_io(Interest::READABLE, || link::receive(&*link)) {
-                Ok(Some(Word::Ask)) => link::answer(&*link, !self.groups.stand_still())?,
+                Ok(Some(Word::Ask)) => {
+                    self.has_us.send_if_modified(|has| std::mem::replace(has, Ok(())).is_err());
+                    link::answer(&*link, !self.groups.stand_still())?;
+                }
+                Ok(Some(Word::Refused(why))) => return Err(Without::Refused(why)),
                 Ok(Some(_)) => {}
-                Ok(None) => return Err(io::Error::other("the watchdog has gone")),
+                Ok(None) => return Err(Without::Gone),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -152,6 +196,8 @@ fn dial(run: &Path) -> io::Result<UnixStream> {
 
 /// Starts one, and returns when it listens.
 fn start(run: &Path) -> io::Result<()> {
+    // Somebody may have removed it, with all that was in it.
+    run_dir::make(run).map_err(io::Error::other)?;
     let program = PathBuf::from("/proc/self/exe");
     let status = Command::new(program)
         .arg0(env::args_os().next().unwrap_or_default())

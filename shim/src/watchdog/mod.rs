@@ -11,6 +11,7 @@
 //! containerd's `delete` does so first.
 
 mod client;
+mod guard;
 mod link;
 mod process;
 mod stand_in;

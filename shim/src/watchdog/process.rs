@@ -19,19 +19,16 @@ use rustix::net::{
     sockopt,
 };
 
-use super::link::{self, Word, socket};
+use super::guard::{Guard, Line};
+use super::link::socket;
 use super::stand_in;
-use crate::container::sweep;
+use crate::node::open_files;
 use crate::node::process::Process;
-use crate::node::run_dir::Place;
 
 /// How often every guard is asked whether it gets on.
 const ROUND: Duration = Duration::from_secs(5);
 /// How long one that was asked has until it is asked again.
 const TURN: Duration = Duration::from_secs(1);
-/// How many turns in a row may go by without a good answer. It counts turns and no time: while
-/// the machine slept, so did the watchdog.
-const TURNS: u32 = 6;
 /// How long it stays without a guard: the next container may come at once.
 const ALONE: Duration = Duration::from_secs(20);
 /// How many guards may come between two looks.
@@ -68,6 +65,7 @@ fn begin(run: &Path, stay: bool) -> io::Result<Option<Watching>> {
         rustix::process::setsid()?;
     }
     drop(ready);
+    open_files::raise();
     let path = socket(run);
     let _ = fs::remove_file(&path);
     let (listener, own) = listen_at(&path)?;
@@ -109,43 +107,6 @@ fn lock(path: &Path, wait: bool) -> io::Result<Option<File>> {
         }
     }
     Ok(None)
-}
-
-/// How a guard is heard of.
-enum Line {
-    /// Its connection.
-    Link(OwnedFd),
-    /// It has none, and should make one; what stands for its process, where that can be had.
-    Lost(Option<OwnedFd>),
-}
-
-impl Line {
-    const fn fd(&self) -> Option<&OwnedFd> {
-        match self {
-            Self::Link(fd) => Some(fd),
-            Self::Lost(fd) => fd.as_ref(),
-        }
-    }
-
-    fn lost(process: Process) -> Self {
-        Self::Lost(process.open().ok().flatten())
-    }
-}
-
-/// One guard.
-struct Guard {
-    line: Line,
-    /// None: it died before this watchdog was there.
-    process: Option<Process>,
-    /// Once it has said.
-    place: Option<Place>,
-    /// Held, so that whoever asks goes on waiting when it dies.
-    groups: Vec<OwnedFd>,
-    /// It was asked, and has not said that it gets on.
-    asked: bool,
-    /// Turns since then.
-    turns: u32,
-    killed: bool,
 }
 
 struct Watching {
@@ -248,6 +209,7 @@ impl Watching {
         // What it had is held on to until it says that anew.
         let (place, groups, killed) = had.map_or_else(Default::default, |mut had| {
             had.listen();
+            had.groups.begin_anew();
             (had.place, had.groups, had.killed)
         });
         let (line, process, asked, turns) = (Line::Link(link), Some(process), false, 0);
@@ -281,95 +243,13 @@ impl Watching {
     }
 }
 
-impl Guard {
-    /// The guard of a place that was there before the watchdog, and has yet to be heard of, or
-    /// stood in for.
-    fn unheard(place: Place) -> Self {
-        let Some(process) = stand_in::guard_of(&place) else {
-            return Self::dead(place, None, Vec::new());
-        };
-        let (line, process) = (Line::lost(process), Some(process));
-        let (groups, asked, turns, killed) = (Vec::new(), true, 0, false);
-        Self { line, process, place: Some(place), groups, asked, turns, killed }
-    }
-
-    /// One that has died, and waits to be stood in for: it is looked at each turn.
-    fn dead(place: Place, process: Option<Process>, groups: Vec<OwnedFd>) -> Self {
-        let (line, asked, turns, killed) = (Line::Lost(None), true, 0, true);
-        Self { line, process, place: Some(place), groups, asked, turns, killed }
-    }
-
-    /// Takes what it has said.
-    fn listen(&mut self) {
-        while let Line::Link(link) = &self.line {
-            match link::receive(link) {
-                Ok(Some(Word::Guard(place))) => self.place = Some(Place::at(place)),
-                Ok(Some(Word::Groups(groups))) => self.groups = groups,
-                Ok(Some(Word::Well)) => (self.asked, self.turns) = (false, 0),
-                // As good as no answer.
-                Ok(Some(Word::Still | Word::Ask | Word::Other)) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Its descriptors are closed before its end is told. One that lives makes
-                // another connection.
-                Ok(None) | Err(_) => self.lose(),
-            }
-        }
-    }
-
-    /// Its connection has ended, and it has not: it is waited for as for an answer.
-    fn lose(&mut self) {
-        self.line = self.process.map_or(Line::Lost(None), Line::lost);
-        (self.asked, self.turns) = (true, 0);
-    }
-
-    fn ask(&mut self) {
-        if !self.asked {
-            self.put();
-            (self.asked, self.turns) = (true, 0);
-        }
-    }
-
-    fn put(&self) {
-        if let Line::Link(link) = &self.line {
-            // One that can't be asked has gone, or hangs with all that it was asked before.
-            let _ = link::ask(link);
-        }
-    }
-
-    /// A turn has gone by.
-    fn overdue(&mut self, work: &Arc<AtomicUsize>) {
-        if !self.asked || self.killed {
-            return;
-        }
-        self.turns += 1;
-        if self.turns < TURNS {
-            self.put();
-            return;
-        }
-        let (Some(place), Some(process)) = (self.place.clone(), self.process) else { return };
-        // Where nobody is held back, nobody waits for it.
-        if self.groups.is_empty() && !sweep::is_needed(&place) {
-            self.asked = false;
-            return;
-        }
-        // Where no thread can be had, it is tried again the next turn.
-        self.killed = stand_in::begin(work, (place, process), |(place, process)| {
-            place.note_hang();
-            // First those whom it must not let pass: where nobody else has its group, as after
-            // another watchdog's death, who waits passes when it goes.
-            sweep::end_held_back(&place);
-            // One that waits for a disk or a network does not die of that yet.
-            let _ = process.kill(Duration::ZERO);
-        })
-        .is_ok();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::node::cgroup::tests::InCgroup;
+    use crate::node::run_dir::Place;
+    use crate::watchdog::guard::TURNS;
+    use crate::watchdog::link::{self, Held};
     use rustix::net::connect;
     use std::process::Command;
 
@@ -434,11 +314,11 @@ mod tests {
         for (child, place) in children.iter().zip(&places) {
             let process = Process::by_pid(child.id());
             let (line, place) = (Line::Lost(None), Some(place.clone()));
-            let (groups, asked, turns, killed) = (Vec::new(), true, TURNS, false);
+            let (groups, asked, turns, killed) = (Held::default(), true, TURNS, false);
             watching.guards.push(Guard { line, process, place, groups, asked, turns, killed });
         }
         let held = || vec![group.try_clone().unwrap().into()];
-        watching.guards.iter_mut().for_each(|guard| guard.groups = held());
+        watching.guards.iter_mut().for_each(|guard| guard.groups.last(held(), Some(1)).unwrap());
         drop(group);
         children[0].kill().unwrap();
         children[0].wait().unwrap();

@@ -1,16 +1,16 @@
 //! Standing in for a guard that has died.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::link::Held;
+use crate::container::charter_stand_in;
 use crate::container::charters::Charters;
-use crate::container::damaged_charter;
 use crate::container::dead_guard::DeadGuard;
-use crate::container::sweep::{self, Swept};
+use crate::container::dead_guard_end::{self, Swept};
 use crate::node::guard_state::Noted;
 use crate::node::process::Process;
 use crate::node::run_dir::Place;
@@ -82,7 +82,7 @@ pub(super) fn guard_of(place: &Place) -> Option<Process> {
 
 /// Stands in for the guard `dead` of that place, or whichever it had. `groups` are let go of
 /// once nobody is left whom they hold back.
-pub(super) fn of(place: &Place, dead: Option<Process>, groups: Vec<OwnedFd>) {
+pub(super) fn of(place: &Place, dead: Option<Process>, groups: Held) {
     let noted = place.noted();
     let is_anothers = match (noted.state(), dead) {
         (Some(state), Some(dead)) => dead != state.guard,
@@ -91,13 +91,13 @@ pub(super) fn of(place: &Place, dead: Option<Process>, groups: Vec<OwnedFd>) {
     if is_anothers {
         return;
     }
-    damaged_charter::note_down(place);
+    charter_stand_in::note_down(place);
     // It has left in good order.
     if !DeadGuard::is_left(place) {
         return;
     }
     // What it has noted down can't be read, or is gone: its containers are there all the same.
-    sweep::end_held_back(place);
+    dead_guard_end::end_held_back(place);
     drop(groups);
     let until = Instant::now() + DELETE;
     while Instant::now() < until {
@@ -106,7 +106,7 @@ pub(super) fn of(place: &Place, dead: Option<Process>, groups: Vec<OwnedFd>) {
         }
         thread::sleep(LOOK);
     }
-    while sweep::take_out(place) == Swept::NotYet {
+    while dead_guard_end::take_out(place) == Swept::NotYet {
         thread::sleep(AGAIN);
     }
 }

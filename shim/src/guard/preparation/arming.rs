@@ -27,7 +27,7 @@ impl Guarded {
         Asked { who, policy, words }: Asked,
         rules: Arc<Rules>,
         root: RootFs,
-        Ready { image, wait, prepared, spec, doubts, runtime }: Ready,
+        Ready { image, wait, prepared, spec, doubts, runtime, call_off }: Ready,
         init: Init,
         charter: &mut Charter,
     ) -> Preparation {
@@ -117,9 +117,14 @@ impl Guarded {
             Some(why) => match no_baseline::refuse(&judge, &rules, armed, &why).await {
                 Ok(armed) => {
                     tokio::spawn(follow(wait, Arc::clone(&rules), context.log.clone()));
+                    // Without a descriptor its Delete calls it off.
+                    if let Ok(descriptor) = init.descriptor() {
+                        call_off.follow(descriptor);
+                    }
                     armed
                 }
                 Err(refusal) => {
+                    call_off.keep();
                     let _ = tokio::task::spawn_blocking(move || drop(judge)).await;
                     return Preparation::Refused(refusal);
                 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use lacre_types::{Mode, Source};
 
+use super::accounting::Remains;
 use super::charter::Charter;
+use super::charter_stand_in;
 use super::charters::Charters;
-use super::damaged_charter;
 use super::dead_guard::DeadGuard;
-use super::end::{self, Stands};
-use super::processes::{NoProcess, Processes};
-use super::remains::Remains;
+use super::processes::{NoProcess, Processes, end_all};
+use super::takedown::{self, Stands};
 use crate::config::Config;
 use crate::guard::Exempt;
 use crate::inner::client;
@@ -63,13 +63,9 @@ pub(crate) fn is_needed(place: &Place) -> bool {
 /// Kills the containers of a dead guard that must not run unguarded, and waits until they are
 /// gone.
 pub(crate) fn end_held_back(place: &Place) {
-    damaged_charter::note_down(place);
+    charter_stand_in::note_down(place);
     let all: Vec<_> = held_back(place).iter().map(processes).collect();
-    // All at once: one that takes long to go must not leave others running.
-    all.iter().for_each(Processes::kill);
-    for processes in &all {
-        let _ = processes.wait(Some(GOING));
-    }
+    let _ = end_all(&all, GOING);
 }
 
 /// Takes out what a dead guard has left, once no process of it is left; in enforce mode kills
@@ -82,23 +78,27 @@ pub(crate) fn take_out(place: &Place) -> Swept {
     if noted.living().is_some() {
         return Swept::Done;
     }
-    damaged_charter::note_down(place);
+    charter_stand_in::note_down(place);
     let dead = DeadGuard::of(place, &noted);
-    if dead.charters.iter().any(|charter| nobody(charter).is_none()) {
+    let (held_back, others): (Vec<_>, Vec<_>) =
+        dead.charters.iter().partition(|it| is_held_back(it));
+    if others.is_empty() {
+        // Nobody has a use for them any more, and nothing new comes once they have gone.
+        end_inners(&dead);
+    }
+    // Each as soon as nobody of it is left, whoever else's processes do not end.
+    let all: Vec<_> = held_back.iter().map(|charter| processes(charter)).collect();
+    let ended = held_back.into_iter().zip(end_all(&all, GOING));
+    let left = ended.filter(|(charter, gone)| !is_settled(&dead, place, charter, gone.as_ref()));
+    if left.count() > 0 || others.iter().any(|charter| gone(charter).is_none()) {
         return Swept::NotYet;
     }
-    // Nothing new comes once it has gone, and it removes nothing itself.
-    if !dead.inners.iter().all(|inner| inner.kill(GOING)) {
+    if !end_inners(&dead) {
         return Swept::NotYet;
     }
-    if !dead.others_sockets.is_empty() {
-        for Charter { head, .. } in &dead.charters {
-            client::forget(&dead.others_sockets, &head.namespace, &[&head.id], None);
-        }
-    }
-    let charters = Charters::of(place);
-    let left = dead.charters.iter().filter(|charter| !settle(charter, &charters)).count();
-    if left > 0 {
+    // The inner shim may have made another process of one before it was killed.
+    let is_left = |charter: &&&Charter| !is_settled(&dead, place, charter, gone(charter).as_ref());
+    if others.iter().filter(is_left).count() > 0 {
         return Swept::NotYet;
     }
     place.clear();
@@ -106,24 +106,34 @@ pub(crate) fn take_out(place: &Place) -> Swept {
     Swept::Done
 }
 
-fn nobody(charter: &Charter) -> Option<NoProcess> {
-    let processes = processes(charter);
-    let limit = if is_held_back(charter) {
-        processes.kill();
-        GOING
-    } else {
-        Duration::ZERO
-    };
-    processes.wait(Some(limit))
+/// Ends the inner shims that are to go with a guard, which remove nothing themselves; whether
+/// they have gone.
+fn end_inners(dead: &DeadGuard) -> bool {
+    dead.inners.iter().filter(|inner| !inner.kill(GOING)).count() == 0
 }
 
-fn settle(charter: &Charter, charters: &Charters) -> bool {
-    // The inner shim may have made another process of it before it was killed.
-    let Some(none) = nobody(charter) else { return false };
-    let address = charter.body.as_ref().map(|body| body.containerd.clone()).unwrap_or_default();
+/// That nobody of a container is left now.
+fn gone(charter: &Charter) -> Option<NoProcess> {
+    processes(charter).wait(Some(Duration::ZERO))
+}
+
+/// Takes out what stands for a container of which nobody is left; whether that is done, and all
+/// of it accounted for.
+fn is_settled(
+    dead: &DeadGuard,
+    place: &Place,
+    charter: &Charter,
+    gone: Option<&NoProcess>,
+) -> bool {
+    let Some(none) = gone else { return false };
+    let Charter { head, body } = charter;
+    if !dead.others_sockets.is_empty() {
+        client::forget(&dead.others_sockets, &head.namespace, &[&head.id], None);
+    }
+    let address = body.as_ref().map(|body| body.containerd.clone()).unwrap_or_default();
     let left = Remains::of(charter, &Config::default(), &address);
     let stands = Stands::Remains(Box::new(left));
-    let (rests, accounted) = end::end(&charter.head, stands, charters, &none);
+    let (rests, accounted) = takedown::end(head, stands, &Charters::of(place), none);
     rests.into_iter().for_each(|rest| rest());
     accounted.is_ok()
 }

@@ -349,5 +349,5 @@ impl Judge for Late {
 }
 
 #[cfg(test)]
-#[path = "remains/tests.rs"]
+#[path = "accounting/tests.rs"]
 mod tests;

@@ -3,10 +3,10 @@
 use lacre_measure::{Rest, container_ima, exec_trace};
 use slog::Logger;
 
+use super::accounting::{Remains, RemainsError};
 use super::charter::Head;
 use super::charters::Charters;
 use super::processes::NoProcess;
-use super::remains::{Remains, RemainsError};
 use crate::guard::guarded_container::Guarded;
 use crate::guard::sources;
 use crate::node::run_dir::Place;

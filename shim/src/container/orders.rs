@@ -4,7 +4,7 @@
 //! A line is an order, and its answer a line: `end GENERATION` ends a container and is
 //! answered `ended` when no process of it is left, its sources are disarmed, and all that
 //! they saw is judged. `keep` has the guard note down anew what it is and has, and is answered
-//! `kept`.
+//! `kept`, or why it can't be.
 //!
 //! `tell`, `tell GENERATION` and `release JSON` are answered with a line of JSON
 //! ([`super::telling`]); they have places of their own, so that nobody who looks keeps one from
@@ -14,8 +14,9 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use slog::{Logger, warn};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::UCred;
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 use super::generation::Generation;
 use super::telling::{Released, Releaser, Telling};
 use crate::guard::{Guard, Operator};
+use crate::node::guard_state::Keep;
 
 /// Those who may give orders at a time: one `delete` for each container of a large pod. The
 /// next waits until one has its answer.
@@ -48,8 +50,8 @@ const TELL: &str = "tell";
 const RELEASE: &str = "release ";
 const BUSY: &str = "busy: others are being answered";
 
-/// Notes down what a guard is and has; whether that is done.
-pub(crate) type Keep = Arc<dyn Fn() -> bool + Send + Sync>;
+/// How long to wait before a guard is asked again that has let go of the connection.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Takes orders until it is dropped.
 pub(crate) async fn serve(listener: UnixListener, guard: Arc<dyn Guard>, keep: Keep, log: Logger) {
@@ -99,6 +101,7 @@ async fn answer(
         return timeout(SAYING, to.write_all(format!("{said}\n").as_bytes())).await?;
     }
     let generation = line.strip_prefix(END).map(|word| word.to_owned().try_into());
+    let kept;
     let said = match generation {
         Some(Ok(generation)) => {
             let ends = tokio::spawn(async move { guard.end(&generation).await });
@@ -111,11 +114,8 @@ async fn answer(
             }
         }
         None if line == KEEP => {
-            if keep() {
-                KEPT
-            } else {
-                "it can't be kept"
-            }
+            kept = keep().map_or_else(|why| why.replace('\n', " "), |()| KEPT.to_owned());
+            &kept
         }
         _ => "not an order: end GENERATION, keep",
     };
@@ -205,14 +205,119 @@ pub(crate) fn release(
     Ok(serde_json::from_str(&said).map_err(|_| said))
 }
 
-/// Has the guard at `control` end a container, and waits no longer than so. Whether it has.
-pub(crate) fn end(control: &Path, generation: &Generation, limit: Duration) -> bool {
-    order(control, &format!("{END}{generation}"), limit).is_ok_and(|said| said == ENDED)
+/// What a guard has said to the order that containers end.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    /// Whether each has.
+    pub(crate) ended: Vec<bool>,
+    /// Whether it has said anything: it lives, whatever keeps them from ending.
+    pub(crate) answers: bool,
 }
 
-/// Has the guard at `control` note down what it is and has. Whether it has.
-pub(crate) fn keep(control: &Path, limit: Duration) -> bool {
-    order(control, KEEP, limit).is_ok_and(|said| said == KEPT)
+/// Has the guard at `control` end containers, all at the same time, and waits no longer than so
+/// for all of them.
+pub(crate) fn end_all(control: &Path, all: &[&Generation], limit: Duration) -> Ends {
+    let until = Instant::now() + limit;
+    let ask = |order: String| Answer::to(control, &order, limit).unwrap_or_default();
+    let mut answers: Vec<_> = all.iter().map(|one| ask(format!("{END}{one}"))).collect();
+    // It is answered whatever becomes of them.
+    answers.push(ask(TELL.to_owned()));
+    let waits = |answers: &[Answer]| answers[..all.len()].iter().any(|it| it.stream.is_some());
+    while waits(&answers) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || !Answer::hear(&mut answers, left) {
+            break;
+        }
+    }
+    let has_ended = |answer: &Answer| answer.said == format!("{ENDED}\n").as_bytes();
+    Ends {
+        ended: answers[..all.len()].iter().map(has_ended).collect(),
+        answers: answers.iter().any(|answer| !answer.said.is_empty()),
+    }
+}
+
+/// An answer, as far as it has come.
+#[derive(Debug, Default)]
+struct Answer {
+    /// Until it has come, or never will.
+    stream: Option<BlockingStream>,
+    said: Vec<u8>,
+}
+
+impl Answer {
+    fn to(control: &Path, order: &str, limit: Duration) -> io::Result<Self> {
+        let mut stream = BlockingStream::connect(control)?;
+        stream.set_write_timeout(Some(limit))?;
+        stream.write_all(format!("{order}\n").as_bytes())?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream: Some(stream), said: Vec::new() })
+    }
+
+    /// Waits for some of them; whether it can go on.
+    fn hear(answers: &mut [Self], limit: Duration) -> bool {
+        let limit = Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        let open = answers.iter().filter_map(|answer| answer.stream.as_ref());
+        let mut fds: Vec<_> = open.map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
+        match poll(&mut fds, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+        answers.iter_mut().for_each(Self::take);
+        true
+    }
+
+    /// Takes what there is of it.
+    fn take(&mut self) {
+        let mut part = [0; 4096];
+        while let Some(stream) = &mut self.stream {
+            match stream.read(&mut part) {
+                Ok(len) if len > 0 && self.said.len() as u64 <= ANSWER_MAX => {
+                    self.said.extend_from_slice(&part[..len]);
+                    if part[..len].contains(&b'\n') {
+                        self.stream = None;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => self.stream = None,
+            }
+        }
+    }
+}
+
+/// What has come of asking a guard to note down what it is and has.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// It has.
+    Done,
+    /// It lives, and can't: why, in its own words.
+    Refused(String),
+    /// It gives no answer.
+    Silent,
+}
+
+/// Has the guard at `control` note down what it is and has. One that lets go of the connection is
+/// asked again: it has said nothing.
+pub(crate) fn keep(control: &Path, limit: Duration) -> Kept {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    let until = Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Kept::Silent;
+        }
+        match order(control, KEEP, left) {
+            Ok(said) if said == KEPT => return Kept::Done,
+            Ok(said) => return Kept::Refused(said),
+            Err(lost) if matches!(lost.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => {
+                std::thread::sleep(AGAIN.min(left));
+            }
+            Err(_) => return Kept::Silent,
+        }
+    }
 }
 
 fn order(control: &Path, order: &str, limit: Duration) -> io::Result<String> {
@@ -229,54 +334,4 @@ fn order(control: &Path, order: &str, limit: Duration) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::guard::NoGuard;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    #[tokio::test]
-    async fn an_order_is_answered_and_nonsense_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("control");
-        let listener = UnixListener::bind(&path).unwrap();
-        let log = Logger::root(slog::Discard, slog::o!());
-        let (kept, keeps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
-        let keep: Keep = Arc::new({
-            let (kept, keeps) = (Arc::clone(&kept), Arc::clone(&keeps));
-            move || {
-                kept.store(true, Ordering::Relaxed);
-                keeps.load(Ordering::Relaxed)
-            }
-        });
-        tokio::spawn(serve(listener, Arc::new(NoGuard::for_tests()), keep, log));
-        let generation = Generation::draw().unwrap();
-        let socket = path.clone();
-        let limit = Duration::from_secs(10);
-        let ended = tokio::task::spawn_blocking(move || end(&socket, &generation, limit));
-        assert!(ended.await.unwrap());
-        let socket = path.clone();
-        let asked = tokio::task::spawn_blocking(move || super::keep(&socket, limit));
-        assert!(asked.await.unwrap() && kept.load(Ordering::Relaxed));
-        keeps.store(false, Ordering::Relaxed);
-        let socket = path.clone();
-        let asked = tokio::task::spawn_blocking(move || super::keep(&socket, limit));
-        assert!(!asked.await.unwrap(), "who can't does not say that it has");
-        for nonsense in ["end ../../x\n", "\n", "begin\n", &"end ".repeat(1000)] {
-            let mut stream = UnixStream::connect(&path).await.unwrap();
-            // It may be refused before it has said all of it.
-            let _ = stream.write_all(nonsense.as_bytes()).await;
-            let mut said = String::new();
-            let _ = stream.read_to_string(&mut said).await;
-            assert!(!said.contains(ENDED), "{nonsense:?}: {said}");
-        }
-        let socket = path.clone();
-        let told = tokio::task::spawn_blocking(move || tell(&socket, None, limit));
-        assert_eq!(told.await.unwrap().unwrap().unwrap().exempt.as_deref(), Some("a test"));
-        let releaser = Releaser { generation: "0".repeat(32), reason: "because".to_owned() };
-        let socket = path.clone();
-        let refused = tokio::task::spawn_blocking(move || release(&socket, &releaser, limit));
-        assert!(refused.await.unwrap().unwrap().unwrap_err().contains("not guarded"));
-        let nobody = dir.path().join("nobody");
-        assert!(!end(&nobody, &Generation::draw().unwrap(), limit));
-    }
-}
+mod tests;
