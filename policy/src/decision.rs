@@ -19,6 +19,8 @@ pub struct Decision {
     /// What is done instead where the action can't be; `None` for SKIP and KILL, and where
     /// nothing is.
     pub fallback: Option<Action>,
+    /// Whether the policy's file itself says that.
+    pub is_fallback_said: bool,
     /// How long STOP waits between `SIGTERM` and `SIGKILL`.
     pub grace: Duration,
 }
@@ -145,6 +147,7 @@ impl Outcome {
             action,
             rule: rule.clone(),
             fallback: fallbacks.of_kind(rule.kind, action),
+            is_fallback_said: fallbacks.is_said(action),
             grace,
         }
     }

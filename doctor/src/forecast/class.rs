@@ -28,7 +28,8 @@ pub enum Class {
     ScriptAtOpen,
     /// A file that an interpreter reads and runs, and nothing says to be code.
     Unmarked,
-    /// A module that is imported from a mount of a namespace of one's own.
+    /// A module that is imported from a mount of a namespace of one's own, or a pipe that is
+    /// sourced.
     ModuleElsewhere,
 }
 
@@ -64,7 +65,7 @@ impl Class {
             Self::ScriptElsewhere => "a script in /proc, or on a mount of one's own namespace",
             Self::ScriptAtOpen => "a script that only its open tells of (swapped, imported)",
             Self::Unmarked => "a file that an interpreter runs, and nothing says to be code",
-            Self::ModuleElsewhere => "a module on a mount of one's own namespace",
+            Self::ModuleElsewhere => "a module on a mount of one's own namespace, or a pipe",
         }
     }
 }
