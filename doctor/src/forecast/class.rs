@@ -21,6 +21,8 @@ pub enum Class {
     Memory,
     /// A script that an interpreter is given.
     Script,
+    /// The same by a copy of an interpreter, which no baseline has under its name.
+    ScriptOfCopy,
     /// The same where fanotify does not watch: in `/proc`, on a mount of one's own.
     ScriptElsewhere,
     /// A script that is another file by the time that its interpreter opens it, or that is
@@ -44,6 +46,7 @@ impl Class {
         Self::MappedByHand,
         Self::Memory,
         Self::Script,
+        Self::ScriptOfCopy,
         Self::ScriptElsewhere,
         Self::ScriptAtOpen,
         Self::Unmarked,
@@ -62,6 +65,7 @@ impl Class {
             Self::MappedByHand => "machine code that a program maps from a file by itself",
             Self::Memory => "machine code in private memory, or written over a process's text",
             Self::Script => "a foreign script, run by an interpreter",
+            Self::ScriptOfCopy => "a foreign script, run by a copy of an interpreter",
             Self::ScriptElsewhere => "a script in /proc, or on a mount of one's own namespace",
             Self::ScriptAtOpen => "a script that only its open tells of (swapped, imported)",
             Self::Unmarked => "a file that an interpreter runs, and nothing says to be code",

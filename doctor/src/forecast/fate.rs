@@ -171,7 +171,13 @@ const fn fanotify(class: Class, setting: Setting) -> Fate {
     let opens = matches!(setting.block, Blocked::All) || setting.in_code_directory;
     match class {
         Class::Program => Fate::DENIED,
-        Class::Library | Class::LibraryAtOpen | Class::Script | Class::ScriptAtOpen if opens => {
+        Class::Library
+        | Class::LibraryAtOpen
+        | Class::Script
+        | Class::ScriptOfCopy
+        | Class::ScriptAtOpen
+            if opens =>
+        {
             Fate::DENIED
         }
         // All that an interpreter opens is code there.
@@ -186,7 +192,7 @@ const fn exec_trace(class: Class, fetch: bool) -> Fate {
     match class {
         Class::Program | Class::ProgramElsewhere | Class::Memfd => Fate::KILLED,
         Class::Library if fetch => Fate::KILLED,
-        Class::Script | Class::ScriptElsewhere => Fate::LATE,
+        Class::Script | Class::ScriptOfCopy | Class::ScriptElsewhere => Fate::LATE,
         _ => Fate::UNSEEN,
     }
 }
@@ -200,7 +206,8 @@ const fn exec_map(class: Class) -> Fate {
         | Class::Memfd
         | Class::Library
         | Class::LibraryAtOpen
-        | Class::MappedByHand => Fate::MAYBE_LATE,
+        | Class::MappedByHand
+        | Class::ScriptOfCopy => Fate::MAYBE_LATE,
         // Engines make code in memory too: it is no violation unless the policy says so.
         _ => Fate::UNSEEN,
     }
@@ -214,7 +221,8 @@ const fn container_ima(class: Class) -> Fate {
         | Class::Memfd
         | Class::Library
         | Class::LibraryAtOpen
-        | Class::MappedByHand => Fate::TOLD,
+        | Class::MappedByHand
+        | Class::ScriptOfCopy => Fate::TOLD,
         _ => Fate::UNSEEN,
     }
 }
@@ -222,9 +230,11 @@ const fn container_ima(class: Class) -> Fate {
 /// The same, of what can be attributed, and was not run on this node before.
 const fn ima(class: Class) -> Fate {
     match class {
-        Class::Program | Class::Library | Class::LibraryAtOpen | Class::MappedByHand => {
-            Fate::MAYBE_TOLD
-        }
+        Class::Program
+        | Class::Library
+        | Class::LibraryAtOpen
+        | Class::MappedByHand
+        | Class::ScriptOfCopy => Fate::MAYBE_TOLD,
         _ => Fate::UNSEEN,
     }
 }

@@ -22,9 +22,10 @@ pub(crate) const CLASSES: &[(Class, &[&str])] = &[
         &[
             "A14a", "A14b", "A14c", "A14e", "A14f", "A14g", "A14h", "A14i", "A14j", "A14k", "A14l",
             "A14m", "A14n", "A14o", "A14p", "A14q", "A14r", "A14s", "A14t", "A14v", "A14zb",
-            "A14zl", "A14zm", "A14zn", "A14zo", "A14zr", "A14zs", "A14zt",
+            "A14zl", "A14zm", "A14zo", "A14zr", "A14zs", "A14zt",
         ],
     ),
+    (Class::ScriptOfCopy, &["A14zn"]),
     (Class::ScriptElsewhere, &["A14u", "A14zp", "A45d", "A45e"]),
     (
         Class::ScriptAtOpen,

@@ -257,7 +257,7 @@ until [ -e /proc/$V/fd/5 ] || ! kill -0 $V; do sleep 0.01; done; bash /proc/$V/f
     shell(
         "A14zp",
         "a terminal that is named as a script: bash /dev/pts/N",
-        r#"perl -e 'open(M, "+<", "/dev/ptmx") or die "ptmx: $!"; my $n = pack("i", 0); ioctl(M, 0x40045431, $n) and ioctl(M, 0x80045430, $n) or die "pty: $!";
+        r#"perl -e '$^F = 255; open(M, "+<", "/dev/ptmx") or die "ptmx: $!"; my $n = pack("i", 0); ioctl(M, 0x40045431, $n) and ioctl(M, 0x80045430, $n) or die "pty: $!";
 my $t = "/dev/pts/" . unpack("i", $n); open(T, "+<", $t) or die "$t: $!"; syswrite(M, ": >\"\$MARK\"\nexit\n"); exec("bash", $t)'"#,
     ),
     shell(
