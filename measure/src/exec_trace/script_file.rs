@@ -282,7 +282,9 @@ impl Place<'_> {
             Err(_) => return true,
         };
         // What goes from /proc changes no folder's date.
-        if !path_walk::is_in_proc(folder.as_fd()).is_ok_and(|number| number.is_none()) {
+        if !path_walk::is_in_proc(folder.as_fd()).is_ok_and(|number| number.is_none())
+            || is_undated(&folder)
+        {
             return true;
         }
         let Ok(folder) = rustix::fs::fstat(&folder) else { return true };
@@ -309,6 +311,14 @@ impl Place<'_> {
             (meta.is_file() && meta.nlink() == 0).then(|| files::open_magic(&entry.path()).ok())?
         })
     }
+}
+
+/// Whether names go from a folder without a change of its date, as those of terminals, or its
+/// server says of it what it likes.
+fn is_undated(folder: &OwnedFd) -> bool {
+    /// `DEVPTS_SUPER_MAGIC`, `FUSE_SUPER_MAGIC` (linux/magic.h).
+    const UNDATED: [u64; 2] = [0x1cd1, 0x6573_5546];
+    rustix::fs::fstatfs(folder).map_or(true, |stat| UNDATED.contains(&(stat.f_type as u64)))
 }
 
 /// Of a device: whether nothing is ever read from it but zeros (`/dev/null`, `zero` and `full`).

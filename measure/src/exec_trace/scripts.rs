@@ -108,7 +108,7 @@ impl Look<'_> {
         let is_read = size <= REPORT_MAX;
         match outcome {
             // Nobody runs it any more: there is time to read it.
-            Outcome::Killed | Outcome::Denied | Outcome::Ended if is_read => {
+            Outcome::Killed | Outcome::Denied if is_read => {
                 let (watch, told) = (Arc::clone(self.watch), self.told.clone());
                 let file = opened.try_clone().ok().zip(real.file.try_clone().ok());
                 let (told_now, id, exact) = (measurement.clone(), real.id, real.exact);
@@ -133,7 +133,7 @@ impl Look<'_> {
                 }
             }
             // The action follows what is told.
-            Outcome::Ran | Outcome::Watched if is_read => {
+            Outcome::Ran | Outcome::Watched | Outcome::Ended if is_read => {
                 let found = self.script_content(opened, real, Event::Script, path);
                 measurement.content = found.content;
                 self.watch.judge.seen(measurement, outcome);

@@ -100,3 +100,26 @@ fn what_no_file_can_be_called_is_no_file() {
         assert_eq!(*path, due.ok().filter(|_| is_told), "{name}");
     }
 }
+
+/// Nothing tells that it was there, and nothing that it was not.
+#[test]
+fn what_goes_without_a_trace_may_have_been_a_script() {
+    let file = FileId { dev: 0, ino: 0, ctime_sec: 0, ctime_nsec: 0 };
+    let mut told = Told::running((std::process::id(), 0, 0), file, true);
+    told.flags = 0;
+    // As though it were executed in some time: nothing has changed since.
+    told.exec = u64::MAX;
+    let process = Held::open(std::process::id()).unwrap();
+    let own = ContainerRoot::of(&process).unwrap();
+    let interpreters = &Interpreters::default();
+    let (family_of, root) = (&|_: &OwnedFd| Ok(None), Path::new("/"));
+    let (process, own) = (Some(&process), Some(&own));
+    let place = Place { interpreters, family_of, process, own, root };
+    for (name, may_have_been) in
+        [("/dev/pts/4000000", true), ("/proc/4000000/fd/5", true), ("/usr/bin/4000000", false)]
+    {
+        let found = place.find(&by_path(name.as_bytes()), None, &told);
+        let is_unread = matches!(found[..], [Script::Unread(..)]);
+        assert_eq!(is_unread, may_have_been, "{name}");
+    }
+}
