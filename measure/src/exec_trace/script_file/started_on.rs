@@ -12,6 +12,15 @@ type Line<'a> = (&'a [Vec<u8>], Extent);
 
 const FORGOTTEN: &str = "more interpreters were changed than are remembered";
 
+/// The program that runs, of an interpreter's command line.
+struct Program<'a> {
+    family: Option<Family>,
+    /// What it is told to be called, where that is not its path.
+    called: Option<&'a [u8]>,
+    /// Its arguments, the first its name or path.
+    argv: &'a [Vec<u8>],
+}
+
 /// Why it can't be told what is run.
 enum Untold {
     /// The arguments at hand are too few.
@@ -92,7 +101,7 @@ impl Place<'_> {
             .or_else(|| self.exe().and_then(|exe| Family::of(base_name(&exe))))
             .or_else(|| Family::of(first))
             .ok_or(Untold::Because("which of its arguments is the script can't be told"))?;
-        let (family, called, argv) = self.program(family, (argv, extent), told)?;
+        let Program { family, called, argv } = self.program(family, (argv, extent), told)?;
         let found = match (family, called) {
             (None, _) => None,
             (Some(Family::Multicall), Some(name)) => {
@@ -117,23 +126,22 @@ impl Place<'_> {
         Some(exe.strip_suffix(b" (deleted)").map_or_else(|| exe.clone(), <[u8]>::to_vec))
     }
 
-    /// The program that runs, through any loaders that were told to load it: what it is, what it
-    /// is told to be called, and its arguments.
+    /// The program that runs, through any loaders that were told to load it.
     fn program<'a>(
         &self,
         family: Family,
         (mut argv, extent): Line<'a>,
         told: &Told,
-    ) -> Result<(Option<Family>, Option<&'a [u8]>, &'a [Vec<u8>]), Untold> {
+    ) -> Result<Program<'a>, Untold> {
         let (mut family, mut called) = (Some(family), None);
         while family == Some(Family::Loader) {
             let Some(loaded) = interpreter::loaded(argv, extent)? else {
-                return Ok((None, None, argv));
+                return Ok(Program { family: None, called: None, argv });
             };
             (argv, called) = (&argv[loaded.at..], loaded.name);
             family = self.family_loaded(&argv[0], told)?;
         }
-        Ok((family, called, argv))
+        Ok(Program { family, called, argv })
     }
 
     /// Of a program that a loader was told to load: by its file, whatever that is called.
