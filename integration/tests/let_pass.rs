@@ -117,6 +117,24 @@ fn what_a_rule_names_lives_and_what_none_names_does_not() -> Result<()> {
     Ok(())
 }
 
+/// What is refused by ending its process is over where that has ended by itself: it is on record,
+/// and others of its container go on, unless the policy itself says what stands for DENY.
+#[test]
+fn a_script_that_has_ended_by_itself_ends_nothing_else() -> Result<()> {
+    let script = "echo : >/tmp/x; for n in $(seq 300); do sh /tmp/x; done; echo end\n";
+    let enforce = "mode: enforce\n";
+    let GuardedScript { said, records } = run(enforce, "Actions: {}\n", script)?;
+    assert_eq!(said, ["end"], "{records:?}");
+    assert!(!records.is_empty());
+    for record in &records {
+        assert_eq!(record["action"], "DENY", "{record}");
+        assert!(["ended", "killed"].iter().any(|it| record["outcome"] == *it), "{record}");
+    }
+    let killed = run(enforce, "Fallback: {DENY: KILL}\nActions: {}\n", script);
+    assert!(killed.is_err(), "{killed:?}");
+    Ok(())
+}
+
 #[test]
 fn a_rule_for_all_of_an_image_saves_all_that_it_makes() -> Result<()> {
     let policy = "Actions: {ENTRY_NOT_FOUND: {ByContainerImageName: \

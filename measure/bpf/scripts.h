@@ -97,13 +97,15 @@ static __always_inline bool may_have_script(struct event *e, u32 verdict)
 			base++;
 		bpf_probe_read_kernel(&word, sizeof(word), &e->data[base]);
 #define IS(bytes, value) ((word & ((1ULL << ((bytes) * 8)) - 1)) == (value))
-		code_after_c = IS(3, 0x6873) ||	  /* sh */
-			       IS(4, 0x687361) || /* ash */
-			       IS(5, 0x68737568); /* hush */
-		if (!code_after_c && !IS(4, 0x6b7761) &&     /* awk */
-		    !IS(4, 0x646573) &&			     /* sed */
-		    word != 0x00786f6279737562ULL &&	     /* busybox */
-		    !IS(7, 0x786f62796f74))		     /* toybox */
+		code_after_c = IS(3, 0x6873) ||	    /* sh */
+			       IS(4, 0x687361) ||   /* ash */
+			       IS(5, 0x68736162) || /* bash */
+			       IS(5, 0x68737568);   /* hush */
+		/* busybox and toybox are what begins so. */
+		if (!code_after_c && !IS(4, 0x6b7761) && /* awk */
+		    !IS(4, 0x646573) &&			 /* sed */
+		    !IS(7, 0x786f6279737562ULL) &&	 /* busybox… */
+		    !IS(6, 0x786f62796f74ULL))		 /* toybox… */
 			return 0;
 #undef IS
 	}

@@ -27,13 +27,15 @@ pub enum Outcome {
     Denied,
     /// Its process was killed before its first instruction.
     Killed,
+    /// It ran, and had ended by itself before its source could end it: nobody runs it any more.
+    Ended,
 }
 
 impl Outcome {
     /// Whether it ran to its end, as far as its source knows.
     #[must_use]
     pub const fn ran(self) -> bool {
-        matches!(self, Self::Ran | Self::Watched)
+        matches!(self, Self::Ran | Self::Watched | Self::Ended)
     }
 }
 

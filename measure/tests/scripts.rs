@@ -182,6 +182,14 @@ fn a_script_is_killed_whatever_others_there_are_to_read() {
     }
 }
 
+/// Makes a character device in the container's `/tmp`.
+fn device(it: &Guarded, name: &str, (major, minor): (u32, u32)) {
+    use rustix::fs::{CWD, FileType, Mode as Bits, makedev, mknodat};
+    let path = format!("/proc/{}/root/tmp/{name}", it.container.init_pid);
+    let bits = Bits::from_raw_mode(0o666);
+    mknodat(CWD, path, FileType::CharacterDevice, bits, makedev(major, minor)).unwrap();
+}
+
 /// Whatever runs the words of a command line, and has not ended.
 fn runs(line: &str) -> bool {
     let line = line.replace(' ', "\0") + "\0";
@@ -261,8 +269,10 @@ fn a_script_that_nobody_can_find_is_told_as_one_that_was_not_read() {
     for command in [
         // Relative to a directory that has no name any more, and to one whose name is cut.
         "/bin/t deep /bin/sh bad",
-        // A pipe gives its bytes once.
+        // A pipe gives its bytes once, and so does a terminal.
         "/bin/sh /tmp/pipe",
+        "/bin/sh /tmp/tty",
+        "/bin/t as bash /bin/sh --rcfile /tmp/tty",
     ] {
         let mut it = guarded(&image, Mode::Enforce);
         let pipe = it.container.upper("/tmp/pipe");
@@ -271,6 +281,7 @@ fn a_script_that_nobody_can_find_is_told_as_one_that_was_not_read() {
             .arg(format!("/proc/{}/root/tmp/pipe", it.container.init_pid))
             .status();
         assert!(made.unwrap().success());
+        device(&it, "tty", (5, 0));
         it.container.start(command);
         let (found, _) = it.judge.wait(is_script);
         assert!(matches!(found.content, Content::Unread(_)), "{command}: {found:?}");
@@ -295,7 +306,7 @@ fn a_script_that_is_gone_is_told_by_its_name() {
     let is_gone = |found: &Measurement| matches!(found.content, Content::Unread(_));
     let (found, outcome) = it.judge.wait(is_gone);
     assert_eq!(found.path, CanonicalPath::new("/opt/gone").ok(), "{found:?}");
-    assert_eq!(outcome, Outcome::Ran, "nobody was left to be killed");
+    assert_eq!(outcome, Outcome::Ended, "nobody was left to be killed");
 }
 
 /// A descriptor of somebody's who has ended: no folder's date tells that it was there.
@@ -322,12 +333,59 @@ fn whatever_a_busybox_reads_its_code_from_is_a_script() {
         "/bin/t as sed /bin/busybox -f /opt/bad",
         "/bin/t as awk /bin/busybox -f /opt/bad",
         "/bin/t as ash /bin/busybox /opt/bad",
+        "/bin/t as busybox-x /bin/busybox sh /opt/bad",
+        "/bin/t as -busybox.static /bin/busybox busybox busybox busybox busybox /a/sh /opt/bad",
     ] {
         let mut it = guarded(&image, Mode::Audit);
         it.container.start(command);
         let (found, _) = it.judge.wait(is_script);
         assert_eq!(found.path, CanonicalPath::new("/opt/bad").ok(), "{command}: {found:?}");
     }
+}
+
+/// A loader runs a program whatever that is called, and calls it as it is told.
+#[test]
+fn whatever_a_loader_is_told_to_run_is_known_by_its_file() {
+    let mut image = image();
+    let lower = image.lower();
+    let busybox = lacre_integration::paths::cached("tools/bin/busybox").unwrap();
+    std::fs::copy(busybox, lower.join("bin/busybox")).unwrap();
+    image.allow("/bin/busybox");
+    let loader = loader();
+    for command in [
+        format!("/bin/t rebound /bin/sh /opt/own {loader} /opt/own /opt/bad"),
+        format!("{loader} /opt/linked /opt/bad"),
+        format!("{loader} --inhibit-cache --glibc-hwcaps-prepend x /opt/copied /opt/bad"),
+        format!("{loader} --argv0 sh /bin/busybox /opt/bad"),
+        format!("{loader} --argv0 busybox.x /bin/busybox ash /opt/bad"),
+    ] {
+        let mut it = guarded(&image, Mode::Audit);
+        let root = format!("/proc/{}/root", it.container.init_pid);
+        std::fs::hard_link(format!("{root}/bin/sh"), format!("{root}/opt/linked")).unwrap();
+        common::copy(format!("{root}/bin/sh"), format!("{root}/opt/copied"));
+        it.container.start(&command);
+        let (found, _) = it.judge.wait(is_script);
+        assert_eq!(found.path, CanonicalPath::new("/opt/bad").ok(), "{command}: {found:?}");
+    }
+}
+
+/// More than the kernel tells of, of who has ended before anybody could read the rest: which file
+/// it ran nobody knows, and nobody is left to be ended for it.
+#[test]
+fn who_ended_behind_more_options_than_are_told_is_told_as_ended() {
+    let image = image();
+    let mut it = guarded(&image, Mode::Enforce);
+    let held = it.judge.hold();
+    for _ in 0..2 {
+        it.container.each("/bin/sh /opt/short");
+    }
+    it.judge.until_came(2);
+    it.container
+        .each(&format!("/bin/sh {}/opt/short", format!("-{} ", "e".repeat(60)).repeat(100)));
+    drop(held);
+    let unread = |found: &Measurement| matches!(found.content, Content::Unread(_));
+    let (found, outcome) = it.judge.wait(unread);
+    assert_eq!((found.path, outcome), (None, Outcome::Ended));
 }
 
 /// By the time somebody looks, the interpreter has ended, and with it the container.
@@ -368,7 +426,7 @@ fn a_script_that_ran_to_its_end_is_not_told_as_killed() {
     };
     let short = CanonicalPath::new("/opt/short").ok();
     let (_, outcome) = it.judge.wait(|found| is_script(found) && found.path == short);
-    assert_eq!(outcome, Outcome::Ran);
+    assert_eq!(outcome, Outcome::Ended);
     entered.wait().unwrap();
 }
 
@@ -376,7 +434,14 @@ fn a_script_that_ran_to_its_end_is_not_told_as_killed() {
 fn what_was_never_there_is_nobodys_violation() {
     let image = image();
     let mut it = guarded(&image, Mode::Enforce);
-    for command in ["/bin/sh /opt/missing", "/bin/sh /nowhere/missing", "/bin/sh /dev/null"] {
+    std::fs::create_dir_all(it.container.upper("/tmp")).unwrap();
+    device(&it, "null", (1, 3));
+    for command in [
+        "/bin/sh /opt/missing",
+        "/bin/sh /nowhere/missing",
+        "/bin/sh /dev/null",
+        "/bin/sh /tmp/null",
+    ] {
         it.container.each(command);
     }
     it.container.start("/bin/sh /opt/bad");

@@ -21,6 +21,8 @@ pub struct Decision {
     /// What is done instead where the action can't be; `None` for SKIP and KILL, and where
     /// nothing is.
     pub fallback: Option<Action>,
+    /// Whether the policy's file itself says that.
+    pub is_fallback_said: bool,
     /// How long STOP waits between `SIGTERM` and `SIGKILL`.
     pub grace: Duration,
 }
@@ -147,6 +149,7 @@ impl Outcome {
             action,
             rule: rule.clone(),
             fallback: fallbacks.of_kind(rule.kind, action),
+            is_fallback_said: fallbacks.is_said(action),
             grace,
         }
     }

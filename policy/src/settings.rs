@@ -80,6 +80,11 @@ impl Fallbacks {
         Action::ALL.iter().copied().filter(|action| self.said[*action as usize])
     }
 
+    /// Whether the file itself says the fallback of an action.
+    pub(crate) const fn is_said(&self, action: Action) -> bool {
+        self.said[action as usize]
+    }
+
     /// All of them, the mildest action first.
     pub fn iter(&self) -> impl Iterator<Item = (Action, Action)> {
         Action::ALL.iter().filter_map(|action| Some((*action, self.of(*action)?)))

@@ -20,6 +20,8 @@ pub enum Became {
     Denied,
     /// Its process was killed before its first instruction.
     Killed,
+    /// It ran, and had ended by itself before it could be stopped: nobody runs it any more.
+    Ended,
     /// It ran.
     Ran,
 }

@@ -23,6 +23,8 @@ pub enum Class {
     Memory,
     /// A script that an interpreter is given.
     Script,
+    /// The same by a copy of an interpreter, which no baseline has under its name.
+    ScriptOfCopy,
     /// The same where fanotify does not watch: in `/proc`, on a mount of one's own.
     ScriptElsewhere,
     /// A script that is another file by the time that its interpreter opens it, or that is
@@ -30,7 +32,8 @@ pub enum Class {
     ScriptAtOpen,
     /// A file that an interpreter reads and runs, and nothing says to be code.
     Unmarked,
-    /// A module that is imported from a mount of a namespace of one's own.
+    /// A module that is imported from a mount of a namespace of one's own, or a pipe that is
+    /// sourced.
     ModuleElsewhere,
 }
 
@@ -45,6 +48,7 @@ impl Class {
         Self::MappedByHand,
         Self::Memory,
         Self::Script,
+        Self::ScriptOfCopy,
         Self::ScriptElsewhere,
         Self::ScriptAtOpen,
         Self::Unmarked,
@@ -60,7 +64,9 @@ impl Class {
             | Self::Memfd
             | Self::Library
             | Self::LibraryAtOpen
-            | Self::MappedByHand => true,
+            | Self::MappedByHand
+            // The copy is.
+            | Self::ScriptOfCopy => true,
             Self::Memory
             | Self::Script
             | Self::ScriptElsewhere
@@ -82,10 +88,11 @@ impl Class {
             Self::MappedByHand => "machine code that a program maps from a file by itself",
             Self::Memory => "machine code in private memory, or written over a process's text",
             Self::Script => "a foreign script, run by an interpreter",
+            Self::ScriptOfCopy => "a foreign script, run by a copy of an interpreter",
             Self::ScriptElsewhere => "a script in /proc, or on a mount of one's own namespace",
             Self::ScriptAtOpen => "a script that only its open tells of (swapped, imported)",
             Self::Unmarked => "a file that an interpreter runs, and nothing says to be code",
-            Self::ModuleElsewhere => "a module on a mount of one's own namespace",
+            Self::ModuleElsewhere => "a module on a mount of one's own namespace, or a pipe",
         }
     }
 }

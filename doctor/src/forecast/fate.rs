@@ -173,7 +173,13 @@ const fn fanotify(class: Class, setting: Setting) -> Fate {
     let opens = matches!(setting.block, Blocked::All) || setting.in_code_directory;
     match class {
         Class::Program => Fate::DENIED,
-        Class::Library | Class::LibraryAtOpen | Class::Script | Class::ScriptAtOpen if opens => {
+        Class::Library
+        | Class::LibraryAtOpen
+        | Class::Script
+        | Class::ScriptOfCopy
+        | Class::ScriptAtOpen
+            if opens =>
+        {
             Fate::DENIED
         }
         // All that an interpreter opens is code there.
@@ -188,7 +194,7 @@ const fn exec_trace(class: Class, fetch: bool) -> Fate {
     match class {
         Class::Program | Class::ProgramElsewhere | Class::Memfd => Fate::KILLED,
         Class::Library if fetch => Fate::KILLED,
-        Class::Script | Class::ScriptElsewhere => Fate::LATE,
+        Class::Script | Class::ScriptOfCopy | Class::ScriptElsewhere => Fate::LATE,
         _ => Fate::UNSEEN,
     }
 }
@@ -208,9 +214,11 @@ const fn container_ima(class: Class) -> Fate {
 /// The same, of what can be attributed, and was not run on this node before.
 const fn ima(class: Class) -> Fate {
     match class {
-        Class::Program | Class::Library | Class::LibraryAtOpen | Class::MappedByHand => {
-            Fate::MAYBE_TOLD
-        }
+        Class::Program
+        | Class::Library
+        | Class::LibraryAtOpen
+        | Class::MappedByHand
+        | Class::ScriptOfCopy => Fate::MAYBE_TOLD,
         _ => Fate::UNSEEN,
     }
 }

@@ -22,15 +22,17 @@ pub(crate) const CLASSES: &[(Class, &[&str])] = &[
         &[
             "A14a", "A14b", "A14c", "A14e", "A14f", "A14g", "A14h", "A14i", "A14j", "A14k", "A14l",
             "A14m", "A14n", "A14o", "A14p", "A14q", "A14r", "A14s", "A14t", "A14v", "A14zb",
+            "A14zl", "A14zm", "A14zo", "A14zr", "A14zs", "A14zt",
         ],
     ),
-    (Class::ScriptElsewhere, &["A14u", "A45d", "A45e"]),
+    (Class::ScriptOfCopy, &["A14zn"]),
+    (Class::ScriptElsewhere, &["A14u", "A14zp", "A45d", "A45e"]),
     (
         Class::ScriptAtOpen,
         &["A14w", "A14x", "A14y", "A14z", "A14zf", "A14zg", "A14zh", "A14zi", "A14zj", "A14zk"],
     ),
     (Class::Unmarked, &["A14d", "A14zc", "A14zd", "A14ze"]),
-    (Class::ModuleElsewhere, &["A14za"]),
+    (Class::ModuleElsewhere, &["A14za", "A14zq"]),
 ];
 
 /// Attacks whose file is not in `/tmp`, which the column *code directories* declares. Others of

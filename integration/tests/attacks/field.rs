@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lacre_integration::images::debian_image;
 use lacre_integration::output::wait_for;
-use lacre_integration::{Containerd, Image, Output, Runtime, Version};
+use lacre_integration::paths::cached;
+use lacre_integration::{Containerd, Image, Layer, Output, Runtime, Version};
 
 use crate::corpus::{Attack, Entry};
 
@@ -87,7 +88,9 @@ impl Field {
             fs::create_dir(folder.join(name))?;
         }
         compile(&folder.join("attack"))?;
-        let image = debian_image()?;
+        // Of what many have, it lacks one.
+        let busybox = cached("tools/bin/busybox")?;
+        let image = debian_image()?.layer(Layer::new().copy("usr/bin/busybox", 0o755, busybox));
         daemon.import(&image)?;
         Ok(Self { runtime, image, _rules: rules, daemon: Some(daemon) })
     }

@@ -201,10 +201,10 @@ impl Matrix {
              - **REPORT**: it ran, and there is a record of it: of a violation, or, where nothing \
              says that a file is code, that an interpreter opened it.\n\
              - **MISS**: it ran, and there is none.\n\n{}\n\
-             A14a to A14v, but for A14d, A14zb, A45d and A45e under `auto` with `block: exec` are a \
-             race: the script is the argument of an interpreter that runs already, and is ended a \
+             A14a to A14v, but for A14d, A14zb, A14zl to A14zp, A14zr to A14zt, A45d and A45e under \
+             `auto` with `block: exec` are a race: the script is the argument of an interpreter that runs already, and is ended a \
              moment after it began. Some runs end in KILL, some in REPORT; never in MISS. So are \
-             A14u, A45d and A45e with `block: all`, whose scripts lie where fanotify does not \
+             A14u, A14zp, A45d and A45e with `block: all`, whose scripts lie where fanotify does not \
              watch.\n\n\
              A11c, A11d, A14d and A14w to A14z are what only an open tells of, and `block: exec` \
              asks about none. In A14w, A14x and A14zf to A14zk the script's name led to a file of \
@@ -214,7 +214,8 @@ impl Matrix {
              A14d and A14zc to A14ze are files that an interpreter reads and runs, and nothing \
              says that they are code. Where opens are asked about (`block: all`), there is a record, \
              `REPORT`; where the policy declares their directory to hold code (the column *code \
-             directories* declares `/tmp`, with `block: exec`), they are refused.\n\n\
+             directories* declares `/tmp`, with `block: exec`), they are refused. A14zq is a pipe: no file holds what is \
+             run.\n\n\
              `lacre doctor` foretells the same by classes of attacks, from what a node gives \
              ([doctor.md](doctor.md#the-forecast)); a test compares this table with that.\n",
             self.markdown()

@@ -229,4 +229,55 @@ until [ -e /proc/$V/fd/5 ] || ! kill -0 $V; do sleep 0.01; done; bash /proc/$V/f
             "mv /tmp/a/d /tmp/b/d"
         ),
     ),
+    shell(
+        "A14zl",
+        "a script of a busybox that has a longer name: busybox-x sh x",
+        r#"echo ': >"$MARK"' >/tmp/x; ln -s /bin/busybox /tmp/busybox-x; /tmp/busybox-x sh /tmp/x"#,
+    ),
+    shell(
+        "A14zm",
+        "a script of an interpreter that is mounted under another name, which the loader runs",
+        concat!(
+            r#"echo ': >"$MARK"' >/tmp/x; : >/tmp/other; "#,
+            in_new_namespaces!(
+                r#"syscall(165, my $a="/bin/bash", my $b="/tmp/other", 0, 4096, 0) == 0 or die "mount: $!"; my ($l) = glob("/lib64/ld-linux-*"); exec($l, "/tmp/other", "/tmp/x")"#
+            )
+        ),
+    ),
+    shell(
+        "A14zn",
+        "a script of an interpreter that is hard-linked under another name, which the loader runs",
+        r#"echo ': >"$MARK"' >/tmp/x; ln /bin/bash /tmp/other; $(ls /lib64/ld-linux-*) /tmp/other /tmp/x"#,
+    ),
+    shell(
+        "A14zo",
+        "a script of a busybox that the loader calls a shell",
+        r#"echo ': >"$MARK"' >/tmp/x; $(ls /lib64/ld-linux-*) --argv0 sh /bin/busybox /tmp/x"#,
+    ),
+    shell(
+        "A14zp",
+        "a terminal that is named as a script: bash /dev/pts/N",
+        r#"perl -e '$^F = 255; open(M, "+<", "/dev/ptmx") or die "ptmx: $!"; my $n = pack("i", 0); ioctl(M, 0x40045431, $n) and ioctl(M, 0x80045430, $n) or die "pty: $!";
+my $t = "/dev/pts/" . unpack("i", $n); open(T, "+<", $t) or die "$t: $!"; syswrite(M, ": >\"\$MARK\"\nexit\n"); exec("bash", $t)'"#,
+    ),
+    shell(
+        "A14zq",
+        "a pipe that is sourced: . fifo",
+        r#"mkfifo /tmp/script; echo ': >"$MARK"' >/tmp/script & . /tmp/script"#,
+    ),
+    shell(
+        "A14zr",
+        "a script of sed's by an abbreviated option: sed --fi x",
+        r#"echo "w $MARK" >/tmp/x; echo | sed --fi /tmp/x"#,
+    ),
+    shell(
+        "A14zs",
+        "a script behind an option whose name is the next argument: bash +oe posix x",
+        r#"echo ': >"$MARK"' >/tmp/x; bash +oe posix /tmp/x"#,
+    ),
+    shell(
+        "A14zt",
+        "a script behind a long option with one dash: bash -norc x",
+        r#"echo ': >"$MARK"' >/tmp/x; bash -norc /tmp/x"#,
+    ),
 ];

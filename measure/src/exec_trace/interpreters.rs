@@ -1,6 +1,6 @@
 //! Which of an image's files are interpreters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +27,8 @@ pub(super) struct Interpreters {
     files: HashMap<FileId, (Family, u32)>,
     /// By content.
     contents: HashMap<Digest, (Family, u32)>,
+    /// Of how many bytes they are: what has another size need not be read.
+    sizes: HashSet<u64>,
     /// Those that were changed in their metadata or copied, and verified since, by device and
     /// inode: of a file that is changed again and again the last counts.
     changed: Mutex<HashMap<(u32, u64), Family>>,
@@ -54,9 +56,10 @@ impl Interpreters {
                 entry.0 = family;
             }
         }
-        let mut by_content = HashMap::new();
+        let (mut by_content, mut sizes) = (HashMap::new(), HashSet::new());
         for (id, (family, flags)) in &files {
             if let Some((_, file)) = known.by_inode(id.dev, id.ino) {
+                sizes.insert(file.size);
                 let of = by_content.entry(file.digest).or_insert((*family, 0));
                 of.1 |= flags;
                 if *family == Family::Multicall {
@@ -64,7 +67,7 @@ impl Interpreters {
                 }
             }
         }
-        Self { files, contents: by_content, ..Self::default() }
+        Self { files, contents: by_content, sizes, ..Self::default() }
     }
 
     /// What a file of the image is, untouched or [`Self::changed`]; `None` where it is none, and
@@ -81,6 +84,16 @@ impl Interpreters {
             None if self.forgot.load(Ordering::Relaxed) => Err(Forgotten),
             family => Ok(family.copied()),
         }
+    }
+
+    /// Whether one of them has so many bytes.
+    pub(super) fn has_size(&self, size: u64) -> bool {
+        self.sizes.contains(&size)
+    }
+
+    /// What a file with these bytes is.
+    pub(super) fn holding(&self, digest: &Digest) -> Option<Family> {
+        self.contents.get(digest).map(|(family, _)| *family)
     }
 
     /// That a file with these bytes is in this state now.

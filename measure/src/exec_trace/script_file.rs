@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::command_line::{command_line, read};
-use super::interpreters::Interpreters;
+use super::interpreters::{Forgotten, Interpreters};
 use super::path_walk::{self, Walk};
 use super::script_search::ways;
 use super::told::Told;
@@ -39,6 +39,8 @@ pub(super) enum Script {
 /// Where to look.
 pub(super) struct Place<'a> {
     pub(super) interpreters: &'a Interpreters,
+    /// Which interpreter an open file is, by itself and not by its name.
+    pub(super) family_of: &'a dyn Fn(&OwnedFd) -> Result<Option<Family>, Forgotten>,
     pub(super) process: Option<&'a Held>,
     /// The process's own root and mounts, where they are not its container's.
     pub(super) own: Option<&'a ContainerRoot>,
@@ -72,56 +74,36 @@ fn unread(why: &str) -> Script {
 }
 
 fn by_path(name: &[u8]) -> Code<'_> {
-    Code { names: vec![name], named: Named::Path }
+    Code::new(vec![name], Named::Path)
+}
+
+/// Where no name led anywhere.
+struct Nowhere {
+    /// A name that may have gone.
+    gone: Option<Vec<u8>>,
+    /// Whether it was looked for everywhere.
+    everywhere: bool,
 }
 
 impl Place<'_> {
     /// Opens a script as its interpreter does: links and `..` as the kernel follows them,
-    /// below the process's own root; a bare name of a shell's along its `PATH` too.
+    /// below the process's own root; a bare name of a shell's along its `PATH` too. Of several
+    /// names each that is there may be the script.
     fn find(&self, code: &Code<'_>, family: Option<Family>, told: &Told) -> Vec<Script> {
         let (mut gone, mut everywhere) = (None, true);
+        let mut found = Vec::new();
         for name in &code.names {
-            if let Some(fd) = own_descriptor(name) {
-                return vec![self.descriptor(fd)];
-            }
-            let is_library = matches!(code.named, Named::Library | Named::Module);
-            if self.own.is_none() && told.elsewhere() && !is_library {
-                return vec![unread("its process had another root or other mounts, and has ended")];
-            }
-            let searched = code.named == Named::Searched;
-            let (folders, all) = match self.folders(name, told, searched) {
-                Ok(found) => found,
-                Err(why) => return vec![unread(why)],
-            };
-            everywhere &= all;
-            let ways = ways(family, code.named, name);
-            for (folder, way) in folders.iter().flat_map(|f| ways.iter().map(move |w| (f, w))) {
-                let mut found = Vec::new();
-                for path in way {
-                    let path = [&folder[..], b"/", path].concat();
-                    match self.open(&path) {
-                        Ok(opened) => found.extend(self.opened(opened)),
-                        // Its interpreter finds nothing there either.
-                        Err(_) if has_long_part(&path) => {}
-                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                            if gone.is_none() && self.lost_something(&path, told) {
-                                gone = Some(path);
-                            }
-                        }
-                        Err(why) => {
-                            let why = format!("looking for it failed: {why}");
-                            found.push(Script::Unread(self.place_of(&path, told), why));
-                        }
-                    }
-                }
-                if !found.is_empty() {
-                    return found;
+            match self.find_one(name, code, (family, told)) {
+                Ok(scripts) => found.extend(scripts),
+                Err(Nowhere { gone: its, everywhere: all }) => {
+                    gone = gone.or(its);
+                    everywhere &= all;
                 }
             }
         }
         // What is named as a library is often nobody's file in this folder.
-        if matches!(code.named, Named::Library | Named::Module) {
-            return Vec::new();
+        if !found.is_empty() || matches!(code.named, Named::Library | Named::Module) {
+            return found;
         }
         match (self.unlinked(), gone) {
             (Some(opened), _) => vec![Script::At(name_of(&opened), opened)],
@@ -135,6 +117,62 @@ impl Place<'_> {
             // It was not there when the interpreter looked either.
             (None, None) => Vec::new(),
         }
+    }
+
+    /// The same of one name.
+    fn find_one(
+        &self,
+        name: &[u8],
+        code: &Code<'_>,
+        (family, told): (Option<Family>, &Told),
+    ) -> Result<Vec<Script>, Nowhere> {
+        if code.named == Named::Url {
+            return Ok(vec![unread("it is named by a URL, which may lead through a filter")]);
+        }
+        if let Some(fd) = own_descriptor(name) {
+            return Ok(vec![self.descriptor(fd)]);
+        }
+        let is_library = matches!(code.named, Named::Library | Named::Module);
+        if self.own.is_none() && told.elsewhere() && !is_library {
+            let why = "its process had another root or other mounts, and has ended";
+            return Ok(vec![unread(why)]);
+        }
+        let within = code.within.filter(|_| !name.starts_with(b"/"));
+        let name = &match within {
+            Some(folder) => [folder, b"/", name].concat(),
+            None => name.to_vec(),
+        };
+        let searched = code.named == Named::Searched;
+        let (folders, everywhere) = match self.folders(name, told, searched) {
+            Ok(found) => found,
+            Err(why) => return Ok(vec![unread(why)]),
+        };
+        let mut gone = None;
+        let ways = ways(family, code.named, name);
+        for (folder, way) in folders.iter().flat_map(|f| ways.iter().map(move |w| (f, w))) {
+            let mut found = Vec::new();
+            for path in way {
+                let path = [&folder[..], b"/", path].concat();
+                match self.open(&path) {
+                    Ok(opened) => found.extend(self.opened(opened)),
+                    // Its interpreter finds nothing there either.
+                    Err(_) if has_long_part(&path) => {}
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                        if gone.is_none() && self.lost_something(&path, told) {
+                            gone = Some(path);
+                        }
+                    }
+                    Err(why) => {
+                        let why = format!("looking for it failed: {why}");
+                        found.push(Script::Unread(self.place_of(&path, told), why));
+                    }
+                }
+            }
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Err(Nowhere { gone, everywhere })
     }
 
     /// Where a file was that has gone: there where its path says, if no link leads elsewhere. A
@@ -208,8 +246,9 @@ impl Place<'_> {
                 Some(unread("it is read from a pipe, which gives its bytes once"))
             }
             FileType::Directory => None,
-            // A terminal is somebody's hand, /dev/null is empty.
-            _ => Some(Script::None),
+            FileType::CharacterDevice if is_empty(stat.st_rdev) => Some(Script::None),
+            // A terminal is somebody's hand.
+            _ => Some(unread("it is read from a device, which gives its bytes once")),
         }
     }
 
@@ -243,7 +282,9 @@ impl Place<'_> {
             Err(_) => return true,
         };
         // What goes from /proc changes no folder's date.
-        if !path_walk::is_in_proc(folder.as_fd()).is_ok_and(|number| number.is_none()) {
+        if !path_walk::is_in_proc(folder.as_fd()).is_ok_and(|number| number.is_none())
+            || is_undated(&folder)
+        {
             return true;
         }
         let Ok(folder) = rustix::fs::fstat(&folder) else { return true };
@@ -270,6 +311,20 @@ impl Place<'_> {
             (meta.is_file() && meta.nlink() == 0).then(|| files::open_magic(&entry.path()).ok())?
         })
     }
+}
+
+/// Whether names go from a folder without a change of its date, as those of terminals, or its
+/// server says of it what it likes.
+fn is_undated(folder: &OwnedFd) -> bool {
+    /// `DEVPTS_SUPER_MAGIC`, `FUSE_SUPER_MAGIC` (linux/magic.h).
+    const UNDATED: [u64; 2] = [0x1cd1, 0x6573_5546];
+    rustix::fs::fstatfs(folder).map_or(true, |stat| UNDATED.contains(&(stat.f_type as u64)))
+}
+
+/// Of a device: whether nothing is ever read from it but zeros (`/dev/null`, `zero` and `full`).
+fn is_empty(device: u64) -> bool {
+    const MEMORY: u32 = 1;
+    rustix::fs::major(device) == MEMORY && matches!(rustix::fs::minor(device), 3 | 5 | 7)
 }
 
 /// Whether no file system has room for one of its names (`NAME_MAX`).

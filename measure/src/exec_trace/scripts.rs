@@ -7,20 +7,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lacre_types::{CanonicalPath, Content, Event, Listing};
 
 use super::events::{Look, REPORT_MAX};
+use super::interpreters::Forgotten;
 use super::script_file::{Place, Script};
 use super::watch::Found;
 use crate::Outcome;
-use crate::files::Real;
+use crate::files::{self, Real};
+use crate::interpreter::Family;
+use crate::verified;
 
 impl Look<'_> {
     pub(super) fn find_scripts(&self) -> Vec<Script> {
         let place = Place {
             interpreters: self.watch.verdicts.interpreters(),
+            family_of: &|opened| self.family_of(opened),
             process: self.process,
             own: self.own,
             root: self.watch.root.path(),
         };
         Script::all_of(self.told, &place)
+    }
+
+    /// Which interpreter a file is, whatever it is called: the image's own is known by its inode,
+    /// and one that was linked, copied or had its metadata changed by what it holds.
+    fn family_of(&self, opened: &OwnedFd) -> Result<Option<Family>, Forgotten> {
+        let interpreters = self.watch.verdicts.interpreters();
+        let Ok(real) = self.watch.layers.real(opened.as_fd()) else { return Ok(None) };
+        if let Some(family) = interpreters.family(&real.id)? {
+            return Ok(Some(family));
+        }
+        let size = rustix::fs::fstat(opened).map(|stat| stat.st_size.cast_unsigned());
+        let Some(size) = size.ok().filter(|size| interpreters.has_size(*size)) else {
+            return Ok(None);
+        };
+        let file = files::reopen(opened.as_fd()).ok();
+        let digest = file.and_then(|file| verified::hash(&file, size, self.dropped).ok());
+        Ok(digest.and_then(|digest| interpreters.holding(&digest)))
     }
 
     /// Whether its interpreter was killed.
@@ -112,7 +133,7 @@ impl Look<'_> {
                 }
             }
             // The action follows what is told.
-            Outcome::Ran | Outcome::Watched if is_read => {
+            Outcome::Ran | Outcome::Watched | Outcome::Ended if is_read => {
                 let found = self.script_content(opened, real, Event::Script, path);
                 measurement.content = found.content;
                 self.watch.judge.seen(measurement, outcome);

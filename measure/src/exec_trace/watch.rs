@@ -140,11 +140,13 @@ impl Watch {
             return Outcome::Denied;
         }
         let killed = process.is_some_and(Held::end);
-        let others = if exec == 0 { Ended::Before } else { self.descendants.kill(exec) };
+        // By which exec it is known who else may run it.
+        let others = Some(exec).filter(|exec| *exec != 0).map(|exec| self.descendants.kill(exec));
         match others {
-            Ended::Now => Outcome::Killed,
-            Ended::Before if killed => Outcome::Killed,
-            Ended::Before | Ended::Not => Outcome::Ran,
+            Some(Ended::Now) => Outcome::Killed,
+            Some(Ended::Before) | None if killed => Outcome::Killed,
+            Some(Ended::Before) => Outcome::Ended,
+            Some(Ended::Not) | None => Outcome::Ran,
         }
     }
 

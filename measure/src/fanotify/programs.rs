@@ -26,6 +26,9 @@ pub(super) struct Programs {
     read: Mutex<VecDeque<(State, Option<Family>)>>,
 }
 
+/// Mappings that are looked through for a program: a loader maps that before its libraries.
+const MAPPINGS: usize = 256;
+
 /// Those that the image's baseline lists.
 #[derive(Debug, Default)]
 struct Listed {
@@ -115,20 +118,47 @@ impl Programs {
         let Some((its, exe)) = found else {
             return (None, named().map_or(Program::Other, Program::Interpreter));
         };
-        let listed = self.listed();
-        let known = listed.files.get(&state(its.ino, its.ctime.0, its.ctime.1)).copied();
-        if let Some(family) = known.or_else(named) {
-            return (None, Program::Interpreter(family));
+        match self.program(&its) {
+            Program::Interpreter(family) => (None, Program::Interpreter(family)),
+            other => match (named(), other) {
+                (Some(family), _) => (None, Program::Interpreter(family)),
+                (None, Program::Unread) => (Some((exe, its)), Program::Unread),
+                (None, other) => (None, other),
+            },
         }
-        if !listed.contents.contains_key(&its.size) || self.is_images(&its) {
-            return (None, Program::Other);
+    }
+
+    /// What program a file in that state is, whatever it is called.
+    fn program(&self, its: &State) -> Program {
+        let listed = self.listed();
+        if let Some(family) = listed.files.get(&state(its.ino, its.ctime.0, its.ctime.1)) {
+            return Program::Interpreter(*family);
+        }
+        if !listed.contents.contains_key(&its.size) || self.is_images(its) {
+            return Program::Other;
         }
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        match read.iter().find(|(of, _)| *of == its) {
-            Some((_, Some(family))) => (None, Program::Interpreter(*family)),
-            Some((_, None)) => (None, Program::Other),
-            None => (Some((exe, its)), Program::Unread),
+        match read.iter().find(|(of, _)| of == its) {
+            Some((_, Some(family))) => Program::Interpreter(*family),
+            Some((_, None)) => Program::Other,
+            None => Program::Unread,
         }
+    }
+
+    /// The interpreter that a loader has mapped which was told to run it: to the kernel the loader
+    /// is the program.
+    pub(super) fn mapped_by(&self, pid: u32) -> Option<Family> {
+        let mappings = std::fs::read_dir(format!("/proc/{pid}/map_files")).ok()?;
+        mappings.flatten().take(MAPPINGS).find_map(|mapping| {
+            let file = files::open_magic(&mapping.path()).ok()?;
+            let its = Facts::of(&file).ok()?.state;
+            let family = match self.program(&its) {
+                Program::Interpreter(family) => Some(family),
+                Program::Unread => self.compare(&file, its),
+                Program::Other => None,
+            };
+            family.filter(|family| *family != Family::Loader)
+        })
     }
 
     /// Whether it is a file of the image's, as it came: then its names have told all.

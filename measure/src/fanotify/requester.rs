@@ -87,7 +87,9 @@ pub(super) fn opener(pid: u32, programs: &Programs) -> Opener {
         return Opener::Unknown;
     }
     let arguments: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-    if let Some(opener) = family.and_then(|family| named(family, &arguments, &maps)) {
+    let loads = family.filter(|family| *family == Family::Loader);
+    let loaded = loads.and_then(|_| programs.mapped_by(pid));
+    if let Some(opener) = family.and_then(|family| named((family, loaded), &arguments, &maps)) {
         return opener;
     }
     let languages = embedded(&maps);
@@ -130,20 +132,29 @@ fn names_of(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
     maps.split(|byte| *byte == b'\n').filter(|line| line.contains(&b'/')).map(base)
 }
 
-/// What a program of that family runs; `None` where it is told to be no interpreter.
-fn named(family: Family, arguments: &[&[u8]], maps: &[u8]) -> Option<Opener> {
-    let (family, arguments) = match family {
+/// What a program of that family runs, and of a loader what that has loaded, where its file tells;
+/// `None` where it is told to be no interpreter.
+fn named(
+    (family, by_file): (Family, Option<Family>),
+    arguments: &[&[u8]],
+    maps: &[u8],
+) -> Option<Opener> {
+    let (family, called, arguments) = match family {
         // Run by hand: the program is one of its arguments, which it has mapped.
         Family::Loader => {
-            let at = interpreter::loaded(arguments, Extent::WHOLE).ok()??;
+            let loaded = interpreter::loaded(arguments, Extent::WHOLE).ok()??;
             let of = |name| Family::of(name).filter(|family| *family != Family::Loader);
-            let family = names_of(maps).find_map(of).or_else(|| of(base(arguments[at])))?;
-            (family, &arguments[at..])
+            let by_name = || names_of(maps).find_map(of).or_else(|| of(base(arguments[loaded.at])));
+            let family = by_file.or_else(by_name)?;
+            (family, loaded.name, &arguments[loaded.at..])
         }
-        family => (family, arguments),
+        family => (family, None, arguments),
     };
     let (family, arguments) = match family {
-        Family::Multicall => interpreter::applet(arguments)?,
+        Family::Multicall => match called {
+            Some(name) => interpreter::applet_called(name, arguments.get(1..)?)?,
+            None => interpreter::applet(arguments)?,
+        },
         family => {
             let first = arguments.first().copied().map_or(&b""[..], base);
             (family.by_name(first), arguments.get(1..).unwrap_or_default())
@@ -173,7 +184,7 @@ pub(super) fn fuzz(data: &[u8]) {
     let arguments: Vec<&[u8]> = data.split(|byte| *byte == 0).collect();
     let program = arguments.first().copied().unwrap_or_default();
     let Some(family) = Family::of(base(program)) else { return };
-    if let Some(Opener::Interpreter { scripts, .. }) = named(family, &arguments, b"") {
+    if let Some(Opener::Interpreter { scripts, .. }) = named((family, None), &arguments, b"") {
         for script in scripts {
             assert!(arguments.iter().any(|argument| argument.ends_with(&script)
                 || base(argument) == script
@@ -188,7 +199,7 @@ mod tests {
 
     fn runs(family: Family, command: &str, maps: &[u8]) -> Option<String> {
         let arguments: Vec<_> = command.split(' ').map(str::as_bytes).collect();
-        let Opener::Interpreter { scripts, .. } = named(family, &arguments, maps)? else {
+        let Opener::Interpreter { scripts, .. } = named((family, None), &arguments, maps)? else {
             return None;
         };
         Some(String::from_utf8(scripts.join(&b' ')).unwrap())

@@ -57,6 +57,10 @@ impl Family {
         if is_loader(name) {
             return Some(Self::Loader);
         }
+        // Whatever follows: by that they look for what they are to be among their arguments.
+        if [&b"busybox"[..], b"toybox"].iter().any(|begins| name.starts_with(begins)) {
+            return Some(Self::Multicall);
+        }
         let built_for = || {
             let digit = name.iter().position(u8::is_ascii_digit)?;
             let dash = name.get(digit..)?.iter().position(|byte| *byte == b'-')?;
@@ -102,7 +106,6 @@ impl Family {
             b"escript" | b"qjs" | b"mujs" | b"julia" | b"slsh" | b"newlisp" | b"pike" => {
                 Self::Plain
             }
-            b"busybox" | b"toybox" => Self::Multicall,
             _ => return None,
         })
     }
@@ -194,6 +197,10 @@ mod tests {
             ("vim.basic", Some(Family::Vim)),
             ("emacs-nox", Some(Family::Emacs)),
             ("-bash", Some(Family::Shell)),
+            ("busybox-x", Some(Family::Multicall)),
+            ("busybox.static", Some(Family::Multicall)),
+            ("-toyboxes", Some(Family::Multicall)),
+            ("xbusybox", None),
             ("ld-linux-x86-64.so.2", Some(Family::Loader)),
             ("sha256sum", None),
             ("shred", None),

@@ -1,4 +1,10 @@
-//! What each option of an interpreter takes, by its manual.
+//! What each option of an interpreter takes, by its manual, and by what it was seen to do.
+
+mod editors;
+mod languages;
+mod scripting;
+mod shells;
+mod streams;
 
 use super::family::Family;
 
@@ -10,6 +16,8 @@ pub(super) enum Takes {
     Value,
     /// What follows in its own argument, be that nothing.
     Rest,
+    /// The same up to a space, behind which options go on if there is a dash.
+    Word,
     /// Its digits, and no more of its argument.
     Digits,
     /// The text of the program: no operand is a script then.
@@ -22,6 +30,8 @@ pub(super) enum Takes {
     Script,
     /// A file that is run, by its name as a library.
     Library,
+    /// The same behind a name that it is given: `NAME=LIBRARY`.
+    NamedLibrary,
     /// The name of a module that is run.
     Module,
     /// Its program is read from standard input.
@@ -30,155 +40,78 @@ pub(super) enum Takes {
     Search,
     /// What may be a setting that names a file which is run.
     Setting,
-    /// Of mawk: `exec FILE`.
+    /// Of awk: a long option by its name alone, or some of them with commas between.
     Words,
+    /// The folder that names behind it are relative to.
+    Folder,
+    /// It may take the next argument, and that be a file which is run.
+    Perhaps,
     /// What follows is another program's.
     End,
+    /// What follows in its own argument is nothing, but for options behind a space and a dash.
+    Space,
+}
+
+impl Takes {
+    /// Of options that an abbreviation may stand for, the one that matters most.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::File | Self::Script | Self::Library | Self::Folder => 3,
+            Self::Text | Self::MoreText | Self::Value => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// Of a letter behind one dash, with what follows it in its argument.
 pub(super) fn short(family: Family, letter: u8, rest: &[u8]) -> Takes {
-    use Takes::{
-        Digits, End, File, Library, Module, MoreText, Nothing, Rest, Script, Search, Setting,
-        Stdin, Text, Value, Words,
-    };
-    match (family, letter) {
-        (Family::Shell, b'c') | (Family::Fish | Family::Csh | Family::Guile, b'c') => Text,
-        (Family::Shell | Family::Csh, b's') => Stdin,
-        (Family::Shell | Family::Fish, b'o' | b'O') => Value,
-        (Family::Fish, b'C') => MoreText,
-        (Family::Fish, b'd' | b'D' | b'f' | b'p') => Value,
-        (Family::Python, b'c') => Text,
-        (Family::Python, b'm') => Module,
-        (Family::Python, b'W' | b'X' | b'Q') => Value,
-        (Family::Perl, b'e' | b'E') | (Family::Ruby, b'e') => Text,
-        (Family::Perl | Family::Ruby, b'S') => Search,
-        (Family::Perl, b'I') | (Family::Ruby, b'I' | b'C' | b'E' | b'X') => Value,
-        (Family::Perl | Family::Ruby, b'0' | b'l') => Digits,
-        (Family::Perl, b'i' | b'M' | b'm' | b'x' | b'F' | b'C' | b'D' | b'V') => Rest,
-        (Family::Perl, b'd') if matches!(rest.first(), Some(b':' | b'=')) => Rest,
-        (Family::Ruby, b'r') => Library,
-        (Family::Ruby, b'i' | b'x' | b'F' | b'K' | b'T' | b'W') => Rest,
-        (Family::Node, b'e' | b'p') => Text,
-        (Family::Node, b'r') => Library,
-        (Family::Node, b'C') => Value,
-        (Family::Php, b'r' | b'R') => Text,
-        (Family::Php, b'B' | b'E') => MoreText,
-        (Family::Php, b'f' | b'F') => Script,
-        (Family::Php, b'd') => Setting,
-        (Family::Php, b'c' | b'z' | b't' | b'S' | b'T') => Value,
-        (Family::Lua, b'e') => MoreText,
-        (Family::Lua, b'l') => Library,
-        (Family::Lua, b'j' | b'b') => Value,
-        (Family::Lua, b'O') => Rest,
-        (Family::Awk, b'i') => Library,
-        (Family::Awk | Family::Sed, b'f') => File,
-        (Family::Awk, b'E') => Script,
-        (Family::Awk, b'v' | b'F' | b'l') | (Family::Sed, b'l') => Value,
-        (Family::Awk | Family::Sed, b'e') => MoreText,
-        (Family::Awk, b'W') => Words,
-        (Family::Sed, b'i') => Rest,
-        (Family::Expect, b'c') => MoreText,
-        (Family::Expect, b'f' | b'b') => Script,
-        (Family::Expect, b'D') => Value,
-        (Family::Guile, b's') => Script,
-        (Family::Guile, b'l') => File,
-        (Family::Guile, b'L' | b'C' | b'x' | b'e') => Value,
-        (Family::Rscript | Family::R, b'e') => Text,
-        (Family::R, b'f') => Script,
-        (Family::R, b'g' | b'd') => Value,
-        (Family::Vim, b'S' | b's' | b'u' | b'U') => File,
-        (Family::Vim, b'c' | b'T' | b't' | b'q' | b'w' | b'W' | b'i') => MoreText,
-        (Family::Ex, b's') => Nothing,
-        (Family::Ex, _) => short(Family::Vim, letter, rest),
-        (Family::Plain, b'e' | b'E') | (Family::Gjs, b'c') => Text,
-        (Family::Gjs, b'C' | b'I') => Value,
-        (Family::Ocaml, b'e') => Text,
-        (Family::Ocaml, b'I') => Value,
-        (Family::Prolog, b's' | b'l' | b'f' | b'x') => Library,
-        (Family::Prolog, b'g' | b't' | b'p' | b'G' | b'L' | b'T') => Value,
-        (Family::Prolog, b'c') => End,
-        _ => Nothing,
+    match family {
+        Family::Shell | Family::Fish | Family::Csh => shells::short(family, letter),
+        Family::Awk | Family::Sed => streams::short(family, letter),
+        Family::Vim | Family::Ex => editors::short(family, letter),
+        Family::Perl
+        | Family::Python
+        | Family::Ruby
+        | Family::Node
+        | Family::Php
+        | Family::Lua
+        | Family::Expect => scripting::short(family, letter, rest),
+        family => languages::short(family, letter),
     }
 }
 
 /// Of a long one, by its name without dashes; `None` where it is not known, and so may take the
 /// next argument.
 pub(super) fn long(family: Family, name: &[u8]) -> Option<Takes> {
-    use Takes::{End, File, Library, MoreText, Nothing, Script, Setting, Text, Value};
-    Some(match (family, name) {
-        (Family::Shell, b"rcfile" | b"init-file") => File,
-        (Family::Shell, b"emulate") => Value,
-        (Family::Fish, b"command") => Text,
-        (Family::Fish, b"init-command") => MoreText,
-        (Family::Fish, b"debug" | b"debug-output" | b"features" | b"profile") => Value,
-        (Family::Python, b"check-hash-based-pycs") => Value,
-        (Family::Ruby, b"encoding" | b"external-encoding" | b"internal-encoding") => Value,
-        (Family::Node, b"eval" | b"print") => Text,
-        (Family::Node, b"require" | b"import" | b"loader" | b"experimental-loader") => Library,
-        (Family::Node, b"conditions" | b"env-file" | b"title" | b"icu-data-dir") => Value,
-        (Family::Php, b"file" | b"process-file") => Script,
-        (Family::Php, b"run" | b"process-code") => Text,
-        (Family::Php, b"process-begin" | b"process-end") => MoreText,
-        (Family::Php, b"define") => Setting,
-        (Family::Php, b"php-ini" | b"server" | b"docroot" | b"zend-extension") => Value,
-        (Family::Awk, b"include") => Library,
-        (Family::Awk | Family::Sed, b"file") => File,
-        (Family::Awk, b"exec") => Script,
-        (Family::Awk, b"source") | (Family::Sed, b"expression") => MoreText,
-        (Family::Awk, b"assign" | b"field-separator" | b"load") => Value,
-        (Family::Sed, b"line-length") => Value,
-        (Family::R, b"file") => Script,
-        (Family::R, b"args") => End,
-        (Family::Mono, b"config") => Value,
-        (Family::Java, b"jar") => Script,
-        (Family::Java, b"cp" | b"classpath" | b"class-path" | b"p" | b"module-path") => Value,
-        (Family::Tcl, b"encoding") => Value,
-        (Family::Emacs, b"script" | b"x") => File,
-        (Family::Emacs, b"load" | b"l") => Library,
-        (Family::Emacs, b"eval" | b"execute" | b"f" | b"funcall" | b"L" | b"directory") => MoreText,
-        (Family::Gdb, b"x" | b"command" | b"ix" | b"init-command") => File,
-        (Family::Gdb, b"ex" | b"eval-command" | b"iex" | b"init-eval-command") => MoreText,
-        (Family::Gdb, b"args") => End,
-        (Family::Vim | Family::Ex, b"cmd") => MoreText,
-        (Family::Tcl, b"e") | (Family::Gjs, b"command") | (Family::Plain, b"eval") => Text,
-        (Family::Gjs, b"coverage-prefix" | b"coverage-output" | b"include-path") => Value,
-        (Family::Gnuplot, b"e") | (Family::Clisp, b"x") => MoreText,
-        (Family::Gnuplot, b"c") => Script,
-        (Family::Gnuplot, b"p" | b"persist" | b"d" | b"default-settings" | b"s" | b"slow") => {
-            Nothing
+    match family {
+        Family::Shell | Family::Fish => shells::long(family, name),
+        Family::Awk | Family::Sed => Some(streams::long(family, name)),
+        Family::Vim | Family::Ex | Family::Emacs | Family::Gdb => editors::long(family, name),
+        Family::Perl | Family::Python | Family::Ruby | Family::Node | Family::Php | Family::Tcl => {
+            scripting::long(family, name)
         }
-        (Family::Clisp, b"i" | b"c") => File,
-        (Family::Clisp, b"M" | b"m" | b"B" | b"K" | b"N" | b"L" | b"o" | b"p" | b"lp") => Value,
-        (Family::Clisp, b"on-error") => Value,
-        (Family::Clisp, _) => {
-            if name.starts_with(b"E") {
-                Value
-            } else {
-                Nothing
-            }
-        }
-        (Family::Lisp, b"script") => Script,
-        (Family::Lisp, b"load" | b"userinit" | b"sysinit") => File,
-        (Family::Lisp, b"eval" | b"core") => Value,
-        (Family::Lisp, b"end-toplevel-options" | b"end-runtime-options") => Nothing,
-        (
-            Family::Node
-            | Family::Deno
-            | Family::Php
-            | Family::Fish
-            | Family::Tcl
-            | Family::Java
-            | Family::Lisp
-            | Family::Ocaml
-            | Family::Prolog
-            | Family::Gjs
-            | Family::Gnuplot
-            | Family::Plain,
-            _,
-        ) => return None,
-        _ => Nothing,
-    })
+        family => languages::long(family, name),
+    }
+}
+
+/// Of one behind a single dash that counts as a word all the same.
+pub(super) fn word(family: Family, name: &[u8]) -> Option<Takes> {
+    if are_words(family) {
+        return Some(long(family, name).unwrap_or(Takes::Perhaps));
+    }
+    (family == Family::Shell).then(|| shells::word(name)).flatten()
+}
+
+/// One of a table's options, by its name or what it may be abbreviated to.
+fn abbreviated(table: &[(&[u8], Takes)], name: &[u8]) -> Option<Takes> {
+    let exact = table.iter().find(|(known, _)| *known == name);
+    let begun = table.iter().filter(|(known, _)| !name.is_empty() && known.starts_with(name));
+    exact.or_else(|| begun.max_by_key(|(_, takes)| takes.rank())).map(|(_, takes)| *takes)
+}
+
+/// Of awk, by the name that is given to `-W`.
+pub(super) fn awk_word(name: &[u8]) -> Takes {
+    streams::long(Family::Awk, &name.to_ascii_lowercase())
 }
 
 /// Whether its options are words, behind one dash or two.
@@ -192,6 +125,7 @@ pub(super) const fn are_words(family: Family) -> bool {
             | Family::Lisp
             | Family::Clisp
             | Family::Gnuplot
+            | Family::Ocaml
     )
 }
 
@@ -212,4 +146,15 @@ pub(super) const fn has_operand(family: Family) -> bool {
 /// Whether options may follow its operands.
 pub(super) const fn permutes(family: Family) -> bool {
     matches!(family, Family::Sed | Family::Emacs | Family::Vim | Family::Ex | Family::Gdb)
+}
+
+/// Whether that operand is run beside those behind it.
+pub(super) fn is_one_of_many(family: Family, operand: &[u8]) -> bool {
+    let ends: &[&[u8]] = match family {
+        Family::Gnuplot => &[b""],
+        Family::Ocaml => &[b".cmo", b".cma"],
+        Family::Prolog => &[b".pl", b".prolog", b".qlf", b".pro"],
+        _ => &[],
+    };
+    ends.iter().any(|end| operand.ends_with(end))
 }

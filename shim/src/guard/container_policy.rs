@@ -35,7 +35,7 @@ impl Rules {
     pub(super) fn mode_of(&self, outcome: Outcome) -> Mode {
         match outcome {
             Outcome::Watched => Mode::Audit,
-            Outcome::Ran | Outcome::Denied | Outcome::Killed => self.mode(),
+            Outcome::Ran | Outcome::Denied | Outcome::Killed | Outcome::Ended => self.mode(),
         }
     }
 

@@ -92,7 +92,10 @@ impl Responder {
             decision.action = Action::Deny;
             return (decision, Because::Rule, Action::Deny);
         }
-        let resolved = resolve(&decision, can_deny(&violation.measurement, outcome, mode), mode);
+        // With who ran it gone by itself, there is nothing left to end but others' processes.
+        let is_over = outcome == Outcome::Ended && !decision.is_fallback_said;
+        let denies = is_over || can_deny(&violation.measurement, outcome, mode);
+        let resolved = resolve(&decision, denies, mode);
         (decision, resolved.because, resolved.action)
     }
 
@@ -293,6 +296,7 @@ const fn became(outcome: Outcome) -> Became {
         Outcome::Ran | Outcome::Watched => Became::Ran,
         Outcome::Denied => Became::Denied,
         Outcome::Killed => Became::Killed,
+        Outcome::Ended => Became::Ended,
     }
 }
 

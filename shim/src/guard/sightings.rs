@@ -226,6 +226,7 @@ impl Watcher {
 enum Rank {
     Denied,
     Killed,
+    Ended,
     Watched,
     Ran,
 }
@@ -234,6 +235,7 @@ const fn rank(outcome: Outcome) -> Rank {
     match outcome {
         Outcome::Denied => Rank::Denied,
         Outcome::Killed => Rank::Killed,
+        Outcome::Ended => Rank::Ended,
         Outcome::Watched => Rank::Watched,
         Outcome::Ran => Rank::Ran,
     }
@@ -325,7 +327,7 @@ impl Core {
                 (_, Outcome::Watched) => Came::Watched,
                 (Event::Script, Outcome::Denied) => Came::Begun,
                 (_, Outcome::Denied) => Came::Denied,
-                (_, Outcome::Ran | Outcome::Killed) => Came::Begun,
+                (_, Outcome::Ran | Outcome::Killed | Outcome::Ended) => Came::Begun,
             },
         };
         let first = || Uses {

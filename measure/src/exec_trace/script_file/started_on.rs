@@ -1,6 +1,6 @@
 //! What a command line has an interpreter run.
 
-use lacre_types::{CanonicalPath, base_name};
+use lacre_types::base_name;
 
 use super::super::interpreters::Forgotten;
 use super::super::told::Told;
@@ -9,6 +9,17 @@ use crate::interpreter::{self, Code, Extent, Family, Missing};
 
 /// The arguments of an interpreter, the first its own name, and how much of them that is.
 type Line<'a> = (&'a [Vec<u8>], Extent);
+
+const FORGOTTEN: &str = "more interpreters were changed than are remembered";
+
+/// The program that runs, of an interpreter's command line.
+struct Program<'a> {
+    family: Option<Family>,
+    /// What it is told to be called, where that is not its path.
+    called: Option<&'a [u8]>,
+    /// Its arguments, the first its name or path.
+    argv: &'a [Vec<u8>],
+}
 
 /// Why it can't be told what is run.
 enum Untold {
@@ -86,33 +97,23 @@ impl Place<'_> {
         let family = self
             .interpreters
             .family(&told.key)
-            .map_err(|Forgotten| {
-                Untold::Because("more interpreters were changed than are remembered")
-            })?
+            .map_err(|Forgotten| Untold::Because(FORGOTTEN))?
             .or_else(|| self.exe().and_then(|exe| Family::of(base_name(&exe))))
             .or_else(|| Family::of(first))
             .ok_or(Untold::Because("which of its arguments is the script can't be told"))?;
-        let (family, argv) = match family {
-            Family::Loader => {
-                let Some(at) = interpreter::loaded(argv, extent)? else {
-                    return Ok((None, Vec::new()));
-                };
-                let rest = &argv[at..];
-                (self.family_of(&rest[0]), rest)
+        let Program { family, called, argv } = self.program(family, (argv, extent), told)?;
+        let found = match (family, called) {
+            (None, _) => None,
+            (Some(Family::Multicall), Some(name)) => {
+                interpreter::applet_called(name, argv.get(1..).unwrap_or_default())
             }
-            family => (Some(family), argv),
-        };
-        let (family, rest) = match family {
-            None => return Ok((None, Vec::new())),
-            Some(Family::Multicall) => match interpreter::applet(argv) {
-                Some(found) => found,
-                None => return Ok((None, Vec::new())),
-            },
-            Some(family) => {
-                let first = argv.first().map_or(&b""[..], |first| base_name(first));
-                (family.by_name(first), argv.get(1..).unwrap_or_default())
+            (Some(Family::Multicall), None) => interpreter::applet(argv),
+            (Some(family), called) => {
+                let first = called.or(argv.first().map(Vec::as_slice)).unwrap_or_default();
+                Some((family.by_name(base_name(first)), argv.get(1..).unwrap_or_default()))
             }
         };
+        let Some((family, rest)) = found else { return Ok((None, Vec::new())) };
         if !family.names_files() {
             return Ok((None, Vec::new()));
         }
@@ -125,12 +126,49 @@ impl Place<'_> {
         Some(exe.strip_suffix(b" (deleted)").map_or_else(|| exe.clone(), <[u8]>::to_vec))
     }
 
-    /// Of a program that a loader was told to load.
-    fn family_of(&self, program: &[u8]) -> Option<Family> {
-        let opened = self.open(program).ok();
-        let name = opened.as_ref().and_then(name_of);
-        let name = name.as_ref().map_or(program, CanonicalPath::as_bytes);
-        Family::of(base_name(name)).or_else(|| Family::of(base_name(program)))
+    /// The program that runs, through any loaders that were told to load it.
+    fn program<'a>(
+        &self,
+        family: Family,
+        (mut argv, extent): Line<'a>,
+        told: &Told,
+    ) -> Result<Program<'a>, Untold> {
+        let (mut family, mut called) = (Some(family), None);
+        while family == Some(Family::Loader) {
+            let Some(loaded) = interpreter::loaded(argv, extent)? else {
+                return Ok(Program { family: None, called: None, argv });
+            };
+            (argv, called) = (&argv[loaded.at..], loaded.name);
+            family = self.family_loaded(&argv[0], told)?;
+        }
+        Ok(Program { family, called, argv })
+    }
+
+    /// Of a program that a loader was told to load: by its file, whatever that is called.
+    fn family_loaded(&self, program: &[u8], told: &Told) -> Result<Option<Family>, Untold> {
+        let by_name = Family::of(base_name(program));
+        if self.own.is_none() && told.elsewhere() {
+            return by_name.map(Some).ok_or(Untold::Because(
+                "its process had another root or other mounts, and has ended",
+            ));
+        }
+        // A loader looks for a bare name where libraries are.
+        let (folders, _) = self.folders(program, told, false).map_err(Untold::Because)?;
+        let opened = folders
+            .iter()
+            .find_map(|folder| self.open(&[&folder[..], b"/", program].concat()).ok());
+        let Some(opened) = opened else {
+            let why = "what the loader was told to load can't be found";
+            return by_name.map(Some).ok_or(Untold::Because(why));
+        };
+        match (self.family_of)(&opened) {
+            Err(Forgotten) => Err(Untold::Because(FORGOTTEN)),
+            Ok(Some(family)) => Ok(Some(family)),
+            Ok(None) => {
+                let name = name_of(&opened);
+                Ok(name.and_then(|name| Family::of(base_name(name.as_bytes()))).or(by_name))
+            }
+        }
     }
 }
 

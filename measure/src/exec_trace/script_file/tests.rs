@@ -45,7 +45,9 @@ fn a_script_is_what_its_process_saw_though_that_has_ended() {
         [(Some(&own), &path, "other"), (Some(&own), &through, "other"), (None, &path, "own")]
     {
         let interpreters = &Interpreters::default();
-        let place = Place { interpreters, process: Some(&process), own, root: Path::new("/") };
+        let family_of = &|_: &OwnedFd| Ok(None);
+        let (process, root) = (Some(&process), Path::new("/"));
+        let place = Place { interpreters, family_of, process, own, root };
         let found = place.find(&by_path(path), None, &told);
         let [Script::At(_, opened)] = &found[..] else { panic!("{}", path.escape_ascii()) };
         let mut text = String::new();
@@ -54,7 +56,8 @@ fn a_script_is_what_its_process_saw_though_that_has_ended() {
     }
     told.flags = ELSEWHERE;
     let interpreters = &Interpreters::default();
-    let place = Place { interpreters, process: None, own: None, root: Path::new("/") };
+    let (family_of, root) = (&|_: &OwnedFd| Ok(None), Path::new("/"));
+    let place = Place { interpreters, family_of, process: None, own: None, root };
     assert!(matches!(place.find(&by_path(&path), None, &told)[..], [Script::Unread(..)]));
 }
 
@@ -70,8 +73,9 @@ fn what_no_file_can_be_called_is_no_file() {
     let process = Held::open(std::process::id()).unwrap();
     let own = ContainerRoot::of(&process).unwrap();
     let interpreters = &Interpreters::default();
-    let place =
-        Place { interpreters, process: Some(&process), own: Some(&own), root: Path::new("/") };
+    let (family_of, root) = (&|_: &OwnedFd| Ok(None), Path::new("/"));
+    let (process, own) = (Some(&process), Some(&own));
+    let place = Place { interpreters, family_of, process, own, root };
     let find = |name: &[u8]| {
         let path = [folder.path().as_os_str().as_encoded_bytes(), b"/", name].concat();
         place.find(&by_path(&path), None, &told)
@@ -94,5 +98,28 @@ fn what_no_file_can_be_called_is_no_file() {
         let [Script::Unread(path, _)] = &found[..] else { panic!("{name}") };
         let due = CanonicalPath::new(folder.path().join(name).as_os_str().as_encoded_bytes());
         assert_eq!(*path, due.ok().filter(|_| is_told), "{name}");
+    }
+}
+
+/// Nothing tells that it was there, and nothing that it was not.
+#[test]
+fn what_goes_without_a_trace_may_have_been_a_script() {
+    let file = FileId { dev: 0, ino: 0, ctime_sec: 0, ctime_nsec: 0 };
+    let mut told = Told::running((std::process::id(), 0, 0), file, true);
+    told.flags = 0;
+    // As though it were executed in some time: nothing has changed since.
+    told.exec = u64::MAX;
+    let process = Held::open(std::process::id()).unwrap();
+    let own = ContainerRoot::of(&process).unwrap();
+    let interpreters = &Interpreters::default();
+    let (family_of, root) = (&|_: &OwnedFd| Ok(None), Path::new("/"));
+    let (process, own) = (Some(&process), Some(&own));
+    let place = Place { interpreters, family_of, process, own, root };
+    for (name, may_have_been) in
+        [("/dev/pts/4000000", true), ("/proc/4000000/fd/5", true), ("/usr/bin/4000000", false)]
+    {
+        let found = place.find(&by_path(name.as_bytes()), None, &told);
+        let is_unread = matches!(found[..], [Script::Unread(..)]);
+        assert_eq!(is_unread, may_have_been, "{name}");
     }
 }

@@ -1,6 +1,9 @@
 //! Command lines, and what of them is run.
 
 use super::*;
+use crate::interpreter::launcher::Loaded;
+use crate::interpreter::{applet, loaded};
+use lacre_types::base_name;
 use proptest::prelude::*;
 
 fn run_by(base: &[u8], argv: &[Vec<u8>]) -> Vec<Vec<u8>> {
@@ -38,7 +41,19 @@ fn the_script_is_the_argument_that_would_run() {
         ("sh -ec ls", ""),
         ("sh -s a", ""),
         ("sh - x", "x"),
-        ("zsh --emulate sh x", "x"),
+        ("zsh --emulate sh x", "sh x"),
+        ("zsh -onoclobber x y", "x y"),
+        ("sh + x", "x"),
+        ("sh +c ls x", ""),
+        ("dash +s x", "x"),
+        ("bash +oe posix x", "x"),
+        ("bash -euo pipefail -c ls", ""),
+        ("bash -norc x", "x"),
+        ("bash -rcfile rc -i", "rc"),
+        ("busybox-x sh x", "x"),
+        ("busybox busybox.a busybox busybox busybox busybox sh x", "x"),
+        ("busybox --list x", ""),
+        ("busyboxes ls x", ""),
         ("python3 - x", ""),
         ("busybox sh /x", "/x"),
         ("/bin/busybox ash -x /x", "/x"),
@@ -121,9 +136,57 @@ fn an_option_runs_a_file_beside_the_script() {
         ("mawk -We x", "x"),
         ("guile -l x y", "x y"),
         ("vim -u rc -S session", "rc session"),
+        ("sed --fi x data", "x"),
+        ("sed --f x data", "x"),
+        ("gawk --fil x --inc=y data", "x y"),
+        ("gawk --ex x -f y", "x"),
+        ("mawk -W f -f x", "-f x"),
+        ("mawk -W posix,exe x data", "x"),
+        ("node --experimental_loader ./x y.js", "./x y.js"),
+        ("node --import=file:///tmp/x.mjs -e code", "/tmp/x.mjs"),
+        ("php -f=x.php", "x.php"),
+        ("php -d auto_prepend_file=file:///tmp/x -r code", "/tmp/x"),
+        ("lua -l m=lib x.lua", "lib x.lua"),
+        ("ruby --disable gems x.rb", "x.rb"),
+        ("ocaml -open Stdlib -init i x.cmo y.ml data", "i x.cmo y.ml"),
+        ("gnuplot a b", "a b"),
+        ("swipl a.pl b.pl data", "a.pl b.pl data"),
+        ("emacs --batch --lo x.el", "x.el"),
+        ("gdb --comm x.py prog", "x.py"),
+        ("guile \\ x y", "x"),
     ] {
         assert_eq!(found(line), expected, "{line}");
     }
+}
+
+/// Of perl, behind whose spaces options go on in one argument, or do not.
+#[test]
+fn a_space_ends_an_argument_of_perls_unless_a_dash_follows() {
+    let of = |argument: &str| {
+        let line = [argument, "x"];
+        let code = code_of(Family::Perl, &line, Extent::WHOLE).unwrap();
+        code.iter().map(|code| code.names.len()).sum::<usize>()
+    };
+    for (argument, scripts) in [("-w e", 1), ("-w -e", 0), ("-i e", 1), ("-i.b -e", 0), ("-ie", 1)]
+    {
+        assert_eq!(of(argument), scripts, "{argument}");
+    }
+}
+
+/// What an option has the interpreter go to is where its script lies.
+#[test]
+fn a_folder_that_an_option_names_is_where_the_script_is() {
+    for (family, line) in [
+        (Family::Ruby, &["-C", "lib", "x.rb"][..]),
+        (Family::Emacs, &["--chdir=lib", "-l", "x.rb"]),
+        (Family::Gdb, &["-cd", "lib", "-x", "x.rb"]),
+    ] {
+        let code = code_of(family, line, Extent::WHOLE).unwrap();
+        let [code] = &code[..] else { panic!("{line:?}") };
+        assert_eq!((&code.names[..], code.within), (&[&b"x.rb"[..]][..], Some(&b"lib"[..])));
+    }
+    let url = ["-d", "auto_prepend_file=php://filter/resource=/tmp/x", "-r", "code"];
+    assert_eq!(code_of(Family::Php, &url, Extent::WHOLE).unwrap()[0].named, Named::Url);
 }
 
 /// A text that is taken for a file is a script that nobody can find.
@@ -182,7 +245,10 @@ fn a_text_is_no_file() {
 #[test]
 fn behind_an_option_that_nobody_knows_it_may_be_either() {
     for (line, expected) in [
-        ("node --unhandled-rejections strict x.js a", "strict x.js"),
+        ("node --unhandled-rejections strict x.js a", "x.js"),
+        ("node --newer-option strict x.js a", "strict x.js"),
+        ("qjs -I own x", "own x"),
+        ("julia -L own x", "own x"),
         ("node --new a --newer b x.js y", "a b x.js"),
         ("node --new=a x.js y", "x.js"),
     ] {
@@ -198,7 +264,13 @@ fn a_loader_runs_what_follows_its_options() {
             Extent::WHOLE,
         )
         .unwrap()
+        .map(|loaded| loaded.at)
     };
+    assert_eq!(at("ld.so --argv0 sh --glibc-hwcaps-prepend x busybox x"), Some(5));
+    assert_eq!(at("ld-musl-x86_64.so.1 --preload=x -- bash x"), Some(3));
+    let argv = ["ld.so", "--argv0", "sh", "/bin/busybox", "x"];
+    let named = loaded(&argv, Extent::WHOLE).unwrap().unwrap().name;
+    assert_eq!(named, Some(&b"sh"[..]));
     assert_eq!(at("ld.so /bin/bash /tmp/x"), Some(1));
     assert_eq!(at("ld.so --library-path /x --inhibit-cache bash x"), Some(4));
     assert_eq!(at("ld.so --help"), None);
@@ -266,6 +338,6 @@ fn what_was_cut_off_is_asked_for_only_where_it_decides() {
     assert_eq!(of("bash x a b", gaps), Ok(1));
     let argv = ["ld.so", "--preload", "x", "a", "b"];
     assert_eq!(loaded(&argv, gaps), Err(Missing));
-    assert_eq!(loaded(&argv, Extent::WHOLE), Ok(Some(3)));
+    assert_eq!(loaded(&argv, Extent::WHOLE), Ok(Some(Loaded { at: 3, name: None })));
     assert_eq!(loaded(&argv[..2], open), Err(Missing));
 }
