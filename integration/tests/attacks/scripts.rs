@@ -229,4 +229,9 @@ until [ -e /proc/$V/fd/5 ] || ! kill -0 $V; do sleep 0.01; done; bash /proc/$V/f
             "mv /tmp/a/d /tmp/b/d"
         ),
     ),
+    shell(
+        "A14zl",
+        "a file that is sourced (. x), moved to another directory and back while it is opened",
+        r#"echo ': >"$MARK"' >/tmp/script; perl -e 'while (1) { rename "/tmp/script", "/root/s"; rename "/root/s", "/tmp/script" }' & for i in $(seq 200); do (. /tmp/script) 2>/dev/null; done; kill $!"#,
+    ),
 ];
