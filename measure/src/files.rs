@@ -10,7 +10,9 @@ use std::sync::Arc;
 use lacre_types::{CanonicalPath, FileId, Known, mountinfo};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 
+use crate::birth::{Birth, Date};
 use crate::file_systems;
+use crate::lower_layers;
 use crate::unlinked::Unlinked;
 
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
@@ -18,12 +20,13 @@ const OVERLAY: u64 = 0x794c_7630;
 
 const BTRFS: u64 = 0x9123_683e;
 const BCACHEFS: u64 = 0xca45_1a4e;
-
 /// Where the files of a root file system really lie.
 #[derive(Clone)]
 pub(crate) struct Layers {
     /// Of an overlay, topmost first; none for a root that is no overlay.
     dirs: Vec<PathBuf>,
+    /// Of them the container's own.
+    own: usize,
     /// The root that is no overlay.
     plain: Option<PathBuf>,
     /// The overlay's own device: a directory's is never a layer's.
@@ -31,7 +34,7 @@ pub(crate) struct Layers {
     /// The devices that the directories lie on.
     devices: Vec<u32>,
     /// When the upper directory was made.
-    birth: Option<(i64, u32)>,
+    birth: Option<Birth>,
     /// What is mounted in the container before its first program runs.
     mounted: Arc<[(u32, Vec<u8>)]>,
     unlinked: Arc<Unlinked>,
@@ -70,10 +73,11 @@ impl Layers {
         let dirs: Vec<PathBuf> = dirs.map(Path::to_owned).collect();
         Self {
             overlay: root_device(init_pid).ok().filter(|_| !dirs.is_empty()),
-            birth: upper.and_then(|upper| birth(upper).ok()),
+            birth: upper.and_then(|upper| Birth::of(upper).ok()),
             devices: devices_of(&dirs),
             plain: dirs.is_empty().then(|| format!("/proc/{init_pid}/root").into()),
             dirs,
+            own: usize::from(upper.is_some()),
             mounted: mounted.map(|mount| (device(mount.dev), mount.kind)).collect(),
             unlinked: Arc::default(),
             known,
@@ -95,10 +99,9 @@ impl Layers {
         self.overlay
     }
 
-    /// When the container's own layer was made, if it has one and that can be told. What is
-    /// dated earlier on its root came with the image: no change is dated before it is made.
-    pub(crate) const fn birth(&self) -> Option<(i64, u32)> {
-        self.birth
+    /// When the container's own layer was made, if it has one and that can be told.
+    pub(crate) fn birth(&self) -> Option<Date> {
+        self.birth.as_ref().and_then(Birth::date)
     }
 
     /// Whether a file on the root is as it came with the image, listed or not.
@@ -106,7 +109,7 @@ impl Layers {
         let dated = (real.id.ctime_sec, real.id.ctime_nsec);
         // By a mount that somebody made himself its name leads elsewhere, and the root's it is.
         (real.exact || self.overlay == Some(real.id.dev))
-            && self.birth.is_some_and(|birth| dated < birth)
+            && self.birth.as_ref().is_some_and(|birth| birth.is_after(dated))
             && self.is_overlay(opened).unwrap_or(false)
     }
 
@@ -115,8 +118,7 @@ impl Layers {
         self.mounted.iter().find(|(of, _)| *of == dev).map(|(_, kind)| &kind[..])
     }
 
-    /// Whether `stat` and the kernel number their devices alike: btrfs and bcachefs give
-    /// each subvolume one of its own.
+    /// Whether `stat` and the kernel number devices alike: not those of subvolumes.
     pub(crate) fn comparable(&self) -> Result<(), String> {
         for dir in self.dirs.iter().chain(&self.plain) {
             let Ok(kind) = rustix::fs::statfs(dir).map(|stat| stat.f_type as u64) else { continue };
@@ -142,7 +144,7 @@ impl Layers {
         }
     }
 
-    /// Whether the file is on an overlay, the container's or another.
+    /// Whether the file is on an overlay.
     pub(crate) fn is_overlay(&self, opened: BorrowedFd<'_>) -> io::Result<bool> {
         Ok(file_system(opened)? == OVERLAY)
     }
@@ -164,16 +166,29 @@ impl Layers {
             let relative = path.as_bytes().strip_prefix(b"/")?;
             let found = self.dirs.iter().find_map(|dir| beneath(dir, relative).ok())?;
             let (id, real_size) = regular(found.as_fd()).ok()?;
-            let came = || self.known.by_path(path).map(|known| known.id.ino);
             let same = id.ctime_sec == shown.ctime_sec
                 && id.ctime_nsec == shown.ctime_nsec
                 && real_size == size
-                && (same_number(id.ino, shown.ino)
-                    || came().is_some_and(|ino| same_number(ino, shown.ino)));
+                && (same_number(id.ino, shown.ino) || self.came_as(path, shown.ino));
             let file = reopen(found.as_fd()).ok().filter(|_| same)?;
             Some(Real { file, id, exact: true })
         });
         named.or_else(|| self.without_name((shown, size)))
+    }
+
+    /// Whether the image's file of that name has that number, by which an overlay shows it when it
+    /// was copied up, too.
+    fn came_as(&self, path: &CanonicalPath, number: u64) -> bool {
+        let listed = self.known.by_path(path).map(|known| known.id.ino);
+        let number = |ino| same_number(ino, number);
+        listed.is_some_and(number) || self.image_file(path).is_some_and(|it| number(it.id.ino))
+    }
+
+    /// The image's own file of that name, whatever the container has in its place; opened to read.
+    pub(crate) fn image_file(&self, path: &CanonicalPath) -> Option<Real> {
+        let found = lower_layers::file(self.dirs.get(self.own..)?, path.as_bytes())?;
+        let (id, _) = regular(found.as_fd()).ok()?;
+        Some(Real { file: reopen(found.as_fd()).ok()?, id, exact: true })
     }
 
     /// The same of one that has lost its name since it was changed.
@@ -232,13 +247,6 @@ fn devices_of(dirs: &[PathBuf]) -> Vec<u32> {
     all.sort_unstable();
     all.dedup();
     all
-}
-
-/// When a directory was made. Without that, nothing is old enough to be believed.
-pub(crate) fn birth(upper: &Path) -> io::Result<(i64, u32)> {
-    let stat = rustix::fs::statx(CWD, upper, AtFlags::empty(), StatxFlags::BTIME)?;
-    let born = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-    Ok(if born { (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec) } else { (i64::MIN, 0) })
 }
 
 /// Of a real inode and an overlay's: the high bits may tell the layer's file system (`xino`).

@@ -2,8 +2,12 @@
 //!
 //! They are started when there is something to do, no more of them than there is, and end when
 //! there has been nothing for a while: of a container that rests there is none.
+//!
+//! One that is held, as by a file whose server does not answer, can't be ended. Another is started
+//! in its place, for what waits behind it; so many are at most. When all are held, what waits is
+//! given up, and what comes is not taken.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// The stack of each, in bytes. Nothing recurses; the largest buffers are on the heap.
 const STACK: usize = 256 << 10;
+
+/// How soon a thread is tried to be had again: 10 ms.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// What a pool may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +34,17 @@ pub(crate) struct Terms {
     pub(crate) waiting: usize,
     /// Jobs that may wait behind all others.
     pub(crate) deferred: usize,
+    /// Who is started in place of one that is held; `None`: nobody.
+    pub(crate) spare: Option<Spare>,
+}
+
+/// Threads in place of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spare {
+    /// How long one is at the same job before it counts as held.
+    pub(crate) after: Duration,
+    /// How many may be started so.
+    pub(crate) threads: usize,
 }
 
 /// The threads, and what waits for them. Dropping it forgets what waits, and leaves a thread that
@@ -52,10 +70,52 @@ struct Queue<J> {
     deferred: VecDeque<J>,
     threads: usize,
     idle: usize,
-    at_work: usize,
+    /// When each that is at work began with what it does.
+    at_work: BTreeMap<u64, Instant>,
+    next: u64,
+    /// Somebody looks out for who is held.
+    watched: bool,
+}
+
+/// What there is of threads.
+struct Threads {
+    /// At the same job for too long.
+    held: usize,
+    /// One more may be started.
+    room: bool,
+    /// Nobody will come to what waits.
+    none: bool,
+    /// When the next will be held.
+    next: Option<Duration>,
 }
 
 impl<J> Queue<J> {
+    fn threads(&self, terms: &Terms) -> Threads {
+        let (after, spare) = terms.spare.map_or((Duration::MAX, 0), |it| (it.after, it.threads));
+        let left = |began: &Instant| after.saturating_sub(began.elapsed());
+        let held = self.at_work.values().filter(|began| left(began).is_zero()).count();
+        let most = terms.threads + held.min(spare);
+        Threads {
+            held,
+            room: self.threads < most,
+            none: terms.spare.is_some() && held >= terms.threads + spare,
+            next: self.at_work.values().map(left).filter(|left| !left.is_zero()).min(),
+        }
+    }
+
+    fn begins(&mut self) -> u64 {
+        self.next += 1;
+        self.at_work.insert(self.next, Instant::now());
+        self.next
+    }
+
+    /// What nobody will come to.
+    fn give_up(&mut self) -> VecDeque<J> {
+        let mut left = std::mem::take(&mut self.waiting);
+        left.append(&mut self.deferred);
+        left
+    }
+
     fn len(&self) -> usize {
         self.waiting.len() + self.deferred.len()
     }
@@ -77,7 +137,8 @@ impl<J: Send + 'static> ThreadPool<J> {
         perform: impl Fn(J, &AtomicBool) + Send + Sync + 'static,
     ) -> Self {
         let (waiting, deferred) = (VecDeque::new(), VecDeque::new());
-        let queue = Queue { waiting, deferred, threads: 0, idle: 0, at_work: 0 };
+        let (at_work, watched) = (BTreeMap::new(), false);
+        let queue = Queue { waiting, deferred, threads: 0, idle: 0, at_work, next: 0, watched };
         Self(Arc::new(Shared {
             terms,
             queue: Mutex::new(queue),
@@ -122,14 +183,18 @@ impl<J: Send + 'static> ThreadPool<J> {
         job: J,
         lane: impl FnOnce(&mut Queue<J>) -> &mut VecDeque<J>,
     ) -> Result<(), J> {
-        let Terms { name, threads, .. } = self.0.terms;
-        if queue.idle <= queue.len() && queue.threads < threads {
-            let shared = Arc::clone(&self.0);
-            let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
-            if thread.spawn(move || run(&shared)).is_ok() {
-                queue.threads += 1;
-            } else if queue.threads == 0 {
-                return Err(job);
+        let Threads { room, none, .. } = queue.threads(&self.0.terms);
+        if none {
+            return Err(job);
+        }
+        if queue.idle <= queue.len() {
+            if room {
+                if !start(&self.0, &mut queue) && queue.threads == 0 {
+                    return Err(job);
+                }
+            } else if self.0.terms.spare.is_some() && !queue.watched {
+                let shared = Arc::clone(&self.0);
+                queue.watched = thread(&self.0.terms).spawn(move || watch(&shared)).is_ok();
             }
         }
         lane(&mut queue).push_back(job);
@@ -152,7 +217,7 @@ impl<J> ThreadPool<J> {
     fn end(&self, grace: Duration) -> VecDeque<J> {
         let until = Instant::now() + grace;
         let mut queue = self.0.lock();
-        while queue.at_work > 0 || queue.len() > 0 {
+        while !queue.at_work.is_empty() || queue.len() > 0 {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -160,10 +225,10 @@ impl<J> ThreadPool<J> {
             queue = self.0.done.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         self.0.ended.store(true, Ordering::Relaxed);
-        let mut left = std::mem::take(&mut queue.waiting);
-        left.append(&mut queue.deferred);
+        let left = queue.give_up();
         drop(queue);
         self.0.work.notify_all();
+        self.0.done.notify_all();
         left
     }
 }
@@ -174,6 +239,49 @@ impl<J> Drop for ThreadPool<J> {
     }
 }
 
+fn thread(terms: &Terms) -> std::thread::Builder {
+    std::thread::Builder::new().name(terms.name.to_owned()).stack_size(STACK)
+}
+
+/// Whether one more is there.
+fn start<J: Send + 'static>(shared: &Arc<Shared<J>>, queue: &mut MutexGuard<'_, Queue<J>>) -> bool {
+    let its = Arc::clone(shared);
+    let started = thread(&shared.terms).spawn(move || run(&its)).is_ok();
+    queue.threads += usize::from(started);
+    started
+}
+
+/// Looks out for who is held, for as long as something waits.
+fn watch<J: Send + 'static>(shared: &Arc<Shared<J>>) {
+    let mut queue = shared.lock();
+    while queue.len() > 0 && !shared.ended.load(Ordering::Relaxed) {
+        let Threads { room, none, next, held } = queue.threads(&shared.terms);
+        if none {
+            let left = queue.give_up();
+            queue.watched = false;
+            let own = queue.begins();
+            queue.threads += 1;
+            drop(queue);
+            let nobody_waits = AtomicBool::new(true);
+            for job in left {
+                let _ = catch_unwind(AssertUnwindSafe(|| (shared.perform)(job, &nobody_waits)));
+            }
+            queue = shared.lock();
+            queue.threads -= 1;
+            queue.at_work.remove(&own);
+            shared.done.notify_all();
+            return;
+        }
+        if room && queue.idle == 0 {
+            start(shared, &mut queue);
+        }
+        // Whom the kernel gives no thread tries again.
+        let wait = next.filter(|_| held == 0 || !room).unwrap_or(AGAIN).max(AGAIN);
+        queue = shared.done.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    queue.watched = false;
+}
+
 fn run<J>(shared: &Shared<J>) {
     if let Some(nice) = shared.terms.nice {
         // Without the right to it, it is as it was.
@@ -182,13 +290,18 @@ fn run<J>(shared: &Shared<J>) {
     let mut queue = shared.lock();
     loop {
         if let Some(job) = queue.next() {
-            queue.at_work += 1;
+            let own = queue.begins();
             drop(queue);
             // What breaks down takes its own job with it, and no other.
             let _ = catch_unwind(AssertUnwindSafe(|| (shared.perform)(job, &shared.ended)));
             queue = shared.lock();
-            queue.at_work -= 1;
+            queue.at_work.remove(&own);
             shared.done.notify_all();
+            // In whose place another was started.
+            let most = shared.terms.threads + queue.threads(&shared.terms).held;
+            if queue.threads > most {
+                break;
+            }
             continue;
         }
         if shared.ended.load(Ordering::Relaxed) {
@@ -209,149 +322,4 @@ fn run<J>(shared: &Shared<J>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    type Job = Box<dyn FnOnce(&AtomicBool) + Send>;
-
-    const TERMS: Terms = Terms {
-        name: "test",
-        threads: 2,
-        nice: None,
-        idle: Duration::from_secs(100),
-        waiting: 8,
-        deferred: 2,
-    };
-
-    fn pool(terms: Terms) -> ThreadPool<Job> {
-        ThreadPool::new(terms, |job: Job, ended: &AtomicBool| job(ended))
-    }
-
-    /// So many threads that stand still until what is given is dropped.
-    fn stand_still(pool: &ThreadPool<Job>, threads: usize) -> mpsc::Sender<()> {
-        let (go, wait) = mpsc::channel::<()>();
-        let wait = Arc::new(Mutex::new(wait));
-        let (began, has_begun) = mpsc::channel();
-        for _ in 0..threads {
-            let (wait, began) = (Arc::clone(&wait), began.clone());
-            let job = move |_: &AtomicBool| {
-                began.send(()).unwrap();
-                let _ = wait.lock().unwrap().recv();
-            };
-            assert!(pool.submit(Box::new(job)).is_ok());
-        }
-        has_begun.iter().take(threads).for_each(drop);
-        go
-    }
-
-    fn telling<T: Send + 'static>(sender: &mpsc::Sender<T>, what: T) -> Job {
-        let sender = sender.clone();
-        Box::new(move |_| sender.send(what).unwrap())
-    }
-
-    #[test]
-    fn one_that_stands_still_holds_up_no_other() {
-        let pool = pool(TERMS);
-        let go = stand_still(&pool, 1);
-        let (done, is_done) = mpsc::channel();
-        for n in 0..5 {
-            assert!(pool.submit(telling(&done, n)).is_ok());
-        }
-        assert_eq!(is_done.iter().take(5).collect::<Vec<_>>(), (0..5).collect::<Vec<_>>());
-        drop(go);
-    }
-
-    #[test]
-    fn what_is_not_done_in_time_is_told_that_nobody_waits() {
-        let pool = pool(TERMS);
-        let go = stand_still(&pool, TERMS.threads);
-        let (done, is_done) = mpsc::channel();
-        let last = Box::new(move |ended: &AtomicBool| {
-            done.send(ended.load(Ordering::Relaxed)).unwrap();
-        });
-        assert!(pool.submit(last).is_ok());
-        pool.finish(Duration::from_millis(10));
-        assert!(is_done.recv().unwrap());
-        drop(go);
-    }
-
-    #[test]
-    fn what_is_done_in_time_is_waited_for() {
-        let pool = pool(TERMS);
-        let (done, is_done) = mpsc::channel();
-        for _ in 0..TERMS.waiting {
-            let done = done.clone();
-            let job = move |ended: &AtomicBool| {
-                done.send(ended.load(Ordering::Relaxed)).unwrap();
-            };
-            assert!(pool.submit(Box::new(job)).is_ok());
-        }
-        pool.finish(Duration::from_secs(100));
-        assert_eq!(is_done.try_iter().collect::<Vec<_>>(), [false; TERMS.waiting]);
-    }
-
-    #[test]
-    fn no_more_wait_than_there_is_room_for() {
-        let pool = pool(TERMS);
-        let go = stand_still(&pool, TERMS.threads);
-        let nothing = || Box::new(|_: &AtomicBool| ());
-        let taken = (0..100).filter(|_| pool.submit(nothing()).is_ok()).count();
-        let deferred = (0..100).filter(|_| pool.defer(nothing()).is_ok()).count();
-        assert_eq!((taken, deferred), (TERMS.waiting, TERMS.deferred));
-        drop(go);
-    }
-
-    #[test]
-    fn what_is_deferred_is_done_last_and_what_is_oldest_is_forgotten() {
-        let pool = pool(Terms { threads: 1, waiting: 3, ..TERMS });
-        let go = stand_still(&pool, 1);
-        let (done, is_done) = mpsc::channel();
-        assert!(pool.defer(telling(&done, 100)).is_ok());
-        for n in 0..5 {
-            assert!(pool.submit_last(telling(&done, n)).is_ok());
-        }
-        drop((go, done));
-        assert_eq!(is_done.iter().collect::<Vec<_>>(), [2, 3, 4, 100]);
-    }
-
-    #[test]
-    fn one_that_breaks_down_takes_no_other_with_it() {
-        let pool = pool(Terms { threads: 1, ..TERMS });
-        let (done, is_done) = mpsc::channel();
-        assert!(pool.submit(Box::new(|_| panic!("as is meant"))).is_ok());
-        assert!(pool.submit(telling(&done, ())).is_ok());
-        is_done.recv().unwrap();
-    }
-
-    #[test]
-    fn who_has_nothing_to_do_ends() {
-        let pool = pool(Terms { idle: Duration::from_millis(1), ..TERMS });
-        let (here, thread) = mpsc::channel();
-        /// Tells that its thread ends.
-        struct End(mpsc::Sender<()>);
-        impl Drop for End {
-            fn drop(&mut self) {
-                let _ = self.0.send(());
-            }
-        }
-        thread_local!(static END: std::cell::RefCell<Option<End>> = const { std::cell::RefCell::new(None) });
-        for _ in 0..2 {
-            let here = here.clone();
-            let job = move |_: &AtomicBool| END.set(Some(End(here)));
-            assert!(pool.submit(Box::new(job)).is_ok());
-            thread.recv().unwrap();
-        }
-    }
-
-    #[test]
-    fn what_waits_for_a_pool_that_goes_is_forgotten() {
-        let pool = pool(Terms { threads: 1, ..TERMS });
-        let go = stand_still(&pool, 1);
-        let (done, is_done) = mpsc::channel();
-        assert!(pool.submit(telling(&done, ())).is_ok());
-        drop((pool, done));
-        assert!(is_done.recv().is_err());
-        drop(go);
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::file_systems;
 use crate::files::{Layers, regular};
+use crate::unverified::{Unverified, Why};
 
 /// More is never read: it is no program that anybody ships, and a sparse file of any size
 /// costs an attacker nothing. 1 GiB, a second of one core.
@@ -34,7 +35,7 @@ const CHUNK: usize = 128 << 10;
 /// How long a writer is waited for where a process waits for the answer, and how often it is
 /// looked for. What a process that has ended had open on an overlay is closed by a worker of the
 /// kernel's (`delayed_fput`): a tick after its end, or later on a busy machine.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_millis(2);
 
 /// The longest tick of a clock that dates files, before 6.13: 10 ms, and room.
@@ -103,51 +104,6 @@ impl Verified {
     }
 }
 
-/// Why a file could not be verified.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
-    /// It is no regular file, or can't be examined.
-    #[error("it could not be examined: {0}")]
-    Unexamined(String),
-    /// Somebody can write to it now.
-    #[error("it may be open for writing")]
-    Writer,
-    /// Its file system does not keep what a lease or a date promises.
-    #[error("it lies where nobody can promise that it stays the same ({0})")]
-    NoPromise(String),
-    /// Which file of which layer it is can't be told.
-    #[error("it can't be told which file of which layer it is")]
-    Unplaced,
-    /// It is larger than [`MOST`].
-    #[error("it has {0} bytes, more than are read (1 GiB)")]
-    TooLarge(u64),
-    /// Twice it was another after it was read than before.
-    #[error("it changes while it is read")]
-    Changed,
-    /// Reading it failed.
-    #[error("reading it failed: {0}")]
-    Unreadable(String),
-    /// Nobody waits for it any more.
-    #[error("nobody waited for it any more")]
-    Dropped,
-}
-
-/// A file that could not be verified, and what it held when it was looked at: for the record
-/// of a violation, never to let it pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unverified {
-    /// Why it could not.
-    pub why: Why,
-    /// What was read of it.
-    pub glimpse: Option<Digest>,
-}
-
-impl From<Why> for Unverified {
-    fn from(why: Why) -> Self {
-        Self { why, glimpse: None }
-    }
-}
-
 /// Reads a file that is open to read, under a lease, if it may be believed. It may wait for a
 /// disk or a server: it is for threads that nobody's answer depends on but this one's.
 /// `path` is its name in the container, if there is a likelier one than its link of /proc.
@@ -173,12 +129,48 @@ pub(crate) fn verify_patiently(
 }
 
 fn verify_within(
-    (most, patience): (u64, Duration),
+    terms: (u64, Duration),
     file: OwnedFd,
     path: Option<&CanonicalPath>,
     layers: &Layers,
     dropped: &AtomicBool,
 ) -> Result<Verified, Unverified> {
+    keep_still(terms, file, path, layers, dropped)?.read(dropped)
+}
+
+/// A file that nobody can write to for as long as this lives, not read yet.
+pub(crate) struct KeptStill {
+    opened: Still<OwnedFd>,
+    real: Option<Still<OwnedFd>>,
+    id: Option<FileId>,
+    most: u64,
+}
+
+impl KeptStill {
+    /// As [`Verified::lasting`].
+    pub(crate) const fn lasting(&self) -> Option<&FileId> {
+        self.id.as_ref()
+    }
+
+    /// Reads it.
+    pub(crate) fn read(self, dropped: &AtomicBool) -> Result<Verified, Unverified> {
+        let Self { opened, real, id, most } = self;
+        let shown = opened.as_fd();
+        let read = real.as_ref().map_or(shown, AsFd::as_fd);
+        let digest = twice(read, shown, most, dropped)?;
+        Ok(Verified { id: Dated(id), digest, opened, _real: real })
+    }
+}
+
+/// Keeps a file that is open to read from being written to, if it may be believed then. It may
+/// wait, as [`verify`].
+pub(crate) fn keep_still(
+    (most, patience): (u64, Duration),
+    file: OwnedFd,
+    path: Option<&CanonicalPath>,
+    layers: &Layers,
+    dropped: &AtomicBool,
+) -> Result<KeptStill, Unverified> {
     let (state, size) = facts(file.as_fd())?;
     if size > most {
         return Err(Why::TooLarge(size).into());
@@ -203,9 +195,7 @@ fn verify_within(
             return Err(glimpse(why, &file, size, dropped));
         }
     };
-    let read = real.as_ref().map_or(fd, AsFd::as_fd);
-    let digest = twice(read, fd, most, dropped)?;
-    Ok(Verified { id: Dated(id), digest, opened, _real: real })
+    Ok(KeptStill { opened, real, id, most })
 }
 
 /// The real file beneath an overlay, kept still, and the identity that will last.

@@ -6,7 +6,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::thread_pool::{Terms, ThreadPool};
+use crate::thread_pool::{Spare, Terms, ThreadPool};
 
 const TERMS: Terms = Terms {
     name: "verify",
@@ -20,6 +20,8 @@ const TERMS: Terms = Terms {
     waiting: 256,
     // As many are told by their size alone where more wait to be told.
     deferred: 256,
+    // Twice what the largest file takes that is read.
+    spare: Some(Spare { after: Duration::from_secs(2), threads: 4 }),
 };
 
 /// What is done on one of the threads; told whether it is still wanted.

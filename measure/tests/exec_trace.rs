@@ -360,3 +360,21 @@ fn a_ring_that_overflows_is_a_loss() {
     drop(held);
     assert_eq!(judge.wait_loss(), lacre_measure::Loss::Overflow(Some(lost)));
 }
+
+/// It was let run before, and holds what it held.
+#[test]
+fn a_script_of_the_images_that_nothing_lists_is_its_own_though_its_owner_changed() {
+    let image = Image::new();
+    common::place::write(&image.lower().join("opt/notes"), "exit 7\n");
+    let it = Guarded::new(&image, Mode::Enforce);
+    let notes = format!("/proc/{}/root/opt/notes", it.container.init_pid);
+    assert_eq!(it.container.enter("/bin/sh /opt/notes"), 7);
+    std::os::unix::fs::chown(&notes, Some(7), None).unwrap();
+    for _ in 0..10 {
+        assert_eq!(it.container.enter("/bin/sh /opt/notes"), 7);
+    }
+    let told = it.judge.all();
+    assert!(told.iter().all(|(_, outcome)| *outcome != Outcome::Killed), "{told:#?}");
+    std::fs::write(&notes, "while :; do :; done\n").unwrap();
+    assert_eq!(it.container.enter("/bin/sh /opt/notes"), KILLED);
+}

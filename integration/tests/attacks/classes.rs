@@ -31,7 +31,7 @@ pub(crate) const CLASSES: &[(Class, &[&str])] = &[
         Class::ScriptAtOpen,
         &["A14w", "A14x", "A14y", "A14z", "A14zf", "A14zg", "A14zh", "A14zi", "A14zj", "A14zk"],
     ),
-    (Class::Unmarked, &["A14d", "A14zc", "A14zd", "A14ze"]),
+    (Class::Unmarked, &["A14d", "A14zc", "A14zd", "A14ze", "A14zu"]),
     (Class::ModuleElsewhere, &["A14za", "A14zq"]),
 ];
 

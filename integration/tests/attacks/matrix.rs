@@ -211,7 +211,7 @@ impl Matrix {
              the image, or to nothing, when it was looked at, and to another file when it was \
              opened: each by another way to bring that about. What nothing sees, and why, is in \
              [sources.md](sources.md#what-nothing-sees).\n\n\
-             A14d and A14zc to A14ze are files that an interpreter reads and runs, and nothing \
+             A14d, A14zc to A14ze and A14zu are files that an interpreter reads and runs, and nothing \
              says that they are code. Where opens are asked about (`block: all`), there is a record, \
              `REPORT`; where the policy declares their directory to hold code (the column *code \
              directories* declares `/tmp`, with `block: exec`), they are refused. A14zq is a pipe: no file holds what is \

@@ -280,4 +280,9 @@ my $t = "/dev/pts/" . unpack("i", $n); open(T, "+<", $t) or die "$t: $!"; syswri
         "a script behind a long option with one dash: bash -norc x",
         r#"echo ': >"$MARK"' >/tmp/x; bash -norc /tmp/x"#,
     ),
+    shell(
+        "A14zu",
+        "a file that is sourced (. x), moved to another directory and back while it is opened",
+        r#"echo ': >"$MARK"' >/tmp/script; perl -e 'while (1) { rename "/tmp/script", "/root/s"; rename "/root/s", "/tmp/script" }' & for i in $(seq 200); do (. /tmp/script) 2>/dev/null; done; kill $!"#,
+    ),
 ];

@@ -14,6 +14,7 @@ use super::record::{self, Behind, Mapping, Record};
 use super::rewritten::is_rewritten;
 use crate::files::{self, Layers, Real};
 use crate::held_process::Held;
+use crate::image_content::ImageContent;
 use crate::verifiers::Verifiers;
 use crate::{Answer, Judge, Known, Loss, Outcome, SourceError, Target, Unverified, verified};
 
@@ -25,6 +26,7 @@ pub(super) struct Watch {
     pub(super) judge: Arc<dyn Judge>,
     pub(super) known: Arc<dyn Known>,
     pub(super) layers: Layers,
+    images: ImageContent,
     /// The device of the container's own root, if it is told.
     root: Option<u32>,
     /// Those of the file systems that the kernel mounts for itself.
@@ -47,6 +49,7 @@ impl Watch {
             judge,
             known: Arc::clone(&target.known),
             layers: target.layers(),
+            images: ImageContent::default(),
             root: files::root_device(target.init_pid).ok(),
             nameless: nameless(),
             init,
@@ -150,8 +153,9 @@ impl Watch {
             Err(why) => Content::Unread(why),
             Ok(None) => Content::Unread(GONE.to_owned()),
             Ok(Some((Some(opened), real)))
-                if self.layers.came_with_image(opened.as_fd(), &real)
-                    && path.as_ref().is_some_and(|it| self.known.listed(it) == Listing::No) =>
+                if path.as_ref().is_some_and(|it| self.known.listed(it) == Listing::No)
+                    && (self.layers.came_with_image(opened.as_fd(), &real)
+                        || self.is_images_copy(&opened, path.as_ref(), dropped)) =>
             {
                 // Data of the image's, which an engine maps as code.
                 return false;
@@ -175,6 +179,17 @@ impl Watch {
             return self.memory(mapping, process, Behind::Shared);
         }
         self.pass(mapping, process, Event::Mmap, (path, content))
+    }
+
+    /// Whether it is in the container's own layer, and holds what the image has.
+    fn is_images_copy(
+        &self,
+        opened: &OwnedFd,
+        path: Option<&CanonicalPath>,
+        dropped: &AtomicBool,
+    ) -> bool {
+        let file = files::reopen(opened.as_fd());
+        file.is_ok_and(|file| self.images.has(file.as_fd(), path, &self.layers, dropped))
     }
 
     /// What a file holds: the image's own content only where somebody can vouch for it.

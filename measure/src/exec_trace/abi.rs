@@ -124,15 +124,20 @@ pub(super) fn slot(terms: &Terms) -> [u8; SLOT_SIZE] {
     bytes
 }
 
-/// Which overlay the container's image is on.
+/// Which overlay the container's image is on; of none nothing is the image's.
 pub(super) fn set_root(slot: &mut [u8], root: Option<Root>) {
-    if let Some(Root { dev, birth: (seconds, nanoseconds) }) = root
-        && let Some(bytes) = slot.get_mut(..52)
-    {
+    let Root { dev, birth: (seconds, nanoseconds) } =
+        root.unwrap_or(Root { dev: 0, birth: (0, 0) });
+    if let Some(bytes) = slot.get_mut(..52) {
         bytes[4..8].copy_from_slice(&dev.to_ne_bytes());
         bytes[40..48].copy_from_slice(&seconds.to_ne_bytes());
         bytes[48..52].copy_from_slice(&nanoseconds.to_ne_bytes());
     }
+}
+
+/// Whether something may be the image's by its date.
+pub(super) fn has_root(slot: &[u8]) -> bool {
+    u32_at(slot, 4).is_some_and(|root| root != 0)
 }
 
 /// Which rules by path hold from now on.

@@ -8,7 +8,8 @@ use super::interpreters;
 use super::verdicts::Verdicts;
 use crate::Leased;
 use crate::files::Layers;
-use crate::verified::{self, Unverified, Verified};
+use crate::unverified::Unverified;
+use crate::verified::{self, Verified};
 
 /// Allows files from any thread; cheap to clone.
 #[derive(Debug, Clone)]

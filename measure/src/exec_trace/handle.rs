@@ -19,6 +19,7 @@ use crate::container_root::ContainerRoot;
 use crate::fanotify::Groups;
 use crate::files::{self, Layers};
 use crate::held_process::Held;
+use crate::image_content::ImageContent;
 use crate::reader_thread::Reader;
 use crate::verifiers::Verifiers;
 use crate::{Armed, Judge, LetPass, Rest, SourceError, Spared, Target};
@@ -84,6 +85,7 @@ impl ExecTraceArmed {
             judge,
             known,
             layers,
+            content: ImageContent::default(),
             verdicts,
             init,
             root,

@@ -14,6 +14,7 @@ use super::watch::Watch;
 use super::watched_files::Changed;
 use crate::Loss;
 use crate::reader_thread::GRACE;
+use crate::wall_clock::WallClock;
 
 /// How often the counters are read where no event wakes the reader: long enough to cost
 /// nothing, and a loss is told within it.
@@ -59,6 +60,7 @@ fn follow(watch: &Arc<Watch>, feed: &Feed, woken: &PipeReader) -> io::Result<()>
         .map_err(io::Error::other)?;
     let events = builder.build().map_err(io::Error::other)?;
     let mut told_lost = 0;
+    let clock = WallClock::of_node()?;
     let every =
         rustix::time::Timespec { tv_sec: COUNTERS_EVERY.as_secs().cast_signed(), tv_nsec: 0 };
     loop {
@@ -68,11 +70,16 @@ fn follow(watch: &Arc<Watch>, feed: &Feed, woken: &PipeReader) -> io::Result<()>
         ];
         let telling = watch.changed.get().map(Changed::telling);
         fds.extend(telling.map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN)));
+        fds.extend(clock.told().map(|it| PollFd::from_borrowed_fd(it, PollFlags::IN)));
         match rustix::event::poll(&mut fds, Some(&every)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(why) => return Err(why.into()),
         }
         let ending = fds[1].revents().contains(PollFlags::HUP);
+        // The kernel's programs go by dates, too.
+        if clock.was_set() {
+            slot::forget_root(&feed.slots, feed.slot)?;
+        }
         // Before the kills that they may be in time for.
         if let Some(telling) = telling {
             telling.hand_out()?;

@@ -9,7 +9,7 @@ use lacre_types::{CanonicalPath, Content, Event, Listing};
 use super::events::{Look, REPORT_MAX};
 use super::interpreters::Forgotten;
 use super::script_file::{Place, Script};
-use super::watch::Found;
+use super::watch::{Found, Watch};
 use crate::Outcome;
 use crate::files::{self, Real};
 use crate::interpreter::Family;
@@ -86,7 +86,15 @@ impl Look<'_> {
         let known = &self.watch.known;
         known.by_inode(real.id.dev, real.id.ino).is_none()
             && path.is_some_and(|path| known.listed(path) == Listing::No)
-            && self.watch.layers.came_with_image(opened.as_fd(), real)
+            && (self.watch.layers.came_with_image(opened.as_fd(), real)
+                || self.is_images_copy(opened, path))
+    }
+
+    /// The same of one in the container's own layer that holds what the image has.
+    fn is_images_copy(&self, opened: &OwnedFd, path: Option<&CanonicalPath>) -> bool {
+        let Watch { content, layers, .. } = &**self.watch;
+        let file = files::reopen(opened.as_fd());
+        file.is_ok_and(|file| content.has(file.as_fd(), path, layers, self.dropped))
     }
 
     /// A script that is a violation whatever it holds: who runs it is ended first, and what it

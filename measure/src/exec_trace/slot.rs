@@ -319,6 +319,15 @@ pub(super) fn counters(slots: &MapHandle, slot: u64) -> Option<Counters> {
     Counters::parse(&slots.lookup(&slot.to_ne_bytes(), MapFlags::ANY).ok()??)
 }
 
+/// Nothing is the image's by its date any more. What is counted in this moment may be lost.
+pub(super) fn forget_root(slots: &MapHandle, slot: u64) -> io::Result<()> {
+    let key = slot.to_ne_bytes();
+    let found = slots.lookup(&key, MapFlags::ANY).map_err(io::Error::other)?;
+    let Some(mut value) = found.filter(|value| abi::has_root(value)) else { return Ok(()) };
+    abi::set_root(&mut value, None);
+    slots.update(&key, &value, MapFlags::EXIST).map_err(io::Error::other)
+}
+
 fn secret() -> io::Result<Secret> {
     Ok(Secret { seed: fresh()?, multiplier: fresh()? })
 }

@@ -17,6 +17,7 @@ use super::watched_files::Changed;
 use crate::container_root::ContainerRoot;
 use crate::files::{self, Layers};
 use crate::held_process::Held;
+use crate::image_content::ImageContent;
 use crate::verifiers::Verifiers;
 use crate::{Answer, Judge, Known, Outcome, Verified};
 
@@ -28,6 +29,7 @@ pub(super) struct Watch {
     pub(super) judge: Arc<dyn Judge>,
     pub(super) known: Arc<dyn Known>,
     pub(super) layers: Layers,
+    pub(super) content: ImageContent,
     pub(super) verdicts: Verdicts,
     pub(super) init: Held,
     pub(super) root: ContainerRoot,

@@ -139,6 +139,15 @@ impl Responder {
             Listing::Yes(size) if !known && size.is_none_or(|size| size == subject.state.size) => {
                 self.submit(ask, subject, Purpose::Verdict);
             }
+            // It may be called otherwise by now than it was when it was asked for.
+            _ if !known
+                && self.root.declared.any()
+                && !self.root.came_with_image(facts)
+                && requester::may_interpret(ask.pid(), &self.programs) =>
+            {
+                let told = Told { listing: Listing::No, declared: false };
+                self.submit(ask, Subject { held: false, ..subject }, Purpose::Place(told));
+            }
             _ => {
                 // What is foreign is code to whom it is so by its place later.
                 if !self.mask.has(Mask::OPEN) || known || self.root.came_with_image(facts) {

@@ -165,7 +165,7 @@ pub(super) fn of_process(pid: u32, mount: u64) -> Option<Place> {
 }
 
 /// What of a path follows a directory's: nothing, or parts that each begin with a slash.
-fn below<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn below<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
     let directory = directory.strip_suffix(b"/").unwrap_or(directory);
     let rest = path.strip_prefix(directory)?;
     (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)

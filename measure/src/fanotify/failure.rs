@@ -34,6 +34,8 @@ pub enum Failure {
     Response,
     /// A mount that came later could not be marked.
     Unmarked,
+    /// A file system above a mount did not answer in time: it is marked when it does.
+    Unreached,
     /// An ignore mark could not be taken back.
     Unheeded,
     /// The source was disarmed while the file was read.
@@ -48,12 +50,14 @@ pub enum Follows {
     Refuse,
     /// Nobody can be denied any more: the source reports a loss.
     Lost,
+    /// Nothing: of what it is about nothing is believed.
+    Counted,
 }
 
 /// In the order of the enum.
-const TABLE: [(Failure, &str, Follows, &str); 15] = {
+const TABLE: [(Failure, &str, Follows, &str); 16] = {
     use Failure as F;
-    use Follows::{Lost, Refuse};
+    use Follows::{Counted, Lost, Refuse};
     [
         (F::Deadline, "deadline", Refuse, "it was not read within the deadline"),
         (F::QueueFull, "queue-full", Refuse, "too many files wait to be read"),
@@ -78,6 +82,12 @@ const TABLE: [(Failure, &str, Follows, &str); 15] = {
         (F::Overflow, "overflow", Lost, "the kernel's queue overflowed"),
         (F::Response, "response", Lost, "the kernel would not take an answer"),
         (F::Unmarked, "unmarked", Lost, "a mount of the container could not be marked"),
+        (
+            F::Unreached,
+            "unreached",
+            Counted,
+            "a file system above a mount of the container did not answer in time",
+        ),
         (F::Unheeded, "unheeded", Lost, "an ignore mark could not be taken back"),
         (F::Disarmed, "disarmed", Refuse, "the source was disarmed while it was read"),
     ]

@@ -9,6 +9,11 @@ pub struct Limits {
     /// Threads that read files, started when there is something to read. 2: one may
     /// stand before a slow volume without holding up the other.
     pub readers: usize,
+    /// How long a thread is at one file before another is started in its place: 1 s, so that who
+    /// waits behind files that never come has an answer within the deadline.
+    pub held_after: Duration,
+    /// Threads that may be started so, 4.
+    pub spare_readers: usize,
     /// Processes that wait for their file to be read, 256. Each holds a descriptor and a
     /// thread of the container; one more is answered by the failure action.
     pub waiting: usize,
@@ -39,6 +44,8 @@ impl Default for Limits {
         Self {
             deadline: Duration::from_secs(5),
             readers: 2,
+            held_after: Duration::from_secs(1),
+            spare_readers: 4,
             waiting: 256,
             reports: 64,
             verify_bytes: crate::MOST,
@@ -61,6 +68,13 @@ pub(super) const MOUNTINFO: u64 = 4 << 20;
 /// How long a disarming caller waits for the thread. The group is closed by then, and
 /// nobody waits for an answer any more.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long who marks mounts may stand before one: it is the kernel that answers, or a disk.
+pub(super) const REACH: Duration = Duration::from_secs(1);
+
+/// Mounts that may be out of reach, each of which holds a thread: more than a container has servers'
+/// file systems with mounts of their own beneath.
+pub(super) const UNREACHED: usize = 4;
 
 /// How long a new policy waits until opens are asked about: longer than a responder may be busy
 /// before the watchdog ends it (6 s).

@@ -89,6 +89,7 @@ impl LookAhead {
             idle,
             waiting: DIRECTORIES * threads,
             deferred: 0,
+            spare: None,
         };
         let look = Look { asking, seat, known, root, at };
         let pool = ThreadPool::new(terms, move |directory: Arc<Directory>, ended: &AtomicBool| {

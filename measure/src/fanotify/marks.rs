@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,19 +51,18 @@ pub(super) struct Marks {
     root: OwnedFd,
     rootfs: PathBuf,
     overlay: bool,
-    mask: Mask,
 }
 
 /// A mount to mark.
 #[derive(Debug, PartialEq, Eq)]
-struct Plan<'a> {
-    mount: &'a Mount,
-    reach: Reach,
+pub(super) struct Plan<'a> {
+    pub(super) mount: &'a Mount,
+    pub(super) reach: Reach,
 }
 
 impl Marks {
     /// Opens what leads to the container's mounts.
-    pub(super) fn open(target: &Target, mask: Mask) -> io::Result<Self> {
+    pub(super) fn open(target: &Target) -> io::Result<Self> {
         let process = PathBuf::from(format!("/proc/{}", target.init_pid));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
@@ -70,13 +70,7 @@ impl Marks {
             root: rustix::fs::open(process.join("root"), flags, Mode::empty())?,
             rootfs: std::fs::canonicalize(&target.rootfs).unwrap_or_else(|_| target.rootfs.clone()),
             overlay: target.upper.is_some() || !target.lower.is_empty(),
-            mask,
         })
-    }
-
-    /// Has more asked about from the next [`Marks::apply`] on.
-    pub(super) fn widen(&mut self, mask: Mask) {
-        self.mask = self.mask.and(mask);
     }
 
     /// The container's root directory.
@@ -89,39 +83,52 @@ impl Marks {
         self.table.as_fd()
     }
 
-    /// Marks all that is mounted now. What is marked already stays so; `later` tells
-    /// that processes of the container run, and may have mounted some of it.
-    pub(super) fn apply(&mut self, asking: &Asking, seat: &Seat, later: bool) -> io::Result<()> {
-        let (container, host) = self.tables()?;
-        for Plan { mount, reach } in plan(&container, &host, &self.rootfs, self.overlay, later) {
-            let Some(at) = self.reach(mount)? else { continue };
-            if reach == Reach::Filesystem {
-                seat.marks(mount.dev);
-            }
-            asking.group.mark(reach, self.mask, at.as_fd()).map_err(|error| {
-                let point = lacre_types::escape(&mount.point);
-                io::Error::new(error.kind(), format!("marking {point} of the container: {error}"))
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Takes the marks off, but for those that another container needs. What can't be
-    /// unmarked goes with its mount, and until then what is opened there is nobody's.
-    pub(super) fn remove(&mut self, asking: &Asking, seat: &Arc<Seat>) {
-        let Ok((container, host)) = self.tables() else { return };
-        for Plan { mount, reach } in plan(&container, &host, &self.rootfs, self.overlay, true) {
-            let Ok(Some(at)) = self.reach(mount) else { continue };
-            if reach == Reach::Mount || !asking.is_marked_by_another(seat, mount.dev) {
-                let _ = asking.group.unmark(reach, self.mask, at.as_fd());
-            }
-        }
-    }
-
     /// What the container mounts, and what we do.
-    fn tables(&mut self) -> io::Result<(Vec<Mount>, Vec<Mount>)> {
-        self.table.rewind()?;
+    pub(super) fn tables(&self) -> io::Result<(Vec<Mount>, Vec<Mount>)> {
         Ok((read(&self.table)?, read(&File::open("/proc/self/mountinfo")?)?))
+    }
+
+    /// What to mark; `later` tells that processes of the container run, and may have mounted some
+    /// of it.
+    pub(super) fn plans<'a>(
+        &self,
+        container: &'a [Mount],
+        host: &[Mount],
+        later: bool,
+    ) -> Vec<Plan<'a>> {
+        plan(container, host, &self.rootfs, self.overlay, later)
+    }
+
+    /// Marks one. It may wait for whose file systems lead there.
+    pub(super) fn mark(
+        &self,
+        (mount, reach): (&Mount, Reach),
+        mask: Mask,
+        asking: &Asking,
+        seat: &Seat,
+    ) -> io::Result<()> {
+        let Some(at) = self.reach(mount)? else { return Ok(()) };
+        if reach == Reach::Filesystem {
+            seat.marks(mount.dev);
+        }
+        asking.group.mark(reach, mask, at.as_fd()).map_err(|error| {
+            let point = lacre_types::escape(&mount.point);
+            io::Error::new(error.kind(), format!("marking {point} of the container: {error}"))
+        })
+    }
+
+    /// Takes the mark off one, unless another container needs it.
+    pub(super) fn unmark(
+        &self,
+        (mount, reach): (&Mount, Reach),
+        mask: Mask,
+        asking: &Asking,
+        seat: &Arc<Seat>,
+    ) {
+        let Ok(Some(at)) = self.reach(mount) else { return };
+        if reach == Reach::Mount || !asking.is_marked_by_another(seat, mount.dev) {
+            let _ = asking.group.unmark(reach, mask, at.as_fd());
+        }
     }
 
     /// The mount, unless another one hides it or it is gone: then there is no way to a
@@ -132,7 +139,9 @@ impl Marks {
         let path = Path::new(std::ffi::OsStr::from_bytes(&mount.point));
         match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
             Ok(at) => {
-                let id = rustix::fs::statx(&at, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+                // Without asking a server.
+                let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+                let id = rustix::fs::statx(&at, c"", flags, StatxFlags::MNT_ID)?;
                 Ok((id.stx_mnt_id == mount.id).then_some(at))
             }
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
@@ -141,10 +150,17 @@ impl Marks {
     }
 }
 
+/// Whoever else reads it.
 fn read(table: &File) -> io::Result<Vec<Mount>> {
-    let mut bytes = Vec::new();
-    table.take(MOUNTINFO).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == MOUNTINFO {
+    let (mut bytes, mut part) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let got = table.read_at(&mut part, bytes.len() as u64)?;
+        bytes.extend_from_slice(part.get(..got).unwrap_or_default());
+        if got == 0 || bytes.len() as u64 >= MOUNTINFO {
+            break;
+        }
+    }
+    if bytes.len() as u64 >= MOUNTINFO {
         return Err(io::Error::other("the mount table has more than 4 MiB"));
     }
     mountinfo::parse(&bytes).map_err(io::Error::other)

@@ -34,6 +34,7 @@ mod holder;
 mod ignore_marks;
 mod limits;
 mod look_ahead;
+mod marker;
 mod marks;
 mod notification_group;
 mod opener;
@@ -46,6 +47,7 @@ mod root;
 mod seat;
 mod system_call;
 mod verification;
+mod way;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -69,6 +71,7 @@ pub(crate) use notification_group::{Listener, Telling};
 use crate::{Armed, Block, Judge, Loss, SourceError, Target};
 use event_file::Facts;
 use limits::{FAREWELL, STACK, WIDENING};
+use marker::Marker;
 use marks::Marks;
 use opener::Member;
 use responder::{Responder, Shared};
@@ -210,13 +213,12 @@ fn with_groups(
     }
     limits.settled = limits.settled.min(spare_descriptors());
     let mounts = |error| failed(&format!("reading the mounts of process {init}"), error);
-    let mut marks = Marks::open(target, Mask::EXEC).map_err(mounts)?;
+    let marks = Marks::open(target).map_err(mounts)?;
     let examining = |error| failed(&format!("examining {}", target.rootfs.display()), error);
     let root = Arc::new(Root::new(marks.root(), target, &judge).map_err(examining)?);
     let mut mask = Mask::EXEC;
     if target.block == Block::All || root.declared.any() {
         mask = mask.and(Mask::OPEN);
-        marks.widen(mask);
     }
     let device = Facts::of(marks.root()).map_err(examining)?.state.dev;
     let pidfd = Pid::from_raw(i32::try_from(init).unwrap_or(0))
@@ -230,10 +232,13 @@ fn with_groups(
     let asking = groups.sit(&seat).map_err(no_group)?;
     let (unlinked, stop, widening) = (groups.unlinked(), AtomicBool::new(false), Mutex::default());
     let shared = Arc::new(Shared { asking, seat, unlinked, stop, widening });
-    let armed = marks
-        .apply(&shared.asking, &shared.seat, false)
-        .map_err(mounts)
-        .and_then(|()| start(target, Arc::clone(&shared), root, (marks, pidfd), (mask, limits)));
+    let armed = marks.root().try_clone_to_owned();
+    let armed = armed.map_err(|error| failed("holding on to the container's root", error));
+    let armed = armed.and_then(|at| {
+        let marker = Marker::new(marks, &shared.asking, &shared.seat, mask);
+        marker.first().map_err(mounts)?;
+        start(target, Arc::clone(&shared), (root, at), (marker, pidfd), (mask, limits))
+    });
     if armed.is_err() {
         shared.asking.leave(&shared.seat);
     }
@@ -243,13 +248,12 @@ fn with_groups(
 fn start(
     target: &Target,
     shared: Arc<Shared>,
-    root: Arc<Root>,
-    follow: (Marks, OwnedFd),
+    (root, at): (Arc<Root>, OwnedFd),
+    follow: (Marker, OwnedFd),
     terms: (Mask, Limits),
 ) -> Result<FanotifyArmed, SourceError> {
-    let at = follow.0.root().try_clone_to_owned();
-    let at = at.map_err(|error| failed("holding on to the container's root", error))?;
-    let holder = Holder { group: Arc::clone(&shared.asking.group), root: Arc::new(at) };
+    let at = Arc::new(at);
+    let holder = Holder { group: Arc::clone(&shared.asking.group), root: Arc::clone(&at) };
     let (started, is_started) = mpsc::sync_channel(1);
     let (ends, ended) = mpsc::sync_channel(1);
     let its = (target.clone(), Arc::clone(&shared), Arc::clone(&root));
@@ -259,7 +263,7 @@ fn start(
         .spawn(move || {
             let (target, shared, root) = its;
             let _end = End(Arc::clone(&shared), ends);
-            match Responder::new(&target, &shared, root, follow, terms) {
+            match Responder::new(&target, &shared, (root, at), follow, terms) {
                 Ok(responder) => {
                     let _ = started.send(Ok(()));
                     responder.run();

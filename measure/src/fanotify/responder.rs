@@ -21,7 +21,7 @@ use super::groups::{Asker, Asking};
 use super::ignore_marks::Settled;
 use super::limits::Limits;
 use super::look_ahead::LookAhead;
-use super::marks::Marks;
+use super::marker::Marker;
 use super::programs::Programs;
 use super::readings::Readings;
 use super::recent_execs::{Interpreters, Ran};
@@ -64,7 +64,9 @@ pub(super) struct Responder {
     pub(super) reports: BTreeMap<u64, Report>,
     pub(super) next: u64,
     /// Gone when the container's init is: its mounts are not held on to.
-    marks: Option<(Marks, OwnedFd)>,
+    marks: Option<(Marker, OwnedFd)>,
+    /// Who waits until what is opened is asked about, too.
+    widening: Option<Vec<mpsc::SyncSender<std::io::Result<()>>>>,
 }
 
 /// A process whose file is being read.
@@ -88,15 +90,15 @@ impl Responder {
     pub(super) fn new(
         target: &Target,
         shared: &Arc<Shared>,
-        root: Arc<Root>,
-        (marks, init): (Marks, OwnedFd),
+        (root, at): (Arc<Root>, Arc<OwnedFd>),
+        (marks, init): (Marker, OwnedFd),
         (mask, limits): (Mask, Limits),
     ) -> std::io::Result<Self> {
         let programs = Arc::new(Programs::of(&target.known));
-        let ahead = marks.root().try_clone_to_owned().map(|at| {
-            let asking = (Arc::clone(&shared.asking), Arc::clone(&shared.seat));
-            LookAhead::new(asking, Arc::clone(&target.known), (Arc::clone(&root), at), limits.idle)
-        })?;
+        let at = at.as_fd().try_clone_to_owned()?;
+        let asking = (Arc::clone(&shared.asking), Arc::clone(&shared.seat));
+        let known = Arc::clone(&target.known);
+        let ahead = LookAhead::new(asking, known, (Arc::clone(&root), at), limits.idle);
         let (group, judge) = (Arc::clone(&shared.asking.group), Arc::clone(&shared.seat.judge));
         let settled = Settled::new(Leases::here()?, group, judge, &limits);
         shared.seat.asks_opens.store(mask.has(Mask::OPEN), Ordering::Release);
@@ -106,7 +108,11 @@ impl Responder {
             mask,
             rootfs: target.rootfs.clone(),
             readers: Readers::new(
-                target.layers().with(Arc::clone(&shared.unlinked)),
+                (
+                    target.layers().with(Arc::clone(&shared.unlinked)),
+                    Arc::clone(&root),
+                    target.rootfs.clone(),
+                ),
                 Arc::clone(&programs),
                 Arc::clone(&shared.seat.wake),
                 limits,
@@ -123,6 +129,7 @@ impl Responder {
             reports: BTreeMap::new(),
             next: 0,
             marks: Some((marks, init)),
+            widening: None,
             shared: Arc::clone(shared),
         })
     }
@@ -156,8 +163,10 @@ impl Responder {
             if ready.mounts {
                 self.mark();
             }
+            self.marked();
             if ready.init_gone {
                 self.marks = None;
+                self.widened(Ok(()));
                 self.ahead = None;
                 self.settled.end();
             }
@@ -175,7 +184,9 @@ impl Responder {
     fn wait(&self) -> rustix::io::Result<Ready> {
         let deadline = self.waiting.first_key_value().map(|(_, waiting)| waiting.until);
         let report = self.reports.first_key_value().map(|(_, report)| report.until);
-        let until = deadline.into_iter().chain(report).chain(self.settled.next_sweep()).min();
+        let marks = self.marks.as_ref().and_then(|(marks, _)| marks.deadline());
+        let sweep = self.settled.next_sweep();
+        let until = deadline.into_iter().chain(report).chain(sweep).chain(marks).min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             // Rounded up, so that a deadline has passed when poll returns.
@@ -261,39 +272,59 @@ impl Responder {
         if !waiting.is_empty() {
             self.shared.asking.forget_inodes();
         }
-        for waits in waiting {
-            let widened = self.ask_about_opens();
-            // Who does not wait any more has called it a failure.
-            let _ = waits.try_send(widened);
-        }
-        if self.shared.seat.to_widen.swap(false, Ordering::AcqRel)
-            && self.ask_about_opens().is_err()
-        {
-            self.shared.seat.note(Failure::Unmarked);
+        let for_another = self.shared.seat.to_widen.swap(false, Ordering::AcqRel);
+        if !waiting.is_empty() || for_another {
+            let begun = self.widening.is_some();
+            self.widening.get_or_insert_default().extend(waiting);
+            match self.marks.as_ref().filter(|_| !self.mask.has(Mask::OPEN)) {
+                Some((marks, _)) if !begun => {
+                    marks.widen(Mask::OPEN);
+                    marks.begin();
+                }
+                Some(_) => {}
+                None => self.widened(Ok(())),
+            }
         }
         let forgotten = self.shared.asking.forget_if_due();
         self.note(forgotten);
     }
 
-    fn ask_about_opens(&mut self) -> std::io::Result<()> {
-        if let Some((marks, _)) = self.marks.as_mut().filter(|_| !self.mask.has(Mask::OPEN)) {
-            marks.widen(Mask::OPEN);
-            marks.apply(&self.shared.asking, &self.shared.seat, true)?;
+    fn widened(&mut self, outcome: std::io::Result<()>) {
+        let Some(waiting) = self.widening.take() else { return };
+        if outcome.is_ok() {
+            self.mask = self.mask.and(Mask::OPEN);
+            self.shared.seat.asks_opens.store(true, Ordering::Release);
         }
-        self.mask = self.mask.and(Mask::OPEN);
-        self.shared.seat.asks_opens.store(true, Ordering::Release);
-        Ok(())
+        for waits in waiting {
+            let told = outcome.as_ref().map_or_else(
+                |error| Err(std::io::Error::new(error.kind(), error.to_string())),
+                |()| Ok(()),
+            );
+            // Who does not wait any more has called it a failure.
+            let _ = waits.try_send(told);
+        }
+        let forgotten = self.shared.asking.forget_if_due();
+        self.note(forgotten);
     }
 
     fn mark(&mut self) {
-        let Some((marks, _)) = &mut self.marks else { return };
-        if marks.apply(&self.shared.asking, &self.shared.seat, true).is_err() {
-            self.shared.seat.note(Failure::Unmarked);
-        }
+        let Some((marks, _)) = &self.marks else { return };
+        marks.begin();
         self.root.refresh();
         // A bind mount gives a file another name.
         let reset = self.settled.reset();
         self.note(reset);
+    }
+
+    /// Hears from who marks.
+    fn marked(&mut self) {
+        let Some(outcome) = self.marks.as_ref().and_then(|(marks, _)| marks.outcome()) else {
+            return;
+        };
+        if outcome.is_err() {
+            self.shared.seat.note(Failure::Unmarked);
+        }
+        self.widened(outcome);
     }
 
     /// Who waits is refused as for any other reason, and nobody is asked for any more: what
@@ -301,8 +332,8 @@ impl Responder {
     fn end(mut self) {
         self.ahead = None;
         self.settled.end();
-        if let Some((marks, _)) = &mut self.marks {
-            marks.remove(&self.shared.asking, &self.shared.seat);
+        if let Some((marks, _)) = &self.marks {
+            marks.remove();
         }
         for _ in 0..LAST_READS {
             self.take_events();

@@ -12,8 +12,9 @@ use lacre_types::{CanonicalPath, FileId, Known, mountinfo};
 use super::declared::{Declared, Place, of_process, other_names};
 use super::event_file::{Facts, State};
 use super::limits::MOUNTINFO;
+use crate::birth::Birth;
 use crate::file_systems;
-use crate::files::{birth, same_number};
+use crate::files::same_number;
 use crate::{Judge, KnownFile, Listing, Target};
 
 /// The mounts of a container.
@@ -45,7 +46,7 @@ struct Mount {
 #[derive(Debug)]
 enum Kind {
     /// With the birth of the container's own layer, where it has one.
-    Overlay(Option<(i64, u32)>),
+    Overlay(Option<Birth>),
     /// Not an overlay; whether each change of content shows in the change time.
     Plain { timely: bool },
 }
@@ -64,7 +65,7 @@ impl Root {
         let root = Self {
             dev: facts.state.dev,
             kind: if overlay {
-                Kind::Overlay(target.upper.as_deref().map(birth).transpose()?)
+                Kind::Overlay(target.upper.as_deref().map(Birth::of).transpose()?)
             } else {
                 Kind::Plain { timely }
             },
@@ -144,11 +145,12 @@ impl Root {
     }
 
     /// Whether the file is a layer's and is as it came with the image, listed or not: it last
-    /// changed before the container's own layer was made, and no change is stamped earlier.
+    /// changed before the container's own layer was made. Of one that did where dates say nothing,
+    /// its layers tell (`verification.rs`).
     pub(super) fn came_with_image(&self, facts: &Facts) -> bool {
         self.holds(facts)
             && match &self.kind {
-                Kind::Overlay(Some(birth)) => facts.state.ctime < *birth,
+                Kind::Overlay(Some(birth)) => birth.is_after(facts.state.ctime),
                 Kind::Overlay(None) => true,
                 Kind::Plain { .. } => false,
             }

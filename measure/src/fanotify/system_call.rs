@@ -35,10 +35,28 @@ pub(super) fn may_write(thread: u32) -> bool {
     flags.is_some_and(|flags| flags & O_ACCMODE != 0)
 }
 
-/// The last part of the name by which a thread opens the file: where that leads is another's to
-/// change, and by which name it opens is not. It may wait, for the thread's memory.
+/// What a thread asks for that opens a file by a name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// The descriptor of the directory that a relative name begins at; `None`: its own.
+    pub(super) directory: Option<u32>,
+    pub(super) name: Vec<u8>,
+}
+
+/// The name by which a thread opens the file: where that leads is another's to change, and by
+/// which name it opens is not. It may wait, for the thread's memory.
+pub(super) fn asked(thread: u32) -> Option<Asked> {
+    let call = Call::of(thread)?;
+    Some(Asked { directory: call.directory, name: string(thread, call.name?)? })
+}
+
+/// The last part of that.
 pub(super) fn name_opened(thread: u32) -> Option<Vec<u8>> {
-    let at = Call::of(thread)?.name?;
+    asked(thread).map(|asked| base(&asked.name).to_vec())
+}
+
+/// What a thread has in its memory there, up to the NUL.
+fn string(thread: u32, at: u64) -> Option<Vec<u8>> {
     let memory = std::fs::File::open(format!("/proc/{thread}/mem")).ok()?;
     let mut name = Vec::new();
     // A page at a time: the next one may not be there.
@@ -50,7 +68,7 @@ pub(super) fn name_opened(thread: u32) -> Option<Vec<u8>> {
         match part.iter().position(|byte| *byte == 0) {
             Some(end) => {
                 name.extend_from_slice(part.get(..end)?);
-                return Some(base(&name).to_vec());
+                return Some(name);
             }
             None => name.extend_from_slice(part),
         }
@@ -109,6 +127,8 @@ struct Call {
     flags: Option<u64>,
     /// Where the name is that it opens.
     name: Option<u64>,
+    /// The descriptor that it is looked for from.
+    directory: Option<u32>,
     /// The stack pointer.
     stack: u64,
     /// The address of the instruction.
@@ -131,6 +151,13 @@ impl Call {
             (257 | 437, true) | (56 | 437, false) => hex(2),
             _ => None,
         };
+        // openat(2), openat2(2); below nought is no descriptor
+        let directory = match (number, cfg!(target_arch = "x86_64")) {
+            (257 | 437, true) | (56 | 437, false) => {
+                hex(1).and_then(|it| u32::try_from(it as i32).ok())
+            }
+            _ => None,
+        };
         // open(2), creat(2), openat(2), open_by_handle_at(2)
         let flags = match (number, cfg!(target_arch = "x86_64")) {
             (2, true) => Some(hex(2)?),
@@ -138,7 +165,7 @@ impl Call {
             (257 | 304, true) | (56 | 265, false) => Some(hex(3)?),
             _ => None,
         };
-        Some(Self { flags, name, stack: hex(7)?, at: hex(8)? })
+        Some(Self { flags, name, directory, stack: hex(7)?, at: hex(8)? })
     }
 
     /// A thread that a ring has for its work has the registers of whoever made it, but for the
@@ -174,9 +201,16 @@ mod tests {
         let line = b"257 0xffffff9c 0x7f1 0x80000 0x0 0x0 0x0 0x7ffd 0x7f00\n";
         let call = Call::parse(line).unwrap();
         if cfg!(target_arch = "x86_64") {
-            let expected =
-                Call { flags: Some(O_CLOEXEC), name: Some(0x7f1), stack: 0x7ffd, at: 0x7f00 };
+            let expected = Call {
+                flags: Some(O_CLOEXEC),
+                name: Some(0x7f1),
+                directory: None,
+                stack: 0x7ffd,
+                at: 0x7f00,
+            };
             assert_eq!(call, expected);
+            let beneath = Call::parse(b"257 0x7 0x7f1 0x80000 0x0 0x0 0x0 0x7ffd 0x7f00");
+            assert_eq!(beneath.unwrap().directory, Some(7));
         }
         assert_eq!(Call::parse(b"running\n"), None);
         let maps = b"7e00-7eff r-xp 00000000 08:01 7 /lib/libc.so.6\n\

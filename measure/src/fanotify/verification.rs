@@ -2,21 +2,28 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lacre_types::{CanonicalPath, Digest};
 
 use super::code::{self, Opened, Told};
-use super::event_file::State;
+use super::event_file::{Facts, State, names};
 use super::failure::Failure;
 use super::limits::Limits;
 use super::programs::Programs;
+use super::requester;
+use super::root::Root;
 use super::seat::lock;
+use super::way::Way;
+use crate::Listing;
 use crate::files::Layers;
-use crate::thread_pool::{Terms, ThreadPool};
-use crate::verified::{self, Unverified, Verified, Why};
+use crate::image_content::ImageContent;
+use crate::thread_pool::{Spare, Terms, ThreadPool};
+use crate::unverified::{Unverified, Why};
+use crate::verified::{self, Verified};
 
 /// How many report digests are remembered: a program that is denied and tried again
 /// is read once.
@@ -39,6 +46,8 @@ pub(super) enum Purpose {
     Verdict,
     /// A process waits, and whether it runs the file decides.
     Look(Told),
+    /// A process waits, and whether the file lay where the policy declares code decides, too.
+    Place(Told),
     /// The digest is only told.
     Report,
 }
@@ -95,6 +104,9 @@ pub(super) struct Readers {
 
 struct Shared {
     layers: Layers,
+    content: ImageContent,
+    root: Arc<Root>,
+    rootfs: PathBuf,
     programs: Arc<Programs>,
     most: u64,
     most_told: u64,
@@ -105,7 +117,7 @@ struct Shared {
 
 impl Readers {
     pub(super) fn new(
-        layers: Layers,
+        (layers, root, rootfs): (Layers, Arc<Root>, PathBuf),
         programs: Arc<Programs>,
         wake: Arc<OwnedFd>,
         limits: Limits,
@@ -117,13 +129,32 @@ impl Readers {
             idle: limits.idle,
             waiting: limits.waiting,
             deferred: limits.reports,
+            spare: Some(Spare { after: limits.held_after, threads: limits.spare_readers }),
         };
         let (most, done, remembered) = (limits.verify_bytes, <_>::default(), <_>::default());
         let most_told = limits.report_bytes;
-        let shared = Shared { layers, programs, most, most_told, wake, done, remembered };
+        let content = ImageContent::default();
+        let shared = Shared {
+            layers,
+            content,
+            root,
+            rootfs,
+            programs,
+            most,
+            most_told,
+            wake,
+            done,
+            remembered,
+        };
         let shared = Arc::new(shared);
         let its = Arc::clone(&shared);
-        let pool = ThreadPool::new(terms, move |job: Job, _: &AtomicBool| its.perform(job));
+        let pool = ThreadPool::new(terms, move |job: Job, given_up: &AtomicBool| {
+            if given_up.load(Ordering::Relaxed) {
+                its.finish(job.id, Err(Failure::QueueFull.into()));
+            } else {
+                its.perform(job);
+            }
+        });
         Self { pool, shared }
     }
 
@@ -133,7 +164,7 @@ impl Readers {
     /// [`Failure::QueueFull`].
     pub(super) fn submit(&self, job: Job) -> Result<(), Failure> {
         let submitted = match job.purpose {
-            Purpose::Verdict | Purpose::Look(_) => self.pool.submit(job),
+            Purpose::Verdict | Purpose::Look(_) | Purpose::Place(_) => self.pool.submit(job),
             Purpose::Report => self.pool.defer(job),
         };
         submitted.map_err(|_| Failure::QueueFull)
@@ -155,6 +186,9 @@ impl Shared {
                 return self.finish(id, found.map_err(|why| Unverified::from(why).into()));
             }
             Purpose::Look(told) => look(&job, told, self).map(Found::Opened).map_err(Refusal::from),
+            Purpose::Place(told) => {
+                place(&job, told, self).map(Found::Opened).map_err(Refusal::from)
+            }
         };
         let id = job.id;
         drop(job);
@@ -197,5 +231,45 @@ fn tell(job: Job, shared: &Shared) -> Result<Digest, Why> {
 /// Whether opening the file is running it.
 fn look(job: &Job, told: Told, shared: &Shared) -> Result<Opened, Failure> {
     let path = job.path.as_ref().map_or(&[][..], CanonicalPath::as_bytes);
-    code::look(&job.file, (path, told), job.pid, &shared.programs)
+    let look = |told| code::look(&job.file, (path, told), job.pid, &shared.programs);
+    let mut opened = look(told)?;
+    if !matches!(opened, Opened::Run(_)) && !told.declared && was_declared(job, shared) {
+        opened = look(Told { declared: true, ..told })?;
+    }
+    // What the image has and does not list was never foreign, whoever opens it.
+    let is_images = || {
+        let (path, layers) = (job.path.as_ref(), &shared.layers);
+        told.listing == Listing::No
+            && shared.content.has(job.file.as_fd(), path, layers, &job.dropped)
+    };
+    Ok(if opened != Opened::Data && is_images() { Opened::Data } else { opened })
+}
+
+/// The same where opening it is no matter unless it is code by its place.
+fn place(job: &Job, told: Told, shared: &Shared) -> Result<Opened, Failure> {
+    if !was_declared(job, shared) {
+        return Ok(Opened::Data);
+    }
+    match look(job, Told { declared: true, ..told }, shared)? {
+        Opened::Run(event) => Ok(Opened::Run(event)),
+        Opened::Untold | Opened::Data => Ok(Opened::Data),
+    }
+}
+
+/// Whether the file lay in a declared directory when it was asked for, though it is called
+/// otherwise by now: it may be renamed while the question waits, and back when it is answered.
+fn was_declared(job: &Job, shared: &Shared) -> bool {
+    let root = &shared.root;
+    if !root.declared.any() || !requester::may_interpret(job.pid, &shared.programs) {
+        return false;
+    }
+    let Ok(facts) = Facts::of(&job.file) else { return true };
+    let now = names(job.file.as_fd(), &facts, Some(&shared.rootfs)).into_iter().next();
+    let is_declared = |name| root.is_declared(name, &facts, job.pid);
+    if is_declared(now.as_ref()) {
+        return true;
+    }
+    let Some(way) = Way::of(job.pid) else { return false };
+    way.places.iter().any(|place| is_declared(Some(place)))
+        && !now.is_some_and(|now| way.has_led_to(&facts.state, &now, job.pid))
 }

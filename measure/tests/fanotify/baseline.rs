@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use lacre_measure::{Answer, Judge, Known, KnownFile, Listing, Loss, Outcome};
+use lacre_measure::{Answer, CodeDirectories, Judge, Known, KnownFile, Listing, Loss, Outcome};
 use lacre_types::{CanonicalPath, Content, Digest, FileId, Measurement, Mode, Source};
 use sha2::Digest as _;
 
@@ -15,7 +15,10 @@ pub struct Baseline {
     files: BTreeMap<CanonicalPath, KnownFile>,
     /// Listed, but never hashed on this node.
     unhashed: BTreeMap<CanonicalPath, (u64, Digest)>,
+    /// Where what an interpreter opens is code.
+    code: Option<CanonicalPath>,
     seen: Mutex<Vec<(Measurement, Outcome)>>,
+    read: Mutex<Vec<CanonicalPath>>,
     lost: Mutex<Vec<Loss>>,
     news: Condvar,
 }
@@ -37,7 +40,9 @@ impl Baseline {
             mode,
             files,
             unhashed: BTreeMap::new(),
+            code: None,
             seen: Mutex::default(),
+            read: Mutex::default(),
             lost: Mutex::default(),
             news: Condvar::new(),
         }
@@ -47,6 +52,17 @@ impl Baseline {
         self.files.remove(&path(name));
         self.unhashed.insert(path(name), (size, digest));
         self
+    }
+
+    /// Declares a directory to hold code.
+    pub fn declare(mut self, directory: &str) -> Self {
+        self.code = Some(path(directory));
+        self
+    }
+
+    /// Whether it was told that an interpreter read that.
+    pub fn was_read(&self, name: &str) -> bool {
+        self.read.lock().unwrap().contains(&path(name))
     }
 
     fn expected(&self, path: &CanonicalPath) -> Option<Digest> {
@@ -124,6 +140,21 @@ impl Judge for Baseline {
 
     fn settled(&self, measurement: &Measurement) -> bool {
         self.allows(measurement)
+    }
+
+    fn code_directories(&self) -> CodeDirectories {
+        let paths: Vec<_> = self.code.iter().cloned().collect();
+        CodeDirectories { any: !paths.is_empty(), paths }
+    }
+
+    fn is_declared_code(&self, path: &CanonicalPath) -> bool {
+        self.code.as_ref().is_some_and(|code| {
+            path.as_bytes().strip_prefix(code.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+        })
+    }
+
+    fn read(&self, measurement: Measurement, _: Outcome) {
+        self.read.lock().unwrap().extend(measurement.path);
     }
 
     fn seen(&self, measurement: Measurement, outcome: Outcome) {

@@ -14,9 +14,10 @@ use tempfile::TempDir;
 
 use crate::place;
 
-/// `tool`, and two programs that differ only in a string.
+/// `tool`, a file system that does not answer, and two programs that differ only in a string.
 pub struct Programs {
     pub tool: PathBuf,
+    pub hang: PathBuf,
     pub good: PathBuf,
     pub evil: PathBuf,
     _dir: TempDir,
@@ -41,9 +42,10 @@ pub fn programs() -> &'static Programs {
             out
         };
         let tool = build("tool.c", "tool", &["-static", "-w"]);
+        let hang = build("hang.c", "hang", &["-static"]);
         let good = build("prog.c", "good", &["-static", "-DNOTE=\"good\""]);
         let evil = build("prog.c", "evil", &["-static", "-DNOTE=\"evil\""]);
-        Programs { tool, good, evil, _dir: dir }
+        Programs { tool, hang, good, evil, _dir: dir }
     })
 }
 
@@ -69,7 +71,7 @@ pub struct Container {
 }
 
 impl Container {
-    /// With `/bin/{tool,good,evil,busybox,sh}`, a volume at `/vol`, a tmpfs at `/dev/shm`;
+    /// With `/bin/{tool,hang,good,busybox,sh}`, a volume at `/vol`, a tmpfs at `/dev/shm`;
     /// `more` adds to the image before it is mounted.
     pub fn start(more: impl FnOnce(&Path)) -> Self {
         Self::with(
@@ -106,8 +108,9 @@ impl Container {
         ] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        let Programs { tool, good, .. } = programs();
+        let Programs { tool, hang, good, .. } = programs();
         place::copy(tool, lower.join("bin/tool"));
+        place::copy(hang, lower.join("bin/hang"));
         place::copy(good, lower.join("bin/good"));
         place::copy(cached("tools/bin/busybox").unwrap(), lower.join("bin/busybox"));
         std::fs::hard_link(lower.join("bin/busybox"), lower.join("bin/sh")).unwrap();

@@ -8,6 +8,7 @@ mod attacks;
 mod baseline;
 mod changed;
 mod container;
+mod copy_up;
 mod latency;
 mod life;
 mod openers;
@@ -15,6 +16,8 @@ mod opens;
 #[path = "../common/place.rs"]
 mod place;
 mod reading;
+mod renames;
+mod servers;
 mod writing;
 
 use std::sync::Arc;

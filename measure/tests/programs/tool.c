@@ -344,6 +344,32 @@ int main(int argc, char **argv) {
         return run("x");
     }
     /* tool bench-run PATH N, bench-open PATH N: nanoseconds of each, on one line. */
+    if (!strcmp(what, "move")) {
+        /* Moves ONE to OTHER and back by some way until its input ends. */
+        const char *one = argv[3], *other = argv[4];
+        fcntl(0, F_SETFL, O_NONBLOCK);
+        puts("moves");
+        fflush(stdout);
+        for (char byte; read(0, &byte, 1) != 0;) {
+            if (!strcmp(argv[2], "rename")) {
+                rename(one, other);
+                rename(other, one);
+            } else if (!strcmp(argv[2], "exchange")) {
+                syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, 2 /* RENAME_EXCHANGE */);
+            } else if (!strcmp(argv[2], "link")) {
+                link(one, other);
+                unlink(one);
+                link(other, one);
+                unlink(other);
+            } else if (!strcmp(argv[2], "symlink")) {
+                /* A link that leads there stands in its place meanwhile. */
+                rename(one, other);
+                if (symlink(other, one)) continue;
+                rename(other, one);
+            }
+        }
+        return 0;
+    }
     if (!strcmp(what, "bench-run") || !strcmp(what, "bench-open")) {
         int n = atoi(argv[3]);
         double *took = calloc(n, sizeof *took);

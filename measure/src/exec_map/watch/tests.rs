@@ -85,6 +85,7 @@ fn what_a_container_ran_last_is_read_when_none_of_it_is_left() {
         judge: Arc::new(Silent),
         known: Arc::new(Nothing),
         layers: target.layers(),
+        images: ImageContent::default(),
         root: Some(device(root.dev())),
         nameless: nameless(),
         init,
