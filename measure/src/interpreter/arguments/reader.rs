@@ -1,9 +1,11 @@
 //! One argument after the other, as the interpreter reads them. Where interpreters of one family
 //! read them differently, each reading counts: what any of them runs is found.
 
-use super::{Code, Missing, Named};
+use crate::interpreter::code::{Code, Named};
+use crate::interpreter::extent::Missing;
 use crate::interpreter::family::Family;
-use crate::interpreter::options::{Takes, awk_word, is_one_of_many, long, permutes, short, word};
+use crate::interpreter::options::{awk_word, is_one_of_many, long, permutes, short, word};
+use crate::interpreter::takes::Takes;
 
 pub(super) struct Reader<'a> {
     pub(super) family: Family,

@@ -1,7 +1,7 @@
 //! All others.
 
-use super::Takes;
 use crate::interpreter::family::Family;
+use crate::interpreter::takes::Takes;
 
 pub(super) fn short(family: Family, letter: u8) -> Takes {
     use Takes::{End, File, Library, Nothing, Perhaps, Script, Text, Value};

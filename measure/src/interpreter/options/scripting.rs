@@ -1,7 +1,7 @@
 //! The languages that most scripts are written in.
 
-use super::Takes;
 use crate::interpreter::family::Family;
+use crate::interpreter::takes::Takes;
 
 pub(super) fn short(family: Family, letter: u8, rest: &[u8]) -> Takes {
     use Takes::{

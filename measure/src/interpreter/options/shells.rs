@@ -1,7 +1,7 @@
 //! Shells.
 
-use super::{Takes, abbreviated};
 use crate::interpreter::family::Family;
+use crate::interpreter::takes::{Takes, abbreviated};
 
 pub(super) fn short(family: Family, letter: u8) -> Takes {
     use Takes::{MoreText, Nothing, Stdin, Text, Value};

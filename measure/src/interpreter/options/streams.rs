@@ -1,7 +1,7 @@
 //! awk and sed. Both have their long options abbreviated, as GNU's do.
 
-use super::{Takes, abbreviated};
 use crate::interpreter::family::Family;
+use crate::interpreter::takes::{Takes, abbreviated};
 
 pub(super) fn short(family: Family, letter: u8) -> Takes {
     use Takes::{File, Library, MoreText, Nothing, Rest, Script, Value, Words};
