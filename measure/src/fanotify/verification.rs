@@ -17,7 +17,7 @@ use super::programs::Programs;
 use super::requester;
 use super::root::Root;
 use super::seat::lock;
-use super::way::Way;
+use super::way;
 use crate::Listing;
 use crate::files::Layers;
 use crate::image_content::ImageContent;
@@ -265,11 +265,7 @@ fn was_declared(job: &Job, shared: &Shared) -> bool {
     }
     let Ok(facts) = Facts::of(&job.file) else { return true };
     let now = names(job.file.as_fd(), &facts, Some(&shared.rootfs)).into_iter().next();
-    let is_declared = |name| root.is_declared(name, &facts, job.pid);
-    if is_declared(now.as_ref()) {
-        return true;
-    }
-    let Some(way) = Way::of(job.pid) else { return false };
-    way.places.iter().any(|place| is_declared(Some(place)))
-        && !now.is_some_and(|now| way.has_led_to(&facts.state, &now, job.pid))
+    let is_declared = |name: Option<&_>| root.is_declared(name, &facts, job.pid);
+    is_declared(now.as_ref())
+        || way::asked_for(job.pid).is_some_and(|place| is_declared(Some(&place)))
 }
