@@ -9,23 +9,37 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use common::{Container, Image, Recorder, ran};
 use lacre_measure::exec_map::{self, ExecMapArmed, Options};
 use lacre_measure::{Judge, Loss, Outcome};
-use lacre_types::{CanonicalPath, Content, Event, Measurement, Memory, Mode};
+use lacre_types::{CanonicalPath, Content, Digest, Event, Measurement, Memory, Mode};
+use sha2::{Digest as _, Sha256};
 
 fn guarded(image: &Image, mode: Mode) -> (Container, Arc<Recorder>, ExecMapArmed) {
     let container = Container::new(image);
-    // The container's own: what the image has as it came may be mapped.
-    let evil = format!("/proc/{}/root/opt/evil", container.init_pid);
-    std::fs::copy(image.lower().join("opt/evil"), evil).unwrap();
+    // The container's own: what the image has may be mapped, for as long as it holds the same.
+    for name in ["opt/evil", "opt/evil.so"] {
+        let own = format!("/proc/{}/root/{name}", container.init_pid);
+        // Anew: one that was copied up has a number of the image's.
+        std::fs::remove_file(&own).unwrap();
+        std::fs::write(&own, foreign(image, name)).unwrap();
+        std::fs::set_permissions(own, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let judge = Recorder::new(mode, image);
     let target = container.target(image, mode);
     let armed =
         exec_map::arm(&target, Arc::clone(&judge) as Arc<dyn Judge>, &Options::default()).unwrap();
     (container, judge, armed)
+}
+
+/// A file of the image, and a byte more.
+fn foreign(image: &Image, name: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(image.lower().join(name)).unwrap();
+    bytes.push(0);
+    bytes
 }
 
 /// In audit mode the command ends well, and what it mapped is told.
@@ -60,7 +74,7 @@ fn what_came_with_the_image_is_not_told() {
 #[test]
 fn a_foreign_program() {
     let image = Image::new();
-    let digest = common::digest_of(&image.lower().join("opt/evil"));
+    let digest = Digest::sha256(Sha256::digest(foreign(&image, "opt/evil")).into());
     told("/opt/evil", |found| {
         found.event == Event::Mmap
             && found.path == at("/opt/evil")

@@ -168,6 +168,10 @@ impl<'a> Lab<'a> {
         for mount in workload.mounts {
             options.extend(["--mount".into(), self.mount(*mount, &id)?]);
         }
+        // Not through `ctr`, which has lost what a container of half a second said: one of 200.
+        let log = self.daemon.node().folder().join(format!("lacre/{id}.said"));
+        let _ = fs::remove_file(&log);
+        options.extend(["--log-uri".into(), format!("file://{}", log.display())]);
         options.extend(workload.options.iter().chain(more).map(ToString::to_string));
         let options: Vec<_> = options.iter().map(String::as_str).collect();
         let arguments = workload.arguments();
@@ -179,6 +183,7 @@ impl<'a> Lab<'a> {
             self.daemon.remove(&id).with_context(|| format!("{id} hangs, and can't be removed"))?;
             return said;
         };
+        said.stdout += &fs::read_to_string(&log)?;
         if let Ok(text) = fs::read_to_string(self.folder(&id).join("said")) {
             said.stdout += &text;
         }
