@@ -131,7 +131,7 @@ impl Containerd {
 
     /// What a command prints that must succeed and prints something.
     ///
-    /// `ctr` of 1.x now and then loses the output of a very short command, so one that said
+    /// `ctr` now and then loses the output of a very short command, so one that said
     /// nothing is asked again.
     ///
     /// # Errors
